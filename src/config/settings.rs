@@ -1,0 +1,245 @@
+//! Every environment variable, once: name, default, meaning, secret or not.
+//!
+//! `--help`, `backup config`, the README table and `.env.example` are made from or held against [`SETTINGS`].
+
+/// One environment variable of the public interface.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Name of the variable.
+    pub name: &'static str,
+    /// What holds when the variable is unset or empty.
+    pub default: Default,
+    /// One sentence for people.
+    pub meaning: &'static str,
+    /// Heading under which documents list it.
+    pub group: &'static str,
+    /// Never shown; `NAME_FILE` is read too.
+    pub secret: bool,
+    /// The feature that is missing in this version; any value but the default is refused.
+    pub awaits: Option<&'static str>,
+}
+
+/// What an unset variable means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Default {
+    /// Nothing.
+    Unset,
+    /// This literal value.
+    Is(&'static str),
+    /// A value made from other settings, in words.
+    Computed(&'static str),
+}
+
+impl Default {
+    /// The value as it would be written into an environment file.
+    pub fn literal(self) -> &'static str {
+        match self {
+            Self::Is(value) => value,
+            Self::Unset | Self::Computed(_) => "",
+        }
+    }
+
+    /// The value as documents show it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Is(text) | Self::Computed(text) => text,
+            Self::Unset => "unset",
+        }
+    }
+}
+
+const fn unset(name: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default: Default::Unset, meaning, group: "", secret: false, awaits: None }
+}
+
+const fn is(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { default: Default::Is(default), ..unset(name, meaning) }
+}
+
+const fn computed(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { default: Default::Computed(default), ..unset(name, meaning) }
+}
+
+impl Setting {
+    const fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+
+    const fn awaits(self, feature: &'static str) -> Self {
+        Self { awaits: Some(feature), ..self }
+    }
+
+    /// Name of the variable that holds the path of a file with this secret.
+    pub fn file_name(&self) -> Option<String> {
+        self.secret.then(|| format!("{}_FILE", self.name))
+    }
+}
+
+const MANY: &str = "backing up several databases";
+const VERIFY: &str = "verification by restore";
+const CLOUDS: &str = "Google Cloud Storage and Azure";
+const REMOTE_PRUNE: &str = "remote retention";
+const AGE: &str = "encryption";
+const NOTICES: &str = "this notice";
+const METRICS: &str = "metrics";
+const DAEMON: &str = "the scheduler daemon";
+
+/// Headings and the settings under them, in the order documents show them.
+const GROUPS: &[(&str, &[Setting])] = &[
+    ("Source database", &[
+        is("POSTGRES_HOST", "localhost", "Host name, address, or folder of the server's socket."),
+        is("POSTGRES_PORT", "5432", "Port of the server."),
+        is("POSTGRES_USER", "backup_user", "Role that reads the database."),
+        is("POSTGRES_PASSWORD", "backup_password", "Its password. The default holds only for localhost; elsewhere unset means PGPASSFILE, a client certificate or none.").secret(),
+        is("POSTGRES_DB", "testdb", "Database to back up, and the one where the run's lock is held."),
+        unset("DATABASE_URL", "postgres://user:password@host:port/database, instead of the five above; setting both differently is an error.").secret(),
+        computed("BACKUP_SOURCE", "host:port", "Name of this source in manifests. Lock, prune, counts and sweep look only at their own source."),
+        is("POSTGRES_SSLMODE", "prefer", "disable, allow, prefer, require, verify-ca or verify-full, as libpq; for our own connection and the client tools."),
+        unset("POSTGRES_SSLROOTCERT", "File of certificate authorities that the server's certificate is checked against, or `system`."),
+        unset("POSTGRES_SSLCERT", "Client certificate file."),
+        unset("POSTGRES_SSLKEY", "Key file of the client certificate."),
+        is("RETRY_COUNT", "3", "Attempts to reach the database or the store; authentication errors are not retried."),
+        is("RETRY_DELAY", "5", "Seconds between attempts, with jitter."),
+    ]),
+    ("What is dumped", &[
+        unset("BACKUP_DATABASES", "Unset: POSTGRES_DB alone. `all`, or a comma list of names and globs.").awaits(MANY),
+        unset("BACKUP_EXCLUDE_DATABASES", "Comma list of names and globs to leave out.").awaits(MANY),
+        is("BACKUP_MODE", "database", "database: one archive per database; cluster: one archive of the whole server.").awaits("cluster mode"),
+        is("BACKUP_GLOBALS", "auto", "Also save roles and tablespaces; auto: when more than one database is selected.").awaits("saving roles and tablespaces"),
+        is("BACKUP_FORMAT", "plain", "plain (.sql.gz, restored with gunzip and psql) or custom (.dump, restored with pg_restore)."),
+        computed("BACKUP_COMPRESSION_LEVEL", "6 plain, 9 custom", "0 to 9."),
+        computed("BACKUP_JOBS", "cores", "Workers that compress."),
+        is("BACKUP_DATABASE_JOBS", "1", "Databases dumped at once.").awaits(MANY),
+        unset("BACKUP_EXCLUDE_TABLES", "Comma list of pg_dump table patterns to leave out."),
+        unset("BACKUP_EXCLUDE_TABLE_DATA", "Comma list of pg_dump table patterns whose rows are left out."),
+        is("BACKUP_NO_OWNER", "false", "Leave out ownership."),
+        is("BACKUP_NO_PRIVILEGES", "false", "Leave out GRANT and REVOKE."),
+        unset("PG_DUMP_EXTRA_ARGS", "More arguments for pg_dump, split as a shell would and never run by one; those that would break the stream are refused."),
+        is("BACKUP_LOCK_TIMEOUT", "60s", "How long pg_dump waits for a table lock."),
+        is("BACKUP_TIMEOUT", "0", "Deadline of the whole run (0: none)."),
+        is("STALL_TIMEOUT", "120s", "A target that takes no byte for this long is dropped."),
+        is("BACKUP_TIMEZONE", "UTC", "Time zone of the times in names; manifests are always UTC."),
+        unset("PG_BIN_DIR", "Folder of the client tools. Unset: PATH and the usual folders; same major as the server preferred, else the next newer."),
+    ]),
+    ("Where backups are kept", &[
+        is("BACKUP_DIR", "./backups", "Local folder."),
+        is("BACKUP_BASE_NAME", "backup", "Prefix of file names."),
+        is("BACKUP_TYPE", "auto", "auto, daily, weekly, monthly or manual: default of --type."),
+        is("BACKUP_TARGET", "local", "local, remote or all."),
+        is("LOCAL_PATH_FORMAT", "flat", "Layout of the folder: flat, monthly, daily, type or database."),
+        is("REMOTE_KIND", "s3", "s3, gcs or azure.").awaits(CLOUDS),
+        is("REMOTE_ENDPOINT", "http://localhost:9000", "URL of the S3-compatible store; `aws` is Amazon itself."),
+        is("REMOTE_BUCKET", "test-backup", "Bucket; it must exist."),
+        is("REMOTE_ACCESS_KEY", "minioadmin", "Access key. The default holds only for a localhost endpoint; elsewhere unset means the standard AWS credential chain.").secret(),
+        is("REMOTE_SECRET_KEY", "minioadmin", "Secret key; as REMOTE_ACCESS_KEY.").secret(),
+        is("REMOTE_REGION", "us-east-1", "Region."),
+        unset("REMOTE_PREFIX", "Folder inside the bucket."),
+        is("REMOTE_PATH_FORMAT", "monthly", "flat NAME, monthly 2026-01/NAME, daily 2026-01-28/NAME, type daily/NAME, database DATABASE/TIMESTAMP.sql.gz."),
+        unset("REMOTE_CA_FILE", "File of certificate authorities for the store's endpoint, added to the system's."),
+        unset("REMOTE_SSE", "Server-side encryption: AES256 or aws:kms."),
+        unset("REMOTE_SSE_KMS_KEY", "KMS key for REMOTE_SSE=aws:kms.").secret(),
+        unset("REMOTE_STORAGE_CLASS", "Storage class of the archive, for example STANDARD_IA."),
+        is("REMOTE_MAX_PARTS", "10000", "Most parts of one upload that the store allows."),
+        is("REMOTE_CHECKSUM", "when_required", "when_required or when_supported: when the S3 client adds its own checksums."),
+    ]),
+    ("Google Cloud Storage and Azure", &[
+        unset("GCS_BUCKET_NAME", "Bucket; setting it selects gcs.").awaits(CLOUDS),
+        is("GCS_CREDENTIALS_PATH", "/gcs-credentials/credentials.json", "Service-account file; without it workload identity.").awaits(CLOUDS),
+        is("GCS_BACKUP_PREFIX", "backups/postgres", "Folder inside the bucket.").awaits(CLOUDS),
+        is("GCS_UPLOAD_RETRY_MAX", "3", "Attempts of an upload.").awaits(CLOUDS),
+        unset("GCS_ENDPOINT", "Another endpoint than Google's.").awaits(CLOUDS),
+        unset("AZURE_STORAGE_ACCOUNT", "Storage account.").awaits(CLOUDS),
+        unset("AZURE_CONTAINER", "Container.").awaits(CLOUDS),
+        unset("AZURE_STORAGE_KEY", "Account key.").secret().awaits(CLOUDS),
+        unset("AZURE_STORAGE_SAS_TOKEN", "Shared access signature; without key or token the managed identity.").secret().awaits(CLOUDS),
+        unset("AZURE_ENDPOINT", "Another endpoint than Azure's.").awaits(CLOUDS),
+    ]),
+    ("Retention", &[
+        is("RETENTION_DAYS", "7", "Local auto backups older than this many days go (0: keep all)."),
+        is("BACKUP_RETENTION_DAILY", "7", "Newest daily backups kept locally (0: keep all)."),
+        is("BACKUP_RETENTION_WEEKLY", "4", "Newest weekly backups kept locally (0: keep all)."),
+        is("BACKUP_RETENTION_MONTHLY", "12", "Newest monthly backups kept locally (0: keep all)."),
+        is("RETENTION_MIN_KEEP", "1", "Per database and side, the newest good backups that never go, whatever their age (manual ones not counted)."),
+        is("REMOTE_RETENTION_ENABLED", "false", "Prune the remote side too.").awaits(REMOTE_PRUNE),
+        is("REMOTE_RETENTION_DAYS", "30", "As RETENTION_DAYS, remotely.").awaits(REMOTE_PRUNE),
+        is("REMOTE_RETENTION_DAILY", "30", "As BACKUP_RETENTION_DAILY, remotely.").awaits(REMOTE_PRUNE),
+        is("REMOTE_RETENTION_WEEKLY", "90", "As BACKUP_RETENTION_WEEKLY, remotely.").awaits(REMOTE_PRUNE),
+        is("REMOTE_RETENTION_MONTHLY", "24", "As BACKUP_RETENTION_MONTHLY, remotely.").awaits(REMOTE_PRUNE),
+        unset("GCS_RETENTION_ENABLED", "Alias of REMOTE_RETENTION_ENABLED.").awaits(REMOTE_PRUNE),
+        unset("GCS_RETENTION_DAILY", "Alias of REMOTE_RETENTION_DAILY.").awaits(REMOTE_PRUNE),
+        unset("GCS_RETENTION_WEEKLY", "Alias of REMOTE_RETENTION_WEEKLY.").awaits(REMOTE_PRUNE),
+    ]),
+    ("Verification", &[
+        is("VERIFY_ENABLED", "false", "Restore each backup into a scratch database and compare.").awaits(VERIFY),
+        computed("VERIFY_HOST", "POSTGRES_HOST", "Server to restore to.").awaits(VERIFY),
+        computed("VERIFY_PORT", "POSTGRES_PORT", "Its port.").awaits(VERIFY),
+        computed("VERIFY_USER", "POSTGRES_USER", "Role that may create databases there.").awaits(VERIFY),
+        computed("VERIFY_PASSWORD", "POSTGRES_PASSWORD", "Its password.").secret().awaits(VERIFY),
+        computed("VERIFY_DB", "<database>_verify", "Name of the scratch database.").awaits(VERIFY),
+        unset("VERIFY_HEALTH_URL", "URL that must answer 2xx while the restored database is up.").awaits(VERIFY),
+        unset("VERIFY_QUERIES_FILE", "File of SQL queries that must each return true.").awaits(VERIFY),
+    ]),
+    ("Encryption", &[
+        unset("AGE_RECIPIENTS", "age public keys, or a file of them.").awaits(AGE),
+        unset("AGE_IDENTITY_FILE", "File of the age private key, for verify and restore only.").awaits(AGE),
+    ]),
+    ("Notices and metrics", &[
+        unset("DISCORD_WEBHOOK_URL", "Discord webhook.").secret(),
+        is("DISCORD_NOTIFY_SUCCESS", "true", "Tell of runs that succeeded."),
+        is("DISCORD_NOTIFY_FAILURE", "true", "Tell of runs that failed or were partly done."),
+        unset("SLACK_WEBHOOK_URL", "Slack webhook.").secret().awaits(NOTICES),
+        unset("WEBHOOK_URL", "Any URL that takes the run's report as a JSON POST.").secret().awaits(NOTICES),
+        unset("HEALTHCHECK_URL", "healthchecks-style URL: start, success and fail pings.").secret().awaits(NOTICES),
+        unset("METRICS_TEXTFILE", "File for the node exporter's textfile collector.").awaits(METRICS),
+        unset("PUSHGATEWAY_URL", "Prometheus Pushgateway.").secret().awaits(METRICS),
+    ]),
+    ("Scheduler and sharding", &[
+        is("SCHEDULE_DAILY", "0 2 * * *", "Cron expression of the daily backup.").awaits(DAEMON),
+        is("SCHEDULE_WEEKLY", "0 3 * * 0", "Cron expression of the weekly backup.").awaits(DAEMON),
+        unset("SCHEDULE_MONTHLY", "Cron expression of the monthly backup.").awaits(DAEMON),
+        unset("BACKUP_SCHEDULE", "One cron expression for auto backups, instead of the typed ones.").awaits(DAEMON),
+        is("SCHEDULE_TIMEZONE", "UTC", "Time zone of the schedules.").awaits(DAEMON),
+        is("SCHEDULER_SYNC_INTERVAL_SECONDS", "1800", "Seconds between uploads of what is not yet remote.").awaits(DAEMON),
+        is("LISTEN_ADDR", "127.0.0.1:8080", "Address of the daemon's HTTP server.").awaits(DAEMON),
+        unset("SHARD_COUNT", "Shards of an Indexed Job, with JOB_COMPLETION_INDEX.").awaits("sharding"),
+    ]),
+    ("Logs", &[
+        is("LOG_LEVEL", "info", "trace, debug, info, warn (or warning) or error."),
+        is("LOG_FORMAT", "auto", "auto (text), text or json."),
+    ]),
+];
+
+/// Every setting in the order documents show them.
+pub fn all() -> impl Iterator<Item = Setting> {
+    GROUPS
+        .iter()
+        .flat_map(|(group, settings)| settings.iter().map(|setting| Setting { group, ..*setting }))
+}
+
+/// The setting of that name.
+pub fn find(name: &str) -> Option<Setting> {
+    all().find(|setting| setting.name == name)
+}
+
+/// Prefixes of our variables: an unknown name that begins like this may be a slip of the pen.
+pub const PREFIXES: &[&str] = &[
+    "POSTGRES_", "BACKUP_", "REMOTE_", "LOCAL_PATH", "RETENTION_", "RETRY_", "STALL_", "PG_DUMP_", "PG_BIN", "GCS_",
+    "AZURE_", "VERIFY_", "AGE_", "DISCORD_", "SLACK_", "WEBHOOK_", "HEALTHCHECK_", "METRICS_", "PUSHGATEWAY_",
+    "SCHEDULE", "LISTEN_", "SHARD_", "LOG_", "DATABASE_",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_setting_is_declared_once_and_has_a_meaning() {
+        let mut seen = HashSet::new();
+        for setting in all() {
+            assert!(seen.insert(setting.name), "{} stands twice", setting.name);
+            assert!(setting.meaning.ends_with('.'), "{} has no sentence", setting.name);
+        }
+        assert!(seen.len() > 90);
+    }
+}

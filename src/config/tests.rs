@@ -1,0 +1,145 @@
+use super::*;
+use proptest::prelude::*;
+
+fn load(pairs: &[(&str, &str)]) -> Result<Config, Problems> {
+    load_in(pairs, Path::new("/nonexistent"))
+}
+
+fn load_in(pairs: &[(&str, &str)], folder: &Path) -> Result<Config, Problems> {
+    Config::load(pairs.iter().map(|(name, value)| (name.into(), value.into())), folder)
+}
+
+fn problems(pairs: &[(&str, &str)]) -> String {
+    load(pairs).expect_err("accepted").to_string()
+}
+
+#[test]
+fn nothing_set_gives_the_documented_defaults() {
+    let config = load(&[]).unwrap();
+    assert_eq!(config.source.name, "localhost:5432");
+    assert_eq!(config.source.password.unwrap().expose(), "backup_password");
+    assert_eq!(config.dump.level, 6);
+    assert_eq!(config.remote.keys.unwrap().0.expose(), "minioadmin");
+    assert_eq!(config.retention, Retention { days: 7, daily: 7, weekly: 4, monthly: 12, min_keep: 1 });
+    assert_eq!(config.deadline, None);
+    assert_eq!(config.stall_timeout, Duration::from_secs(120));
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_what_is_allowed() {
+    let text = problems(&[
+        ("POSTGRES_PORT", "abc"),
+        ("BACKUP_FORMAT", "tar"),
+        ("BACKUP_COMPRESSION_LEVEL", "12"),
+        ("REMOTE_ACCESS_KEY", "only-one"),
+        ("BACKUP_TIMEZONE", "Mars/Base"),
+        ("DISCORD_WEBHOOK_URL", "hunter2"),
+    ]);
+    insta::assert_snapshot!(text, @r"
+    POSTGRES_PORT: got `abc`, allowed: a port from 1 to 65535
+    BACKUP_FORMAT: got `tar`, allowed: plain or custom
+    BACKUP_COMPRESSION_LEVEL: got `12`, allowed: a number from 0 to 9
+    BACKUP_TIMEZONE: got `Mars/Base`, allowed: a zone of the time-zone database, such as UTC or Asia/Bangkok
+    REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY go together; set both or none
+    DISCORD_WEBHOOK_URL: got a value that is hidden here, allowed: an http or https URL
+    ");
+}
+
+#[test]
+fn every_setting_is_read_or_refused() {
+    let mut received = Received::gather([], Path::new("/nonexistent"));
+    Config::read(&mut received, None, OsString::new(), Vec::new()).unwrap();
+    assert_eq!(received.never_read(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_setting_whose_feature_is_missing_is_refused_but_its_default_is_not() {
+    for setting in settings::all().filter(|setting| setting.awaits.is_some()) {
+        let text = problems(&[(setting.name, "something")]);
+        assert!(text.contains(setting.name) && text.contains("not in this version"), "{text}");
+        load(&[(setting.name, setting.default.literal())]).unwrap();
+    }
+}
+
+#[test]
+fn an_empty_value_means_unset() {
+    let pairs: Vec<(&str, &str)> = settings::all().map(|setting| (setting.name, "")).collect();
+    assert_eq!(load(&pairs).unwrap().source.port, 5432);
+}
+
+#[test]
+fn the_default_password_and_keys_hold_only_for_localhost() {
+    let config = load(&[("POSTGRES_HOST", "db.example"), ("REMOTE_ENDPOINT", "https://s3.example")]).unwrap();
+    assert!(config.source.password.is_none());
+    assert!(config.remote.keys.is_none());
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_but_not_from_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "from-file\n").unwrap();
+    let file = file.to_str().unwrap();
+    let config = load(&[("POSTGRES_PASSWORD_FILE", file)]).unwrap();
+    assert_eq!(config.source.password.unwrap().expose(), "from-file");
+    let text = problems(&[("POSTGRES_PASSWORD_FILE", file), ("POSTGRES_PASSWORD", "direct")]);
+    assert_eq!(text, "POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are both set; unset one of them");
+    let text = problems(&[("REMOTE_SECRET_KEY_FILE", "/nonexistent/key")]);
+    assert!(text.starts_with("REMOTE_SECRET_KEY_FILE: reading /nonexistent/key: No such file"), "{text}");
+}
+
+#[test]
+fn the_environment_wins_over_the_env_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "POSTGRES_DB=file\nPOSTGRES_HOST=file-host\nPOSTGRES_PASSWORD=x\n").unwrap();
+    let config = load_in(&[("POSTGRES_DB", "env")], folder.path()).unwrap();
+    assert_eq!((config.source.database.as_str(), config.source.host.as_str()), ("env", "file-host"));
+    let shown = config.effective.iter().find(|shown| shown.name == "POSTGRES_HOST").unwrap();
+    assert!(shown.source.ends_with(".env"));
+}
+
+#[test]
+fn a_url_gives_every_part_and_may_not_contradict_the_others() {
+    let url = "postgresql://us%20er:p%40ss@db.example:6432/my%2Fdb?sslmode=require";
+    let source = load(&[("DATABASE_URL", url)]).unwrap().source;
+    assert_eq!((source.user.as_str(), source.database.as_str(), source.port), ("us er", "my/db", 6432));
+    assert_eq!(source.password.unwrap().expose(), "p@ss");
+    assert_eq!(source.tls.mode, SslMode::Require);
+    load(&[("DATABASE_URL", url), ("POSTGRES_PORT", "6432")]).unwrap();
+    let text = problems(&[("DATABASE_URL", url), ("POSTGRES_HOST", "other"), ("POSTGRES_PASSWORD", "other")]);
+    assert_eq!(text.lines().count(), 2);
+    assert!(!text.contains("p@ss"), "{text}");
+    for bad in ["mysql://h/d", "postgres://h/d?target_session_attrs=any", "nonsense"] {
+        assert!(problems(&[("DATABASE_URL", bad)]).starts_with("DATABASE_URL: got a value that is hidden here"));
+    }
+}
+
+#[test]
+fn likely_slips_get_a_warning_with_the_nearest_name() {
+    let config = load(&[("BACKUP_RETENTION_DAYLY", "3"), ("POSTGRES_SERVICE_HOST", "10.0.0.1")]).unwrap();
+    assert_eq!(
+        config.warnings,
+        ["BACKUP_RETENTION_DAYLY is not a setting and is ignored; did you mean BACKUP_RETENTION_DAILY?"]
+    );
+}
+
+#[test]
+fn a_port_set_by_a_kubernetes_service_is_explained() {
+    assert!(problems(&[("POSTGRES_PORT", "tcp://10.0.0.1:5432")]).contains("enableServiceLinks: false"));
+}
+
+#[test]
+fn the_effective_configuration_hides_secrets() {
+    let config = load(&[("DATABASE_URL", "postgres://u:hunter2@h/d"), ("REMOTE_SECRET_KEY", "hunter2"), ("REMOTE_ACCESS_KEY", "hunter2")]);
+    let config = config.unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(!serde_json::to_string(&config.effective).unwrap().contains("hunter2"));
+}
+
+proptest! {
+    #[test]
+    fn no_value_of_any_setting_makes_loading_panic(name in 0..settings::all().count(), value in "\\PC{0,40}") {
+        let setting = settings::all().nth(name).unwrap();
+        let _ = load(&[(setting.name, &value)]);
+    }
+}

@@ -1,0 +1,336 @@
+//! Pure: pg_dump's custom archive, read as it streams by.
+//!
+//! The layout is that of `pg_backup_archiver.c` and `pg_backup_custom.c`, archive versions 1.14 (PostgreSQL 12) to
+//! 1.16 (PostgreSQL 17 and 18): a header, the table of contents, then one block for each entry that has data. Integers
+//! are a sign byte and `int_size` bytes, least significant first; strings are an integer length (-1 for none) and the
+//! bytes. A block is a type byte, the entry's number, and chunks of an integer length and bytes, ended by length 0; a
+//! block of large objects has such chunks for each object, ended by object 0.
+
+use std::collections::{BTreeSet, VecDeque};
+
+/// Why an archive is not whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArchiveError {
+    /// The first bytes are not those of a custom archive.
+    #[error("its output is not a custom archive")]
+    Magic,
+    /// A layout that this parser does not know.
+    #[error("its archive has version {0}, which this program cannot read")]
+    Version(String),
+    /// Something impossible stands there.
+    #[error("its archive is damaged at byte {0}: {1}")]
+    Damaged(u64, &'static str),
+    /// The bytes ended too early.
+    #[error("its archive breaks off after {0} bytes")]
+    Truncated(u64),
+    /// An entry of the table of contents has no block.
+    #[error("its archive lacks the data of {0} entries of its table of contents")]
+    Missing(usize),
+}
+
+/// Longest string of the table of contents that is believed.
+const LONGEST_STRING: i64 = 1 << 30;
+
+/// Follows an archive to its end. Feed it every byte, then ask [`ArchiveEnd::finish`].
+#[derive(Debug, Default)]
+pub struct ArchiveEnd {
+    offset: u64,
+    partial: Vec<u8>,
+    version: (u8, u8),
+    int_size: usize,
+    offset_size: usize,
+    state: State,
+    fields: VecDeque<Field>,
+    values: Vec<i64>,
+    entries_left: i64,
+    expected: BTreeSet<i64>,
+    error: Option<ArchiveError>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Magic,
+    Header,
+    Entry,
+    BlockType,
+    BlockEntry(BlockKind),
+    ObjectId,
+    ChunkLength(BlockKind),
+    Skip(u64, BlockKind),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BlockKind {
+    Data,
+    Objects,
+}
+
+/// What comes next in the header or an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Byte,
+    Int,
+    Text,
+    TextBody(usize),
+    Texts,
+    Offset,
+}
+
+impl ArchiveEnd {
+    /// Takes the next bytes. Errors are kept for [`ArchiveEnd::finish`].
+    pub fn feed(&mut self, mut input: &[u8]) {
+        while self.error.is_none() && !input.is_empty() {
+            match self.step(&mut input) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => self.error = Some(error),
+            }
+        }
+    }
+
+    /// The archive is whole: table of contents read, every block ended, no block missing.
+    pub fn finish(&self) -> Result<(), ArchiveError> {
+        match &self.error {
+            Some(error) => Err(error.clone()),
+            None if self.state != State::BlockType || !self.partial.is_empty() => {
+                Err(ArchiveError::Truncated(self.offset))
+            }
+            None if !self.expected.is_empty() => Err(ArchiveError::Missing(self.expected.len())),
+            None => Ok(()),
+        }
+    }
+
+    /// One step; false when more bytes are needed.
+    fn step(&mut self, input: &mut &[u8]) -> Result<bool, ArchiveError> {
+        match self.state {
+            State::Magic => {
+                let Some(head) = self.take(input, 11) else { return Ok(false) };
+                self.read_magic(&head)?;
+            }
+            State::Header | State::Entry => {
+                let Some(field) = self.fields.pop_front() else { return self.end_of_fields().map(|()| true) };
+                return self.read_field(field, input);
+            }
+            State::BlockType => {
+                let Some(byte) = self.take(input, 1) else { return Ok(false) };
+                self.state = match byte[0] {
+                    1 => State::BlockEntry(BlockKind::Data),
+                    3 => State::BlockEntry(BlockKind::Objects),
+                    _ => return Err(self.damaged("unknown type of block")),
+                };
+            }
+            State::BlockEntry(kind) => {
+                let Some(entry) = self.int(input) else { return Ok(false) };
+                if !self.expected.remove(&entry) {
+                    return Err(self.damaged("a block that the table of contents does not name"));
+                }
+                self.state = match kind {
+                    BlockKind::Data => State::ChunkLength(kind),
+                    BlockKind::Objects => State::ObjectId,
+                };
+            }
+            State::ObjectId => {
+                let Some(object) = self.int(input) else { return Ok(false) };
+                self.state = if object == 0 { State::BlockType } else { State::ChunkLength(BlockKind::Objects) };
+            }
+            State::ChunkLength(kind) => {
+                let Some(length) = self.int(input) else { return Ok(false) };
+                self.state = match (u64::try_from(length), kind) {
+                    (Err(_), _) => return Err(self.damaged("a chunk of negative length")),
+                    (Ok(0), BlockKind::Data) => State::BlockType,
+                    (Ok(0), BlockKind::Objects) => State::ObjectId,
+                    (Ok(length), _) => State::Skip(length, kind),
+                };
+            }
+            State::Skip(left, kind) => {
+                let here = left.min(input.len() as u64);
+                *input = &input[usize::try_from(here).unwrap_or(input.len())..];
+                self.offset += here;
+                self.state = if here == left { State::ChunkLength(kind) } else { State::Skip(left - here, kind) };
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_magic(&mut self, head: &[u8]) -> Result<(), ArchiveError> {
+        if !head.starts_with(b"PGDMP") {
+            return Err(ArchiveError::Magic);
+        }
+        self.version = (head[5], head[6]);
+        if head[5] != 1 || !(14..=16).contains(&head[6]) {
+            return Err(ArchiveError::Version(format!("{}.{}", head[5], head[6])));
+        }
+        (self.int_size, self.offset_size) = (usize::from(head[8]), usize::from(head[9]));
+        if !(1..=8).contains(&self.int_size) || !(1..=8).contains(&self.offset_size) || head[10] != 1 {
+            return Err(self.damaged("header"));
+        }
+        let compression = if self.version.1 >= 15 { Field::Byte } else { Field::Int };
+        self.fields.push_back(compression);
+        self.fields.extend([Field::Int; 7]); // creation time
+        self.fields.extend([Field::Text; 3]); // database, versions of server and pg_dump
+        self.fields.push_back(Field::Int); // entries
+        self.state = State::Header;
+        Ok(())
+    }
+
+    fn end_of_fields(&mut self) -> Result<(), ArchiveError> {
+        if self.state == State::Header {
+            self.entries_left = self.values.last().copied().unwrap_or_default();
+            if self.entries_left < 0 {
+                return Err(self.damaged("number of entries"));
+            }
+        } else {
+            // the first two integers of an entry: its number, and whether it has data
+            if let [entry, has_data, ..] = self.values[..]
+                && has_data != 0
+            {
+                self.expected.insert(entry);
+            }
+            self.entries_left -= 1;
+        }
+        self.values.clear();
+        if self.entries_left == 0 {
+            self.state = State::BlockType;
+            return Ok(());
+        }
+        self.state = State::Entry;
+        self.fields.extend([Field::Int, Field::Int]);
+        self.fields.extend([Field::Text; 4]); // table oid, oid, tag, kind
+        self.fields.push_back(Field::Int); // section
+        self.fields.extend([Field::Text; 6]); // definition, drop, copy, schema, tablespace, access method
+        if self.version.1 >= 16 {
+            self.fields.push_back(Field::Int); // kind of relation
+        }
+        self.fields.extend([Field::Text; 2]); // owner, with oids
+        self.fields.extend([Field::Texts, Field::Offset]);
+        Ok(())
+    }
+
+    fn read_field(&mut self, field: Field, input: &mut &[u8]) -> Result<bool, ArchiveError> {
+        let done = match field {
+            Field::Byte => self.take(input, 1).map(|_| ()),
+            Field::Int => self.int(input).map(|value| self.values.push(value)),
+            Field::TextBody(length) => self.take(input, length).map(|_| ()),
+            Field::Offset => self.take(input, self.offset_size + 1).map(|_| ()),
+            Field::Text | Field::Texts => match self.int(input) {
+                Some(length) if length > LONGEST_STRING => return Err(self.damaged("a string that is too long")),
+                Some(length) => {
+                    if field == Field::Texts && length >= 0 {
+                        self.fields.push_front(Field::Texts);
+                    }
+                    if let Ok(length @ 1..) = usize::try_from(length) {
+                        self.fields.push_front(Field::TextBody(length));
+                    }
+                    Some(())
+                }
+                None => None,
+            },
+        };
+        if done.is_none() {
+            self.fields.push_front(field);
+        }
+        Ok(done.is_some())
+    }
+
+    /// The next `count` bytes, or none after keeping what there is.
+    fn take(&mut self, input: &mut &[u8], count: usize) -> Option<Vec<u8>> {
+        let missing = count - self.partial.len();
+        let (here, rest) = input.split_at(missing.min(input.len()));
+        *input = rest;
+        self.offset += here.len() as u64;
+        self.partial.extend_from_slice(here);
+        (self.partial.len() == count).then(|| std::mem::take(&mut self.partial))
+    }
+
+    fn int(&mut self, input: &mut &[u8]) -> Option<i64> {
+        let bytes = self.take(input, self.int_size + 1)?;
+        let magnitude = bytes[1..].iter().rev().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));
+        Some(if bytes[0] == 0 { magnitude } else { magnitude.wrapping_neg() })
+    }
+
+    fn damaged(&self, what: &'static str) -> ArchiveError {
+        ArchiveError::Damaged(self.offset, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tiny archive of that version: one entry with two chunks of data, one of large objects, one without data.
+    fn archive(minor: u8) -> Vec<u8> {
+        fn int(value: i64, out: &mut Vec<u8>) {
+            out.push(u8::from(value < 0));
+            out.extend_from_slice(&u32::try_from(value.abs()).unwrap().to_le_bytes());
+        }
+        fn text(value: &str, out: &mut Vec<u8>) {
+            int(value.len() as i64, out);
+            out.extend_from_slice(value.as_bytes());
+        }
+        let mut out = b"PGDMP".to_vec();
+        out.extend([1, minor, 0, 4, 8, 1]);
+        if minor >= 15 { out.push(1) } else { int(6, &mut out) }
+        (0..7).for_each(|value| int(value, &mut out));
+        ["db", "18.6", "18.6"].iter().for_each(|value| text(value, &mut out));
+        int(3, &mut out);
+        for (entry, has_data) in [(7, 1), (8, 1), (9, 0)] {
+            int(entry, &mut out);
+            int(has_data, &mut out);
+            ["1259", "16384", "t", "TABLE DATA"].iter().for_each(|value| text(value, &mut out));
+            int(3, &mut out);
+            ["", "", "COPY t FROM stdin;\n", "public", ""].iter().for_each(|value| text(value, &mut out));
+            int(-1, &mut out);
+            if minor >= 16 { int(114, &mut out) }
+            ["owner", "false", "3", "4"].iter().for_each(|value| text(value, &mut out));
+            int(-1, &mut out);
+            out.extend([1; 9]);
+        }
+        out.push(1);
+        int(7, &mut out);
+        ["abc", "defg", ""].iter().for_each(|value| text(value, &mut out));
+        out.push(3);
+        int(8, &mut out);
+        for object in [500, 501] {
+            int(object, &mut out);
+            ["large", ""].iter().for_each(|value| text(value, &mut out));
+        }
+        int(0, &mut out);
+        out
+    }
+
+    fn read(bytes: &[u8], step: usize) -> Result<(), ArchiveError> {
+        let mut end = ArchiveEnd::default();
+        bytes.chunks(step).for_each(|chunk| end.feed(chunk));
+        end.finish()
+    }
+
+    #[test]
+    fn a_whole_archive_of_every_version_is_accepted_however_it_is_cut_into_chunks() {
+        for minor in 14..=16 {
+            let bytes = archive(minor);
+            for step in [1, 2, 3, 7, 64, bytes.len()] {
+                assert_eq!(read(&bytes, step), Ok(()), "version 1.{minor} in steps of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_archive_that_breaks_off_anywhere_is_refused() {
+        let bytes = archive(16);
+        for length in 0..bytes.len() {
+            assert!(read(&bytes[..length], 16).is_err(), "accepted the first {length} of {} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn what_is_no_archive_is_refused() {
+        assert_eq!(read(b"--\n-- PostgreSQL database dump\n", 5), Err(ArchiveError::Magic));
+        let mut unknown = archive(16);
+        unknown[6] = 99;
+        assert_eq!(read(&unknown, 64), Err(ArchiveError::Version("1.99".to_owned())));
+        let mut trailing = archive(16);
+        trailing.push(9);
+        assert!(read(&trailing, 64).is_err());
+    }
+}

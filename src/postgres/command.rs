@@ -1,0 +1,116 @@
+//! One discipline for child processes: cleared environment, own process group, stderr relayed, killed and reaped.
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{ChildStdout, Command};
+use tracing::{debug, warn};
+
+/// Lines of stderr that are kept for the error.
+const TAIL_LINES: usize = 12;
+/// Longest line that is kept, in bytes.
+const LINE_BYTES: usize = 1000;
+/// How long a child may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A child process that cannot outlive its owner.
+#[derive(Debug)]
+pub struct Child {
+    inner: tokio::process::Child,
+    tail: Arc<Mutex<VecDeque<String>>>,
+    relay: tokio::task::JoinHandle<()>,
+}
+
+impl Child {
+    /// Starts `program` with nothing of our environment but `environment`; its stdout is a pipe.
+    pub fn spawn(
+        program: &Path,
+        arguments: &[OsString],
+        environment: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> std::io::Result<(Self, ChildStdout)> {
+        let mut inner = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let missing = || std::io::Error::other("the child has no pipe");
+        let stdout = inner.stdout.take().ok_or_else(missing)?;
+        let stderr = inner.stderr.take().ok_or_else(missing)?;
+        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let relay = tokio::spawn(relay(BufReader::new(stderr), tail.clone()));
+        Ok((Self { inner, tail, relay }, stdout))
+    }
+
+    /// Waits for the end; the second value is the last lines of stderr.
+    pub async fn wait(&mut self) -> std::io::Result<(ExitStatus, String)> {
+        let status = self.inner.wait().await?;
+        // a grandchild may hold stderr open
+        let _ = tokio::time::timeout(GRACE, &mut self.relay).await;
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((status, tail.iter().cloned().collect::<Vec<_>>().join("\n")))
+    }
+
+    /// Ends the child and its group, SIGTERM first, and reaps it.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        if tokio::time::timeout(GRACE, self.inner.wait()).await.is_err() {
+            self.signal(Signal::KILL);
+            let _ = self.inner.wait().await;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // no id means reaped already, and then the number may be somebody else's
+        if let Some(group) = self.inner.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDeque<String>>>) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match stderr.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        line.truncate(LINE_BYTES);
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if text.contains("warning:") {
+            warn!("{text}");
+        } else {
+            debug!("{text}");
+        }
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(text);
+    }
+}
+
+/// What `program --version` prints behind its name, such as `15.18`; none when it cannot be run.
+pub async fn version_of(program: &Path, environment: &[(String, OsString)]) -> Option<String> {
+    let environment = environment.iter().map(|(name, value)| (name.as_str(), value.as_os_str()));
+    let run = Command::new(program).arg("--version").env_clear().envs(environment).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(Duration::from_secs(10), run).await.ok()?.ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
+}

@@ -1,0 +1,216 @@
+//! Our own connections: retry, TLS, and sessions that no timeout of the server's ends.
+
+use super::passfile;
+use super::tls::{self, TlsFileError};
+use crate::config::{Source, SslMode};
+use backon::{ConstantBuilder, Retryable};
+use std::error::Error as _;
+use std::time::Duration;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::{debug, warn};
+
+/// How long one attempt may take, from the first packet to a session that is ready.
+const ATTEMPT: Duration = Duration::from_secs(20);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The server does not answer, or not yet.
+    #[error("connecting to {server}: {cause}")]
+    Unreachable {
+        /// `database@host:port`
+        server: String,
+        /// What the network or the server said.
+        cause: String,
+    },
+    /// The server answered and said no.
+    #[error("connecting to {server}: {cause}")]
+    Refused {
+        /// `database@host:port`
+        server: String,
+        /// What the server said.
+        cause: String,
+    },
+    /// A setting does not fit the server.
+    #[error("connecting to {server}: {cause}; look at {setting}")]
+    Misconfigured {
+        /// `database@host:port`
+        server: String,
+        /// What is wrong.
+        cause: String,
+        /// The setting to change.
+        setting: &'static str,
+    },
+    /// A certificate file cannot be used.
+    #[error("POSTGRES_SSL*: {0}")]
+    TlsFile(#[from] TlsFileError),
+}
+
+impl ConnectError {
+    /// Would trying again help?
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// A session and the task that drives it; dropping it closes both.
+pub struct Connection {
+    client: Client,
+    driver: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl std::ops::Deref for Connection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Connects to the source's own database; transient failures are retried as `RETRY_COUNT` and `RETRY_DELAY` say.
+///
+/// `application` names the session in `pg_stat_activity`.
+pub async fn connect(source: &Source, application: &str) -> Result<Connection, ConnectError> {
+    let attempts = source.retry.attempts as usize;
+    let policy = ConstantBuilder::default()
+        .with_delay(source.retry.delay)
+        .with_max_times(attempts - 1)
+        .with_jitter();
+    let mut failed = 0;
+    (|| connect_once(source, application))
+        .retry(policy)
+        .when(ConnectError::is_transient)
+        .notify(|error, pause| {
+            failed += 1;
+            warn!("{error} (attempt {failed} of {attempts}, next in {:.1} s)", pause.as_secs_f64());
+        })
+        .await
+}
+
+async fn connect_once(source: &Source, application: &str) -> Result<Connection, ConnectError> {
+    let unreachable = |cause: &str| ConnectError::Unreachable { server: source.display(), cause: cause.to_owned() };
+    match tokio::time::timeout(ATTEMPT, negotiate(source, application)).await {
+        Err(_) => Err(unreachable("no answer within 20 s")),
+        Ok(connection) => connection,
+    }
+}
+
+/// One attempt, or two where libpq makes two: `allow` and `prefer` try the other way when the first is refused.
+async fn negotiate(source: &Source, application: &str) -> Result<Connection, ConnectError> {
+    use tokio_postgres::config::SslMode as Wire;
+    if source.host.starts_with('/') {
+        return establish(source, application, Wire::Disable).await;
+    }
+    let ways: &[Wire] = match source.tls.mode {
+        SslMode::Disable => &[Wire::Disable],
+        SslMode::Allow => &[Wire::Disable, Wire::Require],
+        SslMode::Prefer => &[Wire::Prefer, Wire::Disable],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Wire::Require],
+    };
+    let first = establish(source, application, ways[0]).await;
+    match (first, ways.get(1)) {
+        (Err(first), Some(other)) if !first.is_transient() => {
+            establish(source, application, *other).await.map_err(|_| first)
+        }
+        (first, _) => first,
+    }
+}
+
+async fn establish(
+    source: &Source,
+    application: &str,
+    mode: tokio_postgres::config::SslMode,
+) -> Result<Connection, ConnectError> {
+    let mut config = tokio_postgres::Config::new();
+    config.host(&source.host).port(source.port).user(&source.user).dbname(&source.database);
+    config.application_name(application).ssl_mode(mode).connect_timeout(ATTEMPT);
+    config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(Duration::from_secs(10));
+    let from_file = || source.passfile.as_ref().and_then(|path| passfile::find(path, source, &source.database));
+    if let Some(password) = source.password.as_ref().map(|secret| secret.expose().to_owned()).or_else(from_file) {
+        config.password(password);
+    }
+    let explain = |error| explain(source, &error);
+    let (client, driver) = if mode == tokio_postgres::config::SslMode::Disable {
+        let (client, connection) = config.connect(NoTls).await.map_err(explain)?;
+        (client, tokio::spawn(drive(connection)))
+    } else {
+        let tls = MakeRustlsConnect::new(tls::client_config(&source.tls)?);
+        let (client, connection) = config.connect(tls).await.map_err(explain)?;
+        (client, tokio::spawn(drive(connection)))
+    };
+    let connection = Connection { client, driver };
+    prepare_session(&connection).await.map_err(explain)?;
+    Ok(connection)
+}
+
+/// Idle time after which the kernel asks whether the other side still lives.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+async fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    if let Err(error) = connection.await {
+        debug!("connection to the database ended: {error}");
+    }
+}
+
+/// Ends every timeout that the server, the database or the role may have set, and pins how values are written.
+///
+/// Parameters that an older server lacks are passed over: each is set only where `pg_settings` knows it. The server's
+/// own keepalives make sure that the session of a machine that vanished, and the lock it holds, end within minutes.
+async fn prepare_session(client: &Client) -> Result<(), tokio_postgres::Error> {
+    client
+        .batch_execute(
+            "SELECT pg_catalog.set_config(name, wanted, false) FROM (VALUES
+                ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+                ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('tcp_keepalives_idle', '30'),
+                ('tcp_keepalives_interval', '10'), ('TimeZone', 'UTC'), ('bytea_output', 'hex'),
+                ('search_path', '')) AS pins(name, wanted)
+             WHERE name IN (SELECT s.name FROM pg_catalog.pg_settings AS s)",
+        )
+        .await
+}
+
+fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
+    let server = source.display();
+    let cause = match (error.as_db_error(), error.source()) {
+        (Some(answer), _) => answer.message().to_owned(),
+        (None, Some(inner)) => inner.to_string(),
+        (None, None) => error.to_string(),
+    };
+    let misconfigured = |setting| ConnectError::Misconfigured { server: server.clone(), cause: cause.clone(), setting };
+    match error.code() {
+        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => misconfigured("POSTGRES_DB"),
+        Some(code) if TRANSIENT.contains(&code) => ConnectError::Unreachable { server, cause },
+        Some(_) => ConnectError::Refused { server, cause },
+        None if error.to_string().contains("TLS") => misconfigured("POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT"),
+        None if cause.contains("password missing") => {
+            ConnectError::Refused { server, cause: "the server asks for a password; set POSTGRES_PASSWORD".to_owned() }
+        }
+        None if cause.contains("password") => ConnectError::Refused { server, cause },
+        None => ConnectError::Unreachable { server, cause },
+    }
+}
+
+/// States in which the server, not the setting, is the trouble: starting, stopping, full, failing over.
+const TRANSIENT: &[&SqlState] = &[
+    &SqlState::CANNOT_CONNECT_NOW,
+    &SqlState::ADMIN_SHUTDOWN,
+    &SqlState::CRASH_SHUTDOWN,
+    &SqlState::TOO_MANY_CONNECTIONS,
+    &SqlState::CONNECTION_EXCEPTION,
+    &SqlState::CONNECTION_FAILURE,
+    &SqlState::SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION,
+    &SqlState::OUT_OF_MEMORY,
+    &SqlState::DISK_FULL,
+];

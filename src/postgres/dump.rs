@@ -1,0 +1,284 @@
+//! pg_dump as a reader with an honest end.
+//!
+//! The last read fails unless the child exited 0 and the dump's own end was seen, so nothing downstream can take a
+//! dump that broke off for a whole one.
+
+use super::command::Child;
+use super::tools::Tool;
+use crate::config::{self, Format, RootCert, Source};
+use crate::custom_archive::{ArchiveEnd, ArchiveError};
+use std::ffi::OsString;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::process::ChildStdout;
+use tokio::sync::Mutex;
+
+/// Why a dump is not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The program cannot be started.
+    #[error("starting {program}: {cause}")]
+    Spawn {
+        /// Path of the program.
+        program: String,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The child failed or was killed.
+    #[error("pg_dump ended with {status}")]
+    Exit {
+        /// Exit code or signal.
+        status: ExitStatus,
+        /// Last lines of its stderr.
+        stderr: String,
+    },
+    /// The child exited 0 without the end-of-dump marker.
+    #[error("pg_dump exited 0, but its output ends without the end-of-dump marker")]
+    NoMarker,
+    /// The child exited 0 and its archive does not parse to the end.
+    #[error("pg_dump exited 0, but {0}")]
+    Archive(#[from] ArchiveError),
+}
+
+impl DumpError {
+    /// Would a dump under a new snapshot help? True when objects vanished or changed while pg_dump looked at them.
+    pub fn is_concurrent_change(&self) -> bool {
+        const SIGNS: &[&str] = &[
+            "could not open relation with OID",
+            "cache lookup failed",
+            "does not exist",
+            "tuple concurrently",
+            "was concurrently dropped",
+            "could not find tuple",
+        ];
+        matches!(self, Self::Exit { stderr, .. } if SIGNS.iter().any(|sign| stderr.contains(sign)))
+    }
+
+    /// True when the role lacks a privilege.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Self::Exit { stderr, .. } if stderr.contains("permission denied"))
+    }
+
+    /// Last lines of the child's stderr.
+    pub fn stderr(&self) -> Option<&str> {
+        match self {
+            Self::Exit { stderr, .. } => Some(stderr),
+            _ => None,
+        }
+    }
+
+    /// What a person can do.
+    pub fn hint(&self) -> Option<&'static str> {
+        let stderr = self.stderr()?;
+        let hints = [
+            ("permission denied", "grant the role SELECT on it (pg_read_all_data reads everything)"),
+            ("lock timeout", "another session holds a table lock; raise BACKUP_LOCK_TIMEOUT or run at another time"),
+            ("row-level security", "grant the role BYPASSRLS, or back up as the tables' owner"),
+            ("no matching tables", "look at BACKUP_EXCLUDE_TABLES and PG_DUMP_EXTRA_ARGS"),
+            ("unrecognized option", "look at PG_DUMP_EXTRA_ARGS"),
+            ("invalid option", "look at PG_DUMP_EXTRA_ARGS"),
+        ];
+        hints.iter().find(|(sign, _)| stderr.contains(sign)).map(|(_, hint)| *hint)
+    }
+}
+
+/// The arguments of pg_dump for one database; connection and names travel in the environment.
+pub fn arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<String> {
+    let mut arguments = vec!["--no-password".to_owned()];
+    match settings.format {
+        Format::Plain => arguments.push("--format=plain".to_owned()),
+        Format::Custom => {
+            arguments.push("--format=custom".to_owned());
+            arguments.push(format!("--compress={}", settings.level));
+        }
+    }
+    arguments.push(format!("--lock-wait-timeout={}", settings.lock_timeout.as_millis()));
+    arguments.extend(snapshot.map(|id| format!("--snapshot={id}")));
+    arguments.extend(settings.exclude_tables.iter().map(|pattern| format!("--exclude-table={pattern}")));
+    arguments.extend(settings.exclude_table_data.iter().map(|pattern| format!("--exclude-table-data={pattern}")));
+    arguments.extend(settings.no_owner.then(|| "--no-owner".to_owned()));
+    arguments.extend(settings.no_privileges.then(|| "--no-privileges".to_owned()));
+    arguments.extend(settings.extra_args.iter().cloned());
+    arguments
+}
+
+/// libpq's environment for this source: names are plain data there, never parsed as a connection string.
+fn environment(source: &Source) -> Vec<(&'static str, OsString)> {
+    let mut variables: Vec<(&str, OsString)> = vec![
+        ("PGHOST", source.host.clone().into()),
+        ("PGPORT", source.port.to_string().into()),
+        ("PGUSER", source.user.clone().into()),
+        ("PGDATABASE", source.database.clone().into()),
+        ("PGSSLMODE", source.tls.mode.as_str().into()),
+        ("PGAPPNAME", "backup pg_dump".into()),
+        ("PGCONNECT_TIMEOUT", "20".into()),
+        // pg_dump pins DateStyle, IntervalStyle and extra_float_digits itself
+        ("PGOPTIONS", "-c TimeZone=UTC -c bytea_output=hex".into()),
+    ];
+    if let Some(password) = &source.password {
+        variables.push(("PGPASSWORD", password.expose().into()));
+    }
+    match &source.tls.root_cert {
+        Some(RootCert::File(path)) => variables.push(("PGSSLROOTCERT", path.into())),
+        Some(RootCert::System) => variables.push(("PGSSLROOTCERT", "system".into())),
+        // without this libpq reads ~/.postgresql/root.crt, and the mode would mean another thing than for us
+        None => variables.push(("PGSSLROOTCERT", "/nonexistent".into())),
+    }
+    if let Some((cert, key)) = &source.tls.client {
+        variables.push(("PGSSLCERT", cert.into()));
+        variables.push(("PGSSLKEY", key.into()));
+    }
+    variables
+}
+
+/// Keepalives have no environment variable; this connection string carries nothing else.
+const KEEPALIVES: &str = "--dbname=keepalives_idle=30 keepalives_interval=10 keepalives_count=6";
+
+/// A running pg_dump; read it to its end, or [`Dump::stop`] it.
+pub struct Dump {
+    stdout: ChildStdout,
+    child: Arc<Mutex<Child>>,
+    end: End,
+    state: State,
+}
+
+enum End {
+    Plain(Tail),
+    Custom(Box<ArchiveEnd>),
+}
+
+enum State {
+    Reading,
+    Finishing(Pin<Box<dyn Future<Output = io::Result<(ExitStatus, String)>> + Send>>),
+    Done,
+}
+
+/// A handle that ends the child while somebody else reads it.
+#[derive(Clone)]
+pub struct Stopper(Arc<Mutex<Child>>);
+
+impl Stopper {
+    /// Ends pg_dump and reaps it.
+    pub async fn stop(&self) {
+        self.0.lock().await.stop().await;
+    }
+}
+
+impl Dump {
+    /// Starts pg_dump with [`arguments`] and what else of the environment it may see.
+    pub fn start(
+        tool: &Tool,
+        source: &Source,
+        format: Format,
+        arguments: &[String],
+        inherited: &[(String, OsString)],
+    ) -> Result<Self, DumpError> {
+        let arguments: Vec<OsString> =
+            arguments.iter().map(String::as_str).chain([KEEPALIVES]).map(OsString::from).collect();
+        let inherited = inherited.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        let variables = inherited.chain(environment(source));
+        let (child, stdout) = Child::spawn(&tool.path, &arguments, variables)
+            .map_err(|cause| DumpError::Spawn { program: tool.path.display().to_string(), cause })?;
+        // fewer switches between pg_dump and us; a kernel that allows less keeps its size
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, 1 << 20);
+        let end = match format {
+            Format::Plain => End::Plain(Tail::default()),
+            Format::Custom => End::Custom(Box::default()),
+        };
+        Ok(Self { stdout, child: Arc::new(Mutex::new(child)), end, state: State::Reading })
+    }
+
+    /// A handle that ends the child from elsewhere.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.child.clone())
+    }
+
+    fn verdict(&self, status: ExitStatus, stderr: String) -> Result<(), DumpError> {
+        if !status.success() {
+            return Err(DumpError::Exit { status, stderr });
+        }
+        match &self.end {
+            End::Plain(tail) if tail.has_marker() => Ok(()),
+            End::Plain(_) => Err(DumpError::NoMarker),
+            End::Custom(archive) => Ok(archive.finish()?),
+        }
+    }
+}
+
+impl AsyncRead for Dump {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.state {
+                State::Reading => {
+                    let before = buf.filled().len();
+                    ready!(Pin::new(&mut this.stdout).poll_read(cx, buf))?;
+                    let new = &buf.filled()[before..];
+                    if !new.is_empty() {
+                        match &mut this.end {
+                            End::Plain(tail) => tail.feed(new),
+                            End::Custom(archive) => archive.feed(new),
+                        }
+                        return Poll::Ready(Ok(()));
+                    }
+                    let child = this.child.clone();
+                    this.state = State::Finishing(Box::pin(async move { child.lock().await.wait().await }));
+                }
+                State::Finishing(waiting) => {
+                    let (status, stderr) = ready!(waiting.as_mut().poll(cx))?;
+                    this.state = State::Done;
+                    return Poll::Ready(this.verdict(status, stderr).map_err(io::Error::other));
+                }
+                State::Done => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// The last bytes of a plain dump.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    const KEEP: usize = 512;
+
+    fn feed(&mut self, bytes: &[u8]) {
+        let new = &bytes[bytes.len().saturating_sub(Self::KEEP)..];
+        let excess = (self.0.len() + new.len()).saturating_sub(Self::KEEP);
+        self.0.drain(..excess);
+        self.0.extend_from_slice(new);
+    }
+
+    /// True when the text ends as pg_dump ends it; since August 2025 an `\unrestrict` line may follow the marker.
+    fn has_marker(&self) -> bool {
+        let text = String::from_utf8_lossy(&self.0);
+        let Some((_, after)) = text.rsplit_once("\n-- PostgreSQL database dump complete\n--\n") else { return false };
+        after.lines().all(|line| line.is_empty() || line.starts_with("\\unrestrict "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has_marker(chunks: &[&str]) -> bool {
+        let mut tail = Tail::default();
+        chunks.iter().for_each(|chunk| tail.feed(chunk.as_bytes()));
+        tail.has_marker()
+    }
+
+    #[test]
+    fn the_marker_counts_only_at_the_very_end() {
+        let marker = "--\n-- PostgreSQL database dump complete\n--\n\n";
+        assert!(has_marker(&[&"x".repeat(2000), "\n", marker]));
+        assert!(has_marker(&["x\n", &marker[..20], &marker[20..], "\\unrestrict abc\n\n"]));
+        assert!(!has_marker(&["x\n", marker, "1\tmore rows\n"]));
+        assert!(!has_marker(&["x\n-- PostgreSQL database dump comp"]));
+        assert!(!has_marker(&[]));
+    }
+}

@@ -1,0 +1,132 @@
+//! One run at a time for a source and a target: advisory locks in the source's database.
+
+use super::connection::{ConnectError, Connection, connect};
+use crate::config::Source;
+use sha2::{Digest, Sha256};
+use tracing::warn;
+
+/// Why the lock is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run holds it.
+    #[error("another run holds the lock for {target}: {holder}; wait for it, or end that session")]
+    Taken {
+        /// What both runs write to.
+        target: String,
+        /// The other session, as far as the server shows it.
+        holder: String,
+    },
+    /// The database cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server does not grant advisory locks.
+    #[error("taking the lock: {0}")]
+    Query(#[from] tokio_postgres::Error),
+}
+
+/// Session-level advisory locks, one for each place the run writes to, on a connection of their own.
+///
+/// Held until dropped, or until the connection is lost: ask [`Lock::is_held`] before a step that relies on it.
+pub struct Lock {
+    connection: Connection,
+    application: String,
+    keys: Vec<(String, i64)>,
+}
+
+impl Lock {
+    /// Takes the locks for `targets` or none.
+    ///
+    /// `application` is the session's name, by which other runs see that this one lives.
+    pub async fn take(source: &Source, targets: &[String], application: &str) -> Result<Self, LockError> {
+        let keys = targets.iter().map(|target| (target.clone(), key(&source.name, target))).collect();
+        let connection = connect(source, application).await?;
+        let lock = Self { connection, application: application.to_owned(), keys };
+        lock.acquire().await?;
+        Ok(lock)
+    }
+
+    /// The connection that holds the lock, for questions about the server.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    async fn acquire(&self) -> Result<(), LockError> {
+        for (target, key) in &self.keys {
+            let row = self.connection.query_one("SELECT pg_catalog.pg_try_advisory_lock($1)", &[key]).await?;
+            if !row.get::<_, bool>(0) {
+                let holder = self.holder(*key).await.unwrap_or_else(|| "a session that has just ended".to_owned());
+                return Err(LockError::Taken { target: target.clone(), holder });
+            }
+        }
+        Ok(())
+    }
+
+    async fn holder(&self, key: i64) -> Option<String> {
+        let row = self
+            .connection
+            .query_opt(
+                "SELECT a.application_name, a.pid, coalesce(pg_catalog.host(a.client_addr), 'this host'),
+                        pg_catalog.to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS')
+                 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+                 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+                   AND l.classid = (($1::bigint >> 32) & 4294967295)::oid
+                   AND l.objid = ($1::bigint & 4294967295)::oid
+                   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+                &[&key],
+            )
+            .await
+            .ok()??;
+        let (name, pid, address, since): (String, i32, String, Option<String>) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
+        Some(format!("{name} (process {pid} of the server, from {address}, since {})", since.unwrap_or_default()))
+    }
+
+    /// True when the locks are still ours; a lost connection is replaced and the locks taken again where nobody else
+    /// has them by now.
+    pub async fn is_held(&mut self, source: &Source) -> bool {
+        if self.all_granted().await {
+            return true;
+        }
+        warn!("the connection that holds the lock is lost, taking the lock again");
+        match Self::take(source, &self.keys.iter().map(|(target, _)| target.clone()).collect::<Vec<_>>(), &self.application).await {
+            Ok(again) => {
+                *self = again;
+                true
+            }
+            Err(error) => {
+                warn!("{error}");
+                false
+            }
+        }
+    }
+
+    async fn all_granted(&self) -> bool {
+        let keys: Vec<i64> = self.keys.iter().map(|(_, key)| *key).collect();
+        let row = self
+            .connection
+            .query_one(
+                "SELECT count(*) FROM pg_catalog.pg_locks l, pg_catalog.unnest($1::bigint[]) AS k(key)
+                 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid = pg_catalog.pg_backend_pid()
+                   AND l.classid = ((k.key >> 32) & 4294967295)::oid AND l.objid = (k.key & 4294967295)::oid",
+                &[&keys],
+            )
+            .await;
+        row.is_ok_and(|row| row.get::<_, i64>(0) == keys.len() as i64)
+    }
+
+    /// Names of the sessions that live on the server and are runs of this program.
+    pub async fn living_sessions(&self) -> Result<Vec<String>, tokio_postgres::Error> {
+        let rows = self
+            .connection
+            .query("SELECT application_name FROM pg_catalog.pg_stat_activity WHERE application_name <> ''", &[])
+            .await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+fn key(source: &str, target: &str) -> i64 {
+    let digest = Sha256::new().chain_update(source).chain_update([0]).chain_update(target).finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(first)
+}

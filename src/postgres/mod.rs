@@ -1,0 +1,11 @@
+//! PostgreSQL: our own connections, and PostgreSQL's own tools as child processes.
+
+pub mod catalog;
+pub mod command;
+pub mod connection;
+pub mod dump;
+pub mod lock;
+mod passfile;
+pub mod snapshot;
+mod tls;
+pub mod tools;
