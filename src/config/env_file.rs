@@ -4,7 +4,7 @@
 //! behind a value, no expansion. Blank lines and lines that begin with `#` are passed over.
 
 /// The assignments of a file's text, in order, or what is wrong with it, line by line.
-pub fn parse(text: &str) -> Result<Vec<(String, String)>, Vec<String>> {
+pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, Vec<String>> {
     let mut assignments = Vec::new();
     let mut problems = Vec::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -1,0 +1,91 @@
+//! How far a stream has come: counters that the stream moves, and the lines or the bar that show them.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tracing::info;
+
+/// Bytes so far; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Counters(Arc<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    raw: AtomicU64,
+    stored: AtomicU64,
+}
+
+impl Counters {
+    /// Adds bytes read from the source.
+    pub fn add_raw(&self, bytes: u64) {
+        self.0.raw.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Adds bytes handed to the targets.
+    pub fn add_stored(&self, bytes: u64) {
+        self.0.stored.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes read from the source.
+    pub fn raw(&self) -> u64 {
+        self.0.raw.load(Ordering::Relaxed)
+    }
+
+    /// Bytes handed to the targets.
+    pub fn stored(&self) -> u64 {
+        self.0.stored.load(Ordering::Relaxed)
+    }
+}
+
+/// Time between two lines of progress.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+/// Shows the counters until dropped: a bar on a terminal, a line every 30 s elsewhere.
+pub async fn show(counters: Counters, database: String, database_bytes: u64, terminal: bool) {
+    if terminal {
+        show_bar(&counters, database_bytes).await;
+    }
+    let started = Instant::now();
+    loop {
+        tokio::time::sleep(LINE_EVERY).await;
+        let (raw, seconds) = (counters.raw(), started.elapsed().as_secs_f64());
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let rate = (raw as f64 / seconds) as u64;
+        let share = raw.saturating_mul(100) / database_bytes.max(1);
+        info!(
+            raw_bytes = raw,
+            stored_bytes = counters.stored(),
+            "dumping {database}: {} read, {} stored, {}/s, {share} % of the database's size",
+            human(raw),
+            human(counters.stored()),
+            human(rate)
+        );
+    }
+}
+
+async fn show_bar(counters: &Counters, database_bytes: u64) -> std::convert::Infallible {
+    let bar = ProgressBar::new(database_bytes.max(1));
+    let template = "{bar:30} {bytes} of about {total_bytes}, {bytes_per_sec}";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let _clear = ClearOnDrop(bar.clone());
+    loop {
+        // a dump may be larger than its database
+        bar.set_length(database_bytes.max(counters.raw()).max(1));
+        bar.set_position(counters.raw());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+struct ClearOnDrop(ProgressBar);
+
+impl Drop for ClearOnDrop {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A size for people, such as `12.3 MiB`.
+pub fn human(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}

@@ -1,0 +1,200 @@
+//! Names made and parsed, here and nowhere else.
+//!
+//! NAME is an archive's whole file name; its companions are `NAME` and an ending. The id of a backup is
+//! `<base>[_<database>]_<time>` whatever the layout makes of the key.
+
+use crate::config::{BackupType, Format, PathFormat};
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Bytes of a database name that stand for themselves in file names and keys.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
+
+/// What a backup's names are made of.
+#[derive(Debug, Clone)]
+pub struct Naming {
+    /// `BACKUP_BASE_NAME`.
+    pub base: String,
+    /// The database.
+    pub database: String,
+    /// True when several databases are selected, and the id must tell them apart.
+    pub several: bool,
+    /// Type of the backup.
+    pub backup_type: BackupType,
+    /// Format of the archive.
+    pub format: Format,
+    /// Start of the backup.
+    pub time: DateTime<Utc>,
+    /// Zone in which names show it.
+    pub zone: Tz,
+}
+
+impl Naming {
+    fn stamp(&self) -> String {
+        self.time.with_timezone(&self.zone).format("%Y-%m-%d_%H-%M-%S").to_string()
+    }
+
+    /// The id of the backup.
+    pub fn id(&self) -> String {
+        let database = if self.several { format!("_{}", encode(&self.database)) } else { String::new() };
+        format!("{}{database}_{}", self.base, self.stamp())
+    }
+
+    /// The archive's key under a layout.
+    pub fn key(&self, layout: PathFormat) -> String {
+        let ending = ending(self.format);
+        let local = self.time.with_timezone(&self.zone);
+        let name = format!("{}{ending}", self.id());
+        match layout {
+            PathFormat::Flat => name,
+            PathFormat::Monthly => format!("{}/{name}", local.format("%Y-%m")),
+            PathFormat::Daily => format!("{}/{name}", local.format("%Y-%m-%d")),
+            PathFormat::Type => format!("{}/{name}", self.backup_type.as_str()),
+            PathFormat::Database => format!("{}/{}{ending}", encode(&self.database), self.stamp()),
+        }
+    }
+}
+
+/// Ending of an archive's name.
+pub fn ending(format: Format) -> &'static str {
+    match format {
+        Format::Plain => ".sql.gz",
+        Format::Custom => ".dump",
+    }
+}
+
+/// A database name as one harmless component of a path: everything but letters, digits, `_`, `-` and `.` is
+/// percent-encoded, and so is a leading `.` or `-`.
+pub fn encode(database: &str) -> String {
+    let encoded = utf8_percent_encode(database, PLAIN).to_string();
+    match encoded.as_bytes().first() {
+        Some(b'.') => format!("%2E{}", &encoded[1..]),
+        Some(b'-') => format!("%2D{}", &encoded[1..]),
+        _ => encoded,
+    }
+}
+
+/// Which file of a backup a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// `NAME`
+    Archive,
+    /// `NAME.sha256`
+    Checksum,
+    /// `NAME.facts.json.gz`
+    Facts,
+    /// `NAME.verify-<time>.json`
+    Verification,
+    /// `NAME.json`
+    Manifest,
+    /// `NAME.pending`: written before the archive, removed after the manifest
+    Pending,
+    /// `NAME.deleting`: written before a backup is removed, removed last
+    Deleting,
+}
+
+/// Splits a key into its archive's key and the part it is; none for anything we do not write.
+pub fn parse(key: &str) -> Option<(&str, Part)> {
+    let parts = [
+        (".sha256", Part::Checksum),
+        (".facts.json.gz", Part::Facts),
+        (".pending", Part::Pending),
+        (".deleting", Part::Deleting),
+        (".json", Part::Manifest),
+    ];
+    let is_archive = |name: &str| {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        !name.starts_with('.') && [".sql.gz", ".dump"].iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| !stem.is_empty()))
+    };
+    if is_archive(key) && !key.ends_with(".facts.json.gz") {
+        return Some((key, Part::Archive));
+    }
+    if let Some((archive, time)) = key.rsplit_once(".verify-")
+        && time.ends_with(".json")
+        && is_archive(archive)
+    {
+        return Some((archive, Part::Verification));
+    }
+    parts.iter().find_map(|(ending, part)| {
+        let archive = key.strip_suffix(ending)?;
+        is_archive(archive).then_some((archive, *part))
+    })
+}
+
+/// Key of a companion of an archive; verifications carry a time and are not made here.
+pub fn companion(archive: &str, part: Part) -> String {
+    let ending = match part {
+        Part::Archive | Part::Verification => "",
+        Part::Checksum => ".sha256",
+        Part::Facts => ".facts.json.gz",
+        Part::Manifest => ".json",
+        Part::Pending => ".pending",
+        Part::Deleting => ".deleting",
+    };
+    format!("{archive}{ending}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naming(database: &str) -> Naming {
+        Naming {
+            base: "backup".to_owned(),
+            database: database.to_owned(),
+            several: false,
+            backup_type: BackupType::Daily,
+            format: Format::Plain,
+            time: "2026-01-27T19:05:00Z".parse().unwrap(),
+            zone: chrono_tz::Asia::Bangkok,
+        }
+    }
+
+    #[test]
+    fn every_layout_shows_the_time_in_the_wanted_zone() {
+        let naming = naming("shop");
+        let keys = [PathFormat::Flat, PathFormat::Monthly, PathFormat::Daily, PathFormat::Type, PathFormat::Database]
+            .map(|layout| naming.key(layout));
+        assert_eq!(keys, [
+            "backup_2026-01-28_02-05-00.sql.gz",
+            "2026-01/backup_2026-01-28_02-05-00.sql.gz",
+            "2026-01-28/backup_2026-01-28_02-05-00.sql.gz",
+            "daily/backup_2026-01-28_02-05-00.sql.gz",
+            "shop/2026-01-28_02-05-00.sql.gz",
+        ]);
+        assert_eq!(Naming { several: true, ..naming }.id(), "backup_shop_2026-01-28_02-05-00");
+    }
+
+    #[test]
+    fn parts_are_told_from_foreign_files() {
+        let archive = "2026-01/backup_2026-01-28_02-05-00.sql.gz";
+        for part in [Part::Archive, Part::Checksum, Part::Facts, Part::Manifest, Part::Pending, Part::Deleting] {
+            assert_eq!(parse(&companion(archive, part)), Some((archive, part)));
+        }
+        assert_eq!(parse(&format!("{archive}.verify-20260128T020500Z.json")), Some((archive, Part::Verification)));
+        for foreign in ["notes.txt", "a.json", "x/.hidden.sql.gz", ".sql.gz", "dump.sql", "a.pending", ""] {
+            assert_eq!(parse(foreign), None, "{foreign}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_database_name_becomes_one_harmless_component(name in "\\PC{1,63}|[./\\-\n\"'a]{1,8}", several in any::<bool>()) {
+            let naming = Naming { several, ..naming(&name) };
+            for layout in [PathFormat::Flat, PathFormat::Database] {
+                let key = naming.key(layout);
+                prop_assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.%/".contains(&b)));
+                prop_assert!(key.split('/').all(|part| !part.is_empty() && !part.starts_with(['.', '-'])));
+                prop_assert_eq!(key.split('/').count(), if layout == PathFormat::Flat { 1 } else { 2 });
+                prop_assert_eq!(parse(&key), Some((key.as_str(), Part::Archive)));
+            }
+        }
+
+        #[test]
+        fn different_databases_never_share_a_component(a in "\\PC{1,20}", b in "\\PC{1,20}") {
+            prop_assert_eq!(a == b, encode(&a) == encode(&b));
+        }
+    }
+}

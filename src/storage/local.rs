@@ -1,0 +1,325 @@
+//! A folder.
+//!
+//! Files are written beside their target under a hidden name with O_EXCL, made durable, and linked into place by a
+//! rename that refuses to replace. Data is flushed while more of it arrives, so that a large backup neither fills the
+//! page cache with dirty pages nor ends in one long wait.
+
+use super::{Download, Location, Object, Progress, Storage, StorageError, Unfinished, Upload};
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with, statvfs, unlink};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// Unflushed bytes after which the data so far is sent to the disk in the background.
+const FLUSH_BYTES: u64 = 32 << 20;
+/// Ending of a file that is being written.
+const PARTIAL: &str = ".partial";
+
+/// A folder that keeps objects as files.
+#[derive(Debug, Clone)]
+pub struct Local {
+    folder: PathBuf,
+}
+
+impl Local {
+    /// The folder is made when the first object is written.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()) }
+    }
+
+    fn path(&self, key: &str) -> Result<PathBuf, StorageError> {
+        let harmless = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+        if key.split('/').all(harmless) {
+            Ok(self.folder.join(key))
+        } else {
+            let cause = "it is not a relative path without `.` and `..`".to_owned();
+            Err(StorageError::Failed { action: format!("using the key `{key}`"), cause })
+        }
+    }
+}
+
+/// Runs file work off the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(StorageError::Failed { action: "working on files".to_owned(), cause: error.to_string() })
+    })
+}
+
+fn explain(action: &str, path: &Path, error: &io::Error) -> StorageError {
+    let action = format!("{action} {}", path.display());
+    let cause = error.to_string();
+    match error.kind() {
+        io::ErrorKind::NotFound => StorageError::NotFound { key: path.display().to_string() },
+        io::ErrorKind::AlreadyExists => StorageError::AlreadyExists { key: path.display().to_string() },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            StorageError::Refused { action, cause, hint: "look at BACKUP_DIR and the rights of its folder" }
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            StorageError::Failed { action, cause: format!("{cause}; free some space or move BACKUP_DIR") }
+        }
+        _ => StorageError::Failed { action, cause },
+    }
+}
+
+fn object(folder: &Path, path: &Path, meta: &std::fs::Metadata) -> Option<Object> {
+    let key = path.strip_prefix(folder).ok()?.to_str()?.to_owned();
+    let modified = meta.modified().ok().map(DateTime::<Utc>::from);
+    Some(Object { key, size: meta.len(), modified })
+}
+
+/// Files below `folder`, symbolic links not followed; hidden names are passed over.
+fn walk(folder: &Path, root: &Path, found: &mut Vec<Object>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            match walk(&path, root, found) {
+                // somebody else's folder, such as lost+found
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    tracing::warn!("{} cannot be read and is passed over", path.display());
+                }
+                outcome => outcome?,
+            }
+        } else if kind.is_file() {
+            match entry.metadata() {
+                Ok(meta) => found.extend(object(root, &path, &meta)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path) -> Result<(), StorageError> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    if parent.is_dir() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+    made.map_err(|error| explain("making the folder", parent, &error))?;
+    parent.parent().map_or(Ok(()), sync_folder)
+}
+
+fn sync_folder(folder: &Path) -> Result<(), StorageError> {
+    let sync = || File::open(folder)?.sync_all();
+    sync().map_err(|error| explain("flushing the folder", folder, &error))
+}
+
+fn create(path: &Path) -> Result<File, StorageError> {
+    make_folder(path)?;
+    // create_new is O_CREAT|O_EXCL, which follows no symbolic link
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    opened.map_err(|error| explain("creating", path, &error))
+}
+
+/// Gives a finished file its name, never replacing another. File systems without the rename flag get a link.
+fn place(partial: &Path, target: &Path) -> Result<(), StorageError> {
+    let placed = match renameat_with(CWD, partial, CWD, target, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            linkat(CWD, partial, CWD, target, AtFlags::empty()).and_then(|()| unlink(partial))
+        }
+        outcome => outcome,
+    };
+    placed.map_err(|errno| explain("naming", target, &errno.into()))?;
+    target.parent().map_or(Ok(()), sync_folder)
+}
+
+fn remove(path: &Path) -> Result<(), StorageError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(explain("deleting", path, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// `.NAME.OWNER.partial` beside `NAME`.
+fn partial_path(target: &Path, owner: &str) -> PathBuf {
+    target.with_file_name(format!("{}{owner}{PARTIAL}", partial_prefix(target)))
+}
+
+/// How hidden files of this target begin; cut so that the whole stays within the 255 bytes of a file name.
+fn partial_prefix(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    format!(".{}.", name.chars().take(180).collect::<String>())
+}
+
+#[async_trait]
+impl Storage for Local {
+    fn location(&self) -> Location {
+        Location { kind: "local", name: self.folder.display().to_string() }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {
+        let (folder, prefix) = (self.folder.clone(), prefix.to_owned());
+        blocking(move || {
+            let mut found = Vec::new();
+            match walk(&folder, &folder, &mut found) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => {}
+                Err(error) => return Err(explain("listing", &folder, &error)),
+                Ok(()) => {}
+            }
+            found.retain(|object| object.key.starts_with(&prefix));
+            found.sort_by(|a, b| a.key.cmp(&b.key));
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Object>, StorageError> {
+        let (folder, path) = (self.folder.clone(), self.path(key)?);
+        blocking(move || match std::fs::symlink_metadata(&path) {
+            Ok(meta) => Ok(object(&folder, &path, &meta)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(explain("looking at", &path, &error)),
+        })
+        .await
+    }
+
+    async fn get(&self, key: &str) -> Result<Download, StorageError> {
+        let path = self.path(key)?;
+        let (file, size) = blocking(move || {
+            let opened = File::open(&path).and_then(|file| file.metadata().map(|meta| (file, meta.len())));
+            opened.map_err(|error| explain("reading", &path, &error))
+        })
+        .await?;
+        Ok(Download { size, body: Box::new(tokio::fs::File::from_std(file)) })
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
+        let owner = uuid::Uuid::now_v7().simple().to_string();
+        let mut upload = self.upload(key, &owner, bytes.len() as u64).await?;
+        let outcome = match upload.write(bytes).await {
+            Ok(()) => upload.commit().await.map(drop),
+            Err(error) => upload.abort().await.and(Err(error)),
+        };
+        outcome
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        let path = self.path(key)?;
+        blocking(move || remove(&path)).await
+    }
+
+    async fn upload(&self, key: &str, owner: &str, _expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
+        let target = self.path(key)?;
+        let partial = partial_path(&target, owner);
+        let (folder, path) = (self.folder.clone(), partial.clone());
+        let file = blocking(move || create(&path)).await?;
+        Ok(Box::new(LocalUpload {
+            folder,
+            target,
+            partial,
+            file: Arc::new(file),
+            unflushed: 0,
+            flush: None,
+            progress: Progress::default(),
+        }))
+    }
+
+    async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError> {
+        let (target, key) = (self.path(key)?, key.to_owned());
+        blocking(move || {
+            let folder = target.parent().unwrap_or(&target);
+            let prefix = partial_prefix(&target);
+            let entries = match std::fs::read_dir(folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(explain("listing", folder, &error)),
+            };
+            let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let ours = names.filter(|file| file.starts_with(&prefix) && file.ends_with(PARTIAL));
+            Ok(ours.map(|handle| Unfinished { key: key.clone(), handle }).collect())
+        })
+        .await
+    }
+
+    async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError> {
+        let path = self.path(&unfinished.key)?.with_file_name(&unfinished.handle);
+        blocking(move || remove(&path)).await
+    }
+
+    async fn free_bytes(&self) -> Option<u64> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned();
+            let stat = statvfs(&existing).map_err(|errno| explain("looking at", &existing, &errno.into()))?;
+            Ok(stat.f_bavail * stat.f_frsize)
+        })
+        .await
+        .ok()
+    }
+}
+
+struct LocalUpload {
+    folder: PathBuf,
+    target: PathBuf,
+    partial: PathBuf,
+    file: Arc<File>,
+    unflushed: u64,
+    flush: Option<JoinHandle<io::Result<()>>>,
+    progress: Progress,
+}
+
+impl LocalUpload {
+    async fn settle_flush(&mut self) -> Result<(), StorageError> {
+        let Some(flush) = self.flush.take() else { return Ok(()) };
+        let outcome = flush.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        outcome.map_err(|error| explain("writing", &self.partial, &error))
+    }
+}
+
+#[async_trait]
+impl Upload for LocalUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StorageError> {
+        let (file, path, size) = (self.file.clone(), self.partial.clone(), bytes.len() as u64);
+        blocking(move || {
+            (&*file).write_all(&bytes).map_err(|error| explain("writing", &path, &error))
+        })
+        .await?;
+        self.progress.add(size);
+        self.unflushed += size;
+        if self.unflushed >= FLUSH_BYTES {
+            self.unflushed = 0;
+            self.settle_flush().await?;
+            let file = self.file.clone();
+            self.flush = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+        }
+        Ok(())
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<Object, StorageError> {
+        let settled = self.settle_flush().await;
+        let Self { folder, target, partial, file, .. } = *self;
+        blocking(move || {
+            let finish = || {
+                settled?;
+                file.sync_all().map_err(|error| explain("writing", &partial, &error))?;
+                place(&partial, &target)?;
+                let meta = std::fs::symlink_metadata(&target).map_err(|error| explain("reading", &target, &error))?;
+                object(&folder, &target, &meta).ok_or_else(|| StorageError::NotFound { key: target.display().to_string() })
+            };
+            finish().inspect_err(|_| drop(remove(&partial)))
+        })
+        .await
+    }
+
+    async fn abort(mut self: Box<Self>) -> Result<(), StorageError> {
+        let _ = self.settle_flush().await;
+        blocking(move || remove(&self.partial)).await
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+}

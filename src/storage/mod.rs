@@ -1,0 +1,250 @@
+//! Storage: one small contract, kept by every backend and held by one suite of tests.
+//!
+//! - A key is a relative path with `/`; backends put their own folder or prefix in front of it.
+//! - An object is either whole under its key or not there. A reader never sees part of one.
+//! - Objects are created, never overwritten: writing a key that exists is [`StorageError::AlreadyExists`].
+//! - Deleting a missing object succeeds. Reading one is [`StorageError::NotFound`].
+//! - A listing is complete or an error, never short.
+//! - Backends do not retry; [`retry::Retrying`] does, for every backend alike. Parts of one upload are the exception:
+//!   only the upload itself still has their bytes, so it repeats them by the same policy.
+
+pub mod key;
+pub mod local;
+pub mod memory;
+pub mod retry;
+pub mod s3;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Why an operation did not happen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StorageError {
+    /// No such object.
+    #[error("{key} is not there")]
+    NotFound {
+        /// The object.
+        key: String,
+    },
+    /// An object of that key exists, and nothing is overwritten.
+    #[error("{key} exists already and is not overwritten")]
+    AlreadyExists {
+        /// The object.
+        key: String,
+    },
+    /// The bucket or folder itself is missing.
+    #[error("{action}: {cause}; look at {setting}")]
+    Missing {
+        /// What was tried.
+        action: String,
+        /// What the store said.
+        cause: String,
+        /// The setting to change.
+        setting: &'static str,
+    },
+    /// Wrong credentials or a missing right.
+    #[error("{action}: {cause}; {hint}")]
+    Refused {
+        /// What was tried.
+        action: String,
+        /// What the store said.
+        cause: String,
+        /// What a person can do.
+        hint: &'static str,
+    },
+    /// No answer, or the answer that it is busy: trying again may help.
+    #[error("{action}: {cause}")]
+    Unavailable {
+        /// What was tried.
+        action: String,
+        /// What the network or the store said.
+        cause: String,
+    },
+    /// Nothing was taken for the whole of `STALL_TIMEOUT`.
+    #[error("{action}: no byte was taken for {} s (STALL_TIMEOUT)", .limit.as_secs())]
+    Stalled {
+        /// What was tried.
+        action: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// Anything else, such as a full disk.
+    #[error("{action}: {cause}")]
+    Failed {
+        /// What was tried.
+        action: String,
+        /// What the system said.
+        cause: String,
+    },
+}
+
+impl StorageError {
+    /// Would trying again help?
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// One stored object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its key.
+    pub key: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was stored, by the store's clock.
+    pub modified: Option<DateTime<Utc>>,
+}
+
+/// An object's length and its bytes.
+pub struct Download {
+    /// Length in bytes.
+    pub size: u64,
+    /// The bytes; a short read is an error of the reader.
+    pub body: Box<dyn AsyncRead + Send + Unpin>,
+}
+
+/// What an upload that was never finished left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The key it was meant for.
+    pub key: String,
+    /// The backend's handle: a temporary file's name, or an upload's number.
+    pub handle: String,
+}
+
+/// Where a store is, as people and the lock name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// `local` or `s3`.
+    pub kind: &'static str,
+    /// Folder or URL, without credentials.
+    pub name: String,
+}
+
+impl Location {
+    /// The place of one key, for people.
+    pub fn of(&self, key: &str) -> String {
+        format!("{}/{key}", self.name)
+    }
+}
+
+/// A place that keeps objects. The module's text is the contract.
+#[async_trait]
+pub trait Storage: Send + Sync {
+    /// Where this is.
+    fn location(&self) -> Location;
+    /// Every object whose key begins with `prefix`, in order of their keys.
+    async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError>;
+    /// The object, or none.
+    async fn head(&self, key: &str) -> Result<Option<Object>, StorageError>;
+    /// The object's bytes.
+    async fn get(&self, key: &str) -> Result<Download, StorageError>;
+    /// Creates a small object in one step.
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError>;
+    /// Removes an object; a missing one is no error.
+    async fn delete(&self, key: &str) -> Result<(), StorageError>;
+    /// Begins an object of unknown length. `expected_bytes` is a guess from above, for planning.
+    async fn upload(&self, key: &str, owner: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError>;
+    /// Uploads to exactly this key that were begun and neither committed nor aborted.
+    async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError>;
+    /// Removes what an unfinished upload left.
+    async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError>;
+    /// Free bytes, where the question has an answer.
+    async fn free_bytes(&self) -> Option<u64>;
+}
+
+/// An object on its way. Nothing shows under its key before [`Upload::commit`] returns; dropping it without either
+/// call leaves what [`Storage::unfinished`] lists.
+#[async_trait]
+pub trait Upload: Send {
+    /// Takes the next bytes, waiting while the store is behind.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StorageError>;
+    /// Makes the object visible, whole and durable, and returns it as the store now shows it.
+    async fn commit(self: Box<Self>) -> Result<Object, StorageError>;
+    /// Removes every trace.
+    async fn abort(self: Box<Self>) -> Result<(), StorageError>;
+    /// Counts what the store has taken.
+    fn progress(&self) -> Progress;
+}
+
+/// Bytes that a store has taken so far; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// Adds taken bytes.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs `work` for as long as `progress` moves at least once in every `limit`; none when it stalled.
+pub(crate) async fn while_moving<T>(
+    progress: &Progress,
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    let mut seen = (progress.get(), Instant::now());
+    loop {
+        tokio::select! {
+            output = &mut work => return Some(output),
+            () = tokio::time::sleep(limit / 8) => {
+                let now = progress.get();
+                if now != seen.0 {
+                    seen = (now, Instant::now());
+                } else if seen.1.elapsed() >= limit {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Hands chunks to an upload until the channel closes. Says nothing of whether they were all: committing is a decision
+/// of its own.
+pub async fn feed(
+    upload: &mut dyn Upload,
+    mut chunks: mpsc::Receiver<Bytes>,
+    stall_limit: Duration,
+) -> Result<(), StorageError> {
+    let progress = upload.progress();
+    while let Some(chunk) = chunks.recv().await {
+        let stalled =
+            || StorageError::Stalled { action: "writing the backup".to_owned(), limit: stall_limit };
+        while_moving(&progress, stall_limit, upload.write(chunk)).await.ok_or_else(stalled)??;
+    }
+    Ok(())
+}
+
+/// Reads a small object whole.
+pub async fn read_small(storage: &dyn Storage, key: &str, limit: u64) -> Result<Bytes, StorageError> {
+    use tokio::io::AsyncReadExt;
+    let action = || format!("reading {}", storage.location().of(key));
+    let download = storage.get(key).await?;
+    if download.size > limit {
+        let cause = format!("it has {} bytes, more than the {limit} such a file may have", download.size);
+        return Err(StorageError::Failed { action: action(), cause });
+    }
+    let mut bytes = Vec::new();
+    match download.body.take(limit + 1).read_to_end(&mut bytes).await {
+        Ok(_) if bytes.len() as u64 == download.size => Ok(bytes.into()),
+        Ok(got) => Err(StorageError::Unavailable {
+            action: action(),
+            cause: format!("got {got} of {} bytes", download.size),
+        }),
+        Err(error) => Err(StorageError::Unavailable { action: action(), cause: error.to_string() }),
+    }
+}

@@ -1,0 +1,62 @@
+//! What an answer of the store means.
+
+use crate::storage::StorageError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use std::error::Error;
+
+/// Sorts an SDK error by what helps: another try, another setting, or nothing.
+pub(super) fn explain<E>(action: String, key: &str, error: &SdkError<E, HttpResponse>) -> StorageError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    let message = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    let cause = match status {
+        Some(status) => format!("the store answered {status} {code} {message}").trim_end().to_owned(),
+        None => innermost(error),
+    };
+    match (code, status) {
+        ("NoSuchBucket", _) => StorageError::Missing { action, cause, setting: "REMOTE_BUCKET" },
+        ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, Some(404)) => {
+            StorageError::NotFound { key: key.to_owned() }
+        }
+        ("PreconditionFailed", _) | (_, Some(412)) => StorageError::AlreadyExists { key: key.to_owned() },
+        ("RequestTimeTooSkewed", _) => StorageError::Refused { action, cause, hint: "set this machine's clock" },
+        ("AccessDenied" | "AllAccessDisabled", _) => {
+            StorageError::Refused { action, cause, hint: "give REMOTE_ACCESS_KEY the right to do this in REMOTE_BUCKET" }
+        }
+        ("RequestTimeout" | "SlowDown" | "Throttling" | "InternalError" | "ServiceUnavailable", _)
+        | ("OperationAborted" | "ConditionalRequestConflict", _)
+        | (_, Some(408 | 429 | 500 | 502 | 503 | 504)) => StorageError::Unavailable { action, cause },
+        (_, Some(401 | 403)) => {
+            StorageError::Refused { action, cause, hint: "look at REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY" }
+        }
+        (_, Some(301 | 307)) => StorageError::Missing { action, cause, setting: "REMOTE_REGION and REMOTE_ENDPOINT" },
+        (_, Some(status)) if status >= 300 => StorageError::Failed { action, cause },
+        // an error inside an answer that began with 200
+        (_, Some(_)) => StorageError::Unavailable { action, cause },
+        (_, None) => match error {
+            SdkError::ConstructionFailure(_) => StorageError::Failed { action, cause },
+            SdkError::DispatchFailure(failure) if failure.is_user() => StorageError::Failed { action, cause },
+            SdkError::DispatchFailure(failure) if failure.as_connector_error().is_none() && !failure.is_io() && !failure.is_timeout() => {
+                StorageError::Refused {
+                    action,
+                    cause,
+                    hint: "set REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY, or give this machine an AWS identity",
+                }
+            }
+            _ => StorageError::Unavailable { action, cause },
+        },
+    }
+}
+
+/// The deepest cause is the one people know: `connection refused`, not `dispatch failure`.
+fn innermost(error: &dyn Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}

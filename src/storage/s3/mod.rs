@@ -1,0 +1,270 @@
+//! S3 and what speaks like it.
+//!
+//! Everything the SDK would decide by itself is said here: no retries of its own, explicit timeouts, path-style
+//! addresses for custom endpoints, payloads signed by their SHA-256, and checksums only where required unless
+//! `REMOTE_CHECKSUM` says otherwise, because many compatible stores refuse the newer ones.
+
+mod error;
+mod upload;
+
+use super::{Download, Location, Object, Storage, StorageError, Unfinished, Upload};
+use crate::config::{self, Checksum, Retry, Sse};
+use async_trait::async_trait;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::primitives::DateTime as SdkTime;
+use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use error::explain;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long a small request may take.
+const SMALL_REQUEST: Duration = Duration::from_secs(30);
+/// How long to wait for a TCP connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Pooled connections older than this are not used again: a firewall may have forgotten them.
+const POOL_IDLE: Duration = Duration::from_secs(20);
+
+/// A bucket, or a folder in one.
+#[derive(Clone)]
+pub struct S3 {
+    client: Client,
+    bucket: String,
+    /// Empty, or ending with a slash.
+    prefix: String,
+    name: String,
+    options: Arc<Options>,
+}
+
+/// How objects are written.
+struct Options {
+    sse: Option<ServerSideEncryption>,
+    kms_key: Option<config::Secret>,
+    storage_class: Option<StorageClass>,
+    max_parts: u32,
+    retry: Retry,
+    stall_limit: Duration,
+    /// Cleared when the store says that it has no conditional writes.
+    conditional: AtomicBool,
+}
+
+impl S3 {
+    /// Connects to nothing yet; credentials from the standard chain are looked up at the first request.
+    pub async fn new(remote: &config::Remote, retry: Retry, stall_limit: Duration) -> Result<Self, StorageError> {
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(SMALL_REQUEST);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(remote.region.clone()))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.build())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .http_client(http_client(remote)?);
+        if let Some((access, secret)) = &remote.keys {
+            let keys = Credentials::new(access.expose(), secret.expose(), None, None, "settings");
+            loader = loader.credentials_provider(keys);
+        }
+        let shared = loader.load().await;
+        let (request, response) = match remote.checksum {
+            Checksum::WhenRequired => {
+                (RequestChecksumCalculation::WhenRequired, ResponseChecksumValidation::WhenRequired)
+            }
+            Checksum::WhenSupported => {
+                (RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenSupported)
+            }
+        };
+        let mut builder = aws_sdk_s3::config::Builder::from(&shared)
+            .request_checksum_calculation(request)
+            .response_checksum_validation(response)
+            .force_path_style(remote.endpoint.is_some());
+        builder.set_endpoint_url(remote.endpoint.clone());
+        let prefix = if remote.prefix.is_empty() { String::new() } else { format!("{}/", remote.prefix) };
+        let (sse, kms_key) = match &remote.sse {
+            None => (None, None),
+            Some(Sse::Aes256) => (Some(ServerSideEncryption::Aes256), None),
+            Some(Sse::Kms(key)) => (Some(ServerSideEncryption::AwsKms), key.clone()),
+        };
+        let options = Options {
+            sse,
+            kms_key,
+            storage_class: remote.storage_class.as_deref().map(StorageClass::from),
+            max_parts: remote.max_parts,
+            retry,
+            stall_limit,
+            conditional: AtomicBool::new(true),
+        };
+        let place = remote.endpoint.as_deref().unwrap_or("s3:/").trim_end_matches('/');
+        let name = format!("{place}/{}/{prefix}", remote.bucket).trim_end_matches('/').to_owned();
+        let client = Client::from_conf(builder.build());
+        Ok(Self { client, bucket: remote.bucket.clone(), prefix, name, options: Arc::new(options) })
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn short<'a>(&self, key: &'a str) -> &'a str {
+        key.strip_prefix(&self.prefix).unwrap_or(key)
+    }
+
+    fn action(&self, verb: &str, key: &str) -> String {
+        format!("{verb} {}", self.location().of(key))
+    }
+}
+
+fn http_client(remote: &config::Remote) -> Result<aws_sdk_s3::config::SharedHttpClient, StorageError> {
+    let encrypted = remote.endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https"));
+    if !encrypted {
+        return Ok(aws_smithy_http_client::Builder::new().pool_idle_timeout(POOL_IDLE).build_http());
+    }
+    let unusable = |cause: String| StorageError::Missing {
+        action: "preparing TLS".to_owned(),
+        cause,
+        setting: "REMOTE_CA_FILE and the system's certificates",
+    };
+    // the SDK panics without a single authority
+    let native = rustls_native_certs::load_native_certs();
+    let mut store = TrustStore::empty().with_native_roots(!native.certs.is_empty());
+    match &remote.ca_file {
+        Some(path) => {
+            let pem = std::fs::read(path).map_err(|error| unusable(format!("reading {}: {error}", path.display())))?;
+            store = store.with_pem_certificate(pem);
+        }
+        None if native.certs.is_empty() => {
+            return Err(unusable("this system has no certificate authorities; install ca-certificates".to_owned()));
+        }
+        None => {}
+    }
+    let context = TlsContext::builder().with_trust_store(store).build();
+    let context = context.map_err(|error| unusable(error.to_string()))?;
+    let builder = aws_smithy_http_client::Builder::new().pool_idle_timeout(POOL_IDLE);
+    Ok(builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
+}
+
+fn time(time: Option<&SdkTime>) -> Option<DateTime<Utc>> {
+    let time = time?;
+    DateTime::from_timestamp(time.secs(), time.subsec_nanos())
+}
+
+fn size(length: Option<i64>) -> u64 {
+    length.unwrap_or_default().unsigned_abs()
+}
+
+#[async_trait]
+impl Storage for S3 {
+    fn location(&self) -> Location {
+        Location { kind: "s3", name: self.name.clone() }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {
+        let mut found = Vec::new();
+        let mut token = None;
+        loop {
+            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.full(prefix));
+            let page = request.set_continuation_token(token).send().await;
+            let page = page.map_err(|error| explain(self.action("listing", prefix), prefix, &error))?;
+            for object in page.contents() {
+                let Some(key) = object.key() else { continue };
+                let modified = time(object.last_modified());
+                found.push(Object { key: self.short(key).to_owned(), size: size(object.size()), modified });
+            }
+            match page.next_continuation_token {
+                Some(next) if page.is_truncated == Some(true) => token = Some(next),
+                None if page.is_truncated == Some(true) => {
+                    let cause = "the store says that there is more and not where".to_owned();
+                    return Err(StorageError::Failed { action: self.action("listing", prefix), cause });
+                }
+                _ => break,
+            }
+        }
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(found)
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Object>, StorageError> {
+        match self.client.head_object().bucket(&self.bucket).key(self.full(key)).send().await {
+            Ok(head) => Ok(Some(Object {
+                key: key.to_owned(),
+                size: size(head.content_length()),
+                modified: time(head.last_modified()),
+            })),
+            Err(error) => match explain(self.action("looking at", key), key, &error) {
+                StorageError::NotFound { .. } => Ok(None),
+                other => Err(other),
+            },
+        }
+    }
+
+    async fn get(&self, key: &str) -> Result<Download, StorageError> {
+        let answer = self.client.get_object().bucket(&self.bucket).key(self.full(key)).send().await;
+        let answer = answer.map_err(|error| explain(self.action("reading", key), key, &error))?;
+        Ok(Download { size: size(answer.content_length()), body: Box::new(answer.body.into_async_read()) })
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
+        upload::put_object(self, key, bytes, None, &super::Progress::default()).await.map(drop)
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        let deleted = self.client.delete_object().bucket(&self.bucket).key(self.full(key)).send().await;
+        match deleted.map_err(|error| explain(self.action("deleting", key), key, &error)) {
+            Ok(_) | Err(StorageError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn upload(&self, key: &str, _owner: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
+        Ok(Box::new(upload::S3Upload::new(self.clone(), key, expected_bytes)))
+    }
+
+    async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError> {
+        let full = self.full(key);
+        let mut found = Vec::new();
+        let mut marker: (Option<String>, Option<String>) = (None, None);
+        loop {
+            let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(&full);
+            let request = request.set_key_marker(marker.0.take()).set_upload_id_marker(marker.1.take());
+            let page = request.send().await;
+            let page = page.map_err(|error| explain(self.action("listing uploads of", key), key, &error))?;
+            let ours = page.uploads().iter().filter(|upload| upload.key() == Some(&full));
+            found.extend(ours.filter_map(|upload| {
+                Some(Unfinished { key: key.to_owned(), handle: upload.upload_id()?.to_owned() })
+            }));
+            marker = (page.next_key_marker, page.next_upload_id_marker);
+            if page.is_truncated != Some(true) || marker.0.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError> {
+        let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(self.full(&unfinished.key));
+        match request.upload_id(&unfinished.handle).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                match explain(self.action("aborting the upload of", &unfinished.key), &unfinished.key, &error) {
+                    StorageError::NotFound { .. } => Ok(()),
+                    other => Err(other),
+                }
+            }
+        }
+    }
+
+    async fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Options {
+    fn is_conditional(&self) -> bool {
+        self.conditional.load(Ordering::Relaxed)
+    }
+}
