@@ -6,3 +6,5 @@ pub mod postgres;
 pub mod storage;
 pub mod progress;
 pub mod pipeline;
+pub mod manifest;
+pub mod retention;

@@ -59,9 +59,9 @@ async fn every_target_receives_the_same_bytes_and_the_digest_is_theirs() {
 
 #[tokio::test]
 async fn a_target_that_goes_away_is_left_behind_and_the_other_gets_everything() {
-    let (lost, gone) = mpsc::channel(1);
+    let (lost, gone) = mpsc::channel::<Bytes>(1);
     drop(gone);
-    let (kept, mut receiver) = mpsc::channel(TARGET_QUEUE);
+    let (kept, mut receiver) = mpsc::channel::<Bytes>(TARGET_QUEUE);
     let plain = text(BLOCK * 4);
     let collect = tokio::spawn(async move {
         let mut all = Vec::new();

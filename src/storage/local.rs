@@ -4,7 +4,7 @@
 //! rename that refuses to replace. Data is flushed while more of it arrives, so that a large backup neither fills the
 //! page cache with dirty pages nor ends in one long wait.
 
-use super::{Download, Location, Object, Progress, Storage, StorageError, Unfinished, Upload};
+use super::{Download, Location, Object, Owner, Progress, Storage, StorageError, Unfinished, Upload};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -25,12 +25,13 @@ const PARTIAL: &str = ".partial";
 #[derive(Debug, Clone)]
 pub struct Local {
     folder: PathBuf,
+    owner: Owner,
 }
 
 impl Local {
     /// The folder is made when the first object is written.
-    pub fn new(folder: &Path) -> Self {
-        Self { folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()) }
+    pub fn new(folder: &Path, owner: Owner) -> Self {
+        Self { folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()), owner }
     }
 
     fn path(&self, key: &str) -> Result<PathBuf, StorageError> {
@@ -75,23 +76,21 @@ fn object(folder: &Path, path: &Path, meta: &std::fs::Metadata) -> Option<Object
     Some(Object { key, size: meta.len(), modified })
 }
 
-/// Files below `folder`, symbolic links not followed; hidden names are passed over.
-fn walk(folder: &Path, root: &Path, found: &mut Vec<Object>) -> io::Result<()> {
+/// Files below `folder`, symbolic links not followed: hidden ones or the others.
+fn walk(folder: &Path, root: &Path, hidden: bool, found: &mut Vec<Object>) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
         let (path, kind) = (entry.path(), entry.file_type()?);
-        if kind.is_dir() {
-            match walk(&path, root, found) {
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if kind.is_dir() && !is_hidden {
+            match walk(&path, root, hidden, found) {
                 // somebody else's folder, such as lost+found
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     tracing::warn!("{} cannot be read and is passed over", path.display());
                 }
                 outcome => outcome?,
             }
-        } else if kind.is_file() {
+        } else if kind.is_file() && is_hidden == hidden {
             match entry.metadata() {
                 Ok(meta) => found.extend(object(root, &path, &meta)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -100,6 +99,17 @@ fn walk(folder: &Path, root: &Path, found: &mut Vec<Object>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// As [`walk`] from the root; a root that does not exist yet is empty.
+fn walk_all(root: &Path, hidden: bool) -> Result<Vec<Object>, StorageError> {
+    let mut found = Vec::new();
+    match walk(root, root, hidden, &mut found) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !root.exists() => {}
+        outcome => outcome.map_err(|error| explain("listing", root, &error))?,
+    }
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(found)
 }
 
 fn make_folder(path: &Path) -> Result<(), StorageError> {
@@ -143,15 +153,22 @@ fn remove(path: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// `.NAME.OWNER.partial` beside `NAME`.
-fn partial_path(target: &Path, owner: &str) -> PathBuf {
-    target.with_file_name(format!("{}{owner}{PARTIAL}", partial_prefix(target)))
+/// `.NAME.SOURCE-RUN.partial` beside `NAME`.
+fn partial_path(target: &Path, owner: &Owner) -> PathBuf {
+    target.with_file_name(format!("{}{}-{}{PARTIAL}", partial_prefix(target), owner.source, owner.run_id))
 }
 
 /// How hidden files of this target begin; cut so that the whole stays within the 255 bytes of a file name.
 fn partial_prefix(target: &Path) -> String {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     format!(".{}.", name.chars().take(180).collect::<String>())
+}
+
+/// Reads the owner out of a hidden file's name.
+fn partial_owner(name: &str) -> Option<Owner> {
+    let (_, owner) = name.strip_prefix('.')?.strip_suffix(PARTIAL)?.rsplit_once('.')?;
+    let (source, run_id) = owner.split_once('-')?;
+    Some(Owner { source: source.to_owned(), run_id: run_id.to_owned() })
 }
 
 #[async_trait]
@@ -163,14 +180,8 @@ impl Storage for Local {
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {
         let (folder, prefix) = (self.folder.clone(), prefix.to_owned());
         blocking(move || {
-            let mut found = Vec::new();
-            match walk(&folder, &folder, &mut found) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => {}
-                Err(error) => return Err(explain("listing", &folder, &error)),
-                Ok(()) => {}
-            }
+            let mut found = walk_all(&folder, false)?;
             found.retain(|object| object.key.starts_with(&prefix));
-            found.sort_by(|a, b| a.key.cmp(&b.key));
             Ok(found)
         })
         .await
@@ -197,13 +208,11 @@ impl Storage for Local {
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
-        let owner = uuid::Uuid::now_v7().simple().to_string();
-        let mut upload = self.upload(key, &owner, bytes.len() as u64).await?;
-        let outcome = match upload.write(bytes).await {
+        let mut upload = self.upload(key, bytes.len() as u64).await?;
+        match upload.write(bytes).await {
             Ok(()) => upload.commit().await.map(drop),
             Err(error) => upload.abort().await.and(Err(error)),
-        };
-        outcome
+        }
     }
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {
@@ -211,9 +220,9 @@ impl Storage for Local {
         blocking(move || remove(&path)).await
     }
 
-    async fn upload(&self, key: &str, owner: &str, _expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
+    async fn upload(&self, key: &str, _expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
         let target = self.path(key)?;
-        let partial = partial_path(&target, owner);
+        let partial = partial_path(&target, &self.owner);
         let (folder, path) = (self.folder.clone(), partial.clone());
         let file = blocking(move || create(&path)).await?;
         Ok(Box::new(LocalUpload {
@@ -240,6 +249,19 @@ impl Storage for Local {
             let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
             let ours = names.filter(|file| file.starts_with(&prefix) && file.ends_with(PARTIAL));
             Ok(ours.map(|handle| Unfinished { key: key.clone(), handle }).collect())
+        })
+        .await
+    }
+
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            let hidden = walk_all(&folder, true)?;
+            let partial = |object: Object| {
+                let name = object.key.rsplit('/').next().unwrap_or_default().to_owned();
+                Some((partial_owner(&name)?, Unfinished { key: object.key, handle: name }))
+            };
+            Ok(hidden.into_iter().filter_map(partial).collect())
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! A store in memory, for tests.
 
-use super::{Download, Location, Object, Progress, Storage, StorageError, Unfinished, Upload};
+use super::{Download, Location, Object, Owner, Progress, Storage, StorageError, Unfinished, Upload};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -70,10 +70,10 @@ impl Storage for Memory {
         Ok(())
     }
 
-    async fn upload(&self, key: &str, owner: &str, _expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
+    async fn upload(&self, key: &str, _expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
         let mut content = self.content();
         content.uploads += 1;
-        let ticket = Unfinished { key: key.to_owned(), handle: format!("{owner}-{}", content.uploads) };
+        let ticket = Unfinished { key: key.to_owned(), handle: content.uploads.to_string() };
         content.unfinished.push(ticket.clone());
         drop(content);
         Ok(Box::new(MemoryUpload { store: self.clone(), ticket, bytes: BytesMut::new(), progress: Progress::default() }))
@@ -81,6 +81,10 @@ impl Storage for Memory {
 
     async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError> {
         Ok(self.content().unfinished.iter().filter(|unfinished| unfinished.key == key).cloned().collect())
+    }
+
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError> {
+        Ok(Vec::new())
     }
 
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError> {

@@ -17,6 +17,7 @@ pub mod s3;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -120,6 +121,24 @@ pub struct Unfinished {
     pub handle: String,
 }
 
+/// Who writes: what a leftover must carry so that only its own source removes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// First digits of the SHA-256 of the source's name: short enough for a file name, the same for every run.
+    pub source: String,
+    /// The run.
+    pub run_id: String,
+}
+
+impl Owner {
+    /// The owner for a source's name and a run.
+    pub fn new(source: &str, run_id: &str) -> Self {
+        let digest = Sha256::digest(source);
+        let source = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { source, run_id: run_id.to_owned() }
+    }
+}
+
 /// Where a store is, as people and the lock name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
@@ -152,9 +171,11 @@ pub trait Storage: Send + Sync {
     /// Removes an object; a missing one is no error.
     async fn delete(&self, key: &str) -> Result<(), StorageError>;
     /// Begins an object of unknown length. `expected_bytes` is a guess from above, for planning.
-    async fn upload(&self, key: &str, owner: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError>;
+    async fn upload(&self, key: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError>;
     /// Uploads to exactly this key that were begun and neither committed nor aborted.
     async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError>;
+    /// Unfinished uploads to any key that say who began them; a store that cannot tell knows of none.
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError>;
     /// Removes what an unfinished upload left.
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError>;
     /// Free bytes, where the question has an answer.

@@ -1,6 +1,6 @@
 //! Trying again, for every backend alike.
 
-use super::{Download, Location, Object, Storage, StorageError, Unfinished, Upload};
+use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload};
 use crate::config::Retry;
 use async_trait::async_trait;
 use backon::{ConstantBuilder, Retryable};
@@ -81,12 +81,16 @@ impl Storage for Retrying {
         with_retry(self.retry, || self.inner.delete(key)).await
     }
 
-    async fn upload(&self, key: &str, owner: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
-        with_retry(self.retry, || self.inner.upload(key, owner, expected_bytes)).await
+    async fn upload(&self, key: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
+        with_retry(self.retry, || self.inner.upload(key, expected_bytes)).await
     }
 
     async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError> {
         with_retry(self.retry, || self.inner.unfinished(key)).await
+    }
+
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError> {
+        with_retry(self.retry, || self.inner.unfinished_with_owner()).await
     }
 
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError> {

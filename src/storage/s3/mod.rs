@@ -7,7 +7,7 @@
 mod error;
 mod upload;
 
-use super::{Download, Location, Object, Storage, StorageError, Unfinished, Upload};
+use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload};
 use crate::config::{self, Checksum, Retry, Sse};
 use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;
@@ -221,7 +221,7 @@ impl Storage for S3 {
         }
     }
 
-    async fn upload(&self, key: &str, _owner: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
+    async fn upload(&self, key: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
         Ok(Box::new(upload::S3Upload::new(self.clone(), key, expected_bytes)))
     }
 
@@ -243,6 +243,10 @@ impl Storage for S3 {
                 return Ok(found);
             }
         }
+    }
+
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError> {
+        Ok(Vec::new())
     }
 
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError> {

@@ -1,0 +1,195 @@
+//! The record that makes a backup exist, written last and never changed.
+
+use crate::config::{BackupType, Format};
+use crate::facts::{DatabaseProperties, Totals, Versions};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Version of the layout that this program writes.
+pub const VERSION: u32 = 1;
+/// Most bytes of a manifest.
+pub const LIMIT: u64 = 64 << 10;
+
+/// What a backup is, where it came from, and how to know its bytes again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this layout.
+    pub version: u32,
+    /// `<base>[_<database>]_<time>`
+    pub id: String,
+    /// The run that made it.
+    pub run_id: String,
+    /// Name of the source.
+    pub source: String,
+    /// Database.
+    pub database: String,
+    /// Type.
+    #[serde(rename = "type")]
+    pub backup_type: BackupType,
+    /// Format of the archive.
+    pub format: Format,
+    /// How the archive is compressed.
+    pub compression: Compression,
+    /// How the archive is encrypted; none when it is not.
+    pub encryption: Option<String>,
+    /// When the backup began.
+    pub started: DateTime<Utc>,
+    /// The snapshot that the dump shows.
+    pub snapshot: SnapshotRecord,
+    /// When the last byte was stored.
+    pub finished: DateTime<Utc>,
+    /// Versions of server, client and this program.
+    pub versions: Versions,
+    /// Bytes that pg_dump wrote.
+    pub raw_bytes: u64,
+    /// Bytes of the archive.
+    pub stored_bytes: u64,
+    /// SHA-256 of the archive, in hexadecimal.
+    pub sha256: String,
+    /// SHA-256 of the facts file, in hexadecimal.
+    pub facts_sha256: String,
+    /// Arguments of pg_dump.
+    pub arguments: Vec<String>,
+    /// Counts.
+    pub totals: Totals,
+    /// Properties of the database; none when they do not fit, and then only the facts file has them.
+    pub properties: Option<DatabaseProperties>,
+}
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compression {
+    /// `gzip` (by us, independent members) or `pg_dump` (inside the archive).
+    pub method: String,
+    /// 0 to 9, as configured.
+    pub level: u8,
+}
+
+/// The snapshot that a dump shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// The server's time when it was taken.
+    pub taken: DateTime<Utc>,
+    /// True when pg_dump ran under the same snapshot that the facts were read in; false when the server could not
+    /// export one.
+    pub exported: bool,
+}
+
+/// A manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or not this layout.
+    #[error("it is not a manifest: {0}")]
+    Form(#[from] serde_json::Error),
+    /// Made by a newer program.
+    #[error("it has version {0}, and this program reads up to {VERSION}; use a newer one")]
+    Newer(u32),
+}
+
+impl Manifest {
+    /// The bytes to store: properties that would break the limit are left to the facts file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let render = |manifest: &Self| serde_json::to_vec_pretty(manifest).unwrap_or_default();
+        let bytes = render(self);
+        if bytes.len() as u64 <= LIMIT { bytes } else { render(&Self { properties: None, ..self.clone() }) }
+    }
+
+    /// Reads stored bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let head: Head = serde_json::from_slice(bytes)?;
+        if head.version > VERSION {
+            return Err(ManifestError::Newer(head.version));
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+}
+
+/// What `.pending` and `.deleting` hold: whose they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// Version of this layout.
+    pub version: u32,
+    /// Name of the source.
+    pub source: String,
+    /// The run.
+    pub run_id: String,
+    /// When it was written.
+    pub written: DateTime<Utc>,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample(id: &str) -> Manifest {
+        let time = "2026-01-28T02:05:00Z".parse().unwrap();
+        Manifest {
+            version: VERSION,
+            id: id.to_owned(),
+            run_id: "run".to_owned(),
+            source: "db:5432".to_owned(),
+            database: "shop".to_owned(),
+            backup_type: BackupType::Auto,
+            format: Format::Plain,
+            compression: Compression { method: "gzip".to_owned(), level: 6 },
+            encryption: None,
+            started: time,
+            snapshot: SnapshotRecord { taken: time, exported: true },
+            finished: time,
+            versions: Versions { server: "17.10".to_owned(), client: "17.10".to_owned(), tool: "0.1.0".to_owned() },
+            raw_bytes: 1000,
+            stored_bytes: 100,
+            sha256: "00".repeat(32),
+            facts_sha256: "11".repeat(32),
+            arguments: vec!["--format=plain".to_owned()],
+            totals: Totals { tables: 3, database_bytes: 9000 },
+            properties: Some(DatabaseProperties {
+                owner: "owner".to_owned(),
+                privileges: None,
+                comment: None,
+                encoding: "UTF8".to_owned(),
+                locale_provider: "libc".to_owned(),
+                collate: "C".to_owned(),
+                ctype: "C".to_owned(),
+                locale: None,
+                icu_rules: None,
+                collation_version: None,
+                connection_limit: -1,
+                settings: Vec::new(),
+                role_settings: std::collections::BTreeMap::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn the_manifest_keeps_its_published_shape() {
+        insta::assert_snapshot!(String::from_utf8(sample("backup_2026-01-28_02-05-00").to_bytes()).unwrap());
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let manifest = sample("backup_2026-01-28_02-05-00");
+        assert_eq!(Manifest::parse(&manifest.to_bytes()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn properties_that_do_not_fit_are_left_to_the_facts_file() {
+        let mut manifest = sample("x");
+        manifest.properties.as_mut().unwrap().comment = Some("long".repeat(20_000));
+        let bytes = manifest.to_bytes();
+        assert!(bytes.len() as u64 <= LIMIT);
+        assert_eq!(Manifest::parse(&bytes).unwrap().properties, None);
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused_by_name() {
+        assert_eq!(
+            Manifest::parse(br#"{"version": 99}"#).unwrap_err().to_string(),
+            "it has version 99, and this program reads up to 1; use a newer one"
+        );
+    }
+}
