@@ -1,1 +1,51 @@
-fn main() {}
+//! The process: runtime, signals, exit code.
+
+use postgres_backup_job::cli::{self, Process};
+use postgres_backup_job::error::Exit;
+use postgres_backup_job::shutdown::{Shutdown, Stop};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() {
+    let outcome = std::panic::catch_unwind(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let exit = runtime.block_on(async {
+            let shutdown = Shutdown::default();
+            tokio::spawn(listen(shutdown.clone())?);
+            let arguments = std::env::args_os().collect();
+            Ok::<_, std::io::Error>(cli::run(Process { arguments, shutdown }).await)
+        });
+        // a thread that hangs on a dead file system must not keep the process
+        runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+        exit
+    });
+    let exit = match outcome {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => {
+            eprintln!("backup: starting: {error}");
+            Exit::Failed
+        }
+        Err(_) => {
+            eprintln!("backup: this is a bug in backup; please report the lines above");
+            Exit::Bug
+        }
+    };
+    std::process::exit(exit as i32);
+}
+
+/// The first signal asks for an orderly end, the second does not wait for it.
+fn listen(shutdown: Shutdown) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        loop {
+            let (stop, exit) = tokio::select! {
+                _ = terminate.recv() => (Stop::Terminate, Exit::Terminated),
+                _ = interrupt.recv() => (Stop::Interrupt, Exit::Interrupted),
+            };
+            if shutdown.reason().is_some_and(|reason| reason != Stop::Deadline) {
+                std::process::exit(exit as i32);
+            }
+            shutdown.request(stop);
+        }
+    })
+}

@@ -1,0 +1,22 @@
+//! `backup config`
+
+use super::{Format, output};
+use crate::config::Config;
+use crate::error::{Error, Exit};
+
+#[allow(clippy::unnecessary_wraps, reason = "every command answers alike")]
+pub(super) fn execute(format: &Format, config: &Config) -> Result<Exit, Error> {
+    if format.json {
+        output::print_json(&config.effective);
+        return Ok(Exit::Done);
+    }
+    let row = |setting: &crate::config::Effective| {
+        vec![
+            setting.name.to_owned(),
+            setting.value.clone().unwrap_or_else(|| "(unset)".to_owned()),
+            setting.source.clone(),
+        ]
+    };
+    output::print_table(&["SETTING", "VALUE", "SOURCE"], config.effective.iter().map(row).collect());
+    Ok(Exit::Done)
+}

@@ -1,0 +1,218 @@
+//! The command line: clap, and one thin file for each command. Only this module prints.
+
+mod check;
+mod config;
+mod list;
+mod output;
+mod prune;
+mod run;
+
+use crate::config::{BackupType, Config, Target, settings};
+use crate::error::{Error, Exit};
+use crate::job::{Side, SideKind};
+use crate::repository::Repository;
+use crate::shutdown::Shutdown;
+use crate::storage::local::Local;
+use crate::storage::retry::Retrying;
+use crate::storage::s3::S3;
+use crate::storage::{Owner, Storage};
+use crate::telemetry;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+use tracing::warn;
+
+/// Backs up PostgreSQL: dump, store, prune, tell.
+///
+/// Without a command it does what `run` does. Settings come from environment variables, and from `.env` in the working
+/// directory for what the environment leaves open.
+#[derive(Debug, Parser)]
+#[command(name = "backup", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The whole job: connect, dump, compress, store, prune, notify
+    #[command(visible_alias = "backup")]
+    Run(run::Arguments),
+    /// The backups that exist
+    List(list::Arguments),
+    /// Delete what retention no longer keeps
+    Prune(prune::Arguments),
+    /// Examine database, client tools, targets and webhook before anything depends on them
+    #[command(visible_alias = "test")]
+    Check(Format),
+    /// The effective configuration, secrets hidden, each value with its source
+    Config(Format),
+    /// Completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Form of the output.
+#[derive(Debug, Args)]
+struct Format {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which side to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Location {
+    /// The folder
+    Local,
+    /// The store
+    Remote,
+    /// Both
+    All,
+}
+
+impl From<Location> for Target {
+    fn from(location: Location) -> Self {
+        match location {
+            Location::Local => Self::Local,
+            Location::Remote => Self::Remote,
+            Location::All => Self::All,
+        }
+    }
+}
+
+/// `--type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Pruned by age
+    Auto,
+    /// Newest N kept
+    Daily,
+    /// Newest N kept
+    Weekly,
+    /// Newest N kept
+    Monthly,
+    /// Never pruned
+    Manual,
+}
+
+impl From<Kind> for BackupType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Auto => Self::Auto,
+            Kind::Daily => Self::Daily,
+            Kind::Weekly => Self::Weekly,
+            Kind::Monthly => Self::Monthly,
+            Kind::Manual => Self::Manual,
+        }
+    }
+}
+
+/// What a command needs from the process.
+pub struct Process {
+    /// Arguments, the program's name first.
+    pub arguments: Vec<OsString>,
+    /// Asks everybody to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Runs a command; the answer is the exit code.
+pub async fn run(process: Process) -> Exit {
+    let cli = match parse(&process.arguments) {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
+    let command = cli.command.unwrap_or(Command::Run(cli.run));
+    if let Command::Completions { shell } = command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command_line(), "backup", &mut script);
+        output::print(&String::from_utf8_lossy(&script));
+        return Exit::Done;
+    }
+    let config = match Config::load(std::env::vars_os(), Path::new(".")) {
+        Ok(config) => config,
+        Err(problems) => {
+            problems.0.iter().for_each(|problem| output::complain(&format!("configuration: {problem}")));
+            return Exit::Config;
+        }
+    };
+    telemetry::init(config.log);
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let outcome = match command {
+        Command::Run(arguments) => run::execute(&arguments, config, process.shutdown).await,
+        Command::List(arguments) => guarded(&process.shutdown, list::execute(&arguments, &config)).await,
+        Command::Prune(arguments) => guarded(&process.shutdown, prune::execute(&arguments, &config)).await,
+        Command::Check(format) => guarded(&process.shutdown, check::execute(&format, &config)).await,
+        Command::Config(format) => config::execute(&format, &config),
+        Command::Completions { .. } => Ok(Exit::Done),
+    };
+    outcome.unwrap_or_else(|error| {
+        let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        output::complain(&format!("{error}{hint}"));
+        error.exit()
+    })
+}
+
+async fn guarded(
+    shutdown: &Shutdown,
+    work: impl Future<Output = Result<Exit, Error>>,
+) -> Result<Exit, Error> {
+    shutdown.guard(work).await?
+}
+
+/// clap's own exit code for a bad command line is 2; ours is 64.
+fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
+    let matches = command_line().try_get_matches_from(arguments);
+    matches.and_then(|matches| <Cli as clap::FromArgMatches>::from_arg_matches(&matches)).map_err(|error| {
+        let _ = error.print();
+        if error.use_stderr() { Exit::Usage } else { Exit::Done }
+    })
+}
+
+/// The command line with the settings under `--help`.
+fn command_line() -> clap::Command {
+    use std::fmt::Write as _;
+    let mut help = String::from("Settings (environment variables; a secret may also be given as a file by NAME_FILE):\n");
+    let mut group = "";
+    for setting in settings::all() {
+        if setting.group != group {
+            group = setting.group;
+            let _ = write!(help, "\n{group}\n");
+        }
+        let later = if setting.awaits.is_some() { " (not in this version)" } else { "" };
+        let _ = writeln!(help, "  {} [{}]\n      {}{later}", setting.name, setting.default.words(), setting.meaning);
+    }
+    let codes = "\nExit codes: 0 done, 1 partly done, 64 bad command line, 69 database or storage unreachable, 70 bug, \
+                 74 dump, disk or upload failed,\n75 another run holds the lock, 77 refused, 78 bad configuration, \
+                 130 SIGINT, 143 SIGTERM";
+    help.push_str(codes);
+    Cli::command().after_long_help(help)
+}
+
+/// The targets that `target` names, opened for a run.
+async fn sides(config: &Config, target: Target, run_id: &str) -> Result<Vec<Side>, Error> {
+    let source = &config.source;
+    let repository = |storage: Arc<dyn Storage>, layout| Repository::new(storage, layout, &source.name, run_id);
+    let mut sides = Vec::new();
+    if target.has_local() {
+        let owner = Owner::new(&source.name, run_id);
+        let storage = Arc::new(Local::new(&config.local.folder, owner));
+        sides.push(Side { kind: SideKind::Local, repository: repository(storage, config.local.path_format) });
+    }
+    if target.has_remote() {
+        let remote = S3::new(&config.remote, source.retry, config.stall_timeout).await?;
+        let storage = Arc::new(Retrying::new(Arc::new(remote), source.retry));
+        sides.push(Side { kind: SideKind::Remote, repository: repository(storage, config.remote.path_format) });
+    }
+    Ok(sides)
+}
+
+/// A fresh id, in the order of time.
+fn new_run_id() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}

@@ -1,0 +1,158 @@
+use super::*;
+use crate::config::{BackupType, Format};
+use crate::manifest::tests::sample;
+use crate::storage::memory::Memory;
+
+fn repository(store: &Memory, source: &str, run_id: &str) -> Repository {
+    Repository::new(Arc::new(store.clone()), PathFormat::Monthly, source, run_id)
+}
+
+fn naming(second: u32) -> Naming {
+    Naming {
+        base: "backup".to_owned(),
+        database: "shop".to_owned(),
+        several: false,
+        backup_type: BackupType::Auto,
+        format: Format::Plain,
+        time: format!("2026-01-28T02:05:{second:02}Z").parse().unwrap(),
+        zone: chrono_tz::UTC,
+    }
+}
+
+async fn keys(store: &Memory) -> Vec<String> {
+    store.list("").await.unwrap().into_iter().map(|object| object.key).collect()
+}
+
+/// Makes a backup of five bytes.
+async fn commit(repository: &Repository, second: u32) -> Backup {
+    let naming = naming(second);
+    let mut draft = repository.begin(&naming, 0).await.unwrap();
+    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    let manifest = Manifest {
+        source: repository.source.clone(),
+        stored_bytes: 5,
+        started: naming.time,
+        ..sample(&naming.id())
+    };
+    let key = draft.key().to_owned();
+    draft.commit(&Content { manifest: &manifest, facts: Bytes::from_static(b"facts") }).await.unwrap();
+    Backup { manifest, key }
+}
+
+const NAME: &str = "2026-01/backup_2026-01-28_02-05-01.sql.gz";
+
+#[tokio::test]
+async fn a_committed_backup_is_listed_and_leaves_no_marker() {
+    let store = Memory::default();
+    let repository = repository(&store, "db:5432", "one");
+    commit(&repository, 1).await;
+    let expected = ["", ".facts.json.gz", ".json", ".sha256"].map(|ending| format!("{NAME}{ending}"));
+    assert_eq!(keys(&store).await, expected);
+    let catalog = repository.catalog().await.unwrap();
+    assert_eq!((catalog.backups.len(), catalog.foreign.len()), (1, 0));
+    assert_eq!(repository.newest("shop").await.unwrap().unwrap().key, NAME);
+    assert!(repository.newest("other").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_abandoned_draft_leaves_nothing() {
+    let store = Memory::default();
+    let repository = repository(&store, "db:5432", "one");
+    let mut draft = repository.begin(&naming(1), 0).await.unwrap();
+    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    assert_eq!(keys(&store).await, [format!("{NAME}.pending")]);
+    draft.abandon().await;
+    assert!(keys(&store).await.is_empty());
+    assert!(store.unfinished(NAME).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_archive_of_another_length_than_was_sent_does_not_become_a_backup() {
+    let store = Memory::default();
+    let repository = repository(&store, "db:5432", "one");
+    let mut draft = repository.begin(&naming(1), 0).await.unwrap();
+    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    let manifest = Manifest { stored_bytes: 6, ..sample("x") };
+    assert!(draft.commit(&Content { manifest: &manifest, facts: Bytes::new() }).await.is_err());
+    draft.abandon().await;
+    assert!(keys(&store).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_foreign_file_of_the_same_name_is_neither_overwritten_nor_removed() {
+    let store = Memory::default();
+    store.put(NAME, Bytes::from_static(b"foreign")).await.unwrap();
+    let repository = repository(&store, "db:5432", "one");
+    assert!(matches!(repository.begin(&naming(1), 0).await, Err(StorageError::AlreadyExists { .. })));
+    assert_eq!(keys(&store).await, [NAME]);
+    // and one that appears while the dump runs
+    let mut draft = repository.begin(&naming(2), 0).await.unwrap();
+    let late = draft.key().to_owned();
+    store.put(&late, Bytes::from_static(b"foreign")).await.unwrap();
+    assert!(draft.commit(&Content { manifest: &sample("x"), facts: Bytes::new() }).await.is_err());
+    draft.abandon().await;
+    assert_eq!(keys(&store).await, [NAME, late.as_str()]);
+}
+
+#[tokio::test]
+async fn removing_takes_every_part_and_nothing_else() {
+    let store = Memory::default();
+    let repository = repository(&store, "db:5432", "one");
+    let backup = commit(&repository, 1).await;
+    store.put(&format!("{NAME}.verify-20260128T030000Z.json"), Bytes::new()).await.unwrap();
+    store.put(&format!("{NAME}.notes"), Bytes::new()).await.unwrap();
+    repository.remove(&backup).await.unwrap();
+    assert_eq!(keys(&store).await, [format!("{NAME}.notes")]);
+}
+
+#[tokio::test]
+async fn the_sweep_undoes_dead_drafts_of_its_own_source_only() {
+    let store = Memory::default();
+    let (ours, theirs) = (repository(&store, "db:5432", "dead"), repository(&store, "other:5432", "dead"));
+    let mut draft = ours.begin(&naming(1), 0).await.unwrap();
+    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    drop(draft);
+    let foreign = theirs.begin(&naming(2), 0).await.unwrap();
+    let foreign_marker = format!("{}.pending", foreign.key());
+    drop(foreign);
+
+    let next = repository(&store, "db:5432", "next");
+    let alive = next.sweep(|run| run == "dead", true, Utc::now()).await.unwrap();
+    assert_eq!(alive, Swept::default(), "a living run was swept");
+    let unlocked = next.sweep(|_| false, false, Utc::now()).await.unwrap();
+    assert_eq!(unlocked, Swept::default(), "without the lock a fresh draft was swept");
+    let swept = next.sweep(|_| false, true, Utc::now()).await.unwrap();
+    assert_eq!(swept, Swept { undone: 1, finished: 0 });
+    assert_eq!(keys(&store).await, [foreign_marker]);
+    assert!(store.unfinished(NAME).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_cut_anywhere_in_commit_or_removal_is_finished_or_undone_by_the_next_run() {
+    let complete = {
+        let store = Memory::default();
+        commit(&repository(&store, "db:5432", "one"), 1).await;
+        let mut parts = Vec::new();
+        for key in keys(&store).await {
+            parts.push((key.clone(), read_small(&store, &key, 1 << 20).await.unwrap()));
+        }
+        parts
+    };
+    let has_manifest = |mask: usize| complete.iter().enumerate().any(|(i, (k, _))| mask & (1 << i) != 0 && k.ends_with("gz.json"));
+    for marker in [Part::Pending, Part::Deleting] {
+        for mask in 0..1_usize << complete.len() {
+            let store = Memory::default();
+            for (index, (key, bytes)) in complete.iter().enumerate() {
+                if mask & (1 << index) != 0 {
+                    store.put(key, bytes.clone()).await.unwrap();
+                }
+            }
+            let before = keys(&store).await;
+            let dead = repository(&store, "db:5432", "dead");
+            store.put(&key::companion(NAME, marker), dead.marker()).await.unwrap();
+            repository(&store, "db:5432", "next").sweep(|_| false, true, Utc::now()).await.unwrap();
+            let expected = if has_manifest(mask) { before } else { Vec::new() };
+            assert_eq!(keys(&store).await, expected, "{marker:?} with parts {mask:b}");
+        }
+    }
+}
