@@ -89,7 +89,11 @@ pub enum ManifestError {
 impl Manifest {
     /// The bytes to store: properties that would break the limit are left to the facts file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let render = |manifest: &Self| serde_json::to_vec_pretty(manifest).unwrap_or_default();
+        let render = |manifest: &Self| {
+            let mut bytes = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+            bytes.push(b'\n');
+            bytes
+        };
         let bytes = render(self);
         if bytes.len() as u64 <= LIMIT { bytes } else { render(&Self { properties: None, ..self.clone() }) }
     }

@@ -1,0 +1,149 @@
+//! The program under test, run as people run it.
+
+use super::postgres::{PASSWORD, Postgres, USER};
+use super::s3::{ACCESS, BUCKET, SECRET};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Settings and a folder of one run.
+pub struct Backup {
+    pub folder: tempfile::TempDir,
+    environment: BTreeMap<String, String>,
+    wrapper: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub log: String,
+}
+
+impl Outcome {
+    /// Asserts the exit code, showing the log when it is another.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.log);
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.log.contains(text) || self.stdout.contains(text), "no `{text}` in:\n{}\n{}", self.stdout, self.log);
+        self
+    }
+}
+
+impl Backup {
+    /// Local target, one attempt, short waits.
+    pub fn of(postgres: &Postgres, database: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("backup-test-").tempdir().unwrap();
+        let backup = Self { folder, environment: BTreeMap::new(), wrapper: Vec::new() };
+        let path = std::env::var("PATH").unwrap();
+        backup
+            .set("PATH", &format!("{}:{path}", postgres.bin))
+            .set("POSTGRES_HOST", "127.0.0.1")
+            .set("POSTGRES_PORT", &postgres.port.to_string())
+            .set("POSTGRES_USER", USER)
+            .set("POSTGRES_PASSWORD", PASSWORD)
+            .set("POSTGRES_DB", database)
+            .set("RETRY_DELAY", "0.2s")
+            .set("RETRY_COUNT", "3")
+    }
+
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sends the backup to an S3 endpoint as well (`all`) or only there (`remote`).
+    pub fn to(self, target: &str, endpoint: &str, prefix: &str) -> Self {
+        self.set("BACKUP_TARGET", target)
+            .set("REMOTE_ENDPOINT", endpoint)
+            .set("REMOTE_BUCKET", BUCKET)
+            .set("REMOTE_ACCESS_KEY", ACCESS)
+            .set("REMOTE_SECRET_KEY", SECRET)
+            .set("REMOTE_PREFIX", prefix)
+    }
+
+    /// Runs under another program, such as `unshare`.
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.environment.get("BACKUP_DIR").map_or_else(|| self.folder.path().join("backups"), PathBuf::from)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let program = env!("CARGO_BIN_EXE_backup");
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
+        command.args(arguments).env_clear().envs(&self.environment).current_dir(self.folder.path());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        finish(self.spawn(arguments))
+    }
+
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Files under the local folder, hidden ones too.
+    pub fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        walk(&self.path(), &self.path(), &mut found);
+        found.sort();
+        found
+    }
+
+    /// Files with their contents.
+    pub fn contents(&self) -> Vec<(String, Vec<u8>)> {
+        self.files().into_iter().map(|file| (file.clone(), std::fs::read(self.path().join(file)).unwrap())).collect()
+    }
+
+    /// The one archive in the local folder.
+    #[track_caller]
+    pub fn archive(&self) -> PathBuf {
+        let archives: Vec<String> =
+            self.files().into_iter().filter(|file| (file.ends_with(".sql.gz") && !file.ends_with(".facts.json.gz")) || file.ends_with(".dump")).collect();
+        assert_eq!(archives.len(), 1, "{:?}", self.files());
+        self.path().join(&archives[0])
+    }
+
+    /// The manifest beside an archive.
+    pub fn manifest(&self) -> serde_json::Value {
+        let path = format!("{}.json", self.archive().display());
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+}
+
+pub fn finish(child: Child) -> Outcome {
+    let output = child.wait_with_output().unwrap();
+    Outcome {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        log: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            walk(&entry.path(), root, found);
+        } else {
+            found.push(entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! PostgreSQL servers.
+
+use super::{Server, free_port, tool, unprivileged, unprivileged_folder, wait_for};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub const USER: &str = "backup_user";
+pub const PASSWORD: &str = "backup_password";
+
+pub struct Postgres {
+    folder: Option<tempfile::TempDir>,
+    start: String,
+    server: Option<Server>,
+    pub port: u16,
+    pub bin: String,
+}
+
+/// The server that tests share; each makes its own databases there.
+static SHARED: LazyLock<Postgres> = LazyLock::new(|| Postgres::start(&tool("PG_BIN")));
+static NEXT_DATABASE: AtomicU32 = AtomicU32::new(0);
+
+pub fn shared() -> &'static Postgres {
+    &SHARED
+}
+
+impl Postgres {
+    /// A fresh cluster of the binaries in that folder.
+    pub fn start(bin: &str) -> Self {
+        let mut postgres = Self::prepare(bin);
+        postgres.launch();
+        postgres
+    }
+
+    /// A cluster that is not running yet.
+    pub fn prepare(bin: &str) -> Self {
+        let folder = unprivileged_folder();
+        let path = folder.path().display();
+        let script = format!(
+            "echo {PASSWORD} >'{path}/password' && '{bin}/initdb' -D '{path}/data' -U {USER} --pwfile='{path}/password' \
+             --auth-local=trust --auth-host=scram-sha-256 -E UTF8 --locale=C -N"
+        );
+        let made = unprivileged("sh", &["-c", &script]).output().unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port = free_port(0);
+        let command = format!(
+            "exec '{bin}/postgres' -D '{path}/data' -p {port} -k '{path}' -c listen_addresses=127.0.0.1 -c fsync=off \
+             -c max_connections=60 -c shared_buffers=64MB -c max_prepared_transactions=2"
+        );
+        Self { folder: Some(folder), start: command, server: None, port, bin: bin.to_owned() }
+    }
+
+    /// Starts a prepared cluster and waits until it answers.
+    pub fn launch(&mut self) {
+        self.launch_without_waiting();
+        wait_for("PostgreSQL to start", || self.try_sql("postgres", "SELECT 1").status.success());
+    }
+
+    pub fn launch_without_waiting(&mut self) {
+        self.server = Some(Server::start(self.folder.take().unwrap(), "INT", &self.start));
+    }
+
+    /// A new database with that prefix in its name.
+    pub fn database(&self, prefix: &str) -> String {
+        let name = format!("{prefix}_{}", NEXT_DATABASE.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("CREATE DATABASE \"{name}\" TEMPLATE template0"));
+        name
+    }
+
+    /// Runs SQL as the superuser and returns what psql prints, unaligned.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        let output = self.try_sql(database, sql);
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    pub fn try_sql(&self, database: &str, sql: &str) -> Output {
+        self.client("psql").args(["-XqtA", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]).output().unwrap()
+    }
+
+    /// Runs a file.
+    pub fn run_file(&self, database: &str, path: &Path) {
+        let output = self
+            .client("psql")
+            .args(["-Xq", "-v", "ON_ERROR_STOP=1", "-d", database, "-f"])
+            .arg(path)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// One of PostgreSQL's own tools, told where this server is.
+    pub fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(format!("{}/{program}", self.bin));
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string());
+        command.env("PGUSER", USER).env("PGPASSWORD", PASSWORD).env("PGCONNECT_TIMEOUT", "5");
+        command
+    }
+
+    pub fn log(&self) -> String {
+        self.server.as_ref().map(Server::log).unwrap_or_default()
+    }
+}

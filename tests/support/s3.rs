@@ -1,0 +1,108 @@
+//! SeaweedFS, a real S3 server, and a look into its bucket.
+
+use super::{RUNTIME, Server, free_port, tool, unprivileged_folder, wait_for};
+use postgres_backup_job::config::{Config, Retry};
+use postgres_backup_job::storage::s3::S3;
+use postgres_backup_job::storage::{Storage, read_small};
+use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+pub const ACCESS: &str = "minioadmin";
+pub const SECRET: &str = "s3-secret-that-must-not-leak";
+pub const BUCKET: &str = "test-backup";
+
+pub struct Seaweed {
+    _server: Server,
+    pub port: u16,
+}
+
+static SHARED: LazyLock<Seaweed> = LazyLock::new(Seaweed::start);
+static NEXT_PREFIX: AtomicU32 = AtomicU32::new(0);
+
+/// The server that tests share; each has its own prefix there.
+pub fn shared() -> &'static Seaweed {
+    &SHARED
+}
+
+/// A folder in the bucket that no other test uses.
+pub fn fresh_prefix() -> String {
+    format!("test-{}-{}", std::process::id(), NEXT_PREFIX.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Seaweed {
+    fn start() -> Self {
+        let folder = unprivileged_folder();
+        let path = folder.path().display().to_string();
+        let ports: Vec<u16> = (0..4).map(|_| free_port(10_000)).collect();
+        let command = format!(
+            "AWS_ACCESS_KEY_ID={ACCESS} AWS_SECRET_ACCESS_KEY={SECRET} HOME='{path}' exec '{}' mini -dir='{path}' \
+             -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.port={} -volume.port={} -filer.port={} -s3.port={} \
+             -s3.port.iceberg=0 -s3.port.lance=0 -webdav=false -admin.ui=false -s3.autoCreateBucket=false -bucket={BUCKET}",
+            tool("WEED"), ports[0], ports[1], ports[2], ports[3]
+        );
+        let server = Server::start(folder, "TERM", &command);
+        let seaweed = Self { _server: server, port: ports[3] };
+        let store = seaweed.store("");
+        wait_for("SeaweedFS to start", || RUNTIME.block_on(store.list("")).is_ok());
+        seaweed
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The backend itself, over one prefix.
+    pub fn store(&self, prefix: &str) -> S3 {
+        store_at(&self.endpoint(), prefix)
+    }
+
+    /// Keys under a prefix.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        RUNTIME.block_on(self.store(prefix).list("")).unwrap().into_iter().map(|object| object.key).collect()
+    }
+
+    /// Keys with their contents.
+    pub fn contents(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
+        let store = self.store(prefix);
+        let read = |key: String| {
+            let bytes = RUNTIME.block_on(read_small(&store, &key, 1 << 30)).unwrap().to_vec();
+            (key, bytes)
+        };
+        self.keys(prefix).into_iter().map(read).collect()
+    }
+
+    /// Uploads to keys under the prefix that were begun and not ended.
+    pub fn unfinished(&self, prefix: &str) -> Vec<String> {
+        let client = sdk(&self.endpoint());
+        let page = RUNTIME.block_on(client.list_multipart_uploads().bucket(BUCKET).prefix(prefix).send()).unwrap();
+        page.uploads().iter().map(|upload| upload.key().unwrap().to_owned()).collect()
+    }
+}
+
+/// The backend over any endpoint, with one attempt.
+pub fn store_at(endpoint: &str, prefix: &str) -> S3 {
+    let pairs = [
+        ("REMOTE_ENDPOINT", endpoint),
+        ("REMOTE_ACCESS_KEY", ACCESS),
+        ("REMOTE_SECRET_KEY", SECRET),
+        ("REMOTE_PREFIX", prefix),
+    ];
+    let pairs = pairs.map(|(name, value)| (name.into(), value.into()));
+    let config = Config::load(pairs, Path::new("/nonexistent")).unwrap();
+    let retry = Retry { attempts: 2, delay: Duration::from_millis(50) };
+    RUNTIME.block_on(S3::new(&config.remote, retry, Duration::from_secs(20))).unwrap()
+}
+
+fn sdk(endpoint: &str) -> aws_sdk_s3::Client {
+    let credentials = aws_sdk_s3::config::Credentials::new(ACCESS, SECRET, None, None, "test");
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version_latest()
+        .region(aws_sdk_s3::config::Region::new("us-east-1"))
+        .endpoint_url(endpoint)
+        .force_path_style(true)
+        .credentials_provider(credentials)
+        .build();
+    aws_sdk_s3::Client::from_conf(config)
+}

