@@ -155,6 +155,5 @@ ALTER TABLE "Odd "" Schema"."table; DROP ""x"" --" OWNER TO "odd owner";
 
 INSERT INTO by_range SELECT date '2023-12-01' + n, n % 3 FROM generate_series(1, 90) AS n;
 INSERT INTO by_hash SELECT generate_series(1, 50);
--- one row: an enum's hash differs between two databases, so several would come back in another order
-INSERT INTO by_enum VALUES ('sad');
+-- by_enum stays empty: an enum's hash differs between two databases, and its rows would be dumped in another order
 REFRESH MATERIALIZED VIEW summary;
