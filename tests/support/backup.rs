@@ -42,7 +42,10 @@ impl Backup {
         let folder = tempfile::Builder::new().prefix("backup-test-").tempdir().unwrap();
         let backup = Self { folder, environment: BTreeMap::new(), wrapper: Vec::new() };
         let path = std::env::var("PATH").unwrap();
+        // child processes inherit HOME, so that a test finds those of its own run
+        let home = backup.folder.path().to_str().unwrap().to_owned();
         backup
+            .set("HOME", &home)
             .set("PATH", &format!("{}:{path}", postgres.bin))
             .set("POSTGRES_HOST", "127.0.0.1")
             .set("POSTGRES_PORT", &postgres.port.to_string())

@@ -28,12 +28,14 @@ apt_install() {
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1
 }
 
-# a folder with server and client tools, the newest first
+# a folder with server and client tools of the least major wanted, the newest first
 server_folder() {
-    local folder
+    local folder least=14
+    [ "$level" = demo ] || least=15
     for folder in $(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin 2>/dev/null | sort -rV) \
         "$(pg_config --bindir 2>/dev/null || true)"; do
-        if [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && [ -x "$folder/pg_dump" ] && [ -x "$folder/psql" ]; then
+        if [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && [ -x "$folder/pg_dump" ] && [ -x "$folder/psql" ] &&
+            [ "$("$folder/postgres" --version | grep -oE '[0-9]+' | head -n 1)" -ge "$least" ]; then
             echo "$folder"
             return
         fi

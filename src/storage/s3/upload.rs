@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use md5::{Digest, Md5};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -169,7 +169,7 @@ impl S3Upload {
         });
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
         let (store, key) = (&self.store, self.key.as_str());
-        with_retry(store.options.retry, || async {
+        let completed = with_retry(store.options.retry, || async {
             let request = store.client.complete_multipart_upload().bucket(&store.bucket).key(store.full(key));
             let request = request.upload_id(upload_id).multipart_upload(parts.clone());
             let request = request.set_if_none_match(store.options.is_conditional().then(|| "*".to_owned()));
@@ -190,7 +190,12 @@ impl S3Upload {
                 Err(error) => Err(error),
             }
         })
-        .await?;
+        .await;
+        if let Err(error) = completed
+            && !(error.is_transient() && stored_etag(store, key).await?.as_deref() == Some(&etag))
+        {
+            return Err(error);
+        }
         stored(store, key, self.bytes).await
     }
 }
@@ -273,16 +278,18 @@ async fn upload_part(
 ) -> Result<Part, StorageError> {
     let md5: [u8; 16] = Md5::digest(&bytes).into();
     let action = || store.action(&format!("writing part {number} of"), key);
+    let sent = Sent { total: progress.clone(), highest: Arc::default() };
     let attempt = || async {
+        let moved = Progress::default();
         let request = store.client.upload_part().bucket(&store.bucket).key(store.full(key));
         let request = request.upload_id(upload_id).part_number(number.cast_signed());
         let request = request.body(ByteStream::from(bytes.clone())).customize();
-        let request = request.interceptor(CountBody(progress.clone())).config_override(unhurried());
-        let sent = moving(store, action(), progress, request.send()).await?;
-        sent.map_err(|error| explain(action(), key, &error))
+        let request = request.interceptor(CountBody { sent: sent.clone(), moved: moved.clone() });
+        let answer = moving(store, action(), &moved, request.config_override(unhurried()).send()).await?;
+        answer.map_err(|error| explain(action(), key, &error))
     };
-    let sent = with_retry(store.options.retry, attempt).await?;
-    let etag = sent.e_tag.unwrap_or_default();
+    let answer = with_retry(store.options.retry, attempt).await?;
+    let etag = answer.e_tag.unwrap_or_default();
     check_etag(store, key, Some(&etag), &hex(&md5))?;
     Ok(Part { number, etag, md5 })
 }
@@ -310,9 +317,11 @@ pub(super) async fn put_object(
             .set_ssekms_key_id(options.kms_key.as_ref().map(|key| key.expose().to_owned()))
             .set_storage_class(storage_class.clone())
             .customize();
-        let request = request.interceptor(CountBody(progress.clone())).config_override(unhurried());
-        let sent = moving(store, action(), progress, request.send()).await?;
-        match sent.map_err(|error| explain(action(), key, &error)) {
+        let moved = Progress::default();
+        let sent = Sent { total: progress.clone(), highest: Arc::default() };
+        let request = request.interceptor(CountBody { sent, moved: moved.clone() });
+        let answer = moving(store, action(), &moved, request.config_override(unhurried()).send()).await?;
+        match answer.map_err(|error| explain(action(), key, &error)) {
             Err(StorageError::Failed { cause, .. }) if conditional && says_unsupported(&cause) => {
                 options.conditional.store(false, Ordering::Relaxed);
             }
@@ -401,9 +410,27 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What of one part was sent so far, over all attempts: bytes that are only sent again are no progress.
+#[derive(Debug, Clone)]
+struct Sent {
+    total: Progress,
+    highest: Arc<AtomicU64>,
+}
+
+impl Sent {
+    fn note(&self, bytes: u64) {
+        let before = self.highest.fetch_max(bytes, Ordering::Relaxed);
+        self.total.add(bytes.saturating_sub(before));
+    }
+}
+
 /// Counts a request's body while the network takes it.
 #[derive(Debug)]
-struct CountBody(Progress);
+struct CountBody {
+    sent: Sent,
+    /// Bytes of this attempt.
+    moved: Progress,
+}
 
 impl Intercept for CountBody {
     fn name(&self) -> &'static str {
@@ -417,8 +444,9 @@ impl Intercept for CountBody {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let body = std::mem::replace(context.request_mut().body_mut(), SdkBody::taken());
-        let left = body.content_length().unwrap_or_default();
-        let counting = Counting { inner: body, chunk: Bytes::new(), left, progress: self.0.clone() };
+        let length = body.content_length().unwrap_or_default();
+        let (sent, moved) = (self.sent.clone(), self.moved.clone());
+        let counting = Counting { inner: body, chunk: Bytes::new(), length, done: 0, sent, moved };
         *context.request_mut().body_mut() = SdkBody::from_body_1_x(counting);
         Ok(())
     }
@@ -428,8 +456,10 @@ impl Intercept for CountBody {
 struct Counting {
     inner: SdkBody,
     chunk: Bytes,
-    left: u64,
-    progress: Progress,
+    length: u64,
+    done: u64,
+    sent: Sent,
+    moved: Progress,
 }
 
 impl Counting {
@@ -452,17 +482,18 @@ impl Body for Counting {
         }
         let length = self.chunk.len().min(Self::FRAME);
         let frame = self.chunk.split_to(length);
-        self.left = self.left.saturating_sub(length as u64);
-        self.progress.add(length as u64);
+        self.done += length as u64;
+        self.moved.add(length as u64);
+        self.sent.note(self.done);
         Poll::Ready(Some(Ok(Frame::data(frame))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0 && self.chunk.is_empty()
+        self.done >= self.length && self.chunk.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(self.length.saturating_sub(self.done))
     }
 }
 
