@@ -120,15 +120,17 @@ impl Error {
         match self {
             Self::Config(_) => Exit::Config,
             Self::Usage(_) => Exit::Usage,
-            Self::Connect(error) | Self::Lock(LockError::Connect(error)) | Self::Snapshot(SnapshotError::Connect(error)) => {
-                match error {
-                    ConnectError::Unreachable { .. } => Exit::Unreachable,
-                    ConnectError::Refused { .. } => Exit::Refused,
-                    ConnectError::Misconfigured { .. } | ConnectError::TlsFile(_) => Exit::Config,
-                }
-            }
+            Self::Connect(error)
+            | Self::Lock(LockError::Connect(error))
+            | Self::Snapshot(SnapshotError::Connect(error)) => match error {
+                ConnectError::Unreachable { .. } => Exit::Unreachable,
+                ConnectError::Refused { .. } => Exit::Refused,
+                ConnectError::Misconfigured { .. } | ConnectError::TlsFile(_) => Exit::Config,
+            },
             Self::Lock(LockError::Taken { .. }) => Exit::Locked,
-            Self::Lock(LockError::Query(_)) | Self::Snapshot(SnapshotError::Query(_)) | Self::Query(_) => Exit::Unreachable,
+            Self::Lock(LockError::Query(_)) | Self::Snapshot(SnapshotError::Query(_)) | Self::Query(_) => {
+                Exit::Unreachable
+            }
             Self::Tool(_) => Exit::Config,
             Self::Unreadable { .. } => Exit::Refused,
             Self::Dump(error) if error.is_permission() => Exit::Refused,
@@ -160,7 +162,8 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Dump(error) => error.hint(),
-            Self::Connect(ConnectError::Refused { .. }) | Self::Lock(LockError::Connect(ConnectError::Refused { .. })) => {
+            Self::Connect(ConnectError::Refused { .. })
+            | Self::Lock(LockError::Connect(ConnectError::Refused { .. })) => {
                 Some("look at POSTGRES_USER and POSTGRES_PASSWORD")
             }
             Self::Connect(ConnectError::Unreachable { .. })

@@ -4,37 +4,37 @@
 //!
 //! settings → source → stream → storage → catalogue → retention → report
 
+/// The command line.
+pub mod cli;
 /// What people may set, each variable once, checked before any work.
 pub mod config;
-/// PostgreSQL: our own connections, and its own tools as child processes.
-pub mod postgres;
 /// Pure: pg_dump's custom archive, read as it streams by.
 pub mod custom_archive;
+/// Everything that ends a command early, and its exit code.
+pub mod error;
 /// Pure: what is known of a backup's content.
 pub mod facts;
-/// The stream: source → gzip → digest → targets.
-pub mod pipeline;
-/// Where bytes are kept: one contract, several backends.
-pub mod storage;
+/// The whole run.
+pub mod job;
 /// Pure: the record that makes a backup exist, written last.
 pub mod manifest;
+/// Telling people.
+pub mod notify;
+/// The stream: source → gzip → digest → targets.
+pub mod pipeline;
+/// PostgreSQL: our own connections, and its own tools as child processes.
+pub mod postgres;
+/// How far a stream has come.
+pub mod progress;
+/// Pure: what happened in a run.
+pub mod report;
 /// Backups over one storage: begin, commit, list, remove, sweep.
 pub mod repository;
 /// Pure: which backups may go, and why each stays or goes.
 pub mod retention;
-/// Pure: what happened in a run.
-pub mod report;
-/// Telling people.
-pub mod notify;
-/// How far a stream has come.
-pub mod progress;
-/// Logs.
-pub mod telemetry;
 /// The wish to stop, and why.
 pub mod shutdown;
-/// Everything that ends a command early, and its exit code.
-pub mod error;
-/// The whole run.
-pub mod job;
-/// The command line.
-pub mod cli;
+/// Where bytes are kept: one contract, several backends.
+pub mod storage;
+/// Logs.
+pub mod telemetry;

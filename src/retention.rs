@@ -52,11 +52,8 @@ pub fn decide(candidates: &[Candidate], policy: &Retention, now: DateTime<Utc>) 
             decisions.insert(index, decide_one(group, position, policy, now));
         }
     }
-    let decision = |(index, (keep, reason)): (usize, (bool, String))| Decision {
-        id: candidates[index].id.clone(),
-        keep,
-        reason,
-    };
+    let decision =
+        |(index, (keep, reason)): (usize, (bool, String))| Decision { id: candidates[index].id.clone(), keep, reason };
     decisions.into_iter().map(decision).collect()
 }
 
@@ -98,9 +95,7 @@ fn decide_one(
         return keep(format!("all {kind} backups are kept"));
     }
     // a bad backup takes no place from a good one
-    let same = |other: &&&Candidate| {
-        other.backup_type == candidate.backup_type && (other.good || !candidate.good)
-    };
+    let same = |other: &&&Candidate| other.backup_type == candidate.backup_type && (other.good || !candidate.good);
     if newer().filter(same).count() < count as usize {
         keep(format!("among the newest {count} {kind}"))
     } else {

@@ -39,7 +39,8 @@ impl Scene {
         let webhook = Front::start(0, |_, _| Act::Answer(204, String::new()));
         let prefix = s3::fresh_prefix();
         let url = format!("{}/api/webhooks/1/webhook-token-that-must-not-leak", webhook.url());
-        let backup = Backup::of(shared(), database).set("DISCORD_NOTIFY_SUCCESS", "false").set("DISCORD_WEBHOOK_URL", &url);
+        let backup =
+            Backup::of(shared(), database).set("DISCORD_NOTIFY_SUCCESS", "false").set("DISCORD_WEBHOOK_URL", &url);
         // two old backups: the second is the floor, the first is what a careless prune would take
         let backup = backup.to("all", &s3::shared().endpoint(), &prefix);
         for _ in 0..2 {
@@ -47,7 +48,8 @@ impl Scene {
         }
         let before = (backup.contents(), s3::shared().contents(&prefix));
         assert_eq!((before.0.len(), before.1.len()), (8, 8));
-        let backup = backup.set("BACKUP_TARGET", target).set("REMOTE_ENDPOINT", endpoint).set("BACKUP_RETENTION_DAILY", "1");
+        let backup =
+            backup.set("BACKUP_TARGET", target).set("REMOTE_ENDPOINT", endpoint).set("BACKUP_RETENTION_DAILY", "1");
         Self { backup, webhook, prefix, before }
     }
 
@@ -103,10 +105,13 @@ fn database_of(megabytes: u32) -> String {
     let template = templates.entry(megabytes).or_insert_with(|| {
         let template = shared().database("template");
         let rows = megabytes * 1024;
-        shared().sql(&template, &format!(
-            "CREATE TABLE noise AS SELECT n, string_agg(md5((n * 40 + k)::text), '') AS data
+        shared().sql(
+            &template,
+            &format!(
+                "CREATE TABLE noise AS SELECT n, string_agg(md5((n * 40 + k)::text), '') AS data
              FROM generate_series(1, {rows}) AS n, generate_series(1, 32) AS k GROUP BY n"
-        ));
+            ),
+        );
         template
     });
     let database = format!("{template}_copy_{}", NEXT_COPY.fetch_add(1, Ordering::Relaxed));
@@ -128,7 +133,8 @@ fn broken_pg_dump(scene: &Scene, body: &str) -> String {
     let folder = scene.backup.folder.path().join("bin");
     std::fs::create_dir_all(&folder).unwrap();
     let real = format!("{}/pg_dump", shared().bin);
-    let script = format!("#!/bin/bash\nif [ \"$1\" = --version ]; then exec {real} --version; fi\nreal={real}\n{body}\n");
+    let script =
+        format!("#!/bin/bash\nif [ \"$1\" = --version ]; then exec {real} --version; fi\nreal={real}\n{body}\n");
     let path = folder.join("pg_dump");
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -175,7 +181,8 @@ fn wait_for_back_pressure(front: &Front) {
 fn pg_dump_that_exits_1_after_30_mb_leaves_nothing() {
     let database = database_of(40);
     let scene = Scene::remote(&database, "all", &s3::shared().endpoint());
-    let bin = broken_pg_dump(&scene, "$real \"$@\" | head -c 30000000\necho 'pg_dump: error: something broke' >&2\nexit 1");
+    let bin =
+        broken_pg_dump(&scene, "$real \"$@\" | head -c 30000000\necho 'pg_dump: error: something broke' >&2\nexit 1");
     let scene = Scene { backup: scene.backup.set("PG_BIN_DIR", &bin), ..scene };
     let outcome = scene.run().exits(74).says("exit status: 1").says("something broke");
     scene.is_untouched_after(&outcome);
@@ -198,6 +205,7 @@ fn pg_dump_killed_by_a_signal_leaves_nothing() {
     let database = database_of(160);
     let front = stalling_parts();
     let scene = Scene::remote(&database, "all", &front.url());
+    let scene = Scene { backup: scene.backup.set("STALL_TIMEOUT", "6s"), ..scene };
     let child = scene.spawn();
     wait_for_back_pressure(&front);
     for pid in pg_dumps_of(&scene.backup) {
@@ -211,14 +219,16 @@ fn pg_dump_killed_by_a_signal_leaves_nothing() {
 fn a_backend_terminated_during_copy_leaves_nothing() {
     let database = database_of(160);
     let front = stalling_parts();
-    let scene = Scene::remote(&database, "remote", &front.url());
+    let scene = Scene::remote(&database, "all", &front.url());
+    // pg_dump learns of it when the stalled target lets go
+    let scene = Scene { backup: scene.backup.set("STALL_TIMEOUT", "6s"), ..scene };
     let child = scene.spawn();
     wait_for_back_pressure(&front);
     let terminated = shared().sql("postgres", &format!(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}' AND query LIKE 'COPY%'"
     ));
     assert_eq!(terminated, "1");
-    let outcome = finish(child).exits(74);
+    let outcome = finish(child).exits(74).says("Dumping the contents of table \"noise\" failed");
     scene.is_untouched_after(&outcome);
 }
 
@@ -227,7 +237,10 @@ fn a_backend_terminated_while_the_local_side_writes_names_the_cause() {
     let database = database_of(60);
     let scene = Scene::local(&database);
     // the real pg_dump, slowed down so that COPY lasts
-    let bin = broken_pg_dump(&scene, "set -o pipefail; $real \"$@\" | while IFS= read -r line; do printf '%s\\n' \"$line\"; done");
+    let bin = broken_pg_dump(
+        &scene,
+        "set -o pipefail; $real \"$@\" | while IFS= read -r line; do printf '%s\\n' \"$line\"; done",
+    );
     let scene = Scene { backup: scene.backup.set("PG_BIN_DIR", &bin), ..scene };
     let child = scene.spawn();
     wait_for("COPY", || {
@@ -236,7 +249,7 @@ fn a_backend_terminated_while_the_local_side_writes_names_the_cause() {
         );
         shared().sql("postgres", &terminate) == "1"
     });
-    let outcome = finish(child).exits(74).says("server closed the connection");
+    let outcome = finish(child).exits(74).says("Dumping the contents of table \"noise\" failed");
     scene.is_untouched_after(&outcome);
 }
 
@@ -282,7 +295,10 @@ fn a_server_newer_than_every_client_is_refused_before_the_dump_with_both_version
 #[test]
 fn a_role_that_may_not_read_a_table_is_refused_before_the_dump_with_the_remedy() {
     let database = small_database();
-    shared().sql(&database, "DO $$ BEGIN CREATE ROLE weak LOGIN PASSWORD 'weak'; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+    shared().sql(
+        &database,
+        "DO $$ BEGIN CREATE ROLE weak LOGIN PASSWORD 'weak'; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+    );
     let scene = Scene::local(&database);
     let scene = Scene { backup: scene.backup.set("POSTGRES_USER", "weak").set("POSTGRES_PASSWORD", "weak"), ..scene };
     let outcome = scene.run().exits(77).says("table public.t").says("pg_read_all_data");
@@ -296,7 +312,9 @@ fn a_table_locked_for_too_long_fails_with_the_setting_to_change() {
     let mut holder = shared().client("psql");
     let holder = holder.args(["-Xq", "-d", &database, "-c", "BEGIN; LOCK TABLE t; SELECT pg_sleep(60)"]).spawn();
     let mut holder = holder.unwrap();
-    wait_for("the lock", || shared().sql(&database, "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1");
+    wait_for("the lock", || {
+        shared().sql(&database, "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
+    });
     let scene = Scene { backup: scene.backup.set("BACKUP_LOCK_TIMEOUT", "1s"), ..scene };
     let outcome = scene.run().exits(74).says("BACKUP_LOCK_TIMEOUT");
     holder.kill().unwrap();
@@ -314,9 +332,11 @@ fn a_full_disk_is_named_and_leaves_the_disk_as_it_was() {
     // the tmpfs lives and dies with the namespace, so what is left on it is listed inside
     let script = format!(
         "mount -t tmpfs -o size=8m tmpfs '{0}' && \"$@\"; code=$?; find '{0}' -type f >'{1}'; exit $code",
-        mount.display(), listing.display()
+        mount.display(),
+        listing.display()
     );
-    let backup = scene.backup.under(&["unshare", "-Urm", "sh", "-c", &script, "sh"]).set("BACKUP_DIR", mount.to_str().unwrap());
+    let backup =
+        scene.backup.under(&["unshare", "-Urm", "sh", "-c", &script, "sh"]).set("BACKUP_DIR", mount.to_str().unwrap());
     let outcome = backup.run(&[]).exits(74).says("No space left on device").says("BACKUP_DIR");
     assert_eq!(std::fs::read_to_string(&listing).unwrap(), "");
     assert_eq!(scene.webhook.seen().len(), 1, "{}", outcome.log);
@@ -331,7 +351,8 @@ fn a_full_disk_under_all_keeps_the_remote_backup() {
     let mount = backup.folder.path().join("small");
     std::fs::create_dir(&mount).unwrap();
     let script = format!("mount -t tmpfs -o size=8m tmpfs '{}' && exec \"$@\"", mount.display());
-    let backup = backup.under(&["unshare", "-Urm", "sh", "-c", &script, "sh"]).set("BACKUP_DIR", mount.to_str().unwrap());
+    let backup =
+        backup.under(&["unshare", "-Urm", "sh", "-c", &script, "sh"]).set("BACKUP_DIR", mount.to_str().unwrap());
     backup.run(&[]).exits(1).says("No space left on device").says("partly done");
     assert_eq!(s3::shared().keys(&prefix).len(), 4);
 }
@@ -359,7 +380,11 @@ fn two_sources_with_the_same_database_in_one_bucket_leave_each_other_alone() {
     };
     let before = theirs();
     // a leftover of the first that the second's sweep must not touch
-    std::fs::write(folder.path().join("left.sql.gz.pending"), br#"{"version":1,"source":"one","run_id":"dead","written":"2020-01-01T00:00:00Z"}"#).unwrap();
+    std::fs::write(
+        folder.path().join("left.sql.gz.pending"),
+        br#"{"version":1,"source":"one","run_id":"dead","written":"2020-01-01T00:00:00Z"}"#,
+    )
+    .unwrap();
     for _ in 0..3 {
         two.run(&["run", "--type", "daily"]).exits(0);
     }
@@ -487,7 +512,11 @@ fn a_complete_whose_answer_was_lost_is_recognized() {
 fn a_store_that_loses_what_it_took_is_caught() {
     // it answers every PUT of the archive with success and keeps nothing
     let front = Front::start(s3::shared().port, |seen, _| {
-        if seen.method == "PUT" && seen.target.contains(".sql.gz?x-id=PutObject") { Act::Answer(200, String::new()) } else { Act::Forward }
+        if seen.method == "PUT" && seen.target.contains(".sql.gz?x-id=PutObject") {
+            Act::Answer(200, String::new())
+        } else {
+            Act::Forward
+        }
     });
     let scene = Scene::remote(&small_database(), "remote", &front.url());
     let outcome = scene.run().exits(74);
@@ -528,7 +557,10 @@ fn sigterm_in_the_dump_and_in_the_upload_cleans_up_in_time() {
 fn sigterm_while_waiting_for_a_lock_or_a_server_ends_at_once() {
     let database = small_database();
     let scene = Scene::local(&database);
-    let scene = Scene { backup: scene.backup.set("RETRY_COUNT", "100").set("RETRY_DELAY", "5").set("POSTGRES_PORT", "1"), ..scene };
+    let scene = Scene {
+        backup: scene.backup.set("RETRY_COUNT", "100").set("RETRY_DELAY", "5").set("POSTGRES_PORT", "1"),
+        ..scene
+    };
     let child = scene.spawn();
     wait_for("the run", || processes(scene.backup.folder.path().to_str().unwrap()).is_empty());
     std::thread::sleep(Duration::from_millis(300));
@@ -555,7 +587,8 @@ fn after_sigkill_in_mid_upload_the_next_run_leaves_no_trace_of_it() {
     });
 
     let endpoint = s3::shared().endpoint();
-    let next = Scene { backup: scene.backup.set("REMOTE_ENDPOINT", &endpoint).set("BACKUP_RETENTION_DAILY", "7"), ..scene };
+    let next =
+        Scene { backup: scene.backup.set("REMOTE_ENDPOINT", &endpoint).set("BACKUP_RETENTION_DAILY", "7"), ..scene };
     next.run().exits(0).says("left unfinished");
     assert_eq!(next.backup.files().len(), 12, "{:?}", next.backup.files());
     assert_eq!(s3::shared().keys(&next.prefix).len(), 12);

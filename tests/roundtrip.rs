@@ -110,7 +110,8 @@ fn servers_of_17_and_18_make_the_round_trip_with_their_own_tools() {
             if format == "plain" {
                 restore_with_psql(&postgres, &backup.archive(), &copy);
             } else {
-                let restore = postgres.client("pg_restore").args(["-e", "-d", &copy]).arg(backup.archive()).output().unwrap();
+                let restore =
+                    postgres.client("pg_restore").args(["-e", "-d", &copy]).arg(backup.archive()).output().unwrap();
                 assert!(restore.status.success(), "{}", String::from_utf8_lossy(&restore.stderr));
             }
             assert_same_dump(&postgres, &copy, &database);
@@ -203,12 +204,15 @@ fn the_checksum_file_is_for_sha256sum_and_the_facts_file_matches_the_manifest() 
 fn the_databases_own_properties_are_in_the_manifest() {
     let postgres = shared();
     let database = postgres.database("properties");
-    postgres.sql("postgres", &format!(
-        "DROP ROLE IF EXISTS keeper; CREATE ROLE keeper; ALTER DATABASE {database} OWNER TO keeper;
+    postgres.sql(
+        "postgres",
+        &format!(
+            "DROP ROLE IF EXISTS keeper; CREATE ROLE keeper; ALTER DATABASE {database} OWNER TO keeper;
          COMMENT ON DATABASE {database} IS 'kept'; ALTER DATABASE {database} SET work_mem = '7MB';
          ALTER ROLE keeper IN DATABASE {database} SET search_path = odd; ALTER DATABASE {database} CONNECTION LIMIT 9;
          REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"
-    ));
+        ),
+    );
     let backup = Backup::of(postgres, &database);
     backup.run(&[]).exits(0);
     let properties = &backup.manifest()["properties"];
@@ -217,7 +221,8 @@ fn the_databases_own_properties_are_in_the_manifest() {
     assert_eq!(properties["connection_limit"], 9);
     assert_eq!(properties["settings"][0], "work_mem=7MB");
     assert_eq!(properties["role_settings"]["keeper"][0], "search_path=odd");
-    let public: Vec<_> = properties["privileges"].as_array().unwrap().iter().filter(|p| p["grantee"].is_null()).collect();
+    let public: Vec<_> =
+        properties["privileges"].as_array().unwrap().iter().filter(|p| p["grantee"].is_null()).collect();
     assert_eq!(public.len(), 1);
     assert_eq!(public[0]["privilege"], "TEMPORARY");
 }

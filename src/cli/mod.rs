@@ -158,10 +158,7 @@ pub async fn run(process: Process) -> Exit {
     })
 }
 
-async fn guarded(
-    shutdown: &Shutdown,
-    work: impl Future<Output = Result<Exit, Error>>,
-) -> Result<Exit, Error> {
+async fn guarded(shutdown: &Shutdown, work: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
     shutdown.guard(work).await?
 }
 
@@ -177,7 +174,8 @@ fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
 /// The command line with the settings under `--help`.
 fn command_line() -> clap::Command {
     use std::fmt::Write as _;
-    let mut help = String::from("Settings (environment variables; a secret may also be given as a file by NAME_FILE):\n");
+    let mut help =
+        String::from("Settings (environment variables; a secret may also be given as a file by NAME_FILE):\n");
     let mut group = "";
     for setting in settings::all() {
         if setting.group != group {

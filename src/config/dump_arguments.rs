@@ -2,11 +2,42 @@
 
 /// Long options that would change where or how the dump is written, whom it is read from, or leave half of it out.
 const REFUSED_LONG: &[&str] = &[
-    "file", "format", "jobs", "create", "compress", "inserts", "column-inserts", "attribute-inserts",
-    "rows-per-insert", "on-conflict-do-nothing", "section", "snapshot", "no-synchronized-snapshots", "dbname", "host",
-    "port", "username", "password", "no-password", "lock-wait-timeout", "data-only", "schema-only", "statistics-only",
-    "no-data", "no-schema", "binary-upgrade", "sequence-data", "restrict-key", "help", "version", "no-sync",
-    "exclude-table", "exclude-table-data", "no-owner", "no-privileges", "no-acl",
+    "file",
+    "format",
+    "jobs",
+    "create",
+    "compress",
+    "inserts",
+    "column-inserts",
+    "attribute-inserts",
+    "rows-per-insert",
+    "on-conflict-do-nothing",
+    "section",
+    "snapshot",
+    "no-synchronized-snapshots",
+    "dbname",
+    "host",
+    "port",
+    "username",
+    "password",
+    "no-password",
+    "lock-wait-timeout",
+    "data-only",
+    "schema-only",
+    "statistics-only",
+    "no-data",
+    "no-schema",
+    "binary-upgrade",
+    "sequence-data",
+    "restrict-key",
+    "help",
+    "version",
+    "no-sync",
+    "exclude-table",
+    "exclude-table-data",
+    "no-owner",
+    "no-privileges",
+    "no-acl",
 ];
 
 /// Short options that are refused for the same reasons.
@@ -79,7 +110,14 @@ mod tests {
     fn harmless_arguments_pass_in_every_spelling() {
         let text = "--clean --if-exists --schema='my schema' -n public -tpublic.t -v --no-comments --role=reader";
         let expected = [
-            "--clean", "--if-exists", "--schema=my schema", "-n", "public", "-tpublic.t", "-v", "--no-comments",
+            "--clean",
+            "--if-exists",
+            "--schema=my schema",
+            "-n",
+            "public",
+            "-tpublic.t",
+            "-v",
+            "--no-comments",
             "--role=reader",
         ];
         assert_eq!(parse(text).unwrap(), expected);
@@ -88,9 +126,29 @@ mod tests {
     #[test]
     fn arguments_that_would_break_the_stream_are_refused_in_every_spelling() {
         for text in [
-            "-f /tmp/x", "--file=/tmp/x", "--fil=/tmp/x", "-vFc", "-Ft", "-j4", "-C", "--cre", "-Z1", "--inserts",
-            "--insert", "--section=data", "--snapshot=1", "-s", "-a", "otherdb", "-n", "-v otherdb", "-d x", "--", "-?",
-            "--on-conflict", "'unbalanced",
+            "-f /tmp/x",
+            "--file=/tmp/x",
+            "--fil=/tmp/x",
+            "-vFc",
+            "-Ft",
+            "-j4",
+            "-C",
+            "--cre",
+            "-Z1",
+            "--inserts",
+            "--insert",
+            "--section=data",
+            "--snapshot=1",
+            "-s",
+            "-a",
+            "otherdb",
+            "-n",
+            "-v otherdb",
+            "-d x",
+            "--",
+            "-?",
+            "--on-conflict",
+            "'unbalanced",
         ] {
             assert!(parse(text).is_err(), "{text} was accepted");
         }

@@ -296,20 +296,15 @@ pub struct Problems(pub Vec<String>);
 
 impl Config {
     /// Reads and checks all settings from `environment`, and from `.env` in `folder` for what that leaves open.
-    pub fn load(
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-        folder: &Path,
-    ) -> Result<Self, Problems> {
+    pub fn load(environment: impl IntoIterator<Item = (OsString, OsString)>, folder: &Path) -> Result<Self, Problems> {
         let environment: Vec<(OsString, OsString)> = environment.into_iter().collect();
         let plain = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
         let mut received = Received::gather(environment.clone(), folder);
-        let passfile = plain("PGPASSFILE").map(PathBuf::from).or_else(|| {
-            plain("HOME").map(|home| Path::new(&home).join(".pgpass")).filter(|path| path.exists())
-        });
-        let child_environment = INHERITED
-            .iter()
-            .filter_map(|name| plain(name).map(|value| ((*name).to_owned(), value)))
-            .collect();
+        let passfile = plain("PGPASSFILE")
+            .map(PathBuf::from)
+            .or_else(|| plain("HOME").map(|home| Path::new(&home).join(".pgpass")).filter(|path| path.exists()));
+        let child_environment =
+            INHERITED.iter().filter_map(|name| plain(name).map(|value| ((*name).to_owned(), value))).collect();
         let search_path = plain("PATH").unwrap_or_default();
         let config = Self::read(&mut received, passfile, search_path, child_environment);
         match config {
@@ -359,8 +354,19 @@ impl Config {
 
 /// What a child process may see of our environment; everything else is cleared.
 const INHERITED: &[&str] = &[
-    "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PGPASSFILE", "PGSSLCRL", "PGKRBSRVNAME",
-    "KRB5CCNAME", "KRB5_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "PGPASSFILE",
+    "PGSSLCRL",
+    "PGKRBSRVNAME",
+    "KRB5CCNAME",
+    "KRB5_CONFIG",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
 ];
 
 impl Received {
@@ -417,7 +423,8 @@ fn read_dump(received: &mut Received, search_path: OsString) -> Option<Dump> {
     let base_name = received.text("BACKUP_BASE_NAME")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if base_name.len() > 64 || !base_name.chars().all(plain) || base_name.starts_with(['.', '-']) {
-        received.refuse("BACKUP_BASE_NAME", "at most 64 letters, digits, `.`, `_` and `-`, not beginning with `.` or `-`");
+        received
+            .refuse("BACKUP_BASE_NAME", "at most 64 letters, digits, `.`, `_` and `-`, not beginning with `.` or `-`");
     }
     let backup_type = received.get("BACKUP_TYPE", "auto, daily, weekly, monthly or manual");
     let timezone = received.text("BACKUP_TIMEZONE")?.parse().ok().or_else(|| {

@@ -211,9 +211,7 @@ const GROUPS: &[(&str, &[Setting])] = &[
 
 /// Every setting in the order documents show them.
 pub fn all() -> impl Iterator<Item = Setting> {
-    GROUPS
-        .iter()
-        .flat_map(|(group, settings)| settings.iter().map(|setting| Setting { group, ..*setting }))
+    GROUPS.iter().flat_map(|(group, settings)| settings.iter().map(|setting| Setting { group, ..*setting }))
 }
 
 /// The setting of that name.
@@ -223,9 +221,30 @@ pub fn find(name: &str) -> Option<Setting> {
 
 /// Prefixes of our variables: an unknown name that begins like this may be a slip of the pen.
 pub const PREFIXES: &[&str] = &[
-    "POSTGRES_", "BACKUP_", "REMOTE_", "LOCAL_PATH", "RETENTION_", "RETRY_", "STALL_", "PG_DUMP_", "PG_BIN", "GCS_",
-    "AZURE_", "VERIFY_", "AGE_", "DISCORD_", "SLACK_", "WEBHOOK_", "HEALTHCHECK_", "METRICS_", "PUSHGATEWAY_",
-    "SCHEDULE", "LISTEN_", "SHARD_", "LOG_", "DATABASE_",
+    "POSTGRES_",
+    "BACKUP_",
+    "REMOTE_",
+    "LOCAL_PATH",
+    "RETENTION_",
+    "RETRY_",
+    "STALL_",
+    "PG_DUMP_",
+    "PG_BIN",
+    "GCS_",
+    "AZURE_",
+    "VERIFY_",
+    "AGE_",
+    "DISCORD_",
+    "SLACK_",
+    "WEBHOOK_",
+    "HEALTHCHECK_",
+    "METRICS_",
+    "PUSHGATEWAY_",
+    "SCHEDULE",
+    "LISTEN_",
+    "SHARD_",
+    "LOG_",
+    "DATABASE_",
 ];
 
 #[cfg(test)]

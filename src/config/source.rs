@@ -183,8 +183,7 @@ fn read_tls(received: &mut Received, url: &Url) -> Option<Tls> {
             received.problems.push(format!("{name}: opening {}: {error}", file.display()));
         }
     }
-    let root_cert =
-        root.map(|path| if path.as_os_str() == "system" { RootCert::System } else { RootCert::File(path) });
+    let root_cert = root.map(|path| if path.as_os_str() == "system" { RootCert::System } else { RootCert::File(path) });
     if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && root_cert.is_none() {
         received.problems.push(format!(
             "POSTGRES_SSLMODE: {} needs POSTGRES_SSLROOTCERT (a file of authorities, or `system`)",

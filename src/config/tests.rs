@@ -91,7 +91,8 @@ fn a_secret_may_come_from_a_file_but_not_from_both() {
 #[test]
 fn the_environment_wins_over_the_env_file() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join(".env"), "POSTGRES_DB=file\nPOSTGRES_HOST=file-host\nPOSTGRES_PASSWORD=x\n").unwrap();
+    std::fs::write(folder.path().join(".env"), "POSTGRES_DB=file\nPOSTGRES_HOST=file-host\nPOSTGRES_PASSWORD=x\n")
+        .unwrap();
     let config = load_in(&[("POSTGRES_DB", "env")], folder.path()).unwrap();
     assert_eq!((config.source.database.as_str(), config.source.host.as_str()), ("env", "file-host"));
     let shown = config.effective.iter().find(|shown| shown.name == "POSTGRES_HOST").unwrap();
@@ -130,7 +131,11 @@ fn a_port_set_by_a_kubernetes_service_is_explained() {
 
 #[test]
 fn the_effective_configuration_hides_secrets() {
-    let config = load(&[("DATABASE_URL", "postgres://u:hunter2@h/d"), ("REMOTE_SECRET_KEY", "hunter2"), ("REMOTE_ACCESS_KEY", "hunter2")]);
+    let config = load(&[
+        ("DATABASE_URL", "postgres://u:hunter2@h/d"),
+        ("REMOTE_SECRET_KEY", "hunter2"),
+        ("REMOTE_ACCESS_KEY", "hunter2"),
+    ]);
     let config = config.unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(!serde_json::to_string(&config.effective).unwrap().contains("hunter2"));

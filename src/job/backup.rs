@@ -274,12 +274,7 @@ async fn gzip_json(value: &impl serde::Serialize) -> Bytes {
 }
 
 /// Commits on every target that took all bytes; the others are cleaned up and reported.
-async fn commit(
-    context: &Context,
-    legs: Vec<Leg<'_>>,
-    manifest: &Manifest,
-    facts: Bytes,
-) -> Result<Made, StageError> {
+async fn commit(context: &Context, legs: Vec<Leg<'_>>, manifest: &Manifest, facts: Bytes) -> Result<Made, StageError> {
     let commits = legs.into_iter().map(|mut leg| {
         let content = Content { manifest, facts: facts.clone() };
         async move {
@@ -294,8 +289,7 @@ async fn commit(
         }
     });
     let (failed, done): (Vec<Leg>, Vec<Leg>) = join_all(commits).await.into_iter().partition(|leg| leg.error.is_some());
-    let locations: Vec<String> =
-        done.iter().map(|leg| leg.side.repository.location().of(leg.draft.key())).collect();
+    let locations: Vec<String> = done.iter().map(|leg| leg.side.repository.location().of(leg.draft.key())).collect();
     let mut errors = Vec::new();
     let failed = failed.into_iter().map(|mut leg| {
         errors.extend(leg.error.take());

@@ -64,7 +64,12 @@ pub(super) async fn prepare<'a>(
         }
     });
     let server = guarded.await.at("preflight")?.at("preflight")?;
-    info!("PostgreSQL {}, dumped by pg_dump {} ({})", server.version.text, server.tool.version, server.tool.path.display());
+    info!(
+        "PostgreSQL {}, dumped by pg_dump {} ({})",
+        server.version.text,
+        server.tool.version,
+        server.tool.path.display()
+    );
     check_readable(config, &server).at("preflight")?;
 
     let living = match lock {
@@ -119,10 +124,10 @@ async fn prepare_side(
     let repository = &side.repository;
     let is_alive = |run_id: &str| living.contains(&super::application(run_id));
     repository.sweep(is_alive, locked, (context.now)()).await?;
-    let previous = repository.newest(&context.config.source.database).await?.map(|backup| Previous {
-        started: backup.manifest.started,
-        stored_bytes: backup.manifest.stored_bytes,
-    });
+    let previous = repository
+        .newest(&context.config.source.database)
+        .await?
+        .map(|backup| Previous { started: backup.manifest.started, stored_bytes: backup.manifest.stored_bytes });
     if side.kind == SideKind::Local
         && let Some((free, previous)) = repository.free_bytes().await.zip(previous)
     {

@@ -119,7 +119,11 @@ fn embed(report: &Report) -> Value {
     }
     if report.outcome == Outcome::Failure {
         let age = |previous: crate::report::Previous| {
-            format!("{} ago ({})", human_duration(report.finished - previous.started), previous.started.format("%F %T UTC"))
+            format!(
+                "{} ago ({})",
+                human_duration(report.finished - previous.started),
+                previous.started.format("%F %T UTC")
+            )
         };
         fields.add("Last good backup", &report.previous.map_or("none known".to_owned(), age), false);
     }

@@ -47,10 +47,7 @@ impl Gzip {
     /// An encoder for gzip's `level`, 0 to 9.
     pub fn new(level: u8) -> Self {
         let (fast, thorough) = LEVELS[usize::from(level).min(LEVELS.len() - 1)];
-        let pool = |level| Pool {
-            level: CompressionLvl::new(level).unwrap_or_default(),
-            idle: Mutex::default(),
-        };
+        let pool = |level| Pool { level: CompressionLvl::new(level).unwrap_or_default(), idle: Mutex::default() };
         Self(Arc::new(Shared {
             fast: pool(fast),
             thorough: pool(thorough),

@@ -109,7 +109,13 @@ async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDequ
 /// What `program --version` prints behind its name, such as `15.18`; none when it cannot be run.
 pub async fn version_of(program: &Path, environment: &[(String, OsString)]) -> Option<String> {
     let environment = environment.iter().map(|(name, value)| (name.as_str(), value.as_os_str()));
-    let run = Command::new(program).arg("--version").env_clear().envs(environment).stdin(Stdio::null()).kill_on_drop(true).output();
+    let run = Command::new(program)
+        .arg("--version")
+        .env_clear()
+        .envs(environment)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
     let output = tokio::time::timeout(Duration::from_secs(10), run).await.ok()?.ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)

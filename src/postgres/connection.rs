@@ -80,10 +80,7 @@ impl std::ops::Deref for Connection {
 /// `application` names the session in `pg_stat_activity`.
 pub async fn connect(source: &Source, application: &str) -> Result<Connection, ConnectError> {
     let attempts = source.retry.attempts as usize;
-    let policy = ConstantBuilder::default()
-        .with_delay(source.retry.delay)
-        .with_max_times(attempts - 1)
-        .with_jitter();
+    let policy = ConstantBuilder::default().with_delay(source.retry.delay).with_max_times(attempts - 1).with_jitter();
     let mut failed = 0;
     (|| connect_once(source, application))
         .retry(policy)

@@ -88,7 +88,13 @@ impl Lock {
             return true;
         }
         warn!("the connection that holds the lock is lost, taking the lock again");
-        match Self::take(source, &self.keys.iter().map(|(target, _)| target.clone()).collect::<Vec<_>>(), &self.application).await {
+        match Self::take(
+            source,
+            &self.keys.iter().map(|(target, _)| target.clone()).collect::<Vec<_>>(),
+            &self.application,
+        )
+        .await
+        {
             Ok(again) => {
                 *self = again;
                 true

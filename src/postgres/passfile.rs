@@ -13,7 +13,8 @@ pub(super) fn find(path: &Path, source: &Source, database: &str) -> Option<Strin
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let fields = split(line);
         let [pattern @ .., password] = fields.as_slice() else { return None };
-        let matches = pattern.len() == 4 && pattern.iter().zip(wanted).all(|(field, want)| field == "*" || field == want);
+        let matches =
+            pattern.len() == 4 && pattern.iter().zip(wanted).all(|(field, want)| field == "*" || field == want);
         matches.then(|| password.clone())
     })
 }

@@ -47,10 +47,7 @@ pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig, TlsFileError> {
     builder.with_client_auth_cert(certs, private).map_err(|error| unusable(key, error))
 }
 
-fn chain_verifier(
-    root: &RootCert,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, TlsFileError> {
+fn chain_verifier(root: &RootCert, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsFileError> {
     let mut store = RootCertStore::empty();
     let path = match root {
         RootCert::System => {

@@ -40,12 +40,8 @@ pub enum ToolError {
 }
 
 /// Folders where distributions keep one folder of tools for each major.
-const PER_MAJOR: &[(&str, &str)] = &[
-    ("/usr/lib/postgresql", "bin"),
-    ("/usr/pgsql", "bin"),
-    ("/opt/homebrew/opt", "bin"),
-    ("/usr/local/opt", "bin"),
-];
+const PER_MAJOR: &[(&str, &str)] =
+    &[("/usr/lib/postgresql", "bin"), ("/usr/pgsql", "bin"), ("/opt/homebrew/opt", "bin"), ("/usr/local/opt", "bin")];
 
 /// The `pg_dump` to use for a server: the same major preferred, else the next newer.
 pub async fn find_pg_dump(
@@ -70,9 +66,7 @@ pub async fn find_pg_dump(
         return Ok(tool.clone());
     }
     match found.into_iter().max_by_key(|tool| tool.major) {
-        Some(newest) => {
-            Err(ToolError::Older { server: server.to_owned(), newest: newest.version, path: newest.path })
-        }
+        Some(newest) => Err(ToolError::Older { server: server.to_owned(), newest: newest.version, path: newest.path }),
         None => {
             let searched = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
             Err(ToolError::Missing { searched })

@@ -28,12 +28,8 @@ async fn commit(repository: &Repository, second: u32) -> Backup {
     let naming = naming(second);
     let mut draft = repository.begin(&naming, 0).await.unwrap();
     draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
-    let manifest = Manifest {
-        source: repository.source.clone(),
-        stored_bytes: 5,
-        started: naming.time,
-        ..sample(&naming.id())
-    };
+    let manifest =
+        Manifest { source: repository.source.clone(), stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
     let key = draft.key().to_owned();
     draft.commit(&Content { manifest: &manifest, facts: Bytes::from_static(b"facts") }).await.unwrap();
     Backup { manifest, key }
@@ -138,7 +134,8 @@ async fn a_cut_anywhere_in_commit_or_removal_is_finished_or_undone_by_the_next_r
         }
         parts
     };
-    let has_manifest = |mask: usize| complete.iter().enumerate().any(|(i, (k, _))| mask & (1 << i) != 0 && k.ends_with("gz.json"));
+    let has_manifest =
+        |mask: usize| complete.iter().enumerate().any(|(i, (k, _))| mask & (1 << i) != 0 && k.ends_with("gz.json"));
     for marker in [Part::Pending, Part::Deleting] {
         for mask in 0..1_usize << complete.len() {
             let store = Memory::default();

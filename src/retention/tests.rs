@@ -21,7 +21,11 @@ fn candidate(id: &str, backup_type: BackupType, hours_ago: i64) -> Candidate {
 }
 
 fn deleted(candidates: &[Candidate], policy: &Retention) -> Vec<String> {
-    decide(candidates, policy, now()).into_iter().filter(|decision| !decision.keep).map(|decision| decision.id).collect()
+    decide(candidates, policy, now())
+        .into_iter()
+        .filter(|decision| !decision.keep)
+        .map(|decision| decision.id)
+        .collect()
 }
 
 #[test]
@@ -34,7 +38,11 @@ fn auto_backups_go_by_age_but_the_newest_good_one_never_does() {
 
 #[test]
 fn seven_days_are_kept_to_the_hour() {
-    let backups = [candidate("new", BackupType::Auto, 1), candidate("edge", BackupType::Auto, 7 * 24), candidate("past", BackupType::Auto, 7 * 24 + 1)];
+    let backups = [
+        candidate("new", BackupType::Auto, 1),
+        candidate("edge", BackupType::Auto, 7 * 24),
+        candidate("past", BackupType::Auto, 7 * 24 + 1),
+    ];
     assert_eq!(deleted(&backups, &POLICY), ["past"]);
 }
 
@@ -72,11 +80,18 @@ fn one_database_does_not_count_for_another() {
 
 fn any_candidates() -> impl Strategy<Value = Vec<Candidate>> {
     let types = prop_oneof![
-        Just(BackupType::Auto), Just(BackupType::Daily), Just(BackupType::Weekly), Just(BackupType::Monthly), Just(BackupType::Manual)
+        Just(BackupType::Auto),
+        Just(BackupType::Daily),
+        Just(BackupType::Weekly),
+        Just(BackupType::Monthly),
+        Just(BackupType::Manual)
     ];
     let one = (types, -48_i64..20_000, any::<bool>(), any::<bool>(), prop::bool::weighted(0.9), 0..3_usize);
     prop::collection::vec(one, 0..40).prop_map(|list| {
-        let build = |(index, (backup_type, hours, good, verified, replicated, database)): (usize, (BackupType, i64, bool, bool, bool, usize))| Candidate {
+        let build = |(index, (backup_type, hours, good, verified, replicated, database)): (
+            usize,
+            (BackupType, i64, bool, bool, bool, usize),
+        )| Candidate {
             database: ["a", "b", "c"][database].to_owned(),
             good,
             verified: verified && good,
@@ -88,8 +103,13 @@ fn any_candidates() -> impl Strategy<Value = Vec<Candidate>> {
 }
 
 fn any_policy() -> impl Strategy<Value = Retention> {
-    (0..40_u32, 0..5_u32, 0..5_u32, 0..5_u32, 0..4_u32)
-        .prop_map(|(days, daily, weekly, monthly, min_keep)| Retention { days, daily, weekly, monthly, min_keep })
+    (0..40_u32, 0..5_u32, 0..5_u32, 0..5_u32, 0..4_u32).prop_map(|(days, daily, weekly, monthly, min_keep)| Retention {
+        days,
+        daily,
+        weekly,
+        monthly,
+        min_keep,
+    })
 }
 
 proptest! {

@@ -105,7 +105,8 @@ pub fn parse(key: &str) -> Option<(&str, Part)> {
     ];
     let is_archive = |name: &str| {
         let name = name.rsplit('/').next().unwrap_or(name);
-        !name.starts_with('.') && [".sql.gz", ".dump"].iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| !stem.is_empty()))
+        !name.starts_with('.')
+            && [".sql.gz", ".dump"].iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| !stem.is_empty()))
     };
     if is_archive(key) && !key.ends_with(".facts.json.gz") {
         return Some((key, Part::Archive));
@@ -157,13 +158,16 @@ mod tests {
         let naming = naming("shop");
         let keys = [PathFormat::Flat, PathFormat::Monthly, PathFormat::Daily, PathFormat::Type, PathFormat::Database]
             .map(|layout| naming.key(layout));
-        assert_eq!(keys, [
-            "backup_2026-01-28_02-05-00.sql.gz",
-            "2026-01/backup_2026-01-28_02-05-00.sql.gz",
-            "2026-01-28/backup_2026-01-28_02-05-00.sql.gz",
-            "daily/backup_2026-01-28_02-05-00.sql.gz",
-            "shop/2026-01-28_02-05-00.sql.gz",
-        ]);
+        assert_eq!(
+            keys,
+            [
+                "backup_2026-01-28_02-05-00.sql.gz",
+                "2026-01/backup_2026-01-28_02-05-00.sql.gz",
+                "2026-01-28/backup_2026-01-28_02-05-00.sql.gz",
+                "daily/backup_2026-01-28_02-05-00.sql.gz",
+                "shop/2026-01-28_02-05-00.sql.gz",
+            ]
+        );
         assert_eq!(Naming { several: true, ..naming }.id(), "backup_shop_2026-01-28_02-05-00");
     }
 

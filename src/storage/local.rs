@@ -305,10 +305,7 @@ impl LocalUpload {
 impl Upload for LocalUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StorageError> {
         let (file, path, size) = (self.file.clone(), self.partial.clone(), bytes.len() as u64);
-        blocking(move || {
-            (&*file).write_all(&bytes).map_err(|error| explain("writing", &path, &error))
-        })
-        .await?;
+        blocking(move || (&*file).write_all(&bytes).map_err(|error| explain("writing", &path, &error))).await?;
         self.progress.add(size);
         self.unflushed += size;
         if self.unflushed >= FLUSH_BYTES {
@@ -329,7 +326,8 @@ impl Upload for LocalUpload {
                 file.sync_all().map_err(|error| explain("writing", &partial, &error))?;
                 place(&partial, &target)?;
                 let meta = std::fs::symlink_metadata(&target).map_err(|error| explain("reading", &target, &error))?;
-                object(&folder, &target, &meta).ok_or_else(|| StorageError::NotFound { key: target.display().to_string() })
+                object(&folder, &target, &meta)
+                    .ok_or_else(|| StorageError::NotFound { key: target.display().to_string() })
             };
             finish().inspect_err(|_| drop(remove(&partial)))
         })

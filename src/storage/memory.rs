@@ -54,9 +54,7 @@ impl Storage for Memory {
 
     async fn get(&self, key: &str) -> Result<Download, StorageError> {
         match self.content().objects.get(key) {
-            Some((bytes, _)) => {
-                Ok(Download { size: bytes.len() as u64, body: Box::new(Cursor::new(bytes.clone())) })
-            }
+            Some((bytes, _)) => Ok(Download { size: bytes.len() as u64, body: Box::new(Cursor::new(bytes.clone())) }),
             None => Err(StorageError::NotFound { key: key.to_owned() }),
         }
     }
@@ -76,7 +74,12 @@ impl Storage for Memory {
         let ticket = Unfinished { key: key.to_owned(), handle: content.uploads.to_string() };
         content.unfinished.push(ticket.clone());
         drop(content);
-        Ok(Box::new(MemoryUpload { store: self.clone(), ticket, bytes: BytesMut::new(), progress: Progress::default() }))
+        Ok(Box::new(MemoryUpload {
+            store: self.clone(),
+            ticket,
+            bytes: BytesMut::new(),
+            progress: Progress::default(),
+        }))
     }
 
     async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError> {

@@ -212,11 +212,7 @@ impl Progress {
 }
 
 /// Runs `work` for as long as `progress` moves at least once in every `limit`; none when it stalled.
-pub(crate) async fn while_moving<T>(
-    progress: &Progress,
-    limit: Duration,
-    work: impl Future<Output = T>,
-) -> Option<T> {
+pub(crate) async fn while_moving<T>(progress: &Progress, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = std::pin::pin!(work);
     let mut seen = (progress.get(), Instant::now());
     loop {
@@ -243,8 +239,7 @@ pub async fn feed(
 ) -> Result<(), StorageError> {
     let progress = upload.progress();
     while let Some(chunk) = chunks.recv().await {
-        let stalled =
-            || StorageError::Stalled { action: "writing the backup".to_owned(), limit: stall_limit };
+        let stalled = || StorageError::Stalled { action: "writing the backup".to_owned(), limit: stall_limit };
         while_moving(&progress, stall_limit, upload.write(chunk)).await.ok_or_else(stalled)??;
     }
     Ok(())
@@ -262,10 +257,9 @@ pub async fn read_small(storage: &dyn Storage, key: &str, limit: u64) -> Result<
     let mut bytes = Vec::new();
     match download.body.take(limit + 1).read_to_end(&mut bytes).await {
         Ok(_) if bytes.len() as u64 == download.size => Ok(bytes.into()),
-        Ok(got) => Err(StorageError::Unavailable {
-            action: action(),
-            cause: format!("got {got} of {} bytes", download.size),
-        }),
+        Ok(got) => {
+            Err(StorageError::Unavailable { action: action(), cause: format!("got {got} of {} bytes", download.size) })
+        }
         Err(error) => Err(StorageError::Unavailable { action: action(), cause: error.to_string() }),
     }
 }

@@ -13,10 +13,8 @@ pub(super) async fn with_retry<T, F>(retry: Retry, operation: impl FnMut() -> F)
 where
     F: Future<Output = Result<T, StorageError>>,
 {
-    let policy = ConstantBuilder::default()
-        .with_delay(retry.delay)
-        .with_max_times(retry.attempts as usize - 1)
-        .with_jitter();
+    let policy =
+        ConstantBuilder::default().with_delay(retry.delay).with_max_times(retry.attempts as usize - 1).with_jitter();
     operation
         .retry(policy)
         .when(StorageError::is_transient)

@@ -31,7 +31,12 @@ impl Outcome {
 
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
-        assert!(self.log.contains(text) || self.stdout.contains(text), "no `{text}` in:\n{}\n{}", self.stdout, self.log);
+        assert!(
+            self.log.contains(text) || self.stdout.contains(text),
+            "no `{text}` in:\n{}\n{}",
+            self.stdout,
+            self.log
+        );
         self
     }
 }
@@ -119,8 +124,11 @@ impl Backup {
     /// The one archive in the local folder.
     #[track_caller]
     pub fn archive(&self) -> PathBuf {
-        let archives: Vec<String> =
-            self.files().into_iter().filter(|file| (file.ends_with(".sql.gz") && !file.ends_with(".facts.json.gz")) || file.ends_with(".dump")).collect();
+        let archives: Vec<String> = self
+            .files()
+            .into_iter()
+            .filter(|file| (file.ends_with(".sql.gz") && !file.ends_with(".facts.json.gz")) || file.ends_with(".dump"))
+            .collect();
         assert_eq!(archives.len(), 1, "{:?}", self.files());
         self.path().join(&archives[0])
     }

@@ -53,7 +53,8 @@ impl Front {
             while let Ok((stream, _)) = listener.accept().await {
                 let (record, decide) = (record.clone(), decide.clone());
                 let service = service_fn(move |request| serve(request, upstream, record.clone(), decide.clone()));
-                let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                let connection =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 tokio::spawn(connection);
             }
         });

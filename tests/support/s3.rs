@@ -40,7 +40,11 @@ impl Seaweed {
             "AWS_ACCESS_KEY_ID={ACCESS} AWS_SECRET_ACCESS_KEY={SECRET} HOME='{path}' exec '{}' mini -dir='{path}' \
              -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.port={} -volume.port={} -filer.port={} -s3.port={} \
              -s3.port.iceberg=0 -s3.port.lance=0 -webdav=false -admin.ui=false -s3.autoCreateBucket=false -bucket={BUCKET}",
-            tool("WEED"), ports[0], ports[1], ports[2], ports[3]
+            tool("WEED"),
+            ports[0],
+            ports[1],
+            ports[2],
+            ports[3]
         );
         let server = Server::start(folder, "TERM", &command);
         let seaweed = Self { _server: server, port: ports[3] };

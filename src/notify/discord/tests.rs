@@ -46,7 +46,9 @@ fn failure_is_red_and_tells_stage_cause_hint_and_the_last_good_backup() {
 fn total(embed: &Value) -> usize {
     let text = |value: &Value| count(value.as_str().unwrap());
     let fields = embed["fields"].as_array().unwrap();
-    text(&embed["title"]) + text(&embed["description"]) + fields.iter().map(|f| text(&f["name"]) + text(&f["value"])).sum::<usize>()
+    text(&embed["title"])
+        + text(&embed["description"])
+        + fields.iter().map(|f| text(&f["name"]) + text(&f["value"])).sum::<usize>()
 }
 
 proptest! {

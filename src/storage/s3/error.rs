@@ -24,9 +24,11 @@ where
         }
         ("PreconditionFailed", _) | (_, Some(412)) => StorageError::AlreadyExists { key: key.to_owned() },
         ("RequestTimeTooSkewed", _) => StorageError::Refused { action, cause, hint: "set this machine's clock" },
-        ("AccessDenied" | "AllAccessDisabled", _) => {
-            StorageError::Refused { action, cause, hint: "give REMOTE_ACCESS_KEY the right to do this in REMOTE_BUCKET" }
-        }
+        ("AccessDenied" | "AllAccessDisabled", _) => StorageError::Refused {
+            action,
+            cause,
+            hint: "give REMOTE_ACCESS_KEY the right to do this in REMOTE_BUCKET",
+        },
         ("RequestTimeout" | "SlowDown" | "Throttling" | "InternalError" | "ServiceUnavailable", _)
         | ("OperationAborted" | "ConditionalRequestConflict", _)
         | (_, Some(408 | 429 | 500 | 502 | 503 | 504)) => StorageError::Unavailable { action, cause },
@@ -40,7 +42,9 @@ where
         (_, None) => match error {
             SdkError::ConstructionFailure(_) => StorageError::Failed { action, cause },
             SdkError::DispatchFailure(failure) if failure.is_user() => StorageError::Failed { action, cause },
-            SdkError::DispatchFailure(failure) if failure.as_connector_error().is_none() && !failure.is_io() && !failure.is_timeout() => {
+            SdkError::DispatchFailure(failure)
+                if failure.as_connector_error().is_none() && !failure.is_io() && !failure.is_timeout() =>
+            {
                 StorageError::Refused {
                     action,
                     cause,

@@ -235,9 +235,11 @@ impl Storage for S3 {
             let page = request.send().await;
             let page = page.map_err(|error| explain(self.action("listing uploads of", key), key, &error))?;
             let ours = page.uploads().iter().filter(|upload| upload.key() == Some(&full));
-            found.extend(ours.filter_map(|upload| {
-                Some(Unfinished { key: key.to_owned(), handle: upload.upload_id()?.to_owned() })
-            }));
+            found.extend(
+                ours.filter_map(|upload| {
+                    Some(Unfinished { key: key.to_owned(), handle: upload.upload_id()?.to_owned() })
+                }),
+            );
             marker = (page.next_key_marker, page.next_upload_id_marker);
             if page.is_truncated != Some(true) || marker.0.is_none() {
                 return Ok(found);

@@ -52,7 +52,11 @@ impl Plan {
 
     /// Past four fifths of the parts that the store allows they double, so that a guess too low is no dead end.
     fn after(self, parts: u32, max_parts: u32) -> Self {
-        if u64::from(parts) * 5 >= u64::from(max_parts) * 4 { Self::of((self.part * 2).min(LARGEST_PART)) } else { self }
+        if u64::from(parts) * 5 >= u64::from(max_parts) * 4 {
+            Self::of((self.part * 2).min(LARGEST_PART))
+        } else {
+            self
+        }
     }
 }
 
@@ -117,7 +121,10 @@ impl S3Upload {
         }
     }
 
-    fn note(&mut self, finished: Result<Result<Part, StorageError>, tokio::task::JoinError>) -> Result<(), StorageError> {
+    fn note(
+        &mut self,
+        finished: Result<Result<Part, StorageError>, tokio::task::JoinError>,
+    ) -> Result<(), StorageError> {
         let crashed = |error: tokio::task::JoinError| StorageError::Failed {
             action: self.store.action("writing", &self.key),
             cause: error.to_string(),
@@ -149,7 +156,12 @@ impl S3Upload {
         let plan = self.first_plan.after(self.sent, self.store.options.max_parts);
         if plan != self.plan {
             let fewer = self.plan.in_flight - plan.in_flight;
-            self.permits.clone().acquire_many_owned(u32::try_from(fewer).unwrap_or(0)).await.map(OwnedSemaphorePermit::forget).ok();
+            self.permits
+                .clone()
+                .acquire_many_owned(u32::try_from(fewer).unwrap_or(0))
+                .await
+                .map(OwnedSemaphorePermit::forget)
+                .ok();
             self.plan = plan;
         }
         Ok(())
@@ -164,9 +176,10 @@ impl S3Upload {
         }
         self.done.sort_by_key(|part| part.number);
         let etag = multipart_etag(&self.done);
-        let parts = self.done.iter().map(|part| {
-            CompletedPart::builder().part_number(part.number.cast_signed()).e_tag(&part.etag).build()
-        });
+        let parts = self
+            .done
+            .iter()
+            .map(|part| CompletedPart::builder().part_number(part.number.cast_signed()).e_tag(&part.etag).build());
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
         let (store, key) = (&self.store, self.key.as_str());
         let completed = with_retry(store.options.retry, || async {
@@ -174,7 +187,11 @@ impl S3Upload {
             let request = request.upload_id(upload_id).multipart_upload(parts.clone());
             let request = request.set_if_none_match(store.options.is_conditional().then(|| "*".to_owned()));
             let slow = TimeoutConfig::builder().operation_attempt_timeout(COMPLETE).build();
-            let sent = request.customize().config_override(aws_sdk_s3::config::Config::builder().timeout_config(slow)).send().await;
+            let sent = request
+                .customize()
+                .config_override(aws_sdk_s3::config::Config::builder().timeout_config(slow))
+                .send()
+                .await;
             match sent.map_err(|error| explain(store.action("completing", key), key, &error)) {
                 Ok(answer) => check_etag(store, key, answer.e_tag(), &etag),
                 // the answer to an attempt that did succeed may have been lost
@@ -183,7 +200,9 @@ impl S3Upload {
                 {
                     Ok(())
                 }
-                Err(StorageError::Failed { cause, .. }) if store.options.is_conditional() && says_unsupported(&cause) => {
+                Err(StorageError::Failed { cause, .. })
+                    if store.options.is_conditional() && says_unsupported(&cause) =>
+                {
                     store.options.conditional.store(false, Ordering::Relaxed);
                     Err(StorageError::Unavailable { action: store.action("completing", key), cause })
                 }
@@ -340,7 +359,8 @@ pub(super) async fn put_object(
 
 /// No deadline for a request whose bytes are watched while they move.
 fn unhurried() -> aws_sdk_s3::config::Builder {
-    aws_sdk_s3::config::Config::builder().timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(86_400)).build())
+    aws_sdk_s3::config::Config::builder()
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(86_400)).build())
 }
 
 /// Waits as long as bytes move. The limit is shared by the attempts, so that all of them together end within it.
