@@ -271,9 +271,9 @@ mod tests {
         let mut out = b"PGDMP".to_vec();
         out.extend([1, minor, 0, 4, 8, 1]);
         if minor >= 15 {
-            out.push(1)
+            out.push(1);
         } else {
-            int(6, &mut out)
+            int(6, &mut out);
         }
         (0..7).for_each(|value| int(value, &mut out));
         ["db", "18.6", "18.6"].iter().for_each(|value| text(value, &mut out));
@@ -286,7 +286,7 @@ mod tests {
             ["", "", "COPY t FROM stdin;\n", "public", ""].iter().for_each(|value| text(value, &mut out));
             int(-1, &mut out);
             if minor >= 16 {
-                int(114, &mut out)
+                int(114, &mut out);
             }
             ["owner", "false", "3", "4"].iter().for_each(|value| text(value, &mut out));
             int(-1, &mut out);

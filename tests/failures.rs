@@ -16,12 +16,16 @@ use support::http::{Act, Front, Seen};
 use support::postgres::{PASSWORD, Postgres, shared};
 use support::{s3, tool, wait_for};
 
+/// Names and contents.
+type Files = Vec<(String, Vec<u8>)>;
+
 /// A scene: an old backup on each side that a prune would take if it were let, a webhook that listens, and the run.
 struct Scene {
     backup: Backup,
     webhook: Front,
     prefix: String,
-    before: (Vec<(String, Vec<u8>)>, Vec<(String, Vec<u8>)>),
+    /// The local and the remote side before the run.
+    before: (Files, Files),
 }
 
 impl Scene {

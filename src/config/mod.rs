@@ -5,6 +5,7 @@
 
 mod dump_arguments;
 mod env_file;
+mod read;
 mod received;
 mod secret;
 pub mod settings;
@@ -306,49 +307,11 @@ impl Config {
         let child_environment =
             INHERITED.iter().filter_map(|name| plain(name).map(|value| ((*name).to_owned(), value))).collect();
         let search_path = plain("PATH").unwrap_or_default();
-        let config = Self::read(&mut received, passfile, search_path, child_environment);
+        let config = read::config(&mut received, passfile, search_path, child_environment);
         match config {
             Some(config) if received.problems.is_empty() => Ok(config),
             _ => Err(Problems(received.problems)),
         }
-    }
-
-    fn read(
-        received: &mut Received,
-        passfile: Option<PathBuf>,
-        search_path: OsString,
-        child_environment: Vec<(String, OsString)>,
-    ) -> Option<Self> {
-        received.refuse_what_is_missing();
-        let source = source::read(received, passfile);
-        let dump = read_dump(received, search_path);
-        let target = received.get("BACKUP_TARGET", "local, remote or all");
-        let local = read_local(received);
-        let remote = read_remote(received);
-        let retention = read_retention(received);
-        let discord = read_discord(received);
-        let log = read_log(received);
-        let deadline = received.duration("BACKUP_TIMEOUT");
-        let stall_timeout = received.duration("STALL_TIMEOUT");
-        if stall_timeout.is_some_and(|timeout| timeout.is_zero()) {
-            received.refuse("STALL_TIMEOUT", "a duration above zero");
-        }
-        let source = source?;
-        Some(Self {
-            effective: effective(received, &source),
-            source,
-            dump: dump?,
-            target: target?,
-            local: local?,
-            remote: remote?,
-            retention: retention?,
-            discord,
-            log: log?,
-            deadline: deadline.filter(|deadline| !deadline.is_zero()),
-            stall_timeout: stall_timeout?,
-            child_environment,
-            warnings: std::mem::take(&mut received.warnings),
-        })
     }
 }
 
@@ -368,202 +331,6 @@ const INHERITED: &[&str] = &[
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
-
-impl Received {
-    /// Seconds, or a number with a unit such as `90s`, `10m` or `2h`.
-    fn duration(&mut self, name: &'static str) -> Option<Duration> {
-        let text = self.text(name)?;
-        let parsed = match text.parse() {
-            Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => humantime::parse_duration(&text).ok(),
-        };
-        if parsed.is_none() {
-            self.refuse(name, "seconds, or a duration such as 90s, 10m or 2h");
-        }
-        parsed
-    }
-
-    fn number(&mut self, name: &'static str, least: u32, most: u32) -> Option<u32> {
-        let allowed = format!("a number from {least} to {most}");
-        let before = self.problems.len();
-        let value = self.get(name, &allowed);
-        if value.is_some_and(|value| !(least..=most).contains(&value)) && self.problems.len() == before {
-            self.refuse(name, &allowed);
-        }
-        value
-    }
-}
-
-fn read_dump(received: &mut Received, search_path: OsString) -> Option<Dump> {
-    let format = received.get("BACKUP_FORMAT", "plain or custom");
-    let level = if received.is_set("BACKUP_COMPRESSION_LEVEL") {
-        received.number("BACKUP_COMPRESSION_LEVEL", 0, 9).and_then(|level| u8::try_from(level).ok())
-    } else {
-        let _ = received.text("BACKUP_COMPRESSION_LEVEL");
-        Some(if format == Some(Format::Custom) { 9 } else { 6 })
-    };
-    let jobs = if received.is_set("BACKUP_JOBS") {
-        received.number("BACKUP_JOBS", 1, 256).map(|jobs| jobs as usize)
-    } else {
-        let _ = received.text("BACKUP_JOBS");
-        Some(std::thread::available_parallelism().map_or(1, usize::from))
-    };
-    let extra_args = match dump_arguments::parse(&received.text("PG_DUMP_EXTRA_ARGS").unwrap_or_default()) {
-        Ok(arguments) => arguments,
-        Err(allowed) => {
-            received.refuse("PG_DUMP_EXTRA_ARGS", &allowed);
-            Vec::new()
-        }
-    };
-    let lock_timeout = received.duration("BACKUP_LOCK_TIMEOUT");
-    let bin_dir = received.text("PG_BIN_DIR").map(PathBuf::from);
-    if bin_dir.as_ref().is_some_and(|folder| !folder.is_dir()) {
-        received.refuse("PG_BIN_DIR", "an existing folder");
-    }
-    let base_name = received.text("BACKUP_BASE_NAME")?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if base_name.len() > 64 || !base_name.chars().all(plain) || base_name.starts_with(['.', '-']) {
-        received
-            .refuse("BACKUP_BASE_NAME", "at most 64 letters, digits, `.`, `_` and `-`, not beginning with `.` or `-`");
-    }
-    let backup_type = received.get("BACKUP_TYPE", "auto, daily, weekly, monthly or manual");
-    let timezone = received.text("BACKUP_TIMEZONE")?.parse().ok().or_else(|| {
-        received.refuse("BACKUP_TIMEZONE", "a zone of the time-zone database, such as UTC or Asia/Bangkok");
-        None
-    });
-    Some(Dump {
-        format: format?,
-        level: level?,
-        jobs: jobs?,
-        exclude_tables: received.list("BACKUP_EXCLUDE_TABLES"),
-        exclude_table_data: received.list("BACKUP_EXCLUDE_TABLE_DATA"),
-        no_owner: received.flag("BACKUP_NO_OWNER"),
-        no_privileges: received.flag("BACKUP_NO_PRIVILEGES"),
-        extra_args,
-        lock_timeout: lock_timeout?,
-        bin_dir,
-        search_path,
-        base_name,
-        backup_type: backup_type?,
-        timezone: timezone?,
-    })
-}
-
-const LAYOUTS: &str = "flat, monthly, daily, type or database";
-
-fn read_local(received: &mut Received) -> Option<Local> {
-    let path_format = received.get("LOCAL_PATH_FORMAT", LAYOUTS);
-    Some(Local { folder: received.text("BACKUP_DIR")?.into(), path_format: path_format? })
-}
-
-fn read_remote(received: &mut Received) -> Option<Remote> {
-    let endpoint = received.text("REMOTE_ENDPOINT").filter(|text| text != "aws");
-    let parsed = endpoint.as_ref().map(|text| url::Url::parse(text));
-    let host = match &parsed {
-        Some(Ok(url)) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() => {
-            url.host_str().map(str::to_owned)
-        }
-        Some(_) => {
-            received.refuse("REMOTE_ENDPOINT", "http://host:port, https://host, or `aws`");
-            None
-        }
-        None => None,
-    };
-    let default_holds = host.as_deref().is_some_and(source::is_local);
-    let set = (received.is_set("REMOTE_ACCESS_KEY"), received.is_set("REMOTE_SECRET_KEY"));
-    if set.0 != set.1 {
-        received.problems.push("REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY go together; set both or none".to_owned());
-    }
-    let keys = received.text("REMOTE_ACCESS_KEY").zip(received.text("REMOTE_SECRET_KEY"));
-    let keys = keys.filter(|_| default_holds || set == (true, true));
-    let kms_key = received.text("REMOTE_SSE_KMS_KEY");
-    if kms_key.is_some() && received.text("REMOTE_SSE").as_deref() != Some("aws:kms") {
-        received.problems.push("REMOTE_SSE_KMS_KEY needs REMOTE_SSE=aws:kms".to_owned());
-    }
-    let sse = match received.text("REMOTE_SSE").as_deref() {
-        None => None,
-        Some("AES256") => Some(Sse::Aes256),
-        Some("aws:kms") => Some(Sse::Kms(kms_key.map(Secret::from))),
-        Some(_) => {
-            received.refuse("REMOTE_SSE", "AES256 or aws:kms");
-            None
-        }
-    };
-    let prefix = received.text("REMOTE_PREFIX").unwrap_or_default().trim_matches('/').to_owned();
-    if prefix.split('/').any(|part| matches!(part, "." | "..")) || (prefix.contains("//")) {
-        received.refuse("REMOTE_PREFIX", "folder names between single slashes, without `.` and `..`");
-    }
-    let ca_file = received.text("REMOTE_CA_FILE").map(PathBuf::from);
-    if let Some(path) = &ca_file
-        && let Err(error) = std::fs::File::open(path)
-    {
-        received.problems.push(format!("REMOTE_CA_FILE: opening {}: {error}", path.display()));
-    }
-    let path_format = received.get("REMOTE_PATH_FORMAT", LAYOUTS);
-    let max_parts = received.number("REMOTE_MAX_PARTS", 100, 10_000);
-    let checksum = received.get("REMOTE_CHECKSUM", "when_required or when_supported");
-    Some(Remote {
-        endpoint,
-        bucket: received.text("REMOTE_BUCKET")?,
-        prefix,
-        keys: keys.map(|(access, secret)| (access.into(), secret.into())),
-        region: received.text("REMOTE_REGION")?,
-        path_format: path_format?,
-        ca_file,
-        sse,
-        storage_class: received.text("REMOTE_STORAGE_CLASS"),
-        max_parts: max_parts?,
-        checksum: checksum?,
-    })
-}
-
-fn read_retention(received: &mut Received) -> Option<Retention> {
-    let mut count = |name| received.number(name, 0, 1_000_000);
-    let days = count("RETENTION_DAYS");
-    let daily = count("BACKUP_RETENTION_DAILY");
-    let weekly = count("BACKUP_RETENTION_WEEKLY");
-    let monthly = count("BACKUP_RETENTION_MONTHLY");
-    let min_keep = count("RETENTION_MIN_KEEP");
-    Some(Retention { days: days?, daily: daily?, weekly: weekly?, monthly: monthly?, min_keep: min_keep? })
-}
-
-fn read_discord(received: &mut Received) -> Discord {
-    let url = received.text("DISCORD_WEBHOOK_URL");
-    let valid = |text: &String| url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if url.as_ref().is_some_and(|text| !valid(text)) {
-        received.refuse("DISCORD_WEBHOOK_URL", "an http or https URL");
-    }
-    Discord {
-        url: url.map(Secret::from),
-        on_success: received.flag("DISCORD_NOTIFY_SUCCESS"),
-        on_failure: received.flag("DISCORD_NOTIFY_FAILURE"),
-    }
-}
-
-fn read_log(received: &mut Received) -> Option<Log> {
-    let level = received.get("LOG_LEVEL", "trace, debug, info, warn, warning or error");
-    let format = received.get("LOG_FORMAT", "auto, text or json");
-    Some(Log { level: level?, format: format? })
-}
-
-/// Values in force, with computed defaults worked out and secrets hidden.
-fn effective(received: &Received, source: &Source) -> Vec<Effective> {
-    let show = |setting: settings::Setting| {
-        let text = received.current(setting.name);
-        let value = match (setting.name, text) {
-            ("BACKUP_SOURCE", None) => Some(source.name.clone()),
-            ("POSTGRES_PASSWORD", Some(_)) if source.password.is_none() => None,
-            (_, Some(_)) if setting.secret => Some("(hidden)".to_owned()),
-            (_, Some(text)) => Some(text),
-            (_, None) => match setting.default {
-                settings::Default::Computed(words) => Some(format!("({words})")),
-                _ => None,
-            },
-        };
-        Effective { name: setting.name, value, source: received.origin(setting.name).to_string() }
-    };
-    settings::all().map(show).collect()
-}
 
 #[cfg(test)]
 mod tests;

@@ -220,7 +220,8 @@ fn parse_url(text: &str) -> Result<Url, String> {
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         return Err(FORM.to_owned());
     }
-    let decode = |text: &str| percent_decode_str(text).decode_utf8().map(|text| text.into_owned()).map_err(|_| FORM);
+    let decode =
+        |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| FORM);
     let mut parts = Vec::new();
     if let Some(host) = url.host_str() {
         let host = decode(host)?;

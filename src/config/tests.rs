@@ -48,7 +48,7 @@ fn all_problems_are_reported_at_once_with_what_is_allowed() {
 #[test]
 fn every_setting_is_read_or_refused() {
     let mut received = Received::gather([], Path::new("/nonexistent"));
-    Config::read(&mut received, None, OsString::new(), Vec::new()).unwrap();
+    read::config(&mut received, None, OsString::new(), Vec::new()).unwrap();
     assert_eq!(received.never_read(), Vec::<&str>::new());
 }
 

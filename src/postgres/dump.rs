@@ -152,9 +152,12 @@ enum End {
     Custom(Box<ArchiveEnd>),
 }
 
+/// The child's end: its status and the last lines of its stderr.
+type Waiting = dyn Future<Output = io::Result<(ExitStatus, String)>> + Send;
+
 enum State {
     Reading,
-    Finishing(Pin<Box<dyn Future<Output = io::Result<(ExitStatus, String)>> + Send>>),
+    Finishing(Pin<Box<Waiting>>),
     Done,
 }
 

@@ -18,8 +18,8 @@ pub struct TlsFileError {
     cause: String,
 }
 
-fn unusable(path: &Path, cause: impl ToString) -> TlsFileError {
-    TlsFileError { path: path.to_owned(), cause: cause.to_string() }
+fn unusable(path: &Path, cause: impl std::fmt::Display) -> TlsFileError {
+    TlsFileError { path: path.to_owned(), cause: format!("{cause}") }
 }
 
 /// The client's side of the handshake for these settings.

@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 
 /// Where `tests/tools/setup.sh` found or put the servers.
 static TOOLS: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/env");
-    let text = std::fs::read_to_string(path).expect("target/tools/env is missing: run the tests with `make test`");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/test.env");
+    let text = std::fs::read_to_string(path).expect("target/tools/test.env is missing: run the tests with `make test`");
     text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 });
 
 /// A tool's path by its name in that file.
 pub fn tool(name: &str) -> String {
-    TOOLS.get(name).unwrap_or_else(|| panic!("target/tools/env has no {name}: run `make test`")).clone()
+    TOOLS.get(name).unwrap_or_else(|| panic!("target/tools/test.env has no {name}: run `make test`")).clone()
 }
 
 /// Drives the helpers that need one.

@@ -2,7 +2,7 @@
 # The demo: a throwaway PostgreSQL, a sample shop, a backup, a restore with plain psql, and everything stopped again.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-. target/tools/env
+. target/tools/demo.env
 cargo build --locked --quiet
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/backup-demo-XXXXXX")

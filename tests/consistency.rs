@@ -1,0 +1,183 @@
+//! The code holds to its own map, and the documents to the one table of settings.
+//!
+//! `UPDATE_GENERATED=1 cargo test --test consistency` writes `.env.example` and the README's table anew.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+use postgres_backup_job::config::{Config, settings};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_default()
+}
+
+/// Holds a file to its generated text, or writes it.
+fn assert_generated(path: &str, expected: &str) {
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::write(root().join(path), expected).unwrap();
+    }
+    assert!(
+        read(path) == expected,
+        "{path} differs from the settings table: UPDATE_GENERATED=1 cargo test --test consistency"
+    );
+}
+
+#[test]
+fn env_example_lists_every_setting_with_its_default() {
+    let mut text = String::from(
+        "# Every setting with its default; an empty value means unset. Copy to .env and change what you need.\n\
+         # One NAME=value a line, taken literally to its end: no quotes, no comments behind a value. Read alike by\n\
+         # backup, docker run --env-file and kubectl create secret --from-env-file. A secret may also be given as a file: NAME_FILE=path.\n",
+    );
+    let mut group = "";
+    for setting in settings::all() {
+        if setting.group != group {
+            group = setting.group;
+            write!(text, "\n# --- {group}\n").unwrap();
+        }
+        let computed = match setting.default {
+            settings::Default::Computed(words) => format!(" Default: {words}."),
+            _ => String::new(),
+        };
+        let later = if setting.awaits.is_some() { " Not in this version." } else { "" };
+        write!(text, "# {}{computed}{later}\n{}={}\n", setting.meaning, setting.name, setting.default.literal())
+            .unwrap();
+    }
+    assert_generated(".env.example", &text);
+}
+
+#[test]
+fn env_example_means_the_same_to_us_to_docker_and_to_kubectl() {
+    for line in read(".env.example").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) =
+            line.split_once('=').unwrap_or_else(|| panic!("`{line}` takes its value from the environment"));
+        assert!(name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'), "{line}");
+        assert_eq!(value, value.trim(), "`{line}`: readers differ in what they do with spaces at the ends");
+        assert!(!value.contains(['"', '\'', '$', '#', '\\', '`']), "`{line}`: readers differ in what this means");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(root().join(".env.example"), folder.path().join(".env")).unwrap();
+    let from_file = Config::load([], folder.path()).unwrap();
+    let bare = Config::load([], Path::new("/nonexistent")).unwrap();
+    assert!(from_file.warnings.is_empty(), "{:?}", from_file.warnings);
+    for (with, without) in from_file.effective.iter().zip(&bare.effective) {
+        assert_eq!(with.value, without.value, "{}", with.name);
+    }
+}
+
+#[test]
+fn the_readme_has_the_table_of_settings() {
+    let mut table = String::new();
+    let mut group = "";
+    for setting in settings::all() {
+        if setting.group != group {
+            group = setting.group;
+            write!(table, "\n**{group}**\n\n| variable | default | meaning |\n|---|---|---|\n").unwrap();
+        }
+        let default = match setting.default {
+            settings::Default::Is(text) => format!("`{text}`"),
+            other => other.words().to_owned(),
+        };
+        let later = if setting.awaits.is_some() { " *Not in this version.*" } else { "" };
+        let secret = if setting.secret { " Secret." } else { "" };
+        let meaning = setting.meaning.replace('|', "\\|").replace('<', "&lt;");
+        let default = default.replace('<', "&lt;");
+        writeln!(table, "| `{}` | {default} | {meaning}{secret}{later} |", setting.name).unwrap();
+    }
+    let readme = read("README.md");
+    let (before, rest) = readme.split_once("<!-- settings -->\n").expect("README.md lacks <!-- settings -->");
+    let (_, after) = rest.split_once("<!-- /settings -->").expect("README.md lacks <!-- /settings -->");
+    assert_generated("README.md", &format!("{before}<!-- settings -->\n{table}\n<!-- /settings -->{after}"));
+}
+
+#[test]
+fn the_readmes_test_command_is_the_one_ci_runs() {
+    assert!(read("README.md").contains("make test"));
+    assert!(read(".ci/run").contains("make test"));
+}
+
+/// Rust files below a folder with their text, comments and test modules left out.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]\n").next().unwrap().to_owned();
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let code = code.collect::<Vec<_>>().join("\n");
+                found.push((path.strip_prefix(root().join("src")).unwrap().to_str().unwrap().to_owned(), code));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_know_only_whom_the_map_allows() {
+    let forbidden: &[(&str, &[&str])] = &[
+        ("storage", &["crate::postgres", "crate::pipeline", "crate::job", "crate::cli", "crate::repository"]),
+        ("postgres", &["crate::storage", "crate::pipeline", "crate::job", "crate::cli", "crate::repository"]),
+        ("pipeline", &["crate::storage", "crate::postgres", "crate::job", "crate::cli", "crate::repository"]),
+        ("repository", &["crate::postgres", "crate::pipeline", "crate::job", "crate::cli"]),
+        (
+            "notify",
+            &["crate::postgres", "crate::pipeline", "crate::job", "crate::cli", "crate::storage", "crate::repository"],
+        ),
+        ("config", &["crate::postgres", "crate::pipeline", "crate::job", "crate::cli", "crate::storage"]),
+        ("job", &["crate::cli"]),
+        ("retention.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
+        ("manifest.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
+        ("facts.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::"]),
+        ("custom_archive.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::"]),
+        ("report.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
+    ];
+    for (path, code) in sources("src") {
+        for (room, words) in forbidden.iter().filter(|(room, _)| path.starts_with(room)) {
+            for word in *words {
+                assert!(!code.contains(word), "src/{path}: {room} must not know `{word}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_cli_prints_and_only_main_exits_and_only_config_and_cli_read_the_environment() {
+    for (path, code) in sources("src") {
+        if path != "main.rs" {
+            assert!(!code.contains("process::exit"), "src/{path} exits");
+        }
+        if path != "main.rs" && !path.starts_with("cli") {
+            for word in ["println!", "eprintln!", "print!(", "use clap", "io::stdout", "env::vars", "env::var("] {
+                assert!(!code.contains(word), "src/{path} has `{word}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_map_in_lib_names_every_module_and_no_file_is_too_long() {
+    let map = read("src/lib.rs");
+    for entry in std::fs::read_dir(root().join("src")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let module = name.trim_end_matches(".rs");
+        if !["lib", "main"].contains(&module) {
+            assert!(map.contains(&format!("pub mod {module};")), "src/lib.rs lacks {module}");
+        }
+    }
+    for (path, _) in sources("src") {
+        let lines = read(&format!("src/{path}")).lines().count();
+        assert!(lines <= 550, "src/{path} has {lines} lines");
+    }
+}
