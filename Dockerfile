@@ -38,7 +38,7 @@ LABEL org.opencontainers.image.title="postgres-backup-job" \
       org.opencontainers.image.version="${VERSION}"
 ENV BACKUP_DIR=/backups HOME=/tmp
 USER 65532:65532
-WORKDIR /backups
+WORKDIR /
 VOLUME /backups
 ENTRYPOINT ["backup"]
 CMD ["run"]

@@ -171,7 +171,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_manifest_keeps_its_published_shape() {
-        insta::assert_snapshot!(String::from_utf8(sample("backup_2026-01-28_02-05-00").to_bytes()).unwrap());
+        let text = String::from_utf8(sample("backup_2026-01-28_02-05-00").to_bytes()).unwrap();
+        insta::with_settings!({ snapshot_path => "../tests/snapshots" }, { insta::assert_snapshot!(text) });
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::manifest::{self, Compression, Manifest, SnapshotRecord};
 use crate::pipeline::{self, Encoding, Gzip, Streamed, TARGET_QUEUE};
 use crate::postgres::catalog;
 use crate::postgres::dump::{self, Dump, DumpError};
+use crate::postgres::lock::Lock;
 use crate::postgres::snapshot::Snapshot;
 use crate::progress::{self, Counters};
 use crate::report::Stored;
@@ -43,17 +44,21 @@ struct Leg<'a> {
 }
 
 /// Makes the backup; a dump that DDL broke is tried once more under a new snapshot.
-pub(super) async fn make(context: &Context, ready: &mut Ready<'_>) -> Result<Made, StageError> {
-    match make_once(context, ready).await {
+pub(super) async fn make(
+    context: &Context,
+    ready: &mut Ready<'_>,
+    mut lock: Option<&mut Lock>,
+) -> Result<Made, StageError> {
+    match make_once(context, ready, lock.as_deref_mut()).await {
         Err(StageError { error: Error::Dump(error), .. }) if error.is_concurrent_change() => {
             warn!("{error}: {}; objects changed meanwhile, trying once more", error.stderr().unwrap_or_default());
-            make_once(context, ready).await
+            make_once(context, ready, lock).await
         }
         outcome => outcome,
     }
 }
 
-async fn make_once(context: &Context, ready: &mut Ready<'_>) -> Result<Made, StageError> {
+async fn make_once(context: &Context, ready: &mut Ready<'_>, lock: Option<&mut Lock>) -> Result<Made, StageError> {
     let started = (context.now)();
     let application = context.application();
     let opened = Snapshot::open(&context.config.source, &application);
@@ -75,6 +80,11 @@ async fn make_once(context: &Context, ready: &mut Ready<'_>) -> Result<Made, Sta
         }
     };
     let (manifest, facts) = describe_backup(context, ready, &naming, &streamed, described, record, arguments).await;
+    if let Some(lock) = lock
+        && !matches!(context.shutdown.guard(lock.is_held(&context.config.source)).await, Ok(true))
+    {
+        warn!("the lock was lost while the dump ran; this backup is kept all the same, and nothing is pruned");
+    }
     commit(context, legs, &manifest, facts).await
 }
 

@@ -141,7 +141,7 @@ async fn whole(context: &Context, report: &mut Report) -> Vec<StageError> {
         Ok(ready) => ready,
         Err(error) => return vec![error],
     };
-    let made = match backup::make(context, &mut ready).await {
+    let made = match backup::make(context, &mut ready, lock.as_mut()).await {
         Ok(made) => made,
         Err(error) => return ready.failed.into_iter().chain([error]).collect(),
     };

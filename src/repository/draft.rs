@@ -21,19 +21,21 @@ pub struct Draft {
     repository: Repository,
     key: String,
     upload: Option<Box<dyn Upload>>,
+    /// What may exist of ours beside the marker, in the order it was written.
+    written: Vec<Part>,
 }
 
 impl Draft {
     pub(super) async fn begin(repository: &Repository, key: String, expected_bytes: u64) -> Result<Self, StorageError> {
         let storage = &repository.storage;
-        for part in [Part::Archive, Part::Manifest, Part::Checksum] {
+        for part in [Part::Archive, Part::Checksum, Part::Facts, Part::Manifest] {
             let name = companion(&key, part);
             if storage.head(&name).await?.is_some() {
                 return Err(StorageError::AlreadyExists { key: name });
             }
         }
         storage.put(&companion(&key, Part::Pending), repository.marker()).await?;
-        let mut draft = Self { repository: repository.clone(), key, upload: None };
+        let mut draft = Self { repository: repository.clone(), key, upload: None, written: Vec::new() };
         match storage.upload(&draft.key, expected_bytes).await {
             Ok(upload) => {
                 draft.upload = Some(upload);
@@ -64,18 +66,11 @@ impl Draft {
     ///
     /// On an error the draft still needs [`Draft::abandon`].
     pub async fn commit(&mut self, content: &Content<'_>) -> Result<(), StorageError> {
-        let storage = &self.repository.storage;
+        let storage = self.repository.storage.clone();
         let location = storage.location().of(&self.key);
         if let Some(upload) = self.upload.take() {
-            let object = match upload.commit().await {
-                Err(error @ StorageError::AlreadyExists { .. }) => {
-                    // somebody else's file now has the name: leave it alone
-                    self.forget_marker().await;
-                    self.key.clear();
-                    return Err(error);
-                }
-                outcome => outcome?,
-            };
+            self.written.push(Part::Archive);
+            let object = self.unless_foreign(upload.commit().await)?;
             if object.size != content.manifest.stored_bytes {
                 let cause = format!("{} bytes are stored, {} were sent", object.size, content.manifest.stored_bytes);
                 return Err(StorageError::Failed { action: format!("storing {location}"), cause });
@@ -83,18 +78,30 @@ impl Draft {
         }
         let name = self.key.rsplit('/').next().unwrap_or(&self.key);
         let checksum = format!("{}  {name}\n", content.manifest.sha256);
-        storage.put(&companion(&self.key, Part::Checksum), checksum.into()).await?;
-        storage.put(&companion(&self.key, Part::Facts), content.facts.clone()).await?;
-        storage.put(&companion(&self.key, Part::Manifest), content.manifest.to_bytes().into()).await?;
+        let companions: [(Part, Bytes); 3] = [
+            (Part::Checksum, checksum.into()),
+            (Part::Facts, content.facts.clone()),
+            (Part::Manifest, content.manifest.to_bytes().into()),
+        ];
+        for (part, bytes) in companions {
+            self.written.push(part);
+            let put = storage.put(&companion(&self.key, part), bytes).await;
+            self.unless_foreign(put)?;
+        }
         self.forget_marker().await;
         Ok(())
     }
 
+    /// A name that somebody else took meanwhile is not ours to clean up.
+    fn unless_foreign<T>(&mut self, outcome: Result<T, StorageError>) -> Result<T, StorageError> {
+        if matches!(outcome, Err(StorageError::AlreadyExists { .. })) {
+            self.written.pop();
+        }
+        outcome
+    }
+
     /// Removes every trace. What cannot be removed now is said and left to the next run, which the marker tells of it.
     pub async fn abandon(mut self) {
-        if self.key.is_empty() {
-            return;
-        }
         if let Err(error) = self.remove_traces().await {
             let location = self.repository.location().of(&self.key);
             warn!("{location} could not be cleaned up, the next run will: {error}");
@@ -107,8 +114,8 @@ impl Draft {
             Some(upload) => upload.abort().await?,
             None => {
                 // commit was under way
-                for part in [Part::Manifest, Part::Facts, Part::Checksum, Part::Archive] {
-                    storage.delete(&companion(&self.key, part)).await?;
+                for part in self.written.iter().rev() {
+                    storage.delete(&companion(&self.key, *part)).await?;
                 }
                 for unfinished in storage.unfinished(&self.key).await? {
                     storage.discard(&unfinished).await?;

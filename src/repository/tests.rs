@@ -88,6 +88,14 @@ async fn a_foreign_file_of_the_same_name_is_neither_overwritten_nor_removed() {
     assert!(draft.commit(&Content { manifest: &sample("x"), facts: Bytes::new() }).await.is_err());
     draft.abandon().await;
     assert_eq!(keys(&store).await, [NAME, late.as_str()]);
+    // and a companion that does
+    let mut draft = repository.begin(&naming(3), 0).await.unwrap();
+    let facts = format!("{}.facts.json.gz", draft.key());
+    store.put(&facts, Bytes::from_static(b"foreign")).await.unwrap();
+    let manifest = Manifest { stored_bytes: 0, ..sample("x") };
+    assert!(draft.commit(&Content { manifest: &manifest, facts: Bytes::new() }).await.is_err());
+    draft.abandon().await;
+    assert_eq!(keys(&store).await, [NAME, late.as_str(), facts.as_str()]);
 }
 
 #[tokio::test]

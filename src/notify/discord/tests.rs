@@ -26,9 +26,18 @@ fn report(outcome: Outcome) -> Report {
     }
 }
 
+/// Compares the message with the stored one.
+#[track_caller]
+fn assert_golden(report: &Report) {
+    let name = if report.outcome == Outcome::Success { "success" } else { "failure" };
+    insta::with_settings!({ snapshot_path => "../../../tests/snapshots" }, {
+        insta::assert_json_snapshot!(name, embed(report));
+    });
+}
+
 #[test]
 fn success_is_green_and_tells_size_place_and_checksum() {
-    insta::assert_json_snapshot!(embed(&report(Outcome::Success)));
+    assert_golden(&report(Outcome::Success));
 }
 
 #[test]
@@ -40,7 +49,7 @@ fn failure_is_red_and_tells_stage_cause_hint_and_the_last_good_backup() {
         stderr: Some("pg_dump: error: permission denied for table secret".to_owned()),
     };
     let report = Report { backup: None, failures: vec![failure], pruned: Vec::new(), ..report(Outcome::Failure) };
-    insta::assert_json_snapshot!(embed(&report));
+    assert_golden(&report);
 }
 
 fn total(embed: &Value) -> usize {
