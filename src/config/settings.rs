@@ -1,6 +1,6 @@
 //! Every environment variable, once: name, default, meaning, secret or not.
 //!
-//! `--help`, `backup config`, the README table and `.env.example` are made from or held against [`SETTINGS`].
+//! `--help`, `backup config`, the README table and `.env.example` are made from or held against `all`.
 
 /// One environment variable of the public interface.
 #[derive(Debug, Clone, Copy)]

@@ -139,7 +139,7 @@ fn environment(source: &Source) -> Vec<(&'static str, OsString)> {
 /// Keepalives have no environment variable; this connection string carries nothing else.
 const KEEPALIVES: &str = "--dbname=keepalives_idle=30 keepalives_interval=10 keepalives_count=6";
 
-/// A running pg_dump; read it to its end, or [`Dump::stop`] it.
+/// A running pg_dump; read it to its end, or end it by its [`Stopper`].
 pub struct Dump {
     stdout: ChildStdout,
     child: Arc<Mutex<Child>>,

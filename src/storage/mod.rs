@@ -2,10 +2,10 @@
 //!
 //! - A key is a relative path with `/`; backends put their own folder or prefix in front of it.
 //! - An object is either whole under its key or not there. A reader never sees part of one.
-//! - Objects are created, never overwritten: writing a key that exists is [`StorageError::AlreadyExists`].
-//! - Deleting a missing object succeeds. Reading one is [`StorageError::NotFound`].
+//! - Objects are created, never overwritten: writing a key that exists is `StorageError::AlreadyExists`.
+//! - Deleting a missing object succeeds. Reading one is `StorageError::NotFound`.
 //! - A listing is complete or an error, never short.
-//! - Backends do not retry; [`retry::Retrying`] does, for every backend alike. Parts of one upload are the exception:
+//! - Backends do not retry; `retry::Retrying` does, for every backend alike. Parts of one upload are the exception:
 //!   only the upload itself still has their bytes, so it repeats them by the same policy.
 
 pub mod key;
