@@ -130,8 +130,8 @@ async fn settings(client: &Client) -> Result<(Vec<String>, RoleSettings), Error>
 
 /// Tables, sequences and large objects that the session's role may not read, as `kind schema.name`; at most 20.
 ///
-/// The rules are pg_dump's: it locks and copies every table outside the system's schemas, so one missing privilege
-/// fails the whole dump. Excluded tables are not known here and are the caller's affair.
+/// The rules are pg_dump's: it locks and copies every table outside the system's schemas and extensions, so one missing
+/// privilege fails the whole dump. Excluded tables are not known here and are the caller's affair.
 pub async fn unreadable(client: &Client) -> Result<Vec<String>, Error> {
     let rows = client
         .query(
@@ -139,6 +139,8 @@ pub async fn unreadable(client: &Client) -> Result<Vec<String>, Error> {
                     || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e'
+                               AND d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid)
                AND NOT (CASE WHEN NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') THEN false
                         WHEN c.relkind = 'S' THEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
                         ELSE pg_catalog.has_table_privilege(c.oid, 'SELECT') END)

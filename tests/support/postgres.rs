@@ -51,6 +51,24 @@ impl Postgres {
         Self { folder: Some(folder), start: command, server: None, port, bin: bin.to_owned() }
     }
 
+    /// Puts a file for the server's eyes only into its folder, and returns its path.
+    pub fn private_file(&self, name: &str, text: &str) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.folder.as_ref().unwrap().path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let user = tool("UNPRIVILEGED");
+        if !user.is_empty() {
+            assert!(Command::new("chown").arg(user).arg(&path).status().unwrap().success());
+        }
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Adds a setting to a cluster that is not running yet.
+    pub fn configure(&mut self, name: &str, value: &str) {
+        self.start += &format!(" -c '{name}={value}'");
+    }
+
     /// Starts a prepared cluster and waits until it answers.
     pub fn launch(&mut self) {
         self.launch_without_waiting();
