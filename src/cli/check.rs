@@ -3,7 +3,7 @@
 use super::{Format, new_run_id, output, sides};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
-use crate::job::{Server, examine_server};
+use crate::job::{Server, SideKind, examine_server};
 use crate::notify;
 use crate::postgres::connection;
 use crate::progress::human;
@@ -100,11 +100,27 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
         let place = side.repository.location().name;
         match side.repository.probe().await {
             Ok(()) => {
-                let free = side.repository.free_bytes().await;
-                let free = free.map(|bytes| format!(", {} free", human(bytes))).unwrap_or_default();
-                findings.good(name, format!("wrote, read, listed and deleted in {place}{free}"));
+                let room = match side.kind {
+                    SideKind::Local => {
+                        let free = side.repository.free_bytes().await;
+                        free.map(|bytes| format!(", {} free", human(bytes))).unwrap_or_default()
+                    }
+                    SideKind::Remote => {
+                        let largest = memory_at_hand() / 2 * u64::from(config.remote.max_parts);
+                        format!(", backups of up to {} fit the memory at hand", human(largest))
+                    }
+                };
+                findings.good(name, format!("wrote, read, listed and deleted in {place}{room}"));
             }
             Err(error) => findings.bad(name, &error.into()),
         }
     }
+}
+
+/// Memory that this process may use: the control group's limit, or all there is. One part of an upload has to fit
+/// half of it, so that half times the number of parts is the largest backup.
+fn memory_at_hand() -> u64 {
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let machine = rustix::system::sysinfo().totalram;
+    limit.unwrap_or(u64::MAX).min(machine)
 }
