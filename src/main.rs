@@ -42,7 +42,7 @@ fn listen(shutdown: Shutdown) -> std::io::Result<impl Future<Output = ()>> {
                 _ = terminate.recv() => (Stop::Terminate, Exit::Terminated),
                 _ = interrupt.recv() => (Stop::Interrupt, Exit::Interrupted),
             };
-            if shutdown.reason().is_some_and(|reason| reason != Stop::Deadline) {
+            if shutdown.signal().is_some() {
                 std::process::exit(exit as i32);
             }
             shutdown.request(stop);

@@ -1,6 +1,7 @@
 //! The wish to stop, and why.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Why a run has to end before it is done.
@@ -21,19 +22,31 @@ pub enum Stop {
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     token: CancellationToken,
-    reason: Arc<OnceLock<Stop>>,
+    signal: CancellationToken,
+    reason: Arc<Mutex<Option<Stop>>>,
 }
 
 impl Shutdown {
-    /// Asks everybody to stop; the first reason counts.
+    /// Asks everybody to stop. The first reason counts, but a signal counts more than the deadline.
     pub fn request(&self, reason: Stop) {
-        let _ = self.reason.set(reason);
+        let mut current = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*current, None | Some(Stop::Deadline)) {
+            *current = Some(reason);
+        }
+        if reason != Stop::Deadline {
+            self.signal.cancel();
+        }
         self.token.cancel();
     }
 
     /// The reason, once somebody asked.
     pub fn reason(&self) -> Option<Stop> {
-        self.reason.get().copied()
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The reason, when it is a signal: the process is about to be killed.
+    pub fn signal(&self) -> Option<Stop> {
+        self.reason().filter(|reason| *reason != Stop::Deadline)
     }
 
     /// Runs `work` unless it is time to stop; then `work` is dropped where it stands.
@@ -42,6 +55,21 @@ impl Shutdown {
             biased;
             () = self.token.cancelled() => Err(self.reason().unwrap_or(Stop::Terminate)),
             output = work => Ok(output),
+        }
+    }
+
+    /// Runs `work`, which must not be dropped lightly, for at most `patience`, and for at most `haste` once a signal
+    /// has come; none when the time is over.
+    pub async fn finish<T>(&self, patience: Duration, haste: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let hurried = async {
+            self.signal.cancelled().await;
+            tokio::time::sleep(haste).await;
+        };
+        tokio::select! {
+            biased;
+            output = work => Some(output),
+            () = hurried => None,
+            () = tokio::time::sleep(patience) => None,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::shutdown::Shutdown;
 use crate::storage::local::Local;
 use crate::storage::retry::Retrying;
 use crate::storage::s3::S3;
-use crate::storage::{Owner, Storage};
+use crate::storage::{Owner, Storage, StorageError};
 use crate::telemetry;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -192,22 +192,32 @@ fn command_line() -> clap::Command {
     Cli::command().after_long_help(help)
 }
 
-/// The targets that `target` names, opened for a run.
+/// The targets that `target` names, opened for a run; one that cannot be opened is an error.
 async fn sides(config: &Config, target: Target, run_id: &str) -> Result<Vec<Side>, Error> {
+    let (sides, mut unusable) = open_sides(config, target, run_id).await;
+    if unusable.is_empty() { Ok(sides) } else { Err(unusable.remove(0).into()) }
+}
+
+/// As [`sides`], with what cannot be opened beside what can.
+async fn open_sides(config: &Config, target: Target, run_id: &str) -> (Vec<Side>, Vec<StorageError>) {
     let source = &config.source;
     let repository = |storage: Arc<dyn Storage>, layout| Repository::new(storage, layout, &source.name, run_id);
-    let mut sides = Vec::new();
+    let (mut sides, mut unusable) = (Vec::new(), Vec::new());
     if target.has_local() {
         let owner = Owner::new(&source.name, run_id);
         let storage = Arc::new(Local::new(&config.local.folder, owner));
         sides.push(Side { kind: SideKind::Local, repository: repository(storage, config.local.path_format) });
     }
     if target.has_remote() {
-        let remote = S3::new(&config.remote, source.retry, config.stall_timeout).await?;
-        let storage = Arc::new(Retrying::new(Arc::new(remote), source.retry));
-        sides.push(Side { kind: SideKind::Remote, repository: repository(storage, config.remote.path_format) });
+        match S3::new(&config.remote, source.retry, config.stall_timeout).await {
+            Ok(remote) => {
+                let storage = Arc::new(Retrying::new(Arc::new(remote), source.retry));
+                sides.push(Side { kind: SideKind::Remote, repository: repository(storage, config.remote.path_format) });
+            }
+            Err(error) => unusable.push(error),
+        }
     }
-    Ok(sides)
+    (sides, unusable)
 }
 
 /// A fresh id, in the order of time.

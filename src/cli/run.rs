@@ -1,6 +1,6 @@
 //! `backup run`
 
-use super::{Kind, new_run_id, output, sides};
+use super::{Kind, new_run_id, open_sides, output, sides};
 use crate::config::Config;
 use crate::error::{Error, Exit};
 use crate::job::{self, Context, examine_server, prune};
@@ -25,12 +25,13 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
         return shutdown.guard(dry_run(&config)).await?;
     }
     let run_id = new_run_id();
-    let sides = sides(&config, config.target, &run_id).await?;
+    let (sides, unusable) = open_sides(&config, config.target, &run_id).await;
     let context = Context {
         backup_type: arguments.kind.map_or(config.dump.backup_type, Into::into),
         config,
         run_id,
         sides,
+        unusable,
         shutdown,
         now: Utc::now,
         terminal: std::io::stderr().is_terminal(),

@@ -70,8 +70,6 @@ async fn make_once(context: &Context, ready: &mut Ready<'_>, lock: Option<&mut L
     let arguments = dump::arguments(&context.config.dump, snapshot.id());
     let streamed = stream(context, ready, &arguments, described.totals.database_bytes, &mut legs).await;
     let record = SnapshotRecord { taken: snapshot.taken(), exported: snapshot.id().is_some() };
-    // the server may clean up again while the targets finish
-    drop(snapshot);
     let streamed = match streamed {
         Ok(streamed) => streamed,
         Err(error) => {
@@ -80,12 +78,20 @@ async fn make_once(context: &Context, ready: &mut Ready<'_>, lock: Option<&mut L
         }
     };
     let (manifest, facts) = describe_backup(context, ready, &naming, &streamed, described, record, arguments).await;
-    if let Some(lock) = lock
-        && !matches!(context.shutdown.guard(lock.is_held(&context.config.source)).await, Ok(true))
-    {
-        warn!("the lock was lost while the dump ran; this backup is kept all the same, and nothing is pruned");
+    let held = match lock {
+        Some(lock) => context.shutdown.guard(lock.is_held(&context.config.source)).await.unwrap_or(false),
+        None => true,
+    };
+    if held {
+        // the server may clean up again while the targets finish
+        drop(snapshot);
+        return commit(context, legs, &manifest, facts).await;
     }
-    commit(context, legs, &manifest, facts).await
+    warn!("the lock was lost while the dump ran; this backup is kept all the same, and nothing is pruned");
+    // the session shows other runs that this one still lives
+    let made = commit(context, legs, &manifest, facts).await;
+    drop(snapshot);
+    made
 }
 
 /// What the snapshot says of the database.
@@ -124,7 +130,7 @@ async fn begin<'a>(
             let begun = legs.len() + failed.len();
             abandon(context, legs).await;
             if let Some(side) = sides.get(begun) {
-                let _ = tokio::time::timeout(context.cleanup(), side.repository.retract(&naming)).await;
+                let _ = context.finish(side.repository.retract(&naming)).await;
             }
             return Err(stop).at("store");
         }
@@ -289,11 +295,7 @@ async fn commit(context: &Context, legs: Vec<Leg<'_>>, manifest: &Manifest, fact
         let content = Content { manifest, facts: facts.clone() };
         async move {
             if leg.error.is_none() {
-                let committed = context.shutdown.guard(leg.draft.commit(&content)).await;
-                leg.error = match committed {
-                    Ok(outcome) => outcome.err().map(Error::from),
-                    Err(stop) => Some(stop.into()),
-                };
+                leg.error = commit_one(context, &mut leg.draft, &content).await.err();
             }
             leg
         }
@@ -319,11 +321,23 @@ async fn commit(context: &Context, legs: Vec<Leg<'_>>, manifest: &Manifest, fact
     Ok(Made { stored, locations, failed })
 }
 
+/// The archive may take minutes and can be given up; the record takes moments and is not cut.
+async fn commit_one(context: &Context, draft: &mut Draft, content: &Content<'_>) -> Result<(), Error> {
+    context.shutdown.guard(draft.store_archive(content.manifest.stored_bytes)).await??;
+    match context.finish(draft.record(content)).await {
+        Some(recorded) => Ok(recorded?),
+        None => {
+            let action = "storing the manifest".to_owned();
+            Err(StorageError::Unavailable { action, cause: "no answer in time".to_owned() }.into())
+        }
+    }
+}
+
 /// Cleans up drafts, all at once and within a time that is known.
 async fn abandon(context: &Context, legs: Vec<Leg<'_>>) {
     let cleanups = legs.into_iter().map(|leg| async move {
         let location = leg.side.repository.location().of(leg.draft.key());
-        if tokio::time::timeout(context.cleanup(), leg.draft.abandon()).await.is_err() {
+        if context.finish(leg.draft.abandon()).await.is_none() {
             warn!("{location} could not be cleaned up in time, the next run will");
         }
     });

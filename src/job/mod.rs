@@ -14,15 +14,12 @@ use crate::progress::human;
 use crate::report::{Failure, Outcome, Place, Report, human_duration};
 use crate::repository::Repository;
 use crate::shutdown::{Shutdown, Stop};
+use crate::storage::StorageError;
 use backup::Made;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 use tracing::{error, info, warn};
 
-/// How long people may be kept waiting for a notice.
-const NOTICE: Duration = Duration::from_secs(45);
-/// The same after a signal, when the orchestrator is about to kill us.
-const HASTY_NOTICE: Duration = Duration::from_secs(5);
 /// How long cleaning up after a failure may take, per target.
 const CLEANUP: Duration = Duration::from_secs(60);
 /// The same after a signal.
@@ -38,6 +35,8 @@ pub struct Context {
     pub run_id: String,
     /// The targets.
     pub sides: Vec<Side>,
+    /// Why a target that was asked for cannot even be tried.
+    pub unusable: Vec<StorageError>,
     /// Asks everybody to stop.
     pub shutdown: Shutdown,
     /// The clock.
@@ -69,14 +68,19 @@ impl Context {
         application(&self.run_id)
     }
 
-    /// How long cleaning up may take now.
-    fn cleanup(&self) -> Duration {
-        if self.shutdown.reason().is_some() { HASTY_CLEANUP } else { CLEANUP }
+    /// Runs what must not be dropped lightly, in the time that is left for it.
+    async fn finish<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.shutdown.finish(CLEANUP, HASTY_CLEANUP, work).await
     }
 }
 
 fn application(run_id: &str) -> String {
     format!("backup {run_id}")
+}
+
+/// The run that a session of that name belongs to.
+fn run_of(application: &str) -> Option<String> {
+    application.strip_prefix("backup ").map(str::to_owned)
 }
 
 /// An error and what the run was doing when it happened.
@@ -121,8 +125,9 @@ pub async fn run(context: &Context) -> (Report, Exit) {
         timer.abort();
     }
     let exit = conclude(context, &mut report, errors);
-    let budget = if context.shutdown.reason().is_some() { HASTY_NOTICE } else { NOTICE };
-    notify::send(config, &report, budget).await;
+    notify::send(config, &report, &context.shutdown).await;
+    // a signal that came after the errors were counted
+    let exit = context.shutdown.signal().map_or(exit, |stop| Error::Stopped(stop).exit());
     (report, exit)
 }
 

@@ -72,13 +72,10 @@ pub(super) async fn prepare<'a>(
     );
     check_readable(config, &server).at("preflight")?;
 
-    let living = match lock {
-        Some(lock) => lock.living_sessions().await.unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let mut ready = Ready { server, sides: Vec::new(), failed: Vec::new() };
+    let unusable = context.unusable.iter().map(|error| StageError { stage: "preflight", error: error.clone().into() });
+    let mut ready = Ready { server, sides: Vec::new(), failed: unusable.collect() };
     for side in &context.sides {
-        let prepared = context.shutdown.guard(prepare_side(context, side, lock.is_some(), &living)).await;
+        let prepared = context.shutdown.guard(prepare_side(context, side, lock)).await;
         match prepared.at("preflight")? {
             Ok(previous) => {
                 ready.sides.push(side);
@@ -115,15 +112,16 @@ fn check_readable(config: &Config, server: &Server) -> Result<(), Error> {
 }
 
 /// Reaches one target: sweeps it, and asks it for the previous backup and for space.
-async fn prepare_side(
-    context: &Context,
-    side: &Side,
-    locked: bool,
-    living: &[String],
-) -> Result<Option<Previous>, Error> {
+async fn prepare_side(context: &Context, side: &Side, lock: Option<&Lock>) -> Result<Option<Previous>, Error> {
     let repository = &side.repository;
-    let is_alive = |run_id: &str| living.contains(&super::application(run_id));
-    repository.sweep(is_alive, locked, (context.now)()).await?;
+    let leftovers = repository.leftovers().await?;
+    let sessions = match lock {
+        Some(lock) => lock.living_sessions().await,
+        None => None,
+    };
+    let living: Option<Vec<String>> =
+        sessions.map(|sessions| sessions.iter().filter_map(|name| super::run_of(name)).collect());
+    repository.sweep(&leftovers, living.as_deref(), (context.now)()).await;
     let previous = repository
         .newest(&context.config.source.database)
         .await?

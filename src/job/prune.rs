@@ -42,7 +42,8 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
     let remote: Option<HashSet<(String, String)>> = match sides.iter().find(|side| side.kind == SideKind::Remote) {
         Some(remote) if config.target == Target::All => {
             let catalog = remote.repository.catalog().await?;
-            Some(catalog.backups.into_iter().map(|backup| (backup.manifest.id, backup.manifest.sha256)).collect())
+            let intact = catalog.backups.into_iter().filter(|backup| backup.intact);
+            Some(intact.map(|backup| (backup.manifest.id, backup.manifest.sha256)).collect())
         }
         _ => None,
     };
@@ -56,7 +57,7 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
             database: manifest.database.clone(),
             backup_type: manifest.backup_type,
             started: manifest.started,
-            good: true,
+            good: backup.intact,
             verified: false,
             replicated: remote.as_ref().is_none_or(|remote| remote.contains(&identity)),
         }

@@ -4,11 +4,17 @@ mod discord;
 
 use crate::config::Config;
 use crate::report::{Outcome, Report};
+use crate::shutdown::Shutdown;
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// Sends the run's notices within `budget`.
-pub async fn send(config: &Config, report: &Report, budget: Duration) {
+/// How long people may be kept waiting for a notice.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// The same after a signal.
+const HASTE: Duration = Duration::from_secs(5);
+
+/// Sends the run's notices, in bounded time.
+pub async fn send(config: &Config, report: &Report, shutdown: &Shutdown) {
     let Some(url) = &config.discord.url else { return };
     let wanted = match report.outcome {
         Outcome::Success => config.discord.on_success,
@@ -17,10 +23,10 @@ pub async fn send(config: &Config, report: &Report, budget: Duration) {
     if !wanted {
         return;
     }
-    match tokio::time::timeout(budget, discord::send(url, report)).await {
-        Ok(Ok(())) => info!("told Discord"),
-        Ok(Err(error)) => warn!("telling Discord: {error}; look at DISCORD_WEBHOOK_URL"),
-        Err(_) => warn!("telling Discord: no answer within {} s", budget.as_secs()),
+    match shutdown.finish(PATIENCE, HASTE, discord::send(url, report)).await {
+        Some(Ok(())) => info!("told Discord"),
+        Some(Err(error)) => warn!("telling Discord: {error}; look at DISCORD_WEBHOOK_URL"),
+        None => warn!("telling Discord: no answer in time; look at DISCORD_WEBHOOK_URL"),
     }
 }
 

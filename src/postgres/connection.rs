@@ -190,6 +190,7 @@ fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => misconfigured("POSTGRES_DB"),
         Some(code) if TRANSIENT.contains(&code) => ConnectError::Unreachable { server, cause },
         Some(_) => ConnectError::Refused { server, cause },
+        None if broke_off(error) => ConnectError::Unreachable { server, cause },
         None if error.to_string().contains("TLS") => misconfigured("POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT"),
         None if cause.contains("password missing") => {
             ConnectError::Refused { server, cause: "the server asks for a password; set POSTGRES_PASSWORD".to_owned() }
@@ -197,6 +198,22 @@ fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
         None if cause.contains("password") => ConnectError::Refused { server, cause },
         None => ConnectError::Unreachable { server, cause },
     }
+}
+
+/// True when the network broke, be it in the middle of a TLS handshake.
+fn broke_off(error: &tokio_postgres::Error) -> bool {
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof,
+    };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<std::io::Error>() {
+            let kinds = [BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof];
+            return kinds.contains(&cause.kind());
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// States in which the server, not the setting, is the trouble: starting, stopping, full, failing over.

@@ -120,13 +120,16 @@ impl Lock {
         row.is_ok_and(|row| row.get::<_, i64>(0) == keys.len() as i64)
     }
 
-    /// Names of the sessions that live on the server and are runs of this program.
-    pub async fn living_sessions(&self) -> Result<Vec<String>, tokio_postgres::Error> {
-        let rows = self
-            .connection
-            .query("SELECT application_name FROM pg_catalog.pg_stat_activity WHERE application_name <> ''", &[])
-            .await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+    /// Names of all sessions on the server; none when that says nothing of other runs: the question failed, or this is
+    /// a standby, which shares neither sessions nor locks with its primary.
+    pub async fn living_sessions(&self) -> Option<Vec<String>> {
+        let standby = self.connection.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await.ok()?;
+        if standby.get(0) {
+            return None;
+        }
+        let query = "SELECT application_name FROM pg_catalog.pg_stat_activity WHERE application_name <> ''";
+        let rows = self.connection.query(query, &[]).await.ok()?;
+        Some(rows.iter().map(|row| row.get(0)).collect())
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Content<'a> {
     pub facts: Bytes,
 }
 
-/// An announced backup: its marker is written, its archive takes bytes. Ends with [`Draft::commit`] or
+/// An announced backup: its marker is written, its archive takes bytes. Ends with [`Draft::record`] or
 /// [`Draft::abandon`]; dropped without either it is what the next run sweeps.
 pub struct Draft {
     repository: Repository,
@@ -23,6 +23,8 @@ pub struct Draft {
     upload: Option<Box<dyn Upload>>,
     /// What may exist of ours beside the marker, in the order it was written.
     written: Vec<Part>,
+    /// The manifest was sent and nobody knows whether it arrived.
+    manifest_on_its_way: bool,
 }
 
 impl Draft {
@@ -35,7 +37,8 @@ impl Draft {
             }
         }
         storage.put(&companion(&key, Part::Pending), repository.marker()).await?;
-        let mut draft = Self { repository: repository.clone(), key, upload: None, written: Vec::new() };
+        let mut draft =
+            Self { repository: repository.clone(), key, upload: None, written: Vec::new(), manifest_on_its_way: false };
         match storage.upload(&draft.key, expected_bytes).await {
             Ok(upload) => {
                 draft.upload = Some(upload);
@@ -62,34 +65,50 @@ impl Draft {
         }
     }
 
-    /// Makes the backup exist: archive, checksum, facts, manifest, in this order.
+    /// Makes the archive visible under its name; without manifest that is no backup yet.
     ///
-    /// On an error the draft still needs [`Draft::abandon`].
-    pub async fn commit(&mut self, content: &Content<'_>) -> Result<(), StorageError> {
+    /// On an error, or when dropped half-way, the draft still needs [`Draft::abandon`].
+    pub async fn store_archive(&mut self, expected_bytes: u64) -> Result<(), StorageError> {
+        let Some(upload) = self.upload.take() else { return Ok(()) };
+        self.written.push(Part::Archive);
+        let object = self.unless_foreign(upload.commit().await)?;
+        self.check_size(object.size, expected_bytes)
+    }
+
+    /// Makes the backup exist: checksum, facts, and last the manifest.
+    ///
+    /// On an error the draft still needs [`Draft::abandon`]. Give it time to end: dropped while the manifest is on its
+    /// way, nobody knows whether there is a backup, and the next run looks.
+    pub async fn record(&mut self, content: &Content<'_>) -> Result<(), StorageError> {
         let storage = self.repository.storage.clone();
-        let location = storage.location().of(&self.key);
-        if let Some(upload) = self.upload.take() {
-            self.written.push(Part::Archive);
-            let object = self.unless_foreign(upload.commit().await)?;
-            if object.size != content.manifest.stored_bytes {
-                let cause = format!("{} bytes are stored, {} were sent", object.size, content.manifest.stored_bytes);
-                return Err(StorageError::Failed { action: format!("storing {location}"), cause });
-            }
-        }
         let name = self.key.rsplit('/').next().unwrap_or(&self.key);
         let checksum = format!("{}  {name}\n", content.manifest.sha256);
-        let companions: [(Part, Bytes); 3] = [
-            (Part::Checksum, checksum.into()),
-            (Part::Facts, content.facts.clone()),
-            (Part::Manifest, content.manifest.to_bytes().into()),
-        ];
-        for (part, bytes) in companions {
+        for (part, bytes) in [(Part::Checksum, checksum.into()), (Part::Facts, content.facts.clone())] {
             self.written.push(part);
             let put = storage.put(&companion(&self.key, part), bytes).await;
             self.unless_foreign(put)?;
         }
+        // a run that took this one for dead would have removed both
+        let archive = storage.head(&self.key).await?;
+        self.check_size(archive.map_or(0, |object| object.size), content.manifest.stored_bytes)?;
+        if storage.head(&companion(&self.key, Part::Pending)).await?.is_none() {
+            return Err(self.failed("its marker was removed by another run".to_owned()));
+        }
+        self.manifest_on_its_way = true;
+        let put = storage.put(&companion(&self.key, Part::Manifest), content.manifest.to_bytes().into()).await;
+        self.manifest_on_its_way = matches!(put, Err(StorageError::Unavailable { .. }));
+        put?;
         self.forget_marker().await;
         Ok(())
+    }
+
+    fn check_size(&self, stored: u64, sent: u64) -> Result<(), StorageError> {
+        if stored == sent { Ok(()) } else { Err(self.failed(format!("{stored} bytes are stored, {sent} were sent"))) }
+    }
+
+    fn failed(&self, cause: String) -> StorageError {
+        let location = self.repository.location().of(&self.key);
+        StorageError::Failed { action: format!("storing {location}"), cause }
     }
 
     /// A name that somebody else took meanwhile is not ours to clean up.
@@ -102,25 +121,27 @@ impl Draft {
 
     /// Removes every trace. What cannot be removed now is said and left to the next run, which the marker tells of it.
     pub async fn abandon(mut self) {
+        let location = self.repository.location().of(&self.key);
+        if self.manifest_on_its_way {
+            warn!("{location}: whether its manifest was stored is not known; the next run finds out and cleans up");
+            return;
+        }
         if let Err(error) = self.remove_traces().await {
-            let location = self.repository.location().of(&self.key);
             warn!("{location} could not be cleaned up, the next run will: {error}");
         }
     }
 
     async fn remove_traces(&mut self) -> Result<(), StorageError> {
         let storage = self.repository.storage.clone();
-        match self.upload.take() {
-            Some(upload) => upload.abort().await?,
-            None => {
-                // commit was under way
-                for part in self.written.iter().rev() {
-                    storage.delete(&companion(&self.key, *part)).await?;
-                }
-                for unfinished in storage.unfinished(&self.key).await? {
-                    storage.discard(&unfinished).await?;
-                }
-            }
+        if let Some(upload) = self.upload.take() {
+            upload.abort().await?;
+        }
+        // one whose beginning or end was cut is known to the store alone
+        for unfinished in storage.unfinished(&self.key).await? {
+            storage.discard(&unfinished).await?;
+        }
+        for part in self.written.iter().rev() {
+            storage.delete(&companion(&self.key, *part)).await?;
         }
         storage.delete(&companion(&self.key, Part::Pending)).await
     }

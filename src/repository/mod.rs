@@ -9,7 +9,7 @@ mod draft;
 mod sweep;
 
 pub use draft::{Content, Draft};
-pub use sweep::Swept;
+pub use sweep::{Leftovers, Swept};
 
 use crate::config::PathFormat;
 use crate::manifest::{self, Manifest, Marker};
@@ -18,6 +18,7 @@ use crate::storage::{Location, Object, Owner, Storage, StorageError, read_small}
 use bytes::Bytes;
 use chrono::Utc;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -40,6 +41,8 @@ pub struct Backup {
     pub manifest: Manifest,
     /// Key of its archive.
     pub key: String,
+    /// The archive is there and has the length that the manifest says.
+    pub intact: bool,
 }
 
 /// Everything that lies in a storage.
@@ -92,10 +95,17 @@ impl Repository {
         let read = stream::iter(manifests).map(|archive| self.read(archive)).buffered(READS);
         let read: Vec<Option<Backup>> = read.try_collect().await?;
         let mut backups: Vec<Backup> = read.into_iter().flatten().collect();
+        let sizes: HashMap<&str, u64> = objects.iter().map(|object| (object.key.as_str(), object.size)).collect();
+        for backup in &mut backups {
+            backup.intact = sizes.get(backup.key.as_str()) == Some(&backup.manifest.stored_bytes);
+            if !backup.intact {
+                warn!("{} is missing or has another length than its manifest says", self.location().of(&backup.key));
+            }
+        }
         backups.sort_by(|a, b| {
             (a.manifest.started, &a.manifest.id, &a.key).cmp(&(b.manifest.started, &b.manifest.id, &b.key))
         });
-        let known: std::collections::HashSet<&str> = backups.iter().map(|backup| backup.key.as_str()).collect();
+        let known: HashSet<&str> = backups.iter().map(|backup| backup.key.as_str()).collect();
         let is_foreign = |object: &Object| match key::parse(&object.key) {
             Some((_, Part::Pending | Part::Deleting)) => false,
             Some((archive, _)) => !known.contains(archive),
@@ -111,10 +121,14 @@ impl Repository {
         let bytes = match read_small(&*self.storage, &name, manifest::LIMIT).await {
             Ok(bytes) => bytes,
             Err(StorageError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error @ StorageError::Unavailable { .. }) => return Err(error),
+            Err(error) => {
+                warn!("{} is passed over: {error}", self.location().of(&name));
+                return Ok(None);
+            }
         };
         match Manifest::parse(&bytes) {
-            Ok(manifest) => Ok(Some(Backup { manifest, key: archive })),
+            Ok(manifest) => Ok(Some(Backup { manifest, key: archive, intact: true })),
             Err(error) => {
                 warn!("{} is passed over: {error}", self.location().of(&name));
                 Ok(None)

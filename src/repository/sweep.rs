@@ -3,12 +3,12 @@
 use super::Repository;
 use crate::manifest::{self, Marker};
 use crate::storage::key::{self, Naming, Part};
-use crate::storage::{StorageError, read_small};
+use crate::storage::{Owner, StorageError, Unfinished, read_small};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
 use tracing::{info, warn};
 
-/// Without the lock, only what is older than this is taken for dead.
+/// Where nobody can say who lives, only what is older than this is taken for dead.
 const SURELY_DEAD: TimeDelta = TimeDelta::days(1);
 
 /// What a sweep did.
@@ -20,45 +20,83 @@ pub struct Swept {
     pub finished: usize,
 }
 
+/// What lies in a storage and may be somebody's unfinished work.
+pub struct Leftovers {
+    existing: HashSet<String>,
+    markers: Vec<(String, Marker)>,
+    partial: Vec<(Owner, Unfinished)>,
+}
+
 impl Repository {
-    /// Removes what dead runs of this source left, and nobody else's.
-    ///
-    /// `is_alive` says of a run id whether its session still lives on the source's server. With `locked` false another
-    /// run may be at work unseen, and only leftovers older than a day go.
-    pub async fn sweep(
-        &self,
-        is_alive: impl Fn(&str) -> bool + Send + Sync,
-        locked: bool,
-        now: DateTime<Utc>,
-    ) -> Result<Swept, StorageError> {
+    /// Looks for markers and partial files of this source.
+    pub async fn leftovers(&self) -> Result<Leftovers, StorageError> {
         let objects = self.storage.list("").await?;
-        let existing: HashSet<&str> = objects.iter().map(|object| object.key.as_str()).collect();
-        let mut swept = Swept::default();
+        let mut markers = Vec::new();
         for object in &objects {
-            let Some((archive, part @ (Part::Pending | Part::Deleting))) = key::parse(&object.key) else { continue };
-            let Some(marker) = self.read_marker(&object.key).await? else { continue };
-            let dead = (locked || now - marker.written > SURELY_DEAD) && !is_alive(&marker.run_id);
-            if marker.source != self.source || !dead {
-                continue;
-            }
-            let exists = existing.contains(key::companion(archive, Part::Manifest).as_str());
-            match (part, exists) {
-                (Part::Pending, false) => {
-                    info!("removing {}, which a run that died left unfinished", self.location().of(archive));
-                    self.undo(archive).await?;
-                    swept.undone += 1;
-                }
-                (Part::Deleting, false) => {
-                    info!("finishing the removal of {}", self.location().of(archive));
-                    self.finish_removal(archive).await?;
-                    swept.finished += 1;
-                }
-                // the backup is whole: only the marker is too much
-                _ => self.storage.delete(&object.key).await?,
+            if let Some((_, Part::Pending | Part::Deleting)) = key::parse(&object.key)
+                && let Some(marker) = self.read_marker(&object.key).await?
+                && marker.source == self.source
+            {
+                markers.push((object.key.clone(), marker));
             }
         }
-        self.sweep_partial_files(&is_alive, locked).await?;
-        Ok(swept)
+        let mut partial = self.storage.unfinished_with_owner().await?;
+        partial.retain(|(owner, _)| owner.source == self.owner.source && owner.run_id != self.owner.run_id);
+        let existing = objects.into_iter().map(|object| object.key).collect();
+        Ok(Leftovers { existing, markers, partial })
+    }
+
+    /// Removes those leftovers whose run is dead.
+    ///
+    /// `living` are the ids of runs that have a session on the source's server, asked after the leftovers were looked
+    /// for; none when that is not known, and then only what is older than a day goes. What cannot be removed is said
+    /// and left to another run.
+    pub async fn sweep(&self, leftovers: &Leftovers, living: Option<&[String]>, now: DateTime<Utc>) -> Swept {
+        let is_dead = |run_id: &str, old: bool| match living {
+            Some(living) => !living.iter().any(|alive| alive == run_id),
+            None => old,
+        };
+        let mut swept = Swept::default();
+        for (name, marker) in &leftovers.markers {
+            if !is_dead(&marker.run_id, now - marker.written > SURELY_DEAD) {
+                continue;
+            }
+            if let Err(error) = self.sweep_marker(name, &leftovers.existing, &mut swept).await {
+                warn!("{} could not be swept: {error}", self.location().of(name));
+            }
+        }
+        for (owner, unfinished) in &leftovers.partial {
+            if is_dead(&owner.run_id, false)
+                && let Err(error) = self.storage.discard(unfinished).await
+            {
+                warn!("{} could not be swept: {error}", self.location().of(&unfinished.key));
+            }
+        }
+        swept
+    }
+
+    async fn sweep_marker(
+        &self,
+        name: &str,
+        existing: &HashSet<String>,
+        swept: &mut Swept,
+    ) -> Result<(), StorageError> {
+        let Some((archive, part)) = key::parse(name) else { return Ok(()) };
+        match (part, existing.contains(&key::companion(archive, Part::Manifest))) {
+            (Part::Pending, false) => {
+                info!("removing {}, which a run that died left unfinished", self.location().of(archive));
+                self.undo(archive).await?;
+                swept.undone += 1;
+            }
+            (Part::Deleting, false) => {
+                info!("finishing the removal of {}", self.location().of(archive));
+                self.finish_removal(archive).await?;
+                swept.finished += 1;
+            }
+            // the backup is whole: only the marker is too much
+            _ => self.storage.delete(name).await?,
+        }
+        Ok(())
     }
 
     /// Takes back an announcement of this run that was cut while it was made.
@@ -86,20 +124,6 @@ impl Repository {
         Ok(())
     }
 
-    async fn sweep_partial_files(
-        &self,
-        is_alive: &(impl Fn(&str) -> bool + Send + Sync),
-        locked: bool,
-    ) -> Result<(), StorageError> {
-        for (owner, unfinished) in self.storage.unfinished_with_owner().await? {
-            let other_run = owner.run_id != self.owner.run_id && !is_alive(&owner.run_id);
-            if locked && other_run && owner.source == self.owner.source {
-                self.storage.discard(&unfinished).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// The marker's content; none when it vanished or is not one of ours.
     async fn read_marker(&self, name: &str) -> Result<Option<Marker>, StorageError> {
         match read_small(&*self.storage, name, manifest::LIMIT).await {
@@ -111,7 +135,11 @@ impl Repository {
                 Ok(marker.ok())
             }
             Err(StorageError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
+            Err(error @ StorageError::Unavailable { .. }) => Err(error),
+            Err(error) => {
+                warn!("{} is left alone: {error}", self.location().of(name));
+                Ok(None)
+            }
         }
     }
 }

@@ -23,6 +23,11 @@ async fn keys(store: &Memory) -> Vec<String> {
     store.list("").await.unwrap().into_iter().map(|object| object.key).collect()
 }
 
+async fn commit_draft(draft: &mut Draft, manifest: &Manifest, facts: &'static [u8]) -> Result<(), StorageError> {
+    draft.store_archive(manifest.stored_bytes).await?;
+    draft.record(&Content { manifest, facts: Bytes::from_static(facts) }).await
+}
+
 /// Makes a backup of five bytes.
 async fn commit(repository: &Repository, second: u32) -> Backup {
     let naming = naming(second);
@@ -31,8 +36,8 @@ async fn commit(repository: &Repository, second: u32) -> Backup {
     let manifest =
         Manifest { source: repository.source.clone(), stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
     let key = draft.key().to_owned();
-    draft.commit(&Content { manifest: &manifest, facts: Bytes::from_static(b"facts") }).await.unwrap();
-    Backup { manifest, key }
+    commit_draft(&mut draft, &manifest, b"facts").await.unwrap();
+    Backup { manifest, key, intact: true }
 }
 
 const NAME: &str = "2026-01/backup_2026-01-28_02-05-01.sql.gz";
@@ -69,7 +74,7 @@ async fn an_archive_of_another_length_than_was_sent_does_not_become_a_backup() {
     let mut draft = repository.begin(&naming(1), 0).await.unwrap();
     draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
     let manifest = Manifest { stored_bytes: 6, ..sample("x") };
-    assert!(draft.commit(&Content { manifest: &manifest, facts: Bytes::new() }).await.is_err());
+    assert!(commit_draft(&mut draft, &manifest, b"").await.is_err());
     draft.abandon().await;
     assert!(keys(&store).await.is_empty());
 }
@@ -85,7 +90,7 @@ async fn a_foreign_file_of_the_same_name_is_neither_overwritten_nor_removed() {
     let mut draft = repository.begin(&naming(2), 0).await.unwrap();
     let late = draft.key().to_owned();
     store.put(&late, Bytes::from_static(b"foreign")).await.unwrap();
-    assert!(draft.commit(&Content { manifest: &sample("x"), facts: Bytes::new() }).await.is_err());
+    assert!(commit_draft(&mut draft, &sample("x"), b"").await.is_err());
     draft.abandon().await;
     assert_eq!(keys(&store).await, [NAME, late.as_str()]);
     // and a companion that does
@@ -93,7 +98,7 @@ async fn a_foreign_file_of_the_same_name_is_neither_overwritten_nor_removed() {
     let facts = format!("{}.facts.json.gz", draft.key());
     store.put(&facts, Bytes::from_static(b"foreign")).await.unwrap();
     let manifest = Manifest { stored_bytes: 0, ..sample("x") };
-    assert!(draft.commit(&Content { manifest: &manifest, facts: Bytes::new() }).await.is_err());
+    assert!(commit_draft(&mut draft, &manifest, b"").await.is_err());
     draft.abandon().await;
     assert_eq!(keys(&store).await, [NAME, late.as_str(), facts.as_str()]);
 }
@@ -121,11 +126,12 @@ async fn the_sweep_undoes_dead_drafts_of_its_own_source_only() {
     drop(foreign);
 
     let next = repository(&store, "db:5432", "next");
-    let alive = next.sweep(|run| run == "dead", true, Utc::now()).await.unwrap();
+    let leftovers = next.leftovers().await.unwrap();
+    let alive = next.sweep(&leftovers, Some(&["dead".to_owned()]), Utc::now()).await;
     assert_eq!(alive, Swept::default(), "a living run was swept");
-    let unlocked = next.sweep(|_| false, false, Utc::now()).await.unwrap();
-    assert_eq!(unlocked, Swept::default(), "without the lock a fresh draft was swept");
-    let swept = next.sweep(|_| false, true, Utc::now()).await.unwrap();
+    let unknown = next.sweep(&leftovers, None, Utc::now()).await;
+    assert_eq!(unknown, Swept::default(), "a fresh draft was swept although nobody knows who lives");
+    let swept = next.sweep(&leftovers, Some(&[]), Utc::now()).await;
     assert_eq!(swept, Swept { undone: 1, finished: 0 });
     assert_eq!(keys(&store).await, [foreign_marker]);
     assert!(store.unfinished(NAME).await.unwrap().is_empty());
@@ -155,9 +161,34 @@ async fn a_cut_anywhere_in_commit_or_removal_is_finished_or_undone_by_the_next_r
             let before = keys(&store).await;
             let dead = repository(&store, "db:5432", "dead");
             store.put(&key::companion(NAME, marker), dead.marker()).await.unwrap();
-            repository(&store, "db:5432", "next").sweep(|_| false, true, Utc::now()).await.unwrap();
+            let next = repository(&store, "db:5432", "next");
+            next.sweep(&next.leftovers().await.unwrap(), Some(&[]), Utc::now()).await;
             let expected = if has_manifest(mask) { before } else { Vec::new() };
             assert_eq!(keys(&store).await, expected, "{marker:?} with parts {mask:b}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_backup_whose_archive_is_gone_is_listed_as_not_intact() {
+    let store = Memory::default();
+    let repository = repository(&store, "db:5432", "one");
+    let backup = commit(&repository, 1).await;
+    assert!(repository.catalog().await.unwrap().backups[0].intact);
+    store.delete(&backup.key).await.unwrap();
+    assert!(!repository.catalog().await.unwrap().backups[0].intact);
+}
+
+#[tokio::test]
+async fn a_draft_that_somebody_swept_meanwhile_does_not_become_a_backup() {
+    let store = Memory::default();
+    let repository = repository(&store, "db:5432", "one");
+    let mut draft = repository.begin(&naming(1), 0).await.unwrap();
+    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    let manifest = Manifest { stored_bytes: 5, ..sample("x") };
+    draft.store_archive(5).await.unwrap();
+    store.delete(NAME).await.unwrap();
+    assert!(draft.record(&Content { manifest: &manifest, facts: Bytes::new() }).await.is_err());
+    draft.abandon().await;
+    assert!(keys(&store).await.is_empty());
 }

@@ -245,8 +245,28 @@ pub async fn feed(
     Ok(())
 }
 
+/// How long reading a small object may take, headers and body.
+const READ_SMALL: Duration = Duration::from_secs(30);
+/// How often a body that breaks off is read again; the request itself is repeated by [`retry::Retrying`].
+const READ_ATTEMPTS: usize = 3;
+
 /// Reads a small object whole.
 pub async fn read_small(storage: &dyn Storage, key: &str, limit: u64) -> Result<Bytes, StorageError> {
+    let mut attempt = 1;
+    loop {
+        let read = tokio::time::timeout(READ_SMALL, read_once(storage, key, limit)).await;
+        let outcome = read.unwrap_or_else(|_| {
+            let action = format!("reading {}", storage.location().of(key));
+            Err(StorageError::Unavailable { action, cause: "no answer within 30 s".to_owned() })
+        });
+        match outcome {
+            Err(error) if error.is_transient() && attempt < READ_ATTEMPTS => attempt += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn read_once(storage: &dyn Storage, key: &str, limit: u64) -> Result<Bytes, StorageError> {
     use tokio::io::AsyncReadExt;
     let action = || format!("reading {}", storage.location().of(key));
     let download = storage.get(key).await?;

@@ -1,6 +1,6 @@
 //! Trying again, for every backend alike.
 
-use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload};
+use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload, read_small};
 use crate::config::Retry;
 use async_trait::async_trait;
 use backon::{ConstantBuilder, Retryable};
@@ -53,18 +53,20 @@ impl Storage for Retrying {
         with_retry(self.retry, || self.inner.get(key)).await
     }
 
-    /// A repeated attempt that finds the object there with our length takes it for the work of the one before, whose
-    /// answer was lost.
+    /// A repeated attempt that finds our very bytes there takes them for the work of the one before, whose answer was
+    /// lost.
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
         let mut repeated = false;
         with_retry(self.retry, || {
             let again = std::mem::replace(&mut repeated, true);
             let bytes = bytes.clone();
             async move {
-                let size = bytes.len() as u64;
-                match self.inner.put(key, bytes).await {
-                    Err(StorageError::AlreadyExists { key })
-                        if again && self.inner.head(&key).await?.is_some_and(|object| object.size == size) =>
+                match self.inner.put(key, bytes.clone()).await {
+                    Err(StorageError::AlreadyExists { .. })
+                        if again
+                            && read_small(&*self.inner, key, bytes.len() as u64)
+                                .await
+                                .is_ok_and(|there| there == bytes) =>
                     {
                         Ok(())
                     }

@@ -211,7 +211,7 @@ impl Storage for S3 {
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
-        upload::put_object(self, key, bytes, None, &super::Progress::default()).await.map(drop)
+        upload::put_object(self, key, bytes, None, &super::Progress::default()).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {

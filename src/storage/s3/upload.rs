@@ -8,7 +8,7 @@ use crate::storage::{Object, Progress, Storage, StorageError, Upload, while_movi
 use async_trait::async_trait;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
 use bytes::{Bytes, BytesMut};
 use md5::{Digest, Md5};
 use std::sync::Arc;
@@ -188,7 +188,7 @@ impl S3Upload {
                 .send()
                 .await;
             match sent.map_err(|error| explain(store.action("completing", key), key, &error)) {
-                Ok(answer) => check_etag(store, key, answer.e_tag(), &etag),
+                Ok(answer) => check_etag(store, key, answer.e_tag(), answer.server_side_encryption(), &etag),
                 // the answer to an attempt that did succeed may have been lost
                 Err(StorageError::NotFound { .. } | StorageError::AlreadyExists { .. })
                     if stored_etag(store, key).await?.as_deref() == Some(&etag) =>
@@ -236,8 +236,7 @@ impl Upload for S3Upload {
             let (store, key) = (&self.store, self.key.as_str());
             let class = store.options.storage_class.clone();
             let put = || put_object(store, key, bytes.clone(), class.clone(), &self.progress);
-            let etag = with_retry(store.options.retry, put).await?;
-            check_etag(store, key, etag.as_deref(), &hex(&Md5::digest(&bytes)))?;
+            with_retry(store.options.retry, put).await?;
             return stored(store, key, self.bytes).await;
         };
         let store = self.store.clone();
@@ -303,20 +302,20 @@ async fn upload_part(
         answer.map_err(|error| explain(action(), key, &error))
     };
     let answer = with_retry(store.options.retry, attempt).await?;
-    let etag = answer.e_tag.unwrap_or_default();
-    check_etag(store, key, Some(&etag), &hex(&md5))?;
-    Ok(Part { number, etag, md5 })
+    check_etag(store, key, answer.e_tag(), answer.server_side_encryption(), &hex(&md5))?;
+    Ok(Part { number, etag: answer.e_tag.unwrap_or_default(), md5 })
 }
 
-/// Creates an object in one request; the answer is its ETag.
+/// Creates an object in one request.
 pub(super) async fn put_object(
     store: &S3,
     key: &str,
     bytes: Bytes,
     storage_class: Option<aws_sdk_s3::types::StorageClass>,
     progress: &Progress,
-) -> Result<Option<String>, StorageError> {
+) -> Result<(), StorageError> {
     let options = &store.options;
+    let md5 = hex(&Md5::digest(&bytes));
     let action = || store.action("writing", key);
     loop {
         let conditional = options.is_conditional();
@@ -341,13 +340,13 @@ pub(super) async fn put_object(
             }
             Err(StorageError::AlreadyExists { key: existing }) => {
                 // the answer to an attempt that did succeed may have been lost
-                let ours = hex(&Md5::digest(&bytes));
-                if stored_etag(store, key).await?.as_deref() == Some(&ours) {
-                    return Ok(Some(ours));
+                if stored_etag(store, key).await?.as_deref() == Some(&md5) {
+                    return Ok(());
                 }
                 return Err(StorageError::AlreadyExists { key: existing });
             }
-            outcome => return outcome.map(|answer| answer.e_tag),
+            Ok(answer) => return check_etag(store, key, answer.e_tag(), answer.server_side_encryption(), &md5),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -378,7 +377,13 @@ fn says_unsupported(cause: &str) -> bool {
 
 /// Compares an ETag with the MD5 it should be. Stores that encrypt with other keys answer with something else; that
 /// is told by its form and proves nothing.
-fn check_etag(store: &S3, key: &str, etag: Option<&str>, expected: &str) -> Result<(), StorageError> {
+fn check_etag(
+    store: &S3,
+    key: &str,
+    etag: Option<&str>,
+    encryption: Option<&ServerSideEncryption>,
+    expected: &str,
+) -> Result<(), StorageError> {
     let etag = etag.unwrap_or_default().trim_matches('"');
     let is_digest = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let comparable = match (etag.split_once('-'), expected.split_once('-')) {
@@ -386,8 +391,9 @@ fn check_etag(store: &S3, key: &str, etag: Option<&str>, expected: &str) -> Resu
         (Some((digest, count)), Some((_, expected_count))) => is_digest(digest) && count == expected_count,
         _ => false,
     };
-    let managed_keys = store.options.sse == Some(aws_sdk_s3::types::ServerSideEncryption::AwsKms);
-    if comparable && !managed_keys && !etag.eq_ignore_ascii_case(expected) {
+    // a bucket may encrypt by its own rules, whatever was asked for
+    let own_keys = encryption.is_none_or(|encryption| *encryption == ServerSideEncryption::Aes256);
+    if comparable && own_keys && !etag.eq_ignore_ascii_case(expected) {
         let cause = format!("the store received other bytes than were sent (its checksum {etag}, ours {expected})");
         return Err(StorageError::Unavailable { action: store.action("writing", key), cause });
     }
