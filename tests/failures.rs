@@ -541,6 +541,49 @@ fn a_wrong_key_exits_77_and_a_missing_bucket_69_each_with_the_setting() {
 }
 
 #[test]
+fn a_store_without_the_right_to_delete_still_takes_backups() {
+    let front = Front::start(s3::shared().port, |seen, _| {
+        let denied = "<Error><Code>AccessDenied</Code></Error>".to_owned();
+        if seen.method == "DELETE" { Act::Answer(403, denied) } else { Act::Forward }
+    });
+    let prefix = s3::fresh_prefix();
+    let backup = Backup::of(shared(), &small_database()).to("remote", &front.url(), &prefix);
+    for _ in 0..2 {
+        backup.run(&[]).exits(0).says("AccessDenied");
+    }
+    let list = backup.run(&["list", "--json"]).exits(0).stdout;
+    assert_eq!(list.matches("\"id\"").count(), 2, "{list}");
+}
+
+#[test]
+fn a_remote_side_that_cannot_even_be_tried_does_not_cost_the_local_backup() {
+    let scene = Scene::local(&small_database());
+    let empty = scene.backup.folder.path().join("no-certificate.pem");
+    std::fs::write(&empty, "nothing").unwrap();
+    let backup = scene.backup.set("BACKUP_TARGET", "all").set("REMOTE_ENDPOINT", "https://127.0.0.1:1");
+    let scene = Scene { backup: backup.set("REMOTE_CA_FILE", empty.to_str().unwrap()), ..scene };
+    let outcome = scene.run().exits(1);
+    scene.told_once(&outcome);
+    assert_eq!(scene.backup.files().len(), 12);
+}
+
+#[test]
+fn a_manifest_without_its_archive_protects_nothing_from_the_floor() {
+    let backup = Backup::of(shared(), &small_database()).set("BACKUP_RETENTION_DAILY", "1");
+    backup.run(&["run", "--type", "daily"]).exits(0);
+    let good = backup.archive();
+    let backup = backup.set("BACKUP_RETENTION_DAILY", "7");
+    backup.run(&["run", "--type", "daily"]).exits(0);
+    let newer =
+        backup.files().into_iter().filter(|file| file.ends_with(".sql.gz")).map(|file| backup.path().join(file));
+    std::fs::remove_file(newer.filter(|path| *path != good).last().unwrap()).unwrap();
+    let backup = backup.set("BACKUP_RETENTION_DAILY", "1");
+    let plan = backup.run(&["prune", "--dry-run"]).exits(0).says("another length").stdout;
+    let id = good.file_name().unwrap().to_str().unwrap().trim_end_matches(".sql.gz").to_owned();
+    assert!(plan.lines().any(|line| line.contains(&id) && line.contains("keep")), "{plan}");
+}
+
+#[test]
 fn sigterm_in_the_dump_and_in_the_upload_cleans_up_in_time() {
     let database = database_of(160);
     for (stop, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
