@@ -574,9 +574,9 @@ fn a_manifest_without_its_archive_protects_nothing_from_the_floor() {
     let good = backup.archive();
     let backup = backup.set("BACKUP_RETENTION_DAILY", "7");
     backup.run(&["run", "--type", "daily"]).exits(0);
-    let newer =
-        backup.files().into_iter().filter(|file| file.ends_with(".sql.gz")).map(|file| backup.path().join(file));
-    std::fs::remove_file(newer.filter(|path| *path != good).next_back().unwrap()).unwrap();
+    let archives = backup.files().into_iter().filter(|file| file.ends_with(".sql.gz"));
+    let newer = archives.map(|file| backup.path().join(file)).find(|path| *path != good).unwrap();
+    std::fs::remove_file(newer).unwrap();
     let backup = backup.set("BACKUP_RETENTION_DAILY", "1");
     let plan = backup.run(&["prune", "--dry-run"]).exits(0).says("another length").stdout;
     let id = good.file_name().unwrap().to_str().unwrap().trim_end_matches(".sql.gz").to_owned();
