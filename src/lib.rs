@@ -14,6 +14,8 @@ pub mod custom_archive;
 pub mod error;
 /// Pure: what is known of a backup's content.
 pub mod facts;
+/// Pure: bytes as hexadecimal digits.
+pub mod hex;
 /// The whole run.
 pub mod job;
 /// Pure: the record that makes a backup exist, written last.

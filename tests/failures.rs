@@ -57,6 +57,11 @@ impl Scene {
         Self { backup, webhook, prefix, before }
     }
 
+    /// The scene with one setting changed.
+    fn set(self, name: &str, value: &str) -> Self {
+        Self { backup: self.backup.set(name, value), ..self }
+    }
+
     fn run(&self) -> Outcome {
         self.backup.run(&["run", "--type", "daily"])
     }
@@ -187,7 +192,7 @@ fn pg_dump_that_exits_1_after_30_mb_leaves_nothing() {
     let scene = Scene::remote(&database, "all", &s3::shared().endpoint());
     let bin =
         broken_pg_dump(&scene, "$real \"$@\" | head -c 30000000\necho 'pg_dump: error: something broke' >&2\nexit 1");
-    let scene = Scene { backup: scene.backup.set("PG_BIN_DIR", &bin), ..scene };
+    let scene = scene.set("PG_BIN_DIR", &bin);
     let outcome = scene.run().exits(74).says("exit status: 1").says("something broke");
     scene.is_untouched_after(&outcome);
 }
@@ -198,7 +203,7 @@ fn pg_dump_that_exits_0_without_its_end_leaves_nothing() {
     for format in ["plain", "custom"] {
         let scene = Scene::local(&database);
         let bin = broken_pg_dump(&scene, "$real \"$@\" | head -c 500000\nexit 0");
-        let scene = Scene { backup: scene.backup.set("PG_BIN_DIR", &bin).set("BACKUP_FORMAT", format), ..scene };
+        let scene = scene.set("PG_BIN_DIR", &bin).set("BACKUP_FORMAT", format);
         let outcome = scene.run().exits(74).says("pg_dump exited 0, but");
         scene.is_untouched_after(&outcome);
     }
@@ -209,7 +214,7 @@ fn pg_dump_killed_by_a_signal_leaves_nothing() {
     let database = database_of(160);
     let front = stalling_parts();
     let scene = Scene::remote(&database, "all", &front.url());
-    let scene = Scene { backup: scene.backup.set("STALL_TIMEOUT", "6s"), ..scene };
+    let scene = scene.set("STALL_TIMEOUT", "6s");
     let child = scene.spawn();
     wait_for_back_pressure(&front);
     for pid in pg_dumps_of(&scene.backup) {
@@ -225,7 +230,7 @@ fn a_backend_terminated_during_copy_leaves_nothing() {
     let front = stalling_parts();
     let scene = Scene::remote(&database, "all", &front.url());
     // pg_dump learns of it when the stalled target lets go
-    let scene = Scene { backup: scene.backup.set("STALL_TIMEOUT", "6s"), ..scene };
+    let scene = scene.set("STALL_TIMEOUT", "6s");
     let child = scene.spawn();
     wait_for_back_pressure(&front);
     let terminated = shared().sql("postgres", &format!(
@@ -245,7 +250,7 @@ fn a_backend_terminated_while_the_local_side_writes_names_the_cause() {
         &scene,
         "set -o pipefail; $real \"$@\" | while IFS= read -r line; do printf '%s\\n' \"$line\"; done",
     );
-    let scene = Scene { backup: scene.backup.set("PG_BIN_DIR", &bin), ..scene };
+    let scene = scene.set("PG_BIN_DIR", &bin);
     let child = scene.spawn();
     wait_for("COPY", || {
         let terminate = format!(
@@ -260,7 +265,7 @@ fn a_backend_terminated_while_the_local_side_writes_names_the_cause() {
 #[test]
 fn a_wrong_password_is_not_tried_twice_and_exits_77() {
     let scene = Scene::local(&small_database());
-    let scene = Scene { backup: scene.backup.set("POSTGRES_PASSWORD", "wrong").set("RETRY_DELAY", "60"), ..scene };
+    let scene = scene.set("POSTGRES_PASSWORD", "wrong").set("RETRY_DELAY", "60");
     let started = Instant::now();
     let outcome = scene.run().exits(77).says("password authentication failed").says("POSTGRES_PASSWORD");
     assert!(started.elapsed() < Duration::from_secs(30));
@@ -283,7 +288,7 @@ fn a_server_that_starts_10_seconds_late_is_waited_for() {
 fn a_server_that_never_starts_exits_69_and_names_it() {
     let scene = Scene::local(&small_database());
     let port = support::free_port(0).to_string();
-    let scene = Scene { backup: scene.backup.set("POSTGRES_PORT", &port), ..scene };
+    let scene = scene.set("POSTGRES_PORT", &port);
     let outcome = scene.run().exits(69).says(&format!("127.0.0.1:{port}")).says("POSTGRES_HOST");
     scene.is_untouched_after(&outcome);
 }
@@ -304,7 +309,7 @@ fn a_role_that_may_not_read_a_table_is_refused_before_the_dump_with_the_remedy()
         "DO $$ BEGIN CREATE ROLE weak LOGIN PASSWORD 'weak'; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
     );
     let scene = Scene::local(&database);
-    let scene = Scene { backup: scene.backup.set("POSTGRES_USER", "weak").set("POSTGRES_PASSWORD", "weak"), ..scene };
+    let scene = scene.set("POSTGRES_USER", "weak").set("POSTGRES_PASSWORD", "weak");
     let outcome = scene.run().exits(77).says("table public.t").says("pg_read_all_data");
     scene.is_untouched_after(&outcome);
 }
@@ -319,7 +324,7 @@ fn a_table_locked_for_too_long_fails_with_the_setting_to_change() {
     wait_for("the lock", || {
         shared().sql(&database, "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
     });
-    let scene = Scene { backup: scene.backup.set("BACKUP_LOCK_TIMEOUT", "1s"), ..scene };
+    let scene = scene.set("BACKUP_LOCK_TIMEOUT", "1s");
     let outcome = scene.run().exits(74).says("BACKUP_LOCK_TIMEOUT");
     holder.kill().unwrap();
     holder.wait().unwrap();
@@ -405,7 +410,7 @@ fn a_store_that_accepts_no_byte_is_dropped_and_the_other_target_kept() {
     let database = database_of(160);
     let front = stalling_parts();
     let scene = Scene::remote(&database, "all", &front.url());
-    let scene = Scene { backup: scene.backup.set("STALL_TIMEOUT", "3s"), ..scene };
+    let scene = scene.set("STALL_TIMEOUT", "3s");
     let started = Instant::now();
     let outcome = scene.run().exits(1).says("STALL_TIMEOUT").says("nothing is pruned");
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
@@ -421,7 +426,7 @@ fn a_store_that_accepts_no_byte_as_the_only_target_fails_in_time() {
         if seen.method == "PUT" && !seen.target.contains(".pending") { Act::Stall } else { Act::Forward }
     });
     let scene = Scene::remote(&small_database(), "remote", &front.url());
-    let scene = Scene { backup: scene.backup.set("STALL_TIMEOUT", "3s"), ..scene };
+    let scene = scene.set("STALL_TIMEOUT", "3s");
     let started = Instant::now();
     let outcome = scene.run().exits(69).says("STALL_TIMEOUT");
     assert!(started.elapsed() < Duration::from_secs(30));
@@ -531,11 +536,11 @@ fn a_store_that_loses_what_it_took_is_caught() {
 fn a_wrong_key_exits_77_and_a_missing_bucket_69_each_with_the_setting() {
     let database = small_database();
     let scene = Scene::remote(&database, "remote", &s3::shared().endpoint());
-    let scene = Scene { backup: scene.backup.set("REMOTE_SECRET_KEY", "wrong-key"), ..scene };
+    let scene = scene.set("REMOTE_SECRET_KEY", "wrong-key");
     let outcome = scene.run().exits(77).says("REMOTE_SECRET_KEY");
     scene.is_untouched_after(&outcome);
     let scene = Scene::remote(&database, "remote", &s3::shared().endpoint());
-    let scene = Scene { backup: scene.backup.set("REMOTE_BUCKET", "no-such-bucket"), ..scene };
+    let scene = scene.set("REMOTE_BUCKET", "no-such-bucket");
     let outcome = scene.run().exits(69).says("REMOTE_BUCKET");
     scene.is_untouched_after(&outcome);
 }
@@ -634,8 +639,7 @@ fn after_sigkill_in_mid_upload_the_next_run_leaves_no_trace_of_it() {
     });
 
     let endpoint = s3::shared().endpoint();
-    let next =
-        Scene { backup: scene.backup.set("REMOTE_ENDPOINT", &endpoint).set("BACKUP_RETENTION_DAILY", "7"), ..scene };
+    let next = scene.set("REMOTE_ENDPOINT", &endpoint).set("BACKUP_RETENTION_DAILY", "7");
     next.run().exits(0).says("left unfinished");
     assert_eq!(next.backup.files().len(), 12, "{:?}", next.backup.files());
     assert_eq!(s3::shared().keys(&next.prefix).len(), 12);
@@ -662,7 +666,7 @@ fn a_run_past_its_deadline_is_ended_and_cleaned_up() {
     let database = database_of(160);
     let front = stalling_parts();
     let scene = Scene::remote(&database, "remote", &front.url());
-    let scene = Scene { backup: scene.backup.set("BACKUP_TIMEOUT", "4s"), ..scene };
+    let scene = scene.set("BACKUP_TIMEOUT", "4s");
     let outcome = scene.run().exits(74).says("BACKUP_TIMEOUT");
     scene.is_untouched_after(&outcome);
 }
@@ -678,7 +682,7 @@ fn a_table_dropped_while_pg_dump_starts_is_dumped_again_under_a_new_snapshot() {
         marker.display()
     );
     let bin = broken_pg_dump(&scene, &body);
-    let scene = Scene { backup: scene.backup.set("PG_BIN_DIR", &bin).set("BACKUP_RETENTION_DAILY", "7"), ..scene };
+    let scene = scene.set("PG_BIN_DIR", &bin).set("BACKUP_RETENTION_DAILY", "7");
     scene.run().exits(0).says("trying once more");
     assert_eq!(scene.backup.files().len(), 12);
 }
@@ -702,7 +706,7 @@ fn secrets_are_never_in_the_arguments_of_a_process() {
 fn a_folder_that_cannot_be_written_is_refused_before_the_dump() {
     if tool("UNPRIVILEGED").is_empty() {
         let scene = Scene::local(&small_database());
-        let scene = Scene { backup: scene.backup.set("BACKUP_DIR", "/proc/backups"), ..scene };
+        let scene = scene.set("BACKUP_DIR", "/proc/backups");
         scene.run().exits(77);
         return;
     }

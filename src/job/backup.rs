@@ -5,6 +5,7 @@ use super::{At, Context, Side, StageError};
 use crate::config::Format;
 use crate::error::Error;
 use crate::facts::{Facts, Totals, Versions};
+use crate::hex;
 use crate::manifest::{self, Compression, Manifest, SnapshotRecord};
 use crate::pipeline::{self, Encoding, Gzip, Streamed, TARGET_QUEUE};
 use crate::postgres::catalog;
@@ -272,7 +273,7 @@ async fn describe_backup(
         raw_bytes: streamed.raw_bytes,
         stored_bytes: streamed.stored_bytes,
         sha256: streamed.sha256.clone(),
-        facts_sha256: Sha256::digest(&facts).iter().map(|byte| format!("{byte:02x}")).collect(),
+        facts_sha256: hex::encode(&Sha256::digest(&facts)),
         arguments,
         totals: described.totals,
         properties: Some(described.properties),

@@ -146,12 +146,6 @@ fn check_space(place: &str, free: u64, last: u64) -> Result<(), Error> {
     Ok(())
 }
 
-impl From<crate::postgres::lock::LockError> for StageError {
-    fn from(error: crate::postgres::lock::LockError) -> Self {
-        Self { stage: "lock", error: error.into() }
-    }
-}
-
 impl From<StorageError> for StageError {
     fn from(error: StorageError) -> Self {
         Self { stage: "store", error: error.into() }

@@ -8,6 +8,7 @@ mod gzip;
 
 pub use gzip::Gzip;
 
+use crate::hex;
 use crate::progress::Counters;
 use bytes::{BufMut, Bytes};
 use sha2::{Digest, Sha256};
@@ -142,7 +143,7 @@ async fn deliver(
             return Err(StreamError::NoTarget);
         }
     }
-    let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex::encode(&digest.finalize());
     Ok(Streamed { raw_bytes: 0, stored_bytes, sha256, whole: targets.iter().map(Option::is_some).collect() })
 }
 

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod retry;
 pub mod s3;
 
+use crate::hex;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -133,9 +134,7 @@ pub struct Owner {
 impl Owner {
     /// The owner for a source's name and a run.
     pub fn new(source: &str, run_id: &str) -> Self {
-        let digest = Sha256::digest(source);
-        let source = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { source, run_id: run_id.to_owned() }
+        Self { source: hex::encode(&Sha256::digest(source)[..8]), run_id: run_id.to_owned() }
     }
 }
 

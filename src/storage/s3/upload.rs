@@ -3,6 +3,7 @@
 use super::count::{CountBody, Sent};
 use super::error::explain;
 use super::{S3, Unfinished};
+use crate::hex;
 use crate::storage::retry::with_retry;
 use crate::storage::{Object, Progress, Storage, StorageError, Upload, while_moving};
 use async_trait::async_trait;
@@ -302,7 +303,7 @@ async fn upload_part(
         answer.map_err(|error| explain(action(), key, &error))
     };
     let answer = with_retry(store.options.retry, attempt).await?;
-    check_etag(store, key, answer.e_tag(), answer.server_side_encryption(), &hex(&md5))?;
+    check_etag(store, key, answer.e_tag(), answer.server_side_encryption(), &hex::encode(&md5))?;
     Ok(Part { number, etag: answer.e_tag.unwrap_or_default(), md5 })
 }
 
@@ -315,7 +316,7 @@ pub(super) async fn put_object(
     progress: &Progress,
 ) -> Result<(), StorageError> {
     let options = &store.options;
-    let md5 = hex(&Md5::digest(&bytes));
+    let md5 = hex::encode(&Md5::digest(&bytes));
     let action = || store.action("writing", key);
     loop {
         let conditional = options.is_conditional();
@@ -424,11 +425,7 @@ async fn stored(store: &S3, key: &str, bytes: u64) -> Result<Object, StorageErro
 /// S3's ETag of a multipart object: the MD5 of the parts' MD5s, and their number.
 fn multipart_etag(parts: &[Part]) -> String {
     let digests: Vec<u8> = parts.iter().flat_map(|part| part.md5).collect();
-    format!("{}-{}", hex(&Md5::digest(digests)), parts.len())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{}-{}", hex::encode(&Md5::digest(digests)), parts.len())
 }
 
 #[cfg(test)]
