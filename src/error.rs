@@ -2,10 +2,11 @@
 
 use crate::config::Problems;
 use crate::pipeline::StreamError;
+use crate::postgres::cluster::ClusterError;
 use crate::postgres::connection::ConnectError;
 use crate::postgres::dump::DumpError;
 use crate::postgres::lock::LockError;
-use crate::postgres::snapshot::SnapshotError;
+use crate::postgres::privileges::{self, Lack};
 use crate::postgres::tools::ToolError;
 use crate::shutdown::Stop;
 use crate::storage::StorageError;
@@ -55,23 +56,35 @@ pub enum Error {
     /// The lock is not ours.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// No snapshot.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
     /// A question to the database failed.
     #[error("asking the database: {0}")]
     Query(#[from] tokio_postgres::Error),
     /// No fitting client tools.
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// The settings name no database of this server.
+    #[error("{0}; look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES")]
+    NothingSelected(String),
+    /// A database that should be saved is not on the server.
+    #[error("the database {0} is not on the server, or no longer; look at BACKUP_DATABASES")]
+    NoDatabase(String),
+    /// A database cannot be part of a cluster archive.
+    #[error(
+        "the database {0} has a line break in its name, which pg_dump --create refuses; rename it, leave it out by \
+         BACKUP_EXCLUDE_DATABASES, or use BACKUP_MODE=database"
+    )]
+    Unnameable(String),
     /// The role may not read everything.
-    #[error("the role {role} may not read {objects}; grant it pg_read_all_data, or exclude them")]
+    #[error("{}", unreadable(.role, .lacks))]
     Unreadable {
         /// `POSTGRES_USER`.
         role: String,
         /// What it may not read.
-        objects: String,
+        lacks: Vec<Lack>,
     },
+    /// A target did not take the bytes of an earlier database of the same run.
+    #[error("{0} was given up earlier in this run, because it took no byte for STALL_TIMEOUT")]
+    GivenUp(String),
     /// The disk will not do.
     #[error("{free} are free in {place}, and the last backup took {needed}; free some space or move BACKUP_DIR")]
     NoSpace {
@@ -85,6 +98,9 @@ pub enum Error {
     /// The dump is not whole.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// The dump of the whole server is not whole.
+    #[error(transparent)]
+    Cluster(ClusterError),
     /// The stream broke.
     #[error(transparent)]
     Stream(StreamError),
@@ -105,10 +121,11 @@ pub enum Error {
 impl From<StreamError> for Error {
     fn from(error: StreamError) -> Self {
         match error {
-            StreamError::Source(source) => match source.downcast::<DumpError>() {
-                Ok(dump) => Self::Dump(dump),
-                Err(source) => Self::Stream(StreamError::Source(source)),
-            },
+            StreamError::Source(source) => {
+                let dump = source.downcast::<DumpError>().map(Self::Dump);
+                let cluster = dump.or_else(|source| source.downcast::<ClusterError>().map(Self::Cluster));
+                cluster.unwrap_or_else(|source| Self::Stream(StreamError::Source(source)))
+            }
             other => Self::Stream(other),
         }
     }
@@ -122,19 +139,29 @@ impl Error {
             Self::Usage(_) => Exit::Usage,
             Self::Connect(error)
             | Self::Lock(LockError::Connect(error))
-            | Self::Snapshot(SnapshotError::Connect(error)) => match error {
+            | Self::Cluster(ClusterError::Connect(error)) => match error {
                 ConnectError::Unreachable { .. } => Exit::Unreachable,
-                ConnectError::Refused { .. } => Exit::Refused,
-                ConnectError::Misconfigured { .. } | ConnectError::TlsFile(_) => Exit::Config,
+                ConnectError::Refused { .. } | ConnectError::NotAllowed { .. } => Exit::Refused,
+                ConnectError::NoDatabase { .. } | ConnectError::Misconfigured { .. } | ConnectError::TlsFile(_) => {
+                    Exit::Config
+                }
             },
             Self::Lock(LockError::Taken { .. }) => Exit::Locked,
-            Self::Lock(LockError::Query(_)) | Self::Snapshot(SnapshotError::Query(_)) | Self::Query(_) => {
+            Self::Lock(LockError::Query(_)) | Self::Query(_) | Self::Cluster(ClusterError::Query(_)) => {
                 Exit::Unreachable
             }
-            Self::Tool(_) => Exit::Config,
+            Self::Tool(_) | Self::NothingSelected(_) | Self::Unnameable(_) => Exit::Config,
             Self::Unreadable { .. } => Exit::Refused,
-            Self::Dump(error) if error.is_permission() => Exit::Refused,
-            Self::Dump(_) | Self::Stream(_) | Self::NoSpace { .. } | Self::Io(_) => Exit::Failed,
+            Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) if error.is_permission() => {
+                Exit::Refused
+            }
+            Self::Dump(_)
+            | Self::Cluster(ClusterError::Dump { .. })
+            | Self::Stream(_)
+            | Self::NoSpace { .. }
+            | Self::NoDatabase(_)
+            | Self::GivenUp(_)
+            | Self::Io(_) => Exit::Failed,
             Self::Storage(error) => match error {
                 StorageError::Unavailable { .. } | StorageError::Missing { .. } => Exit::Unreachable,
                 StorageError::Refused { .. } => Exit::Refused,
@@ -153,15 +180,27 @@ impl Error {
     /// Last lines of a child's stderr, where a child was involved.
     pub fn stderr(&self) -> Option<&str> {
         match self {
-            Self::Dump(error) => error.stderr(),
+            Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.stderr(),
             _ => None,
+        }
+    }
+
+    /// Would another dump under a new snapshot help? True when objects, or a whole database, vanished or changed while
+    /// the dump looked at them.
+    pub fn is_concurrent_change(&self) -> bool {
+        match self {
+            Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.is_concurrent_change(),
+            Self::Cluster(ClusterError::Connect(ConnectError::NoDatabase { .. })) => true,
+            _ => false,
         }
     }
 
     /// What a person can do, where the message does not say it already.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Dump(error) => error.hint(),
+            Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.hint(),
+            Self::Connect(ConnectError::NoDatabase { .. })
+            | Self::Lock(LockError::Connect(ConnectError::NoDatabase { .. })) => Some("look at POSTGRES_DB"),
             Self::Connect(ConnectError::Refused { .. })
             | Self::Lock(LockError::Connect(ConnectError::Refused { .. })) => {
                 Some("look at POSTGRES_USER and POSTGRES_PASSWORD")
@@ -173,6 +212,27 @@ impl Error {
             Self::Storage(StorageError::Unavailable { .. }) => Some("look at REMOTE_ENDPOINT, or raise RETRY_COUNT"),
             _ => None,
         }
+    }
+}
+
+fn unreadable(role: &str, lacks: &[Lack]) -> String {
+    let (objects, mend) = privileges::describe(lacks);
+    format!(
+        "the role {role} may not read {objects}; exclude that, or have the owner run: {mend} (pg_read_all_data reads \
+         every table and sequence, but no large object)"
+    )
+}
+
+/// The exit code of a run that met these errors; `saved` when something is safe all the same.
+pub fn exit_of<'a>(errors: impl Iterator<Item = &'a Error>, saved: bool) -> Exit {
+    let mut codes = errors.map(Error::exit).peekable();
+    if codes.peek().is_none() {
+        return Exit::Done;
+    }
+    match common(codes) {
+        first @ (Exit::Interrupted | Exit::Terminated | Exit::Config | Exit::Corrupt) => first,
+        _ if saved => Exit::Partly,
+        code => code,
     }
 }
 

@@ -1,7 +1,51 @@
 //! What is known of a backup's content: pure types, shared by everything that records or compares them.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// What an archive holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "content", content = "database", rename_all = "lowercase")]
+pub enum Subject {
+    /// One database.
+    Database(String),
+    /// What belongs to no database: roles, memberships, tablespaces and their settings.
+    Globals,
+    /// The whole server: globals and every database.
+    Cluster,
+}
+
+impl Subject {
+    /// The database, where it is one.
+    pub fn database(&self) -> Option<&str> {
+        match self {
+            Self::Database(name) => Some(name),
+            Self::Globals | Self::Cluster => None,
+        }
+    }
+}
+
+/// The database's name as it is; what is no database stands between parentheses.
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Database(name) => name,
+            Self::Globals => "(globals)",
+            Self::Cluster => "(cluster)",
+        })
+    }
+}
+
+/// The snapshot that a dump shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// The server's time when it was taken.
+    pub taken: DateTime<Utc>,
+    /// True when pg_dump ran under the same snapshot that the facts were read in; false when the server could not
+    /// export one.
+    pub exported: bool,
+}
 
 /// The database's own properties, which `pg_dump` leaves out without `--create`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +91,22 @@ pub struct Privilege {
     pub grantable: bool,
 }
 
-/// Counts over the whole database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Counts over a whole database, or over all of an archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Ordinary and partitioned tables outside the system's schemas and extensions.
     pub tables: u64,
-    /// Bytes of the database on the server's disk.
+    /// Bytes on the server's disk.
     pub database_bytes: u64,
+}
+
+impl std::iter::Sum for Totals {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            tables: sum.tables + one.tables,
+            database_bytes: sum.database_bytes + one.database_bytes,
+        })
+    }
 }
 
 /// Versions of everything that took part.
@@ -61,10 +114,23 @@ pub struct Totals {
 pub struct Versions {
     /// The server, such as `15.18`.
     pub server: String,
-    /// `pg_dump`.
+    /// `pg_dump` or `pg_dumpall`.
     pub client: String,
     /// This program.
     pub tool: String,
+}
+
+/// What is known of one database in an archive, all of it read under the snapshot of its dump.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseFacts {
+    /// Name.
+    pub name: String,
+    /// The snapshot.
+    pub snapshot: SnapshotRecord,
+    /// Counts.
+    pub totals: Totals,
+    /// Properties of the database.
+    pub properties: DatabaseProperties,
 }
 
 /// The facts file `NAME.facts.json.gz`.
@@ -74,10 +140,11 @@ pub struct Facts {
     pub version: u32,
     /// The backup.
     pub id: String,
-    /// Counts.
-    pub totals: Totals,
+    /// What the archive holds.
+    #[serde(flatten)]
+    pub subject: Subject,
     /// Versions.
     pub versions: Versions,
-    /// Properties of the database.
-    pub properties: DatabaseProperties,
+    /// The databases in the archive, in its order; none in one of globals.
+    pub databases: Vec<DatabaseFacts>,
 }

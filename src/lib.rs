@@ -16,6 +16,8 @@ pub mod error;
 pub mod facts;
 /// Pure: bytes as hexadecimal digits.
 pub mod hex;
+/// Pure: sizes, durations and names as people read them.
+pub mod human;
 /// The whole run.
 pub mod job;
 /// Pure: the record that makes a backup exist, written last.

@@ -1,7 +1,7 @@
 //! The record that makes a backup exist, written last and never changed.
 
 use crate::config::{BackupType, Format};
-use crate::facts::{DatabaseProperties, Totals, Versions};
+use crate::facts::{DatabaseProperties, SnapshotRecord, Subject, Totals, Versions};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,9 @@ pub struct Manifest {
     pub run_id: String,
     /// Name of the source.
     pub source: String,
-    /// Database.
-    pub database: String,
+    /// What the archive holds: `content`, and `database` where that is one.
+    #[serde(flatten)]
+    pub subject: Subject,
     /// Type.
     #[serde(rename = "type")]
     pub backup_type: BackupType,
@@ -34,8 +35,9 @@ pub struct Manifest {
     pub encryption: Option<String>,
     /// When the backup began.
     pub started: DateTime<Utc>,
-    /// The snapshot that the dump shows.
-    pub snapshot: SnapshotRecord,
+    /// The snapshot that the dump shows; none where the archive is not the dump of one database. The facts file has
+    /// one for each database of a cluster archive.
+    pub snapshot: Option<SnapshotRecord>,
     /// When the last byte was stored.
     pub finished: DateTime<Utc>,
     /// Versions of server, client and this program.
@@ -48,11 +50,14 @@ pub struct Manifest {
     pub sha256: String,
     /// SHA-256 of the facts file, in hexadecimal.
     pub facts_sha256: String,
-    /// Arguments of pg_dump.
+    /// Arguments of pg_dump, or of pg_dumpall for globals.
     pub arguments: Vec<String>,
+    /// The databases of a cluster archive; empty when they do not fit, and then only the facts file has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<String>,
     /// Counts.
     pub totals: Totals,
-    /// Properties of the database; none when they do not fit, and then only the facts file has them.
+    /// Properties of the one database; none when they do not fit, and then only the facts file has them.
     pub properties: Option<DatabaseProperties>,
 }
 
@@ -63,16 +68,6 @@ pub struct Compression {
     pub method: String,
     /// 0 to 9, as configured.
     pub level: u8,
-}
-
-/// The snapshot that a dump shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotRecord {
-    /// The server's time when it was taken.
-    pub taken: DateTime<Utc>,
-    /// True when pg_dump ran under the same snapshot that the facts were read in; false when the server could not
-    /// export one.
-    pub exported: bool,
 }
 
 /// A manifest cannot be used.
@@ -87,7 +82,7 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// The bytes to store: properties that would break the limit are left to the facts file.
+    /// The bytes to store: what would break the limit is left to the facts file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let render = |manifest: &Self| {
             let mut bytes = serde_json::to_vec_pretty(manifest).unwrap_or_default();
@@ -95,7 +90,11 @@ impl Manifest {
             bytes
         };
         let bytes = render(self);
-        if bytes.len() as u64 <= LIMIT { bytes } else { render(&Self { properties: None, ..self.clone() }) }
+        if bytes.len() as u64 <= LIMIT {
+            bytes
+        } else {
+            render(&Self { properties: None, databases: Vec::new(), ..self.clone() })
+        }
     }
 
     /// Reads stored bytes.
@@ -136,13 +135,13 @@ pub(crate) mod tests {
             id: id.to_owned(),
             run_id: "run".to_owned(),
             source: "db:5432".to_owned(),
-            database: "shop".to_owned(),
+            subject: Subject::Database("shop".to_owned()),
             backup_type: BackupType::Auto,
             format: Format::Plain,
             compression: Compression { method: "gzip".to_owned(), level: 6 },
             encryption: None,
             started: time,
-            snapshot: SnapshotRecord { taken: time, exported: true },
+            snapshot: Some(SnapshotRecord { taken: time, exported: true }),
             finished: time,
             versions: Versions { server: "17.10".to_owned(), client: "17.10".to_owned(), tool: "0.1.0".to_owned() },
             raw_bytes: 1000,
@@ -150,6 +149,7 @@ pub(crate) mod tests {
             sha256: "00".repeat(32),
             facts_sha256: "11".repeat(32),
             arguments: vec!["--format=plain".to_owned()],
+            databases: Vec::new(),
             totals: Totals { tables: 3, database_bytes: 9000 },
             properties: Some(DatabaseProperties {
                 owner: "owner".to_owned(),
@@ -177,17 +177,22 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_written_can_be_read() {
-        let manifest = sample("backup_2026-01-28_02-05-00");
-        assert_eq!(Manifest::parse(&manifest.to_bytes()).unwrap(), manifest);
+        for subject in [Subject::Database("a \"b\"\n".to_owned()), Subject::Globals, Subject::Cluster] {
+            let manifest = Manifest { subject, ..sample("backup_2026-01-28_02-05-00") };
+            assert_eq!(Manifest::parse(&manifest.to_bytes()).unwrap(), manifest);
+        }
     }
 
     #[test]
-    fn properties_that_do_not_fit_are_left_to_the_facts_file() {
+    fn what_does_not_fit_is_left_to_the_facts_file() {
         let mut manifest = sample("x");
         manifest.properties.as_mut().unwrap().comment = Some("long".repeat(20_000));
         let bytes = manifest.to_bytes();
         assert!(bytes.len() as u64 <= LIMIT);
         assert_eq!(Manifest::parse(&bytes).unwrap().properties, None);
+        let databases = (0..2000).map(|n| format!("a database with a rather long name {n}")).collect();
+        let manifest = Manifest { subject: Subject::Cluster, databases, ..sample("x") };
+        assert!(manifest.to_bytes().len() as u64 <= LIMIT);
     }
 
     #[test]

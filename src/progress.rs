@@ -1,5 +1,6 @@
 //! How far a stream has come: counters that the stream moves, and the lines or the bar that show them.
 
+use crate::human;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +15,25 @@ pub struct Counters(Arc<Count>);
 struct Count {
     raw: AtomicU64,
     stored: AtomicU64,
+    whole: Option<Counters>,
 }
 
 impl Counters {
+    /// Counters of a part, whose bytes count for this whole too.
+    pub fn part(&self) -> Self {
+        Self(Arc::new(Count { whole: Some(self.clone()), ..Count::default() }))
+    }
+
     /// Adds bytes read from the source.
     pub fn add_raw(&self, bytes: u64) {
         self.0.raw.fetch_add(bytes, Ordering::Relaxed);
+        self.0.whole.iter().for_each(|whole| whole.add_raw(bytes));
     }
 
     /// Adds bytes handed to the targets.
     pub fn add_stored(&self, bytes: u64) {
         self.0.stored.fetch_add(bytes, Ordering::Relaxed);
+        self.0.whole.iter().for_each(|whole| whole.add_stored(bytes));
     }
 
     /// Bytes read from the source.
@@ -41,37 +50,35 @@ impl Counters {
 /// Time between two lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
-/// Shows the counters until dropped: a bar on a terminal, a line every 30 s elsewhere.
-pub async fn show(counters: Counters, database: String, database_bytes: u64, terminal: bool) {
-    if terminal {
-        show_bar(&counters, database_bytes).await;
-    }
+/// Writes a line about one dump every 30 s, until dropped.
+pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u64) {
     let started = Instant::now();
     loop {
         tokio::time::sleep(LINE_EVERY).await;
         let (raw, seconds) = (counters.raw(), started.elapsed().as_secs_f64());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
         let rate = (raw as f64 / seconds) as u64;
-        let share = raw.saturating_mul(100) / database_bytes.max(1);
+        let share = raw.saturating_mul(100) / expected_bytes.max(1);
         info!(
             raw_bytes = raw,
             stored_bytes = counters.stored(),
-            "dumping {database}: {} read, {} stored, {}/s, {share} % of the database's size",
-            human(raw),
-            human(counters.stored()),
-            human(rate)
+            "dumping {subject}: {} read, {} stored, {}/s, {share} % of the database's size",
+            human::size(raw),
+            human::size(counters.stored()),
+            human::size(rate)
         );
     }
 }
 
-async fn show_bar(counters: &Counters, database_bytes: u64) -> std::convert::Infallible {
-    let bar = ProgressBar::new(database_bytes.max(1));
+/// Shows a bar for the whole run on the terminal, until dropped.
+pub async fn show_bar(counters: Counters, expected_bytes: u64) {
+    let bar = ProgressBar::new(expected_bytes.max(1));
     let template = "{bar:30} {bytes} of about {total_bytes}, {bytes_per_sec}";
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
     let _clear = ClearOnDrop(bar.clone());
     loop {
         // a dump may be larger than its database
-        bar.set_length(database_bytes.max(counters.raw()).max(1));
+        bar.set_length(expected_bytes.max(counters.raw()).max(1));
         bar.set_position(counters.raw());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -83,9 +90,4 @@ impl Drop for ClearOnDrop {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
-}
-
-/// A size for people, such as `12.3 MiB`.
-pub fn human(bytes: u64) -> String {
-    bytesize::ByteSize(bytes).display().iec().to_string()
 }

@@ -1,6 +1,7 @@
 //! What happened in a run: pure data that logs and notices render.
 
 use crate::config::BackupType;
+use crate::facts::Subject;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -11,9 +12,11 @@ pub struct Report {
     pub run_id: String,
     /// Name of the source.
     pub source: String,
-    /// Database.
-    pub database: String,
-    /// Type of the backup.
+    /// Which of several runs that share a server, such as `0/4`; none when this one does it all.
+    pub shard: Option<String>,
+    /// What was to be saved, in a few words, for the time before that is known in full.
+    pub wanted: String,
+    /// Type of the backups.
     pub backup_type: BackupType,
     /// When the run began.
     pub started: DateTime<Utc>,
@@ -21,16 +24,14 @@ pub struct Report {
     pub finished: DateTime<Utc>,
     /// How it ended.
     pub outcome: Outcome,
-    /// The backup, when one was stored.
-    pub backup: Option<Stored>,
-    /// Each target and what became of it.
-    pub places: Vec<Place>,
+    /// Everything that was to be saved, and what became of it.
+    pub entries: Vec<Entry>,
+    /// Where the backups go: folder, URL, or both.
+    pub targets: Vec<String>,
     /// Ids that were pruned.
     pub pruned: Vec<String>,
-    /// What went wrong, worst first.
+    /// What went wrong with the run as a whole, worst first.
     pub failures: Vec<Failure>,
-    /// Start of the newest backup before this run.
-    pub previous: Option<Previous>,
     /// Backups of this source that are kept locally, and their bytes.
     pub kept: Option<(usize, u64)>,
 }
@@ -41,13 +42,31 @@ pub struct Report {
 pub enum Outcome {
     /// All was done.
     Success,
-    /// The backup is safe, and something else failed.
+    /// Something is safe, and something else failed.
     Partial,
     /// There is no backup.
     Failure,
 }
 
-/// The backup of a run.
+/// One thing to save, and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// What it is.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The backup, when one was stored.
+    pub backup: Option<Stored>,
+    /// Each target and what became of it; empty when the dump never began.
+    pub places: Vec<Place>,
+    /// What went wrong.
+    pub failures: Vec<Failure>,
+    /// What a person should know although nothing failed.
+    pub notes: Vec<String>,
+    /// The newest backup before this run.
+    pub previous: Option<Previous>,
+}
+
+/// The backup of an entry.
 #[derive(Debug, Clone, Serialize)]
 pub struct Stored {
     /// Its id.
@@ -60,7 +79,7 @@ pub struct Stored {
     pub sha256: String,
 }
 
-/// One target.
+/// One target of an entry.
 #[derive(Debug, Clone, Serialize)]
 pub struct Place {
     /// Path or URL of the archive, or of the target itself when there is none.
@@ -101,20 +120,50 @@ impl std::fmt::Display for Failure {
     }
 }
 
+impl Entry {
+    /// Nothing has become of it yet.
+    pub fn new(subject: Subject) -> Self {
+        Self { subject, backup: None, places: Vec::new(), failures: Vec::new(), notes: Vec::new(), previous: None }
+    }
+
+    /// Stored on every target.
+    pub fn is_done(&self) -> bool {
+        self.backup.is_some() && self.failures.is_empty()
+    }
+}
+
 impl Report {
     /// How long the run took.
     pub fn duration(&self) -> TimeDelta {
         self.finished - self.started
     }
-}
 
-/// A duration for people: `42 s`, `7 min 3 s`, `5 h 2 min`, `3 days`.
-pub fn human_duration(duration: TimeDelta) -> String {
-    let seconds = duration.num_seconds().max(0);
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3600..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{} days", seconds / 86_400),
+    /// The one entry, where there is only one.
+    pub fn only(&self) -> Option<&Entry> {
+        match self.entries.as_slice() {
+            [entry] => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// Bytes of all archives of this run.
+    pub fn stored_bytes(&self) -> u64 {
+        self.entries.iter().filter_map(|entry| entry.backup.as_ref()).map(|backup| backup.stored_bytes).sum()
+    }
+
+    /// What was saved, such as `shop`, or `37 of 40 databases and the globals`.
+    pub fn summary(&self) -> String {
+        if let Some(entry) = self.only() {
+            return entry.subject.to_string();
+        }
+        let saved = |entry: &&Entry| entry.backup.is_some();
+        let databases = || self.entries.iter().filter(|entry| entry.subject.database().is_some());
+        let (done, all) = (databases().filter(saved).count(), databases().count());
+        if all == 0 {
+            return self.wanted.clone();
+        }
+        let globals = self.entries.iter().filter(|entry| entry.subject == Subject::Globals).any(|entry| saved(&entry));
+        let number = if done == all { all.to_string() } else { format!("{done} of {all}") };
+        format!("{number} databases{}", if globals { " and the globals" } else { "" })
     }
 }

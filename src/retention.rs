@@ -1,6 +1,7 @@
 //! Pure: which backups of one side may go, and why each one stays or goes.
 
 use crate::config::{BackupType, Retention};
+use crate::facts::Subject;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::BTreeMap;
 
@@ -9,8 +10,8 @@ use std::collections::BTreeMap;
 pub struct Candidate {
     /// Id of the backup.
     pub id: String,
-    /// Database.
-    pub database: String,
+    /// What it holds: a database, the globals and the whole server are each kept for themselves.
+    pub subject: Subject,
     /// Type.
     pub backup_type: BackupType,
     /// When it began.
@@ -41,11 +42,11 @@ pub struct Decision {
 /// newest verified one and every one that is not yet replicated.
 pub fn decide(candidates: &[Candidate], policy: &Retention, now: DateTime<Utc>) -> Vec<Decision> {
     let mut decisions: BTreeMap<usize, (bool, String)> = BTreeMap::new();
-    let mut databases: BTreeMap<&str, Vec<(usize, &Candidate)>> = BTreeMap::new();
+    let mut subjects: BTreeMap<&Subject, Vec<(usize, &Candidate)>> = BTreeMap::new();
     for (index, candidate) in candidates.iter().enumerate() {
-        databases.entry(&candidate.database).or_default().push((index, candidate));
+        subjects.entry(&candidate.subject).or_default().push((index, candidate));
     }
-    for group in databases.values_mut() {
+    for group in subjects.values_mut() {
         group.sort_by(|(_, a), (_, b)| b.started.cmp(&a.started).then_with(|| b.id.cmp(&a.id)));
         for position in 0..group.len() {
             let (index, _) = group[position];
@@ -57,7 +58,7 @@ pub fn decide(candidates: &[Candidate], policy: &Retention, now: DateTime<Utc>) 
     decisions.into_iter().map(decision).collect()
 }
 
-/// `group` is one database, newest first.
+/// `group` is one subject, newest first.
 fn decide_one(
     group: &[(usize, &Candidate)],
     position: usize,

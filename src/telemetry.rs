@@ -3,6 +3,7 @@
 //! Only this program's own events are written; those of libraries may hold requests and with them secrets.
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::human;
 use std::fmt::Write as _;
 use tracing::Level;
 use tracing::field::{Field, Visit};
@@ -63,7 +64,7 @@ where
         ChronoUtc::new(TIME.to_owned()).format_time(&mut writer)?;
         let mut message = Message(String::new());
         event.record(&mut message);
-        writeln!(writer, " {:5} {}", event.metadata().level().as_str(), message.0)
+        writeln!(writer, " {:5} {}", event.metadata().level().as_str(), human::one_line(&message.0))
     }
 }
 

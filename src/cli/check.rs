@@ -3,19 +3,33 @@
 use super::{Format, new_run_id, output, sides};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
-use crate::job::{Server, SideKind, examine_server};
+use crate::human;
+use crate::job::tasks::{Task, Tasks};
+use crate::job::{self, Server, SideKind};
 use crate::notify;
 use crate::postgres::connection;
-use crate::progress::human;
+use crate::postgres::privileges::Lack;
 use serde::Serialize;
 
 /// One line of the table.
 #[derive(Debug, Serialize)]
 struct Finding {
     check: String,
-    ok: bool,
+    verdict: Verdict,
     detail: String,
     hint: Option<String>,
+}
+
+/// What a line means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// Nothing to do.
+    Ok,
+    /// A run works, and a person should know.
+    Warning,
+    /// A run fails.
+    Failed,
 }
 
 /// Findings, and the exit code of the first that is bad.
@@ -26,14 +40,17 @@ struct Findings {
 }
 
 impl Findings {
+    fn add(&mut self, check: &str, verdict: Verdict, detail: String, hint: Option<String>) {
+        self.list.push(Finding { check: check.to_owned(), verdict, detail, hint });
+    }
+
     fn good(&mut self, check: &str, detail: String) {
-        self.list.push(Finding { check: check.to_owned(), ok: true, detail, hint: None });
+        self.add(check, Verdict::Ok, detail, None);
     }
 
     fn bad(&mut self, check: &str, error: &Error) {
         self.exit.get_or_insert(error.exit());
-        let hint = error.hint().map(str::to_owned);
-        self.list.push(Finding { check: check.to_owned(), ok: false, detail: error.to_string(), hint });
+        self.add(check, Verdict::Failed, error.to_string(), error.hint().map(str::to_owned));
     }
 }
 
@@ -47,21 +64,24 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
     }
     match notify::check(config).await {
         Some(Ok(())) => findings.good("Discord webhook", "it answers".to_owned()),
-        Some(Err(cause)) => findings.list.push(Finding {
-            check: "Discord webhook".to_owned(),
-            ok: false,
-            detail: cause,
-            hint: Some("look at DISCORD_WEBHOOK_URL".to_owned()),
-        }),
+        Some(Err(cause)) => {
+            let hint = Some("look at DISCORD_WEBHOOK_URL".to_owned());
+            findings.add("Discord webhook", Verdict::Failed, cause, hint);
+        }
         None => {}
     }
     if format.json {
         output::print_json(&findings.list);
     } else {
         let row = |finding: &Finding| {
-            let mark = if finding.ok { "✓" } else { "✗" };
+            let mark = match finding.verdict {
+                Verdict::Ok => "✓",
+                Verdict::Warning => "!",
+                Verdict::Failed => "✗",
+            };
             let hint = finding.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            vec![mark.to_owned(), finding.check.clone(), format!("{}{hint}", finding.detail)]
+            let detail = format!("{}{hint}", finding.detail);
+            [mark, &finding.check, &detail].iter().map(|cell| human::one_line(cell).into_owned()).collect()
         };
         output::print_table(&["", "CHECK", "RESULT"], findings.list.iter().map(row).collect());
     }
@@ -75,19 +95,80 @@ async fn check_database(config: &Config, findings: &mut Findings) {
         Err(error) => return findings.bad("database", &error.into()),
     };
     findings.good("database", format!("connected to {} as {}", source.display(), source.user));
-    match examine_server(config, &connection).await {
-        Ok(Server { version, tool, unreadable }) => {
-            let detail = format!("pg_dump {} ({}) for PostgreSQL {}", tool.version, tool.path.display(), version.text);
-            findings.good("client tools", detail);
-            if unreadable.is_empty() {
-                findings.good("privileges", "every table and sequence can be read".to_owned());
-            } else {
-                let error = Error::Unreadable { role: source.user.clone(), objects: unreadable.join(", ") };
-                findings.bad("privileges", &error);
-            }
-        }
-        Err(error) => findings.bad("client tools", &error),
+    let server = match job::examine_server(config, &connection).await {
+        Ok(server) => server,
+        Err(error) => return findings.bad("client tools", &error),
+    };
+    check_tools(&server, findings);
+    match job::choose_tasks(config, &server) {
+        Ok(tasks) => check_tasks(config, &server, &tasks, findings).await,
+        Err(error) => findings.bad("databases", &error),
     }
+}
+
+fn check_tools(server: &Server, findings: &mut Findings) {
+    let tools = &server.tools.chosen;
+    let mut detail = format!("{} ({}) for PostgreSQL {}", tools.version, tools.folder.display(), server.version.text);
+    let others: Vec<&str> =
+        server.tools.all.iter().filter(|other| *other != tools).map(|other| other.version.as_str()).collect();
+    if !others.is_empty() {
+        detail += &format!("; also found: {}", others.join(", "));
+    }
+    match tools.update_wanted() {
+        None => findings.good("client tools", detail),
+        Some(release) => {
+            let hint = format!(
+                "update them to {release} or later: in older ones a dump can run commands where it is restored \
+                 (CVE-2025-8714, CVE-2025-8715)"
+            );
+            findings.add("client tools", Verdict::Warning, detail, Some(hint));
+        }
+    }
+}
+
+/// Looks into everything that a run would dump.
+async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: &mut Findings) {
+    let mut readable = 0;
+    for name in &tasks.absent {
+        findings.bad("databases", &Error::NoDatabase(name.clone()));
+    }
+    for glob in &tasks.idle_globs {
+        let hint = "look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES".to_owned();
+        findings.add("databases", Verdict::Warning, format!("`{glob}` matches none"), Some(hint));
+    }
+    for name in tasks.list.iter().flat_map(Task::database_names) {
+        let check = format!("privileges in {name}");
+        match job::enter(config, server, name, "backup check").await {
+            Ok((_, lacks)) if lacks.is_empty() => readable += 1,
+            Ok((_, lacks)) => lacks.into_iter().for_each(|lack| missing_privilege(config, &check, lack, findings)),
+            Err(error) => findings.bad(&check, &error),
+        }
+    }
+    if readable > 0 {
+        let detail = format!("everything in {} can be read", human::count(readable, "database"));
+        findings.good("privileges", detail);
+    }
+    if tasks.list.iter().any(|task| task.subject.database().is_none()) {
+        if server.reads_passwords {
+            findings.good("globals", "roles can be saved with their passwords".to_owned());
+        } else {
+            let detail =
+                format!("roles are saved without passwords, because {} may not read pg_authid", config.source.user);
+            findings.add("globals", Verdict::Warning, detail, Some("only a superuser may".to_owned()));
+        }
+    }
+}
+
+fn missing_privilege(config: &Config, check: &str, lack: Lack, findings: &mut Findings) {
+    let detail = format!("the role {} may not read {}", config.source.user, lack.object);
+    let verdict = if config.dump.leaves_out_nothing() {
+        findings.exit.get_or_insert(Exit::Refused);
+        Verdict::Failed
+    } else {
+        // it may be left out on purpose, which only pg_dump knows
+        Verdict::Warning
+    };
+    findings.add(check, verdict, detail, Some(lack.mend));
 }
 
 async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
@@ -103,11 +184,11 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
                 let room = match side.kind {
                     SideKind::Local => {
                         let free = side.repository.free_bytes().await;
-                        free.map(|bytes| format!(", {} free", human(bytes))).unwrap_or_default()
+                        free.map(|bytes| format!(", {} free", human::size(bytes))).unwrap_or_default()
                     }
                     SideKind::Remote => {
                         let largest = memory_at_hand() / 2 * u64::from(config.remote.max_parts);
-                        format!(", backups of up to {} fit the memory at hand", human(largest))
+                        format!(", backups of up to {} fit the memory at hand", human::size(largest))
                     }
                 };
                 findings.good(name, format!("wrote, read, listed and deleted in {place}{room}"));

@@ -3,9 +3,9 @@
 use super::{Kind, Location, new_run_id, output, sides};
 use crate::config::{BackupType, Config, Target};
 use crate::error::{Error, Exit};
+use crate::facts::Subject;
+use crate::human;
 use crate::job::SideKind;
-use crate::progress::human;
-use crate::report::human_duration;
 use crate::repository::Backup;
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -42,7 +42,8 @@ pub(super) struct Arguments {
 struct Row {
     id: String,
     source: String,
-    database: String,
+    #[serde(flatten)]
+    subject: Subject,
     #[serde(rename = "type")]
     backup_type: BackupType,
     started: DateTime<Utc>,
@@ -95,7 +96,7 @@ async fn collect(arguments: &Arguments, config: &Config, target: Target) -> Resu
             let row = rows.entry(key).or_insert_with(|| Row {
                 id: manifest.id.clone(),
                 source: manifest.source.clone(),
-                database: manifest.database.clone(),
+                subject: manifest.subject.clone(),
                 backup_type: manifest.backup_type,
                 started: manifest.started,
                 stored_bytes: manifest.stored_bytes,
@@ -114,7 +115,7 @@ async fn collect(arguments: &Arguments, config: &Config, target: Target) -> Resu
 
 fn wanted(arguments: &Arguments, backup: &Backup) -> bool {
     let manifest = &backup.manifest;
-    arguments.database.as_ref().is_none_or(|database| *database == manifest.database)
+    arguments.database.as_ref().is_none_or(|database| manifest.subject.database() == Some(database))
         && arguments.source.as_ref().is_none_or(|source| *source == manifest.source)
         && arguments.kind.is_none_or(|kind| BackupType::from(kind) == manifest.backup_type)
 }
@@ -128,11 +129,11 @@ fn show(listing: &Listing) {
             let sides: Vec<&str> = row.locations.iter().map(|place| place.side).collect();
             let mut cells = vec![
                 row.id.clone(),
-                row.database.clone(),
+                human::one_line(&row.subject.to_string()).into_owned(),
                 row.backup_type.as_str().to_owned(),
                 row.started.format("%Y-%m-%d %H:%M:%S").to_string(),
-                human_duration(Utc::now() - row.started),
-                human(row.stored_bytes),
+                human::duration(Utc::now() - row.started),
+                human::size(row.stored_bytes),
                 sides.join("+"),
                 if row.verified { "yes" } else { "no" }.to_owned(),
             ];

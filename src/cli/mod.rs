@@ -209,7 +209,7 @@ async fn open_sides(config: &Config, target: Target, run_id: &str) -> (Vec<Side>
         sides.push(Side { kind: SideKind::Local, repository: repository(storage, config.local.path_format) });
     }
     if target.has_remote() {
-        match S3::new(&config.remote, source.retry, config.stall_timeout).await {
+        match S3::new(&config.remote, source.retry, config.stall_timeout, config.selection.jobs).await {
             Ok(remote) => {
                 let storage = Arc::new(Retrying::new(Arc::new(remote), source.retry));
                 sides.push(Side { kind: SideKind::Remote, repository: repository(storage, config.remote.path_format) });

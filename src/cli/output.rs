@@ -1,5 +1,6 @@
 //! Printing, in one place: a reader that goes away early is no error.
 
+use crate::human;
 use comfy_table::{ContentArrangement, Table, presets};
 use std::io::{IsTerminal, Write};
 
@@ -12,7 +13,7 @@ pub(super) fn print(text: &str) {
 
 /// Writes a line to stderr.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "backup: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "backup: {}", human::one_line(text));
 }
 
 /// Writes a value as JSON.

@@ -3,6 +3,7 @@
 use super::{new_run_id, output, sides};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
+use crate::human;
 use crate::job::prune::{self, Plan};
 use crate::postgres::lock::Lock;
 use chrono::Utc;
@@ -33,7 +34,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     // no run may store or prune while the plan is made and carried out
     let targets: Vec<String> = sides.iter().map(|side| side.repository.location().name).collect();
-    let mut lock = Lock::take(&config.source, &targets, &format!("backup {run_id}")).await?;
+    let mut lock = Lock::take(&config.source, &targets, None, &format!("backup {run_id}")).await?;
     let Some(plan) = prune::plan(config, &sides, Utc::now()).await? else { return Ok(Exit::Done) };
     show(&plan);
     let count = plan.decisions.iter().filter(|(_, decision)| !decision.keep).count();
@@ -61,7 +62,7 @@ fn show(plan: &Plan) {
     let row = |(backup, decision): &(crate::repository::Backup, crate::retention::Decision)| {
         vec![
             decision.id.clone(),
-            backup.manifest.database.clone(),
+            human::one_line(&backup.manifest.subject.to_string()).into_owned(),
             backup.manifest.backup_type.as_str().to_owned(),
             if decision.keep { "keep" } else { "delete" }.to_owned(),
             decision.reason.clone(),

@@ -1,10 +1,13 @@
 //! `backup run`
 
 use super::{Kind, new_run_id, open_sides, output, sides};
-use crate::config::Config;
-use crate::error::{Error, Exit};
-use crate::job::{self, Context, examine_server, prune};
+use crate::config::{Config, Mode, Shard};
+use crate::error::{Error, Exit, exit_of};
+use crate::human;
+use crate::job::{self, Context, prune};
+use crate::pipeline::Workers;
 use crate::postgres::connection;
+use crate::progress::Counters;
 use crate::shutdown::Shutdown;
 use chrono::Utc;
 use clap::Args;
@@ -15,12 +18,36 @@ pub(super) struct Arguments {
     /// Type of the backup, by which retention keeps it [default: BACKUP_TYPE]
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<Kind>,
+    /// Save this database instead of what BACKUP_DATABASES says; may be given several times
+    #[arg(long = "database", value_name = "D")]
+    databases: Vec<String>,
+    /// Save this run's part of the databases, I from 0 to N-1 [default: from SHARD_COUNT]
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// Connect, examine everything, say what would be done, and write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
+impl Arguments {
+    /// The configuration as the command line changes it.
+    fn apply(&self, mut config: Config) -> Result<Config, Error> {
+        let is_cluster = config.selection.mode == Mode::Cluster;
+        if is_cluster && !(self.databases.is_empty() && self.shard.is_none()) {
+            let why = "--database and --shard choose among databases, and BACKUP_MODE=cluster saves them all in one \
+                       archive; leave one of them out";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        if !self.databases.is_empty() {
+            config.selection.narrow(self.databases.clone());
+        }
+        config.selection.shard = self.shard.or(config.selection.shard);
+        Ok(config)
+    }
+}
+
 pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shutdown) -> Result<Exit, Error> {
+    let config = arguments.apply(config)?;
     if arguments.dry_run {
         return shutdown.guard(dry_run(&config)).await?;
     }
@@ -28,6 +55,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
     let (sides, unusable) = open_sides(&config, config.target, &run_id).await;
     let context = Context {
         backup_type: arguments.kind.map_or(config.dump.backup_type, Into::into),
+        workers: Workers::new(config.dump.jobs),
         config,
         run_id,
         sides,
@@ -35,6 +63,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
         shutdown,
         now: Utc::now,
         terminal: std::io::stderr().is_terminal(),
+        counters: Counters::default(),
     };
     let (_, exit) = job::run(&context).await;
     Ok(exit)
@@ -42,28 +71,41 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
 
 async fn dry_run(config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
-    let connection = connection::connect(&config.source, &format!("backup {run_id}")).await?;
-    let server = examine_server(config, &connection).await?;
+    let application = format!("backup {run_id}");
+    let connection = connection::connect(&config.source, &application).await?;
+    let server = job::examine_server(config, &connection).await?;
     let sides = sides(config, config.target, &run_id).await?;
-    output::print(&format!(
-        "would dump {} (PostgreSQL {}) with pg_dump {} ({})\n",
-        config.source.display(),
-        server.version.text,
-        server.tool.version,
-        server.tool.path.display()
-    ));
-    for object in &server.unreadable {
-        output::print(&format!("the role {} may not read {object}\n", config.source.user));
+    let tasks = job::choose_tasks(config, &server)?;
+    let (tools, display) = (&server.tools.chosen, config.source.display());
+    let mut errors: Vec<Error> = tasks.absent.iter().cloned().map(Error::NoDatabase).collect();
+    for task in &tasks.list {
+        output::print(&format!(
+            "would dump {} ({}) of {} (PostgreSQL {}) with pg_dump {} ({})\n",
+            human::one_line(&task.subject.to_string()),
+            human::size(task.expected_bytes),
+            human::one_line(&display),
+            server.version.text,
+            tools.version,
+            tools.folder.display()
+        ));
+        for name in task.database_names() {
+            match job::enter(config, &server, name, &application).await {
+                Ok((_, lacks)) if lacks.is_empty() => {}
+                Ok((_, lacks)) => errors.push(Error::Unreadable { role: config.source.user.clone(), lacks }),
+                Err(error) => errors.push(error),
+            }
+        }
     }
     for side in &sides {
-        side.repository.newest(&config.source.database).await?;
+        side.repository.newest(&tasks.subjects()).await?;
         output::print(&format!("would store in {}\n", side.repository.location().name));
     }
     if let Some(plan) = prune::plan(config, &sides, Utc::now()).await? {
-        let plan = plan.only(&config.source.database);
+        let plan = plan.only(&tasks.subjects());
         for (_, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {
             output::print(&format!("would delete {} ({}), if the backup succeeds\n", decision.id, decision.reason));
         }
     }
-    Ok(if server.unreadable.is_empty() { Exit::Done } else { Exit::Refused })
+    errors.iter().for_each(|error| output::complain(&error.to_string()));
+    Ok(exit_of(errors.iter(), errors.len() < tasks.list.len()))
 }

@@ -8,11 +8,13 @@ mod env_file;
 mod read;
 mod received;
 mod secret;
+mod selection;
 pub mod settings;
 mod source;
 
 pub use received::Origin;
 pub use secret::Secret;
+pub use selection::{Databases, Mode, Pattern, Selection, Shard};
 pub use source::{Retry, RootCert, Source, SslMode, Tls};
 
 use received::Received;
@@ -24,8 +26,10 @@ use std::time::Duration;
 /// Everything the program may be told, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The database and how to reach it.
+    /// The server, how to reach it, and the database where the lock is held.
     pub source: Source,
+    /// What of the server is saved.
+    pub selection: Selection,
     /// What pg_dump is asked for.
     pub dump: Dump,
     /// Local folder and remote store.
@@ -83,6 +87,13 @@ pub struct Dump {
     pub backup_type: BackupType,
     /// Zone of the times in names.
     pub timezone: chrono_tz::Tz,
+}
+
+impl Dump {
+    /// True when pg_dump is asked for everything in a database.
+    pub fn leaves_out_nothing(&self) -> bool {
+        self.exclude_tables.is_empty() && self.exclude_table_data.is_empty() && self.extra_args.is_empty()
+    }
 }
 
 /// Format of an archive.

@@ -2,7 +2,8 @@
 
 use super::received::Received;
 use super::{
-    Config, Discord, Dump, Effective, Format, Local, Log, Remote, Retention, Secret, Source, Sse, settings, source,
+    Config, Discord, Dump, Effective, Format, Local, Log, Mode, PathFormat, Remote, Retention, Secret, Selection,
+    Source, Sse, selection, settings, source,
 };
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,9 +19,11 @@ pub(super) fn config(
     received.refuse_what_is_missing();
     let source = source::read(received, passfile);
     let dump = read_dump(received, search_path);
+    let selection = selection::read(received);
     let target = received.get("BACKUP_TARGET", "local, remote or all");
     let local = read_local(received);
-    let remote = read_remote(received);
+    let several = selection.as_ref().is_some_and(Selection::is_several);
+    let remote = read_remote(received, several);
     let retention = read_retention(received);
     let discord = read_discord(received);
     let log = read_log(received);
@@ -29,10 +32,17 @@ pub(super) fn config(
     if stall_timeout.is_some_and(|timeout| timeout.is_zero()) {
         received.refuse("STALL_TIMEOUT", "a duration above zero");
     }
+    if let (Some(selection), Some(dump)) = (&selection, &dump)
+        && selection.mode == Mode::Cluster
+        && dump.format == Format::Custom
+    {
+        received.refuse("BACKUP_FORMAT", "plain, because BACKUP_MODE=cluster makes one archive of SQL");
+    }
     let source = source?;
     Some(Config {
-        effective: effective(received, &source),
+        effective: effective(received, &source, several),
         source,
+        selection: selection?,
         dump: dump?,
         target: target?,
         local: local?,
@@ -61,7 +71,7 @@ impl Received {
         parsed
     }
 
-    fn number(&mut self, name: &'static str, least: u32, most: u32) -> Option<u32> {
+    pub(super) fn number(&mut self, name: &'static str, least: u32, most: u32) -> Option<u32> {
         let allowed = format!("a number from {least} to {most}");
         let before = self.problems.len();
         let value = self.get(name, &allowed);
@@ -134,7 +144,7 @@ fn read_local(received: &mut Received) -> Option<Local> {
     Some(Local { folder: received.text("BACKUP_DIR")?.into(), path_format: path_format? })
 }
 
-fn read_remote(received: &mut Received) -> Option<Remote> {
+fn read_remote(received: &mut Received, several: bool) -> Option<Remote> {
     let endpoint = received.text("REMOTE_ENDPOINT").filter(|text| text != "aws");
     let parsed = endpoint.as_ref().map(|text| url::Url::parse(text));
     let host = match &parsed {
@@ -177,7 +187,12 @@ fn read_remote(received: &mut Received) -> Option<Remote> {
     {
         received.problems.push(format!("REMOTE_CA_FILE: opening {}: {error}", path.display()));
     }
-    let path_format = received.get("REMOTE_PATH_FORMAT", LAYOUTS);
+    let path_format = if received.is_set("REMOTE_PATH_FORMAT") {
+        received.get("REMOTE_PATH_FORMAT", LAYOUTS)
+    } else {
+        let _ = received.text("REMOTE_PATH_FORMAT");
+        Some(if several { PathFormat::Database } else { PathFormat::Monthly })
+    };
     let max_parts = received.number("REMOTE_MAX_PARTS", 100, 10_000);
     let checksum = received.get("REMOTE_CHECKSUM", "when_required or when_supported");
     Some(Remote {
@@ -225,11 +240,12 @@ fn read_log(received: &mut Received) -> Option<Log> {
 }
 
 /// Values in force, with computed defaults worked out and secrets hidden.
-fn effective(received: &Received, source: &Source) -> Vec<Effective> {
+fn effective(received: &Received, source: &Source, several: bool) -> Vec<Effective> {
     let show = |setting: settings::Setting| {
         let text = received.current(setting.name);
         let value = match (setting.name, text) {
             ("BACKUP_SOURCE", None) => Some(source.name.clone()),
+            ("REMOTE_PATH_FORMAT", None) => Some(if several { "database" } else { "monthly" }.to_owned()),
             ("POSTGRES_PASSWORD", Some(_)) if source.password.is_none() => None,
             (_, Some(_)) if setting.secret => Some("(hidden)".to_owned()),
             (_, Some(text)) => Some(text),

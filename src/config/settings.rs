@@ -75,7 +75,6 @@ impl Setting {
     }
 }
 
-const MANY: &str = "backing up several databases";
 const VERIFY: &str = "verification by restore";
 const CLOUDS: &str = "Google Cloud Storage and Azure";
 const REMOTE_PRUNE: &str = "remote retention";
@@ -91,7 +90,7 @@ const GROUPS: &[(&str, &[Setting])] = &[
         is("POSTGRES_PORT", "5432", "Port of the server."),
         is("POSTGRES_USER", "backup_user", "Role that reads the database."),
         is("POSTGRES_PASSWORD", "backup_password", "Its password. The default holds only for localhost; elsewhere unset means PGPASSFILE, a client certificate or none.").secret(),
-        is("POSTGRES_DB", "testdb", "Database to back up, and the one where the run's lock is held."),
+        is("POSTGRES_DB", "testdb", "Database to back up unless BACKUP_DATABASES says otherwise, and the one where the run's lock is held."),
         unset("DATABASE_URL", "postgres://user:password@host:port/database, instead of the five above; setting both differently is an error.").secret(),
         computed("BACKUP_SOURCE", "host:port", "Name of this source in manifests. Lock, prune, counts and sweep look only at their own source."),
         is("POSTGRES_SSLMODE", "prefer", "disable, allow, prefer, require, verify-ca or verify-full, as libpq; for our own connection and the client tools."),
@@ -102,14 +101,14 @@ const GROUPS: &[(&str, &[Setting])] = &[
         is("RETRY_DELAY", "5", "Seconds between attempts, with jitter."),
     ]),
     ("What is dumped", &[
-        unset("BACKUP_DATABASES", "Unset: POSTGRES_DB alone. `all`, or a comma list of names and globs.").awaits(MANY),
-        unset("BACKUP_EXCLUDE_DATABASES", "Comma list of names and globs to leave out.").awaits(MANY),
-        is("BACKUP_MODE", "database", "database: one archive per database; cluster: one archive of the whole server.").awaits("cluster mode"),
-        is("BACKUP_GLOBALS", "auto", "Also save roles and tablespaces; auto: when more than one database is selected.").awaits("saving roles and tablespaces"),
+        unset("BACKUP_DATABASES", "Unset: POSTGRES_DB alone. `all`, or a comma list of names and globs (`*`, `?`, `[…]`)."),
+        unset("BACKUP_EXCLUDE_DATABASES", "Comma list of names and globs to leave out."),
+        is("BACKUP_MODE", "database", "database: one archive per database; cluster: one archive of the whole server, as pg_dumpall writes it."),
+        is("BACKUP_GLOBALS", "auto", "Also save roles and tablespaces: true, false, or auto (when more than one database is selected)."),
         is("BACKUP_FORMAT", "plain", "plain (.sql.gz, restored with gunzip and psql) or custom (.dump, restored with pg_restore)."),
         computed("BACKUP_COMPRESSION_LEVEL", "6 plain, 9 custom", "0 to 9."),
         computed("BACKUP_JOBS", "cores", "Workers that compress."),
-        is("BACKUP_DATABASE_JOBS", "1", "Databases dumped at once.").awaits(MANY),
+        is("BACKUP_DATABASE_JOBS", "1", "Databases dumped at once, largest first; they share the workers and the memory."),
         unset("BACKUP_EXCLUDE_TABLES", "Comma list of pg_dump table patterns to leave out."),
         unset("BACKUP_EXCLUDE_TABLE_DATA", "Comma list of pg_dump table patterns whose rows are left out."),
         is("BACKUP_NO_OWNER", "false", "Leave out ownership."),
@@ -134,7 +133,7 @@ const GROUPS: &[(&str, &[Setting])] = &[
         is("REMOTE_SECRET_KEY", "minioadmin", "Secret key; as REMOTE_ACCESS_KEY.").secret(),
         is("REMOTE_REGION", "us-east-1", "Region."),
         unset("REMOTE_PREFIX", "Folder inside the bucket."),
-        is("REMOTE_PATH_FORMAT", "monthly", "flat NAME, monthly 2026-01/NAME, daily 2026-01-28/NAME, type daily/NAME, database DATABASE/TIMESTAMP.sql.gz."),
+        computed("REMOTE_PATH_FORMAT", "monthly, or database for several databases", "flat NAME, monthly 2026-01/NAME, daily 2026-01-28/NAME, type daily/NAME, database DATABASE/TIMESTAMP.sql.gz."),
         unset("REMOTE_CA_FILE", "File of certificate authorities for the store's endpoint, added to the system's."),
         unset("REMOTE_SSE", "Server-side encryption: AES256 or aws:kms."),
         unset("REMOTE_SSE_KMS_KEY", "KMS key for REMOTE_SSE=aws:kms.").secret(),
@@ -201,7 +200,8 @@ const GROUPS: &[(&str, &[Setting])] = &[
         is("SCHEDULE_TIMEZONE", "UTC", "Time zone of the schedules.").awaits(DAEMON),
         is("SCHEDULER_SYNC_INTERVAL_SECONDS", "1800", "Seconds between uploads of what is not yet remote.").awaits(DAEMON),
         is("LISTEN_ADDR", "127.0.0.1:8080", "Address of the daemon's HTTP server.").awaits(DAEMON),
-        unset("SHARD_COUNT", "Shards of an Indexed Job, with JOB_COMPLETION_INDEX.").awaits("sharding"),
+        unset("SHARD_COUNT", "How many runs share the databases of one server; with JOB_COMPLETION_INDEX, as --shard."),
+        unset("JOB_COMPLETION_INDEX", "Which of them this one is, from 0; Kubernetes sets it in an Indexed Job. Used with SHARD_COUNT only."),
     ]),
     ("Logs", &[
         is("LOG_LEVEL", "info", "trace, debug, info, warn (or warning) or error."),

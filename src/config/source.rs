@@ -20,7 +20,7 @@ pub struct Source {
     pub user: String,
     /// Password, when one is known.
     pub password: Option<Secret>,
-    /// Database.
+    /// Database to connect to.
     pub database: String,
     /// Transport security.
     pub tls: Tls,
@@ -31,6 +31,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// The same server and role, another database.
+    pub fn of(&self, database: &str) -> Self {
+        Self { database: database.to_owned(), ..self.clone() }
+    }
+
     /// `database@host:port`, as logs name the source.
     pub fn display(&self) -> String {
         format!("{}@{}:{}", self.database, self.host, self.port)

@@ -1,29 +1,42 @@
-//! The whole run: lock → preflight → dump and store → prune → tell people.
+//! The whole run: lock → preflight → dump and store each database → prune → tell people.
 
 mod backup;
+mod legs;
 mod preflight;
 pub mod prune;
+mod record;
+mod source;
+pub mod tasks;
 
-pub use preflight::{Server, examine_server};
+pub use preflight::{Server, choose_tasks, enter, examine_server};
 
 use crate::config::{BackupType, Config};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, exit_of};
+use crate::facts::Subject;
+use crate::human;
 use crate::notify;
+use crate::pipeline::Workers;
 use crate::postgres::lock::{Lock, LockError};
-use crate::progress::human;
-use crate::report::{Failure, Outcome, Place, Report, human_duration};
+use crate::progress::{self, Counters};
+use crate::report::{Entry, Failure, Outcome, Report};
 use crate::repository::Repository;
 use crate::shutdown::{Shutdown, Stop};
 use crate::storage::StorageError;
-use backup::Made;
+use backup::Run;
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, stream};
+use preflight::Ready;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 /// How long cleaning up after a failure may take, per target.
 const CLEANUP: Duration = Duration::from_secs(60);
 /// The same after a signal.
 const HASTY_CLEANUP: Duration = Duration::from_secs(6);
+
+/// How long a run that has failed may look for the last good backup.
+const PREVIOUS: Duration = Duration::from_secs(5);
 
 /// Everything a run needs from outside.
 pub struct Context {
@@ -43,6 +56,10 @@ pub struct Context {
     pub now: fn() -> DateTime<Utc>,
     /// Show a progress bar instead of lines.
     pub terminal: bool,
+    /// Who compresses.
+    pub workers: Workers,
+    /// Bytes of the whole run so far.
+    pub counters: Counters,
 }
 
 /// Local folder or remote store.
@@ -66,6 +83,11 @@ impl Context {
     /// Name of this run's sessions on the server, by which others see that it lives.
     pub fn application(&self) -> String {
         application(&self.run_id)
+    }
+
+    /// The shard that this run is, as the lock and people name it.
+    fn shard(&self) -> Option<String> {
+        self.config.selection.shard.map(|shard| shard.to_string())
     }
 
     /// Runs what must not be dropped lightly, in the time that is left for it.
@@ -100,30 +122,40 @@ impl<T, E: Into<Error>> At<T> for Result<T, E> {
     }
 }
 
+/// Ends a task when its owner goes.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Runs the job and tells people. Nothing here exits or prints; the code says how it ended.
 pub async fn run(context: &Context) -> (Report, Exit) {
     let config = &context.config;
     let mut report = Report {
         run_id: context.run_id.clone(),
         source: config.source.name.clone(),
-        database: config.source.database.clone(),
+        shard: context.shard(),
+        wanted: config.selection.describe(&config.source.database),
         backup_type: context.backup_type,
         started: (context.now)(),
         finished: (context.now)(),
         outcome: Outcome::Failure,
-        backup: None,
-        places: Vec::new(),
+        entries: Vec::new(),
+        targets: context.sides.iter().map(|side| side.repository.location().name).collect(),
         pruned: Vec::new(),
         failures: Vec::new(),
-        previous: None,
         kept: None,
     };
-    info!(run_id = report.run_id, "starting backup of {} ({})", config.source.display(), context.backup_type.as_str());
+    let shard = report.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
+    let (source, backup_type) = (config.source.display(), context.backup_type.as_str());
+    info!(run_id = report.run_id, "starting backup of {source} ({backup_type}{shard})");
     let timer = config.deadline.map(|deadline| tokio::spawn(stop_after(deadline, context.shutdown.clone())));
+    let timer = timer.map(AbortOnDrop);
     let errors = whole(context, &mut report).await;
-    if let Some(timer) = timer {
-        timer.abort();
-    }
+    drop(timer);
     let exit = conclude(context, &mut report, errors);
     notify::send(config, &report, &context.shutdown).await;
     // a signal that came after the errors were counted
@@ -137,37 +169,64 @@ async fn stop_after(deadline: Duration, shutdown: Shutdown) {
 }
 
 /// The run itself; what it answers are the errors, none when all was done.
-async fn whole(context: &Context, report: &mut Report) -> Vec<StageError> {
-    let mut lock = match take_lock(context).await {
+async fn whole(context: &Context, report: &mut Report) -> Errors {
+    let mut errors = Errors::default();
+    let lock = match take_lock(context).await {
         Ok(lock) => lock,
-        Err(error) => return vec![error],
+        Err(error) => return nothing_begun(context, report, error).await,
     };
-    let mut ready = match preflight::prepare(context, lock.as_ref(), report).await {
+    let mut ready = match preflight::prepare(context, lock.as_ref()).await {
         Ok(ready) => ready,
-        Err(error) => return vec![error],
+        Err(error) => return nothing_begun(context, report, error).await,
     };
-    let made = match backup::make(context, &mut ready, lock.as_mut()).await {
-        Ok(made) => made,
-        Err(error) => return ready.failed.into_iter().chain([error]).collect(),
-    };
-    note(report, &made);
-    let mut errors = ready.failed;
-    errors.extend(made.failed);
-    if errors.is_empty() {
-        errors.extend(prune_after(context, lock.as_mut(), report).await.err());
-    } else {
+    for failed in ready.failed.drain(..) {
+        errors = errors.with(report, failed);
+    }
+    let every_target = errors.0.is_empty();
+    let run = Run::new(context, &ready, lock);
+    save_all(&run, report, &mut errors).await;
+    let done: Vec<Subject> = report.entries.iter().filter(|entry| entry.is_done()).map(|e| e.subject.clone()).collect();
+    if report.entries.is_empty() {
+        return errors;
+    }
+    if !every_target || done.is_empty() {
         warn!("nothing is pruned, because not every target has the backup");
+    } else if let Err(error) = prune_after(&run, &done, report).await {
+        errors = errors.with(report, error);
     }
     errors
+}
+
+/// The run ended before it knew what there is to save. Where that is one thing anyway, people are told how old its
+/// last backup is.
+async fn nothing_begun(context: &Context, report: &mut Report, error: StageError) -> Errors {
+    if let Some(subject) = context.config.selection.only_subject(&context.config.source.database) {
+        let previous = tokio::time::timeout(PREVIOUS, preflight::newest(context, &subject)).await;
+        report.entries.push(Entry { previous: previous.ok().flatten(), ..Entry::new(subject) });
+    }
+    Errors::default().with(report, error)
+}
+
+/// Everything that went wrong, for the exit code; people read the report.
+#[derive(Default)]
+struct Errors(Vec<Error>);
+
+impl Errors {
+    /// With one more, which concerns the run as a whole.
+    fn with(mut self, report: &mut Report, error: StageError) -> Self {
+        report.failures.push(failure(&error));
+        self.0.push(error.error);
+        self
+    }
 }
 
 /// Takes the lock, connecting with retry. A server that grants none is no reason not to back it up.
 async fn take_lock(context: &Context) -> Result<Option<Lock>, StageError> {
     let source = &context.config.source;
     let targets: Vec<String> = context.sides.iter().map(|side| side.repository.location().name).collect();
-    let application = context.application();
-    let taken = context.shutdown.guard(Lock::take(source, &targets, &application)).await.at("connect")?;
-    match taken {
+    let (application, shard) = (context.application(), context.shard());
+    let take = Lock::take(source, &targets, shard.as_deref(), &application);
+    match context.shutdown.guard(take).await.at("connect")? {
         Ok(lock) => {
             info!("connected to {}", source.display());
             Ok(Some(lock))
@@ -181,28 +240,54 @@ async fn take_lock(context: &Context) -> Result<Option<Lock>, StageError> {
     }
 }
 
-fn note(report: &mut Report, made: &Made) {
-    report.backup = Some(made.stored.clone());
-    for location in &made.locations {
-        info!("completed {location} ({})", human(made.stored.stored_bytes));
-        report.places.push(Place { location: location.clone(), stored: true });
+/// Saves every subject, so many at once as the settings say. What becomes of one is no matter to the others.
+async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Errors) {
+    let tasks = &run.ready.tasks;
+    let several = tasks.list.len() + tasks.absent.len() > 1;
+    if let (true, Some(shard)) = (tasks.list.is_empty() && tasks.absent.is_empty(), &report.shard) {
+        info!("no database of the server belongs to shard {shard}");
+        report.wanted = "no database in this shard".to_owned();
     }
+    let expected_bytes = tasks.list.iter().map(|task| task.expected_bytes).sum();
+    let bar = run.context.terminal.then(|| progress::show_bar(run.context.counters.clone(), expected_bytes));
+    let _bar = bar.map(|bar| AbortOnDrop(tokio::spawn(bar)));
+    let absent = tasks.absent.iter().map(|name| backup::absent(run, name));
+    let saved = stream::iter(&tasks.list).map(|task| backup::save(run, task)).buffer_unordered(run.at_once());
+    let mut all = std::pin::pin!(stream::iter(absent).chain(saved));
+    let mut stopped = None;
+    while let Some((mut entry, failed)) = all.next().await {
+        for error in failed {
+            if let Error::Stopped(_) = error.error {
+                // one wish to stop is one failure, however many databases it cuts
+                stopped.get_or_insert(error);
+                continue;
+            }
+            let failure = failure(&error);
+            let subject = if several { format!("{}: ", entry.subject) } else { String::new() };
+            error!(stage = failure.stage, "{subject}{failure}");
+            entry.failures.push(failure);
+            errors.0.push(error.error);
+        }
+        report.entries.push(entry);
+    }
+    if let Some(error) = stopped {
+        *errors = std::mem::take(errors).with(report, error);
+    }
+    let order = tasks.subjects();
+    report.entries.sort_by_key(|entry| order.iter().position(|subject| *subject == entry.subject));
 }
 
-/// Prunes where the lock is still ours.
-async fn prune_after(context: &Context, lock: Option<&mut Lock>, report: &mut Report) -> Result<(), StageError> {
-    let held = match lock {
-        Some(lock) => context.shutdown.guard(lock.is_held(&context.config.source)).await.at("prune")?,
-        None => false,
-    };
-    if !held {
+/// Prunes what this run has saved anew, where the lock is still ours.
+async fn prune_after(run: &Run<'_>, done: &[Subject], report: &mut Report) -> Result<(), StageError> {
+    let context = run.context;
+    if !run.holds_lock_to_prune().await.at("prune")? {
         warn!("nothing is pruned, because the lock is not held");
         return Ok(());
     }
     let now = (context.now)();
     let plan = context.shutdown.guard(prune::plan(&context.config, &context.sides, now)).await.at("prune")?;
     let Some(plan) = plan.at("prune")? else { return Ok(()) };
-    let plan = plan.only(&context.config.source.database);
+    let plan = plan.only(done);
     info!("cleaning up auto backups older than {} days and typed ones by count", context.config.retention.days);
     let pruned = context.shutdown.guard(prune::apply(&plan, &mut report.pruned)).await.at("prune")?;
     info!("deleted {} backups", report.pruned.len());
@@ -210,41 +295,30 @@ async fn prune_after(context: &Context, lock: Option<&mut Lock>, report: &mut Re
     pruned.at("prune")
 }
 
-/// Turns errors into the report's failures, the log's last line and the exit code.
-fn conclude(context: &Context, report: &mut Report, errors: Vec<StageError>) -> Exit {
+/// Works out how the run ended: the report's last lines, the log's last line and the exit code.
+fn conclude(context: &Context, report: &mut Report, errors: Errors) -> Exit {
     report.finished = (context.now)();
-    for side in &context.sides {
-        let location = side.repository.location();
-        if !report.places.iter().any(|place| place.location.starts_with(&location.name)) {
-            report.places.push(Place { location: location.name, stored: false });
-        }
-    }
-    report.failures = errors.iter().map(failure).collect();
     for failure in &report.failures {
         error!(stage = failure.stage, "{failure}");
     }
-    let duration = human_duration(report.duration());
-    let stopped = errors.iter().find_map(|error| match error.error {
-        Error::Stopped(Stop::Interrupt | Stop::Terminate) => Some(error.error.exit()),
-        _ => None,
-    });
-    let exit = match (report.backup.is_some(), errors.is_empty()) {
-        (true, true) => {
-            report.outcome = Outcome::Success;
-            info!("backup done in {duration}");
-            Exit::Done
-        }
-        (true, false) => {
-            report.outcome = Outcome::Partial;
-            error!("backup partly done in {duration}: the backup is safe, see the errors above for what is not");
-            Exit::Partly
-        }
-        (false, _) => {
-            error!("backup failed after {duration}");
-            Error::Targets(errors.into_iter().map(|error| error.error).collect()).exit()
-        }
+    let saved = report.entries.iter().any(|entry| entry.backup.is_some());
+    let duration = human::duration(report.duration());
+    report.outcome = match (errors.0.is_empty(), saved) {
+        (true, _) => Outcome::Success,
+        (false, true) => Outcome::Partial,
+        (false, false) => Outcome::Failure,
     };
-    stopped.unwrap_or(exit)
+    let summary = report.summary();
+    match report.outcome {
+        Outcome::Success => info!("backup done in {duration}: {summary}"),
+        Outcome::Partial => {
+            error!(
+                "backup partly done in {duration}: {summary}; what is stored is safe, see the errors for what is not"
+            );
+        }
+        Outcome::Failure => error!("backup failed after {duration}"),
+    }
+    exit_of(errors.0.iter(), saved)
 }
 
 fn failure(error: &StageError) -> Failure {
@@ -254,5 +328,13 @@ fn failure(error: &StageError) -> Failure {
         cause: error.to_string(),
         hint: error.hint().map(str::to_owned),
         stderr: error.stderr().map(str::to_owned),
+    }
+}
+
+impl Ready<'_> {
+    /// An entry for a subject, with what is known of it beforehand.
+    fn entry(&self, subject: Subject) -> Entry {
+        let previous = self.previous.get(&subject).copied();
+        Entry { previous, ..Entry::new(subject) }
     }
 }

@@ -1,15 +1,20 @@
-//! Everything that can fail early, before the first byte is dumped.
+//! Everything about server and targets that can fail early, before the first byte is dumped.
 
+use super::tasks::{self, Tasks};
 use super::{At, Context, Side, SideKind, StageError};
 use crate::config::Config;
 use crate::error::Error;
-use crate::postgres::catalog::{self, ServerVersion};
-use crate::postgres::connection::{self, Connection};
+use crate::facts::Subject;
+use crate::human;
+use crate::postgres::catalog::{self, Database, ServerVersion};
+use crate::postgres::connection::{self, ConnectError, Connection};
 use crate::postgres::lock::Lock;
-use crate::postgres::tools::{self, Tool};
-use crate::progress::human;
-use crate::report::{Previous, Report};
-use crate::storage::StorageError;
+use crate::postgres::privileges::{self, Lack};
+use crate::postgres::tools::{self, Found, ToolError};
+use crate::report::Previous;
+use crate::repository::Backup;
+use futures_util::future::join_all;
+use std::collections::HashMap;
 use tracing::{info, warn};
 
 /// What is known of the server before the dump.
@@ -17,42 +22,70 @@ use tracing::{info, warn};
 pub struct Server {
     /// Its version.
     pub version: ServerVersion,
-    /// The `pg_dump` that fits it.
-    pub tool: Tool,
-    /// What the role may not read.
-    pub unreadable: Vec<String>,
+    /// The client tools, and those that fit it.
+    pub tools: Found,
+    /// Its databases that allow connections.
+    pub databases: Vec<Database>,
+    /// The role may read the passwords of roles.
+    pub reads_passwords: bool,
 }
 
 /// A run that may begin to dump.
 pub(super) struct Ready<'a> {
     pub(super) server: Server,
+    pub(super) tasks: Tasks,
     /// Targets that answer.
     pub(super) sides: Vec<&'a Side>,
     /// Why the others do not.
     pub(super) failed: Vec<StageError>,
+    /// The newest backup of each subject before this run.
+    pub(super) previous: HashMap<Subject, Previous>,
 }
 
 /// Looks at the server, and finds the client tools that fit it.
 pub async fn examine_server(config: &Config, connection: &Connection) -> Result<Server, Error> {
     let version = catalog::server_version(connection).await?;
-    let tool = tools::find_pg_dump(
-        config.dump.bin_dir.as_deref(),
-        &config.dump.search_path,
-        &config.child_environment,
-        version.major,
-        &version.text,
-    )
-    .await?;
-    let unreadable = catalog::unreadable(connection).await?;
-    Ok(Server { version, tool, unreadable })
+    let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
+    let tools = tools::find(bin_dir, search_path, &config.child_environment, version.major, &version.text).await?;
+    let mut databases = catalog::databases(connection).await?;
+    // a pooler may know the database by another name than the server does
+    let own = &config.source.database;
+    if !databases.iter().any(|database| database.name == *own) {
+        let bytes = catalog::totals(connection).await?.database_bytes;
+        databases.push(Database { name: own.clone(), bytes, is_template: false });
+    }
+    let reads_passwords = catalog::reads_role_passwords(connection).await?;
+    Ok(Server { version, tools, databases, reads_passwords })
+}
+
+/// Chooses what to save, and makes sure that the tools for it are there.
+pub fn choose_tasks(config: &Config, server: &Server) -> Result<Tasks, Error> {
+    let tasks = tasks::choose(&config.selection, &config.source.database, &server.databases)?;
+    let path = server.tools.chosen.program("pg_dumpall");
+    if tasks.list.iter().any(|task| task.subject.database().is_none()) && !path.is_file() {
+        return Err(ToolError::Incomplete { path }.into());
+    }
+    Ok(tasks)
+}
+
+/// Connects to a database of the server, and asks what of it is out of the role's reach.
+pub async fn enter(
+    config: &Config,
+    server: &Server,
+    database: &str,
+    application: &str,
+) -> Result<(Connection, Vec<Lack>), Error> {
+    let connected = connection::connect(&config.source.of(database), application).await;
+    let connection = connected.map_err(|error| match error {
+        ConnectError::NoDatabase { .. } => Error::NoDatabase(database.to_owned()),
+        error => error.into(),
+    })?;
+    let lacks = privileges::lacking(&connection, server.version.major).await?;
+    Ok((connection, lacks))
 }
 
 /// Examines server and targets, and sweeps what dead runs left.
-pub(super) async fn prepare<'a>(
-    context: &'a Context,
-    lock: Option<&Lock>,
-    report: &mut Report,
-) -> Result<Ready<'a>, StageError> {
+pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Result<Ready<'a>, StageError> {
     let config = &context.config;
     let guarded = context.shutdown.guard(async {
         match lock {
@@ -64,22 +97,24 @@ pub(super) async fn prepare<'a>(
         }
     });
     let server = guarded.await.at("preflight")?.at("preflight")?;
-    info!(
-        "PostgreSQL {}, dumped by pg_dump {} ({})",
-        server.version.text,
-        server.tool.version,
-        server.tool.path.display()
-    );
-    check_readable(config, &server).at("preflight")?;
+    let tools = &server.tools.chosen;
+    info!("PostgreSQL {}, dumped by pg_dump {} ({})", server.version.text, tools.version, tools.folder.display());
+    let tasks = choose_tasks(config, &server).at("preflight")?;
+    for glob in &tasks.idle_globs {
+        warn!("`{glob}` matches no database of the server; look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES");
+    }
 
     let unusable = context.unusable.iter().map(|error| StageError { stage: "preflight", error: error.clone().into() });
-    let mut ready = Ready { server, sides: Vec::new(), failed: unusable.collect() };
+    let (sides, failed) = (Vec::new(), unusable.collect());
+    let mut ready = Ready { server, tasks, sides, failed, previous: HashMap::new() };
     for side in &context.sides {
-        let prepared = context.shutdown.guard(prepare_side(context, side, lock)).await;
+        let prepared = context.shutdown.guard(prepare_side(context, side, lock, &ready.tasks)).await;
         match prepared.at("preflight")? {
             Ok(previous) => {
                 ready.sides.push(side);
-                report.previous = report.previous.or(previous);
+                for (subject, previous) in previous {
+                    ready.previous.entry(subject).or_insert(previous);
+                }
             }
             Err(error) => ready.failed.push(StageError { stage: "preflight", error }),
         }
@@ -96,23 +131,13 @@ pub(super) fn one_of(mut errors: Vec<Error>) -> Error {
     if errors.len() == 1 { errors.remove(0) } else { Error::Targets(errors) }
 }
 
-/// pg_dump fails as a whole when it may not read one table, so this fails first, and with the remedy. Where tables are
-/// left out on purpose only pg_dump knows which ones matter.
-fn check_readable(config: &Config, server: &Server) -> Result<(), Error> {
-    if server.unreadable.is_empty() {
-        return Ok(());
-    }
-    let objects = server.unreadable.join(", ");
-    let dump = &config.dump;
-    if dump.exclude_tables.is_empty() && dump.exclude_table_data.is_empty() && dump.extra_args.is_empty() {
-        return Err(Error::Unreadable { role: config.source.user.clone(), objects });
-    }
-    warn!("the role {} may not read {objects}; the dump fails unless they are excluded", config.source.user);
-    Ok(())
-}
-
-/// Reaches one target: sweeps it, and asks it for the previous backup and for space.
-async fn prepare_side(context: &Context, side: &Side, lock: Option<&Lock>) -> Result<Option<Previous>, Error> {
+/// Reaches one target: sweeps it, and asks it for the previous backups and for space.
+async fn prepare_side(
+    context: &Context,
+    side: &Side,
+    lock: Option<&Lock>,
+    tasks: &Tasks,
+) -> Result<HashMap<Subject, Previous>, Error> {
     let repository = &side.repository;
     let leftovers = repository.leftovers().await?;
     let sessions = match lock {
@@ -122,21 +147,33 @@ async fn prepare_side(context: &Context, side: &Side, lock: Option<&Lock>) -> Re
     let living: Option<Vec<String>> =
         sessions.map(|sessions| sessions.iter().filter_map(|name| super::run_of(name)).collect());
     repository.sweep(&leftovers, living.as_deref(), (context.now)()).await;
-    let previous = repository
-        .newest(&context.config.source.database)
-        .await?
-        .map(|backup| Previous { started: backup.manifest.started, stored_bytes: backup.manifest.stored_bytes });
+    let newest = repository.newest(&tasks.subjects()).await?;
+    let previous: HashMap<Subject, Previous> =
+        newest.iter().map(|(subject, backup)| (subject.clone(), previous(backup))).collect();
     if side.kind == SideKind::Local
-        && let Some((free, previous)) = repository.free_bytes().await.zip(previous)
+        && let Some(free) = repository.free_bytes().await
     {
-        check_space(&repository.location().name, free, previous.stored_bytes)?;
+        let last = previous.values().map(|previous| previous.stored_bytes).sum();
+        check_space(&repository.location().name, free, last)?;
     }
     Ok(previous)
 }
 
-/// A disk with less than half of the last backup's size would be filled for nothing.
+fn previous(backup: &Backup) -> Previous {
+    Previous { started: backup.manifest.started, stored_bytes: backup.manifest.stored_bytes }
+}
+
+/// The newest backup on any target that answers.
+pub(super) async fn newest(context: &Context, subject: &Subject) -> Option<Previous> {
+    let wanted = std::slice::from_ref(subject);
+    let asked = join_all(context.sides.iter().map(|side| side.repository.newest(wanted))).await;
+    let found = asked.into_iter().flatten().filter_map(|mut newest| newest.remove(subject));
+    found.map(|backup| previous(&backup)).max_by_key(|previous| previous.started)
+}
+
+/// A disk with less than half of the last backups' size would be filled for nothing.
 fn check_space(place: &str, free: u64, last: u64) -> Result<(), Error> {
-    let no_space = || Error::NoSpace { place: place.to_owned(), free: human(free), needed: human(last) };
+    let no_space = || Error::NoSpace { place: place.to_owned(), free: human::size(free), needed: human::size(last) };
     if free < last / 2 {
         return Err(no_space());
     }
@@ -144,10 +181,4 @@ fn check_space(place: &str, free: u64, last: u64) -> Result<(), Error> {
         warn!("{}", no_space());
     }
     Ok(())
-}
-
-impl From<StorageError> for StageError {
-    fn from(error: StorageError) -> Self {
-        Self { stage: "store", error: error.into() }
-    }
 }

@@ -3,6 +3,7 @@
 use super::{Side, SideKind};
 use crate::config::{Config, Target};
 use crate::error::Error;
+use crate::facts::Subject;
 use crate::repository::{Backup, Repository};
 use crate::retention::{self, Candidate, Decision};
 use chrono::{DateTime, Utc};
@@ -17,11 +18,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for one database.
-    pub fn only(mut self, database: &str) -> Self {
+    /// The plan for these subjects alone.
+    pub fn only(mut self, subjects: &[Subject]) -> Self {
         for (backup, decision) in &mut self.decisions {
-            if backup.manifest.database != database && !decision.keep {
-                "another database".clone_into(&mut decision.reason);
+            if !subjects.contains(&backup.manifest.subject) && !decision.keep {
+                "not saved by this run".clone_into(&mut decision.reason);
                 decision.keep = true;
             }
         }
@@ -54,7 +55,7 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
         let identity = (manifest.id.clone(), manifest.sha256.clone());
         Candidate {
             id: manifest.id.clone(),
-            database: manifest.database.clone(),
+            subject: manifest.subject.clone(),
             backup_type: manifest.backup_type,
             started: manifest.started,
             good: backup.intact,

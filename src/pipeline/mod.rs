@@ -59,17 +59,31 @@ pub enum Encoding {
     Gzip(Gzip),
 }
 
-/// Moves the whole source into every target, or says why not.
-///
-/// `workers` blocks are encoded at once. A target whose channel closes is left behind; the others go on.
+/// How many blocks may be encoded at once; clones share the number, so that streams side by side use no more
+/// processors and hardly more memory than one.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    free: Arc<Semaphore>,
+    count: usize,
+}
+
+impl Workers {
+    /// So many, at least one.
+    pub fn new(count: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(count.max(1))), count: count.max(1) }
+    }
+}
+
+/// Moves the whole source into every target, or says why not. A target whose channel closes is left behind; the others
+/// go on.
 pub async fn stream(
     source: impl AsyncRead + Unpin,
     encoding: &Encoding,
-    workers: usize,
+    workers: &Workers,
     targets: Vec<mpsc::Sender<Bytes>>,
     counters: &Counters,
 ) -> Result<Streamed, StreamError> {
-    let (encoded, in_order) = mpsc::channel(workers + 1);
+    let (encoded, in_order) = mpsc::channel(workers.count + 1);
     let (raw_bytes, mut streamed) = tokio::try_join!(
         read_blocks(source, encoding, workers, encoded, counters),
         deliver(in_order, targets, counters),
@@ -82,11 +96,10 @@ pub async fn stream(
 async fn read_blocks(
     mut source: impl AsyncRead + Unpin,
     encoding: &Encoding,
-    workers: usize,
+    workers: &Workers,
     encoded: mpsc::Sender<JoinHandle<Bytes>>,
     counters: &Counters,
 ) -> Result<u64, StreamError> {
-    let free = Arc::new(Semaphore::new(workers));
     let mut total = 0;
     loop {
         let mut block = Vec::with_capacity(BLOCK);
@@ -102,7 +115,7 @@ async fn read_blocks(
             return Ok(total);
         }
         total += block.len() as u64;
-        let Ok(permit) = free.clone().acquire_owned().await else { return Ok(total) };
+        let Ok(permit) = workers.free.clone().acquire_owned().await else { return Ok(total) };
         let encoding = encoding.clone();
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;

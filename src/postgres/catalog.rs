@@ -128,24 +128,49 @@ async fn settings(client: &Client) -> Result<(Vec<String>, RoleSettings), Error>
     Ok((of_database, of_roles))
 }
 
-/// Tables, sequences and large objects that the session's role may not read, as `kind schema.name`; at most 20.
-///
-/// The rules are pg_dump's: it locks and copies every table outside the system's schemas and extensions, so one missing
-/// privilege fails the whole dump. Excluded tables are not known here and are the caller's affair.
-pub async fn unreadable(client: &Client) -> Result<Vec<String>, Error> {
+/// One database of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// Name.
+    pub name: String,
+    /// Bytes on the server's disk; 0 where the role may not ask.
+    pub bytes: u64,
+    /// A template, which nobody works in.
+    pub is_template: bool,
+}
+
+/// Every database that allows connections, by name. Those whose removal was cut half-way cannot be connected to.
+pub async fn databases(client: &Client) -> Result<Vec<Database>, Error> {
     let rows = client
         .query(
-            "SELECT CASE c.relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END
-                    || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-               AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e'
-                               AND d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid)
-               AND NOT (CASE WHEN NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') THEN false
-                        WHEN c.relkind = 'S' THEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
-                        ELSE pg_catalog.has_table_privilege(c.oid, 'SELECT') END)
-             ORDER BY 1 LIMIT 20",
+            "SELECT d.datname::text, d.datistemplate,
+                    CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
+                           OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+                         THEN pg_catalog.pg_database_size(d.oid) END
+             FROM pg_catalog.pg_database d WHERE d.datallowconn AND d.datconnlimit <> -2 ORDER BY 1",
             &[],
+        )
+        .await?;
+    let database = |row: &tokio_postgres::Row| Database {
+        name: row.get(0),
+        is_template: row.get(1),
+        bytes: row.get::<_, Option<i64>>(2).unwrap_or_default().unsigned_abs(),
+    };
+    Ok(rows.iter().map(database).collect())
+}
+
+/// True when the session's role may read the passwords of roles.
+pub async fn reads_role_passwords(client: &Client) -> Result<bool, Error> {
+    let row = client.query_one("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')", &[]).await?;
+    Ok(row.get(0))
+}
+
+/// Names as SQL identifiers, quoted where that is needed.
+pub async fn quoted(client: &Client, names: &[String]) -> Result<Vec<String>, Error> {
+    let rows = client
+        .query(
+            "SELECT pg_catalog.quote_ident(n) FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS t(n, i) ORDER BY i",
+            &[&names],
         )
         .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

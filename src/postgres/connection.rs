@@ -33,6 +33,24 @@ pub enum ConnectError {
         /// What the server said.
         cause: String,
     },
+    /// The server has no such database.
+    #[error("connecting to {server}: {cause}")]
+    NoDatabase {
+        /// `database@host:port`
+        server: String,
+        /// What the server said.
+        cause: String,
+    },
+    /// The role may not enter the database.
+    #[error("connecting to {server}: {cause}; this would allow it: {mend}")]
+    NotAllowed {
+        /// `database@host:port`
+        server: String,
+        /// What the server said.
+        cause: String,
+        /// The statement that would mend it.
+        mend: String,
+    },
     /// A setting does not fit the server.
     #[error("connecting to {server}: {cause}; look at {setting}")]
     Misconfigured {
@@ -75,7 +93,7 @@ impl std::ops::Deref for Connection {
     }
 }
 
-/// Connects to the source's own database; transient failures are retried as `RETRY_COUNT` and `RETRY_DELAY` say.
+/// Connects to the source; transient failures are retried as `RETRY_COUNT` and `RETRY_DELAY` say.
 ///
 /// `application` names the session in `pg_stat_activity`.
 pub async fn connect(source: &Source, application: &str) -> Result<Connection, ConnectError> {
@@ -187,7 +205,12 @@ fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
     };
     let misconfigured = |setting| ConnectError::Misconfigured { server: server.clone(), cause: cause.clone(), setting };
     match error.code() {
-        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => misconfigured("POSTGRES_DB"),
+        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => ConnectError::NoDatabase { server, cause },
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+            let mend = format!("GRANT CONNECT ON DATABASE {} TO {};", quoted(&source.database), quoted(&source.user));
+            ConnectError::NotAllowed { server, cause, mend }
+        }
         Some(code) if TRANSIENT.contains(&code) => ConnectError::Unreachable { server, cause },
         Some(_) => ConnectError::Refused { server, cause },
         None if broke_off(error) => ConnectError::Unreachable { server, cause },

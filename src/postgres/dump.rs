@@ -1,10 +1,10 @@
-//! pg_dump as a reader with an honest end.
+//! pg_dump and pg_dumpall as readers with an honest end.
 //!
 //! The last read fails unless the child exited 0 and the dump's own end was seen, so nothing downstream can take a
 //! dump that broke off for a whole one.
 
 use super::command::Child;
-use super::tools::Tool;
+use super::tools::Tools;
 use crate::config::{self, Format, RootCert, Source};
 use crate::custom_archive::{ArchiveEnd, ArchiveError};
 use std::ffi::OsString;
@@ -29,17 +29,22 @@ pub enum DumpError {
         /// What the operating system said.
         cause: io::Error,
     },
+    /// Its output cannot be read.
+    #[error("reading the dump: {0}")]
+    Read(io::Error),
     /// The child failed or was killed.
-    #[error("pg_dump ended with {status}")]
+    #[error("{program} ended with {status}")]
     Exit {
+        /// `pg_dump` or `pg_dumpall`.
+        program: &'static str,
         /// Exit code or signal.
         status: ExitStatus,
         /// Last lines of its stderr.
         stderr: String,
     },
     /// The child exited 0 without the end-of-dump marker.
-    #[error("pg_dump exited 0, but its output ends without the end-of-dump marker")]
-    NoMarker,
+    #[error("{0} exited 0, but its output ends without the end-of-dump marker")]
+    NoMarker(&'static str),
     /// The child exited 0 and its archive does not parse to the end.
     #[error("pg_dump exited 0, but {0}")]
     Archive(#[from] ArchiveError),
@@ -87,6 +92,35 @@ impl DumpError {
     }
 }
 
+/// What is written, and with it the program that writes it and how its output ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// One database as SQL.
+    Plain,
+    /// One database as a custom archive.
+    Custom,
+    /// Roles and tablespaces as SQL.
+    Globals,
+}
+
+impl Output {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Plain | Self::Custom => "pg_dump",
+            Self::Globals => "pg_dumpall",
+        }
+    }
+}
+
+impl From<Format> for Output {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Plain => Self::Plain,
+            Format::Custom => Self::Custom,
+        }
+    }
+}
+
 /// The arguments of pg_dump for one database; connection and names travel in the environment.
 pub fn arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<String> {
     let mut arguments = vec!["--no-password".to_owned()];
@@ -101,10 +135,25 @@ pub fn arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<String>
     arguments.extend(snapshot.map(|id| format!("--snapshot={id}")));
     arguments.extend(settings.exclude_tables.iter().map(|pattern| format!("--exclude-table={pattern}")));
     arguments.extend(settings.exclude_table_data.iter().map(|pattern| format!("--exclude-table-data={pattern}")));
-    arguments.extend(settings.no_owner.then(|| "--no-owner".to_owned()));
-    arguments.extend(settings.no_privileges.then(|| "--no-privileges".to_owned()));
+    arguments.extend(ownership(settings));
     arguments.extend(settings.extra_args.iter().cloned());
     arguments
+}
+
+/// The arguments of pg_dumpall for roles and tablespaces; `clean` drops before it creates.
+pub fn globals_arguments(settings: &config::Dump, passwords: bool, clean: bool) -> Vec<String> {
+    let mut arguments = vec!["--no-password".to_owned(), "--globals-only".to_owned()];
+    arguments.extend((!passwords).then(|| "--no-role-passwords".to_owned()));
+    if clean {
+        arguments.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
+    }
+    arguments.extend(ownership(settings));
+    arguments
+}
+
+fn ownership(settings: &config::Dump) -> impl Iterator<Item = String> {
+    let owner = settings.no_owner.then(|| "--no-owner".to_owned());
+    owner.into_iter().chain(settings.no_privileges.then(|| "--no-privileges".to_owned()))
 }
 
 /// libpq's environment for this source: names are plain data there, never parsed as a connection string.
@@ -139,8 +188,15 @@ fn environment(source: &Source) -> Vec<(&'static str, OsString)> {
 /// Keepalives have no environment variable; this connection string carries nothing else.
 const KEEPALIVES: &str = "--dbname=keepalives_idle=30 keepalives_interval=10 keepalives_count=6";
 
-/// A running pg_dump; read it to its end, or end it by its [`Stopper`].
+/// Which database pg_dumpall asks: it knows no `PGDATABASE`, and takes a bare name with `=` for a connection string.
+fn first_database(source: &Source) -> String {
+    let escaped = source.database.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("--database=dbname='{escaped}'")
+}
+
+/// A running child; read it to its end, or end it by its [`Stopper`].
 pub struct Dump {
+    program: &'static str,
     stdout: ChildStdout,
     child: Arc<Mutex<Child>>,
     end: End,
@@ -148,7 +204,7 @@ pub struct Dump {
 }
 
 enum End {
-    Plain(Tail),
+    Sql(Tail),
     Custom(Box<ArchiveEnd>),
 }
 
@@ -166,34 +222,39 @@ enum State {
 pub struct Stopper(Arc<Mutex<Child>>);
 
 impl Stopper {
-    /// Ends pg_dump and reaps it.
+    /// Ends the child and reaps it.
     pub async fn stop(&self) {
         self.0.lock().await.stop().await;
     }
 }
 
 impl Dump {
-    /// Starts pg_dump with [`arguments`] and what else of the environment it may see.
+    /// Starts the program for that output with its arguments and what else of the environment it may see.
     pub fn start(
-        tool: &Tool,
+        tools: &Tools,
         source: &Source,
-        format: Format,
+        output: Output,
         arguments: &[String],
         inherited: &[(String, OsString)],
     ) -> Result<Self, DumpError> {
+        let program = output.program();
+        let first_database = (output == Output::Globals).then(|| first_database(source));
+        let connection = [KEEPALIVES].into_iter().chain(first_database.as_deref());
         let arguments: Vec<OsString> =
-            arguments.iter().map(String::as_str).chain([KEEPALIVES]).map(OsString::from).collect();
+            arguments.iter().map(String::as_str).chain(connection).map(OsString::from).collect();
         let inherited = inherited.iter().map(|(name, value)| (name.as_str(), value.clone()));
         let variables = inherited.chain(environment(source));
-        let (child, stdout) = Child::spawn(&tool.path, &arguments, variables)
-            .map_err(|cause| DumpError::Spawn { program: tool.path.display().to_string(), cause })?;
+        let path = tools.program(program);
+        let (child, stdout) = Child::spawn(&path, &arguments, variables)
+            .map_err(|cause| DumpError::Spawn { program: path.display().to_string(), cause })?;
         // fewer switches between pg_dump and us; a kernel that allows less keeps its size
         let _ = rustix::pipe::fcntl_setpipe_size(&stdout, 1 << 20);
-        let end = match format {
-            Format::Plain => End::Plain(Tail::default()),
-            Format::Custom => End::Custom(Box::default()),
+        let end = match output {
+            Output::Plain => End::Sql(Tail::of("database dump")),
+            Output::Globals => End::Sql(Tail::of("database cluster dump")),
+            Output::Custom => End::Custom(Box::default()),
         };
-        Ok(Self { stdout, child: Arc::new(Mutex::new(child)), end, state: State::Reading })
+        Ok(Self { program, stdout, child: Arc::new(Mutex::new(child)), end, state: State::Reading })
     }
 
     /// A handle that ends the child from elsewhere.
@@ -203,11 +264,11 @@ impl Dump {
 
     fn verdict(&self, status: ExitStatus, stderr: String) -> Result<(), DumpError> {
         if !status.success() {
-            return Err(DumpError::Exit { status, stderr });
+            return Err(DumpError::Exit { program: self.program, status, stderr });
         }
         match &self.end {
-            End::Plain(tail) if tail.has_marker() => Ok(()),
-            End::Plain(_) => Err(DumpError::NoMarker),
+            End::Sql(tail) if tail.has_marker() => Ok(()),
+            End::Sql(_) => Err(DumpError::NoMarker(self.program)),
             End::Custom(archive) => Ok(archive.finish()?),
         }
     }
@@ -224,7 +285,7 @@ impl AsyncRead for Dump {
                     let new = &buf.filled()[before..];
                     if !new.is_empty() {
                         match &mut this.end {
-                            End::Plain(tail) => tail.feed(new),
+                            End::Sql(tail) => tail.feed(new),
                             End::Custom(archive) => archive.feed(new),
                         }
                         return Poll::Ready(Ok(()));
@@ -243,24 +304,30 @@ impl AsyncRead for Dump {
     }
 }
 
-/// The last bytes of a plain dump.
-#[derive(Default)]
-struct Tail(Vec<u8>);
+/// The last bytes of a dump as SQL.
+struct Tail {
+    marker: String,
+    bytes: Vec<u8>,
+}
 
 impl Tail {
     const KEEP: usize = 512;
 
-    fn feed(&mut self, bytes: &[u8]) {
-        let new = &bytes[bytes.len().saturating_sub(Self::KEEP)..];
-        let excess = (self.0.len() + new.len()).saturating_sub(Self::KEEP);
-        self.0.drain(..excess);
-        self.0.extend_from_slice(new);
+    fn of(what: &str) -> Self {
+        Self { marker: format!("\n-- PostgreSQL {what} complete\n--\n"), bytes: Vec::new() }
     }
 
-    /// True when the text ends as pg_dump ends it; since August 2025 an `\unrestrict` line may follow the marker.
+    fn feed(&mut self, bytes: &[u8]) {
+        let new = &bytes[bytes.len().saturating_sub(Self::KEEP)..];
+        let excess = (self.bytes.len() + new.len()).saturating_sub(Self::KEEP);
+        self.bytes.drain(..excess);
+        self.bytes.extend_from_slice(new);
+    }
+
+    /// True when the text ends as the program ends it; since August 2025 an `\unrestrict` line may follow the marker.
     fn has_marker(&self) -> bool {
-        let text = String::from_utf8_lossy(&self.0);
-        let Some((_, after)) = text.rsplit_once("\n-- PostgreSQL database dump complete\n--\n") else { return false };
+        let text = String::from_utf8_lossy(&self.bytes);
+        let Some((_, after)) = text.rsplit_once(&self.marker) else { return false };
         after.lines().all(|line| line.is_empty() || line.starts_with("\\unrestrict "))
     }
 }
@@ -270,7 +337,7 @@ mod tests {
     use super::*;
 
     fn has_marker(chunks: &[&str]) -> bool {
-        let mut tail = Tail::default();
+        let mut tail = Tail::of("database dump");
         chunks.iter().for_each(|chunk| tail.feed(chunk.as_bytes()));
         tail.has_marker()
     }
@@ -282,6 +349,7 @@ mod tests {
         assert!(has_marker(&["x\n", &marker[..20], &marker[20..], "\\unrestrict abc\n\n"]));
         assert!(!has_marker(&["x\n", marker, "1\tmore rows\n"]));
         assert!(!has_marker(&["x\n-- PostgreSQL database dump comp"]));
+        assert!(!has_marker(&["x\n--\n-- PostgreSQL database cluster dump complete\n--\n\n"]));
         assert!(!has_marker(&[]));
     }
 }

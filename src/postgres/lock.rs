@@ -26,19 +26,39 @@ pub enum LockError {
 
 /// Session-level advisory locks, one for each place the run writes to, on a connection of their own.
 ///
+/// Runs that share a server as shards hold the place together, each its own shard alone.
+///
 /// Held until dropped, or until the connection is lost: ask [`Lock::is_held`] before a step that relies on it.
 pub struct Lock {
     connection: Connection,
     application: String,
-    keys: Vec<(String, i64)>,
+    keys: Vec<Key>,
+}
+
+/// One advisory lock.
+#[derive(Debug, Clone)]
+struct Key {
+    /// What it stands for, for people.
+    target: String,
+    number: i64,
+    shared: bool,
 }
 
 impl Lock {
-    /// Takes the locks for `targets` or none.
+    /// Takes the locks for `targets`, or for this `shard` of them, or none.
     ///
     /// `application` is the session's name, by which other runs see that this one lives.
-    pub async fn take(source: &Source, targets: &[String], application: &str) -> Result<Self, LockError> {
-        let keys = targets.iter().map(|target| (target.clone(), key(&source.name, target))).collect();
+    pub async fn take(
+        source: &Source,
+        targets: &[String],
+        shard: Option<&str>,
+        application: &str,
+    ) -> Result<Self, LockError> {
+        let keys = targets.iter().flat_map(|target| keys(&source.name, target, shard)).collect();
+        Self::take_keys(source, keys, application).await
+    }
+
+    async fn take_keys(source: &Source, keys: Vec<Key>, application: &str) -> Result<Self, LockError> {
         let connection = connect(source, application).await?;
         let lock = Self { connection, application: application.to_owned(), keys };
         lock.acquire().await?;
@@ -51,11 +71,16 @@ impl Lock {
     }
 
     async fn acquire(&self) -> Result<(), LockError> {
-        for (target, key) in &self.keys {
-            let row = self.connection.query_one("SELECT pg_catalog.pg_try_advisory_lock($1)", &[key]).await?;
+        for key in &self.keys {
+            let try_lock = match key.shared {
+                false => "SELECT pg_catalog.pg_try_advisory_lock($1)",
+                true => "SELECT pg_catalog.pg_try_advisory_lock_shared($1)",
+            };
+            let row = self.connection.query_one(try_lock, &[&key.number]).await?;
             if !row.get::<_, bool>(0) {
-                let holder = self.holder(*key).await.unwrap_or_else(|| "a session that has just ended".to_owned());
-                return Err(LockError::Taken { target: target.clone(), holder });
+                let holder = self.holder(key.number).await;
+                let holder = holder.unwrap_or_else(|| "a session that has just ended".to_owned());
+                return Err(LockError::Taken { target: key.target.clone(), holder });
             }
         }
         Ok(())
@@ -71,7 +96,8 @@ impl Lock {
                  WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
                    AND l.classid = (($1::bigint >> 32) & 4294967295)::oid
                    AND l.objid = ($1::bigint & 4294967295)::oid
-                   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+                   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+                 ORDER BY a.backend_start LIMIT 1",
                 &[&key],
             )
             .await
@@ -88,13 +114,7 @@ impl Lock {
             return true;
         }
         warn!("the connection that holds the lock is lost, taking the lock again");
-        match Self::take(
-            source,
-            &self.keys.iter().map(|(target, _)| target.clone()).collect::<Vec<_>>(),
-            &self.application,
-        )
-        .await
-        {
+        match Self::take_keys(source, self.keys.clone(), &self.application).await {
             Ok(again) => {
                 *self = again;
                 true
@@ -107,7 +127,7 @@ impl Lock {
     }
 
     async fn all_granted(&self) -> bool {
-        let keys: Vec<i64> = self.keys.iter().map(|(_, key)| *key).collect();
+        let keys: Vec<i64> = self.keys.iter().map(|key| key.number).collect();
         let row = self
             .connection
             .query_one(
@@ -133,9 +153,27 @@ impl Lock {
     }
 }
 
-fn key(source: &str, target: &str) -> i64 {
-    let digest = Sha256::new().chain_update(source).chain_update([0]).chain_update(target).finalize();
+/// The whole place for a run that works alone. A shard shares the place with its like and has its own part alone, so
+/// that it stands beside other shards and never beside a run of everything.
+fn keys(source: &str, target: &str, shard: Option<&str>) -> Vec<Key> {
+    let place = Key { target: target.to_owned(), number: number(&[source, target]), shared: shard.is_some() };
+    let part = shard.map(|shard| Key {
+        target: format!("shard {shard} of {target}"),
+        number: number(&[source, target, shard]),
+        shared: false,
+    });
+    [place].into_iter().chain(part).collect()
+}
+
+fn number(names: &[&str]) -> i64 {
+    let mut digest = Sha256::new();
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            digest.update([0]);
+        }
+        digest.update(name);
+    }
     let mut first = [0; 8];
-    first.copy_from_slice(&digest[..8]);
+    first.copy_from_slice(&digest.finalize()[..8]);
     i64::from_be_bytes(first)
 }

@@ -1,11 +1,13 @@
 //! PostgreSQL: our own connections, and PostgreSQL's own tools as child processes.
 
 pub mod catalog;
+pub mod cluster;
 pub mod command;
 pub mod connection;
 pub mod dump;
 pub mod lock;
 mod passfile;
+pub mod privileges;
 pub mod snapshot;
 mod tls;
 pub mod tools;

@@ -1,37 +1,26 @@
 //! The exported snapshot that a dump and its facts share.
 
-use super::connection::{ConnectError, Connection, connect};
-use crate::config::Source;
+use super::catalog;
+use super::connection::Connection;
+use crate::facts::{DatabaseFacts, SnapshotRecord};
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
 /// An open REPEATABLE READ READ ONLY transaction; dropping it ends the transaction.
 ///
-/// Everything read through [`Snapshot::connection`] is what a dump under [`Snapshot::id`] contains.
+/// [`Snapshot::facts`] are those of a dump under [`Snapshot::id`].
 pub struct Snapshot {
     connection: Connection,
     id: Option<String>,
     taken: DateTime<Utc>,
 }
 
-/// Why there is no transaction.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// The database cannot be reached.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The server refused the transaction.
-    #[error("opening a read-only transaction: {0}")]
-    Query(#[from] tokio_postgres::Error),
-}
-
 impl Snapshot {
-    /// Opens the transaction and exports its snapshot.
+    /// Opens the transaction on a fresh connection and exports its snapshot.
     ///
     /// A server that cannot export one gives a snapshot without id, after a warning: the dump is then consistent in
     /// itself, but what is read here may differ from it.
-    pub async fn open(source: &Source, application: &str) -> Result<Self, SnapshotError> {
-        let connection = connect(source, application).await?;
+    pub async fn open(connection: Connection) -> Result<Self, tokio_postgres::Error> {
         connection.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         // the first statement fixes the snapshot
         let row = connection.query_one("SELECT pg_catalog.clock_timestamp()::text", &[]).await?;
@@ -50,19 +39,19 @@ impl Snapshot {
         Ok(Self { connection, id, taken })
     }
 
-    /// The transaction.
-    pub fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     /// What `pg_dump --snapshot` wants; none where the server cannot export one.
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// The server's time when the snapshot was taken.
-    pub fn taken(&self) -> DateTime<Utc> {
-        self.taken
+    /// What the snapshot says of its database, which people call `name`.
+    pub async fn facts(&self, name: &str) -> Result<DatabaseFacts, tokio_postgres::Error> {
+        Ok(DatabaseFacts {
+            name: name.to_owned(),
+            snapshot: SnapshotRecord { taken: self.taken, exported: self.id.is_some() },
+            totals: catalog::totals(&self.connection).await?,
+            properties: catalog::properties(&self.connection).await?,
+        })
     }
 }
 

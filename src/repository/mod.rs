@@ -12,6 +12,7 @@ pub use draft::{Content, Draft};
 pub use sweep::{Leftovers, Swept};
 
 use crate::config::PathFormat;
+use crate::facts::Subject;
 use crate::manifest::{self, Manifest, Marker};
 use crate::storage::key::{self, Naming, Part};
 use crate::storage::{Location, Object, Owner, Storage, StorageError, read_small};
@@ -136,20 +137,26 @@ impl Repository {
         }
     }
 
-    /// The newest backup of this source's database, looking at no more manifests than needed.
-    pub async fn newest(&self, database: &str) -> Result<Option<Backup>, StorageError> {
+    /// The newest backup of each subject of this source, where there is one. Reads from the newest on, and no further
+    /// than needed.
+    pub async fn newest(&self, subjects: &[Subject]) -> Result<HashMap<Subject, Backup>, StorageError> {
         let mut objects = self.storage.list("").await?;
         objects.retain(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))));
         objects.sort_by_key(|object| std::cmp::Reverse(object.modified));
-        for object in objects {
-            let Some((archive, _)) = key::parse(&object.key) else { continue };
-            let backup = self.read(archive.to_owned()).await?;
-            let ours = |backup: &Backup| backup.manifest.source == self.source && backup.manifest.database == database;
-            if let Some(backup) = backup.filter(ours) {
-                return Ok(Some(backup));
+        let archives =
+            objects.iter().filter_map(|object| key::parse(&object.key)).map(|(archive, _)| archive.to_owned());
+        let mut read = std::pin::pin!(stream::iter(archives).map(|archive| self.read(archive)).buffered(READS));
+        let mut newest: HashMap<Subject, Backup> = HashMap::new();
+        while newest.len() < subjects.len()
+            && let Some(backup) = read.try_next().await?
+        {
+            if let Some(backup) = backup.filter(|backup| self.owns(backup))
+                && subjects.contains(&backup.manifest.subject)
+            {
+                newest.entry(backup.manifest.subject.clone()).or_insert(backup);
             }
         }
-        Ok(None)
+        Ok(newest)
     }
 
     /// True when this source made the backup.

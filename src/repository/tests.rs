@@ -7,10 +7,14 @@ fn repository(store: &Memory, source: &str, run_id: &str) -> Repository {
     Repository::new(Arc::new(store.clone()), PathFormat::Monthly, source, run_id)
 }
 
+fn shop() -> Subject {
+    Subject::Database("shop".to_owned())
+}
+
 fn naming(second: u32) -> Naming {
     Naming {
         base: "backup".to_owned(),
-        database: "shop".to_owned(),
+        subject: shop(),
         several: false,
         backup_type: BackupType::Auto,
         format: Format::Plain,
@@ -51,8 +55,9 @@ async fn a_committed_backup_is_listed_and_leaves_no_marker() {
     assert_eq!(keys(&store).await, expected);
     let catalog = repository.catalog().await.unwrap();
     assert_eq!((catalog.backups.len(), catalog.foreign.len()), (1, 0));
-    assert_eq!(repository.newest("shop").await.unwrap().unwrap().key, NAME);
-    assert!(repository.newest("other").await.unwrap().is_none());
+    let newest = repository.newest(&[shop(), Subject::Globals]).await.unwrap();
+    assert_eq!(newest.len(), 1);
+    assert_eq!(newest[&shop()].key, NAME);
 }
 
 #[tokio::test]

@@ -8,10 +8,19 @@ fn now() -> DateTime<Utc> {
     "2026-06-15T12:00:00Z".parse().unwrap()
 }
 
+fn database(name: &str) -> Subject {
+    Subject::Database(name.to_owned())
+}
+
+/// A database called like our own word is another thing than that word.
+fn subjects() -> [Subject; 3] {
+    [database("globals"), database("c"), Subject::Globals]
+}
+
 fn candidate(id: &str, backup_type: BackupType, hours_ago: i64) -> Candidate {
     Candidate {
         id: id.to_owned(),
-        database: "shop".to_owned(),
+        subject: database("shop"),
         backup_type,
         started: now() - TimeDelta::hours(hours_ago),
         good: true,
@@ -74,7 +83,7 @@ fn the_newest_verified_and_whatever_is_not_yet_remote_stay() {
 #[test]
 fn one_database_does_not_count_for_another() {
     let mut backups = [candidate("a", BackupType::Auto, 24 * 30), candidate("b", BackupType::Auto, 24 * 40)];
-    backups[1].database = "other".to_owned();
+    backups[1].subject = database("other");
     assert!(deleted(&backups, &POLICY).is_empty());
 }
 
@@ -88,11 +97,11 @@ fn any_candidates() -> impl Strategy<Value = Vec<Candidate>> {
     ];
     let one = (types, -48_i64..20_000, any::<bool>(), any::<bool>(), prop::bool::weighted(0.9), 0..3_usize);
     prop::collection::vec(one, 0..40).prop_map(|list| {
-        let build = |(index, (backup_type, hours, good, verified, replicated, database)): (
+        let build = |(index, (backup_type, hours, good, verified, replicated, subject)): (
             usize,
             (BackupType, i64, bool, bool, bool, usize),
         )| Candidate {
-            database: ["a", "b", "c"][database].to_owned(),
+            subject: subjects()[subject].clone(),
             good,
             verified: verified && good,
             replicated,
@@ -116,8 +125,8 @@ proptest! {
     #[test]
     fn the_floor_holds_for_every_database(backups in any_candidates(), policy in any_policy()) {
         let gone: HashSet<String> = deleted(&backups, &policy).into_iter().collect();
-        for database in ["a", "b", "c"] {
-            let good: Vec<_> = backups.iter().filter(|b| b.database == database && b.good && b.backup_type != BackupType::Manual).collect();
+        for subject in subjects() {
+            let good: Vec<_> = backups.iter().filter(|b| b.subject == subject && b.good && b.backup_type != BackupType::Manual).collect();
             let kept = good.iter().filter(|b| !gone.contains(&b.id)).count();
             prop_assert!(kept >= good.len().min(policy.min_keep.max(1) as usize));
         }

@@ -1,23 +1,35 @@
 //! Names made and parsed, here and nowhere else.
 //!
 //! NAME is an archive's whole file name; its companions are `NAME` and an ending. The id of a backup is
-//! `<base>[_<database>]_<time>` whatever the layout makes of the key.
+//! `<base>[_<database>]_<time>` whatever the layout makes of the key, and `globals` or `cluster` stands where the
+//! archive is not of one database.
 
 use crate::config::{BackupType, Format, PathFormat};
+use crate::facts::Subject;
+use crate::hex;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha256};
 
 /// Bytes of a database name that stand for themselves in file names and keys.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
+
+/// Words that stand for what is no database.
+const GLOBALS: &str = "globals";
+const CLUSTER: &str = "cluster";
+
+/// Longest component made of a database's name, in bytes: with the longest prefix, time, endings and the marks of a
+/// file on its way it stays below the 255 bytes of a file's name.
+const LONGEST: usize = 96;
 
 /// What a backup's names are made of.
 #[derive(Debug, Clone)]
 pub struct Naming {
     /// `BACKUP_BASE_NAME`.
     pub base: String,
-    /// The database.
-    pub database: String,
+    /// What the archive holds.
+    pub subject: Subject,
     /// True when several databases are selected, and the id must tell them apart.
     pub several: bool,
     /// Type of the backup.
@@ -37,8 +49,10 @@ impl Naming {
 
     /// The id of the backup.
     pub fn id(&self) -> String {
-        let database = if self.several { format!("_{}", encode(&self.database)) } else { String::new() };
-        format!("{}{database}_{}", self.base, self.stamp())
+        match &self.subject {
+            Subject::Database(_) if !self.several => format!("{}_{}", self.base, self.stamp()),
+            subject => format!("{}_{}_{}", self.base, component(subject), self.stamp()),
+        }
     }
 
     /// The archive's key under a layout.
@@ -51,7 +65,7 @@ impl Naming {
             PathFormat::Monthly => format!("{}/{name}", local.format("%Y-%m")),
             PathFormat::Daily => format!("{}/{name}", local.format("%Y-%m-%d")),
             PathFormat::Type => format!("{}/{name}", self.backup_type.as_str()),
-            PathFormat::Database => format!("{}/{}{ending}", encode(&self.database), self.stamp()),
+            PathFormat::Database => format!("{}/{}{ending}", component(&self.subject), self.stamp()),
         }
     }
 }
@@ -64,15 +78,34 @@ pub fn ending(format: Format) -> &'static str {
     }
 }
 
-/// A database name as one harmless component of a path: everything but letters, digits, `_`, `-` and `.` is
-/// percent-encoded, and so is a leading `.` or `-`.
+fn component(subject: &Subject) -> String {
+    match subject {
+        Subject::Database(name) => encode(name),
+        Subject::Globals => GLOBALS.to_owned(),
+        Subject::Cluster => CLUSTER.to_owned(),
+    }
+}
+
+/// A database name as one harmless component of a path, different for every name.
+///
+/// Everything but letters, digits, `_`, `-` and `.` is percent-encoded, and so is the first byte where it is `.` or `-`
+/// or where the name is one of our own words. What would be too long ends in `~` and a digest.
 pub fn encode(database: &str) -> String {
     let encoded = utf8_percent_encode(database, PLAIN).to_string();
-    match encoded.as_bytes().first() {
-        Some(b'.') => format!("%2E{}", &encoded[1..]),
-        Some(b'-') => format!("%2D{}", &encoded[1..]),
+    let encoded = match encoded.as_bytes() {
+        [first @ (b'.' | b'-'), ..] => format!("%{first:02X}{}", &encoded[1..]),
+        [first, ..] if encoded == GLOBALS || encoded == CLUSTER => format!("%{first:02X}{}", &encoded[1..]),
         _ => encoded,
+    };
+    if encoded.len() <= LONGEST {
+        return encoded;
     }
+    let digest = hex::encode(&Sha256::digest(database)[..8]);
+    // an escape is not cut in two
+    let length = LONGEST - digest.len() - 1;
+    let kept = &encoded[..length];
+    let kept = kept.rfind('%').filter(|start| start + 3 > length).map_or(kept, |start| &kept[..start]);
+    format!("{kept}~{digest}")
 }
 
 /// Which file of a backup a key is.
@@ -144,7 +177,7 @@ mod tests {
     fn naming(database: &str) -> Naming {
         Naming {
             base: "backup".to_owned(),
-            database: database.to_owned(),
+            subject: Subject::Database(database.to_owned()),
             several: false,
             backup_type: BackupType::Daily,
             format: Format::Plain,
@@ -168,7 +201,11 @@ mod tests {
                 "shop/2026-01-28_02-05-00.sql.gz",
             ]
         );
-        assert_eq!(Naming { several: true, ..naming }.id(), "backup_shop_2026-01-28_02-05-00");
+        let several = Naming { several: true, ..naming };
+        assert_eq!(several.id(), "backup_shop_2026-01-28_02-05-00");
+        let globals = Naming { subject: Subject::Globals, ..several };
+        assert_eq!(globals.id(), "backup_globals_2026-01-28_02-05-00");
+        assert_eq!(globals.key(PathFormat::Database), "globals/2026-01-28_02-05-00.sql.gz");
     }
 
     #[test]
@@ -183,13 +220,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_database_with_one_of_our_words_for_a_name_has_another_component() {
+        assert_eq!(encode("globals"), "%67lobals");
+        assert_eq!(encode("cluster"), "%63luster");
+        assert_eq!(encode("globals2"), "globals2");
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_cut_between_escapes_and_told_from_its_like() {
+        let (one, other) = ("🐘".repeat(15) + "a", "🐘".repeat(15) + "b");
+        assert_eq!(encode(&one).len(), 95);
+        assert!(encode(&one).starts_with("%F0%9F%90%98"), "{}", encode(&one));
+        assert!(!encode(&one).contains("%~") && !encode(&one).contains("%F~"), "{}", encode(&one));
+        assert_ne!(encode(&one), encode(&other));
+        assert_eq!(encode(&"x".repeat(63)), "x".repeat(63));
+    }
+
     proptest! {
         #[test]
         fn any_database_name_becomes_one_harmless_component(name in "\\PC{1,63}|[./\\-\n\"'a]{1,8}", several in any::<bool>()) {
             let naming = Naming { several, ..naming(&name) };
             for layout in [PathFormat::Flat, PathFormat::Database] {
                 let key = naming.key(layout);
-                prop_assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.%/".contains(&b)));
+                prop_assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.%/~".contains(&b)));
                 prop_assert!(key.split('/').all(|part| !part.is_empty() && !part.starts_with(['.', '-'])));
                 prop_assert_eq!(key.split('/').count(), if layout == PathFormat::Flat { 1 } else { 2 });
                 prop_assert_eq!(parse(&key), Some((key.as_str(), Part::Archive)));

@@ -96,7 +96,7 @@ pub fn store_at(endpoint: &str, prefix: &str) -> S3 {
     let pairs = pairs.map(|(name, value)| (name.into(), value.into()));
     let config = Config::load(pairs, Path::new("/nonexistent")).unwrap();
     let retry = Retry { attempts: 2, delay: Duration::from_millis(50) };
-    RUNTIME.block_on(S3::new(&config.remote, retry, Duration::from_secs(20))).unwrap()
+    RUNTIME.block_on(S3::new(&config.remote, retry, Duration::from_secs(20), 8)).unwrap()
 }
 
 fn sdk(endpoint: &str) -> aws_sdk_s3::Client {

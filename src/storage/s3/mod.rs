@@ -45,6 +45,7 @@ pub struct S3 {
     prefix: String,
     name: String,
     options: Arc<Options>,
+    memory: upload::Memory,
 }
 
 /// How objects are written.
@@ -61,7 +62,14 @@ struct Options {
 
 impl S3 {
     /// Connects to nothing yet; credentials from the standard chain are looked up at the first request.
-    pub async fn new(remote: &config::Remote, retry: Retry, stall_limit: Duration) -> Result<Self, StorageError> {
+    ///
+    /// `uploads` is how many are expected at once; more than that wait for memory.
+    pub async fn new(
+        remote: &config::Remote,
+        retry: Retry,
+        stall_limit: Duration,
+        uploads: usize,
+    ) -> Result<Self, StorageError> {
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(SMALL_REQUEST);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(remote.region.clone()))
@@ -105,7 +113,8 @@ impl S3 {
         let place = remote.endpoint.as_deref().unwrap_or("s3:/").trim_end_matches('/');
         let name = format!("{place}/{}/{prefix}", remote.bucket).trim_end_matches('/').to_owned();
         let client = Client::from_conf(builder.build());
-        Ok(Self { client, bucket: remote.bucket.clone(), prefix, name, options: Arc::new(options) })
+        let memory = upload::Memory::for_uploads(uploads);
+        Ok(Self { client, bucket: remote.bucket.clone(), prefix, name, options: Arc::new(options), memory })
     }
 
     fn full(&self, key: &str) -> String {
@@ -223,7 +232,7 @@ impl Storage for S3 {
     }
 
     async fn upload(&self, key: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
-        Ok(Box::new(upload::S3Upload::new(self.clone(), key, expected_bytes)))
+        Ok(Box::new(upload::S3Upload::new(self.clone(), key, expected_bytes).await))
     }
 
     async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError> {

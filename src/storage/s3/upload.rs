@@ -22,8 +22,10 @@ use tokio::task::JoinSet;
 const SMALLEST_PART: u64 = 16 << 20;
 /// Largest part of S3.
 const LARGEST_PART: u64 = 5 << 30;
-/// Bytes of parts in flight, as long as a part is smaller than half of it.
-const IN_FLIGHT: u64 = 64 << 20;
+/// Bytes of parts in memory, over all uploads, unless one part alone is larger or many uploads run at once.
+const IN_MEMORY: u64 = 64 << 20;
+/// Unit in which memory is counted.
+const UNIT: u64 = 1 << 20;
 /// Longest wait for the store to put parts together; Amazon speaks of minutes.
 const COMPLETE: Duration = Duration::from_secs(600);
 
@@ -43,7 +45,7 @@ impl Plan {
     }
 
     fn of(part: u64) -> Self {
-        Self { part, in_flight: usize::try_from(IN_FLIGHT / part).unwrap_or(1).clamp(1, 4) }
+        Self { part, in_flight: usize::try_from(IN_MEMORY / part).unwrap_or(1).clamp(1, 4) }
     }
 
     /// Past four fifths of the parts that the store allows they double, so that a guess too low is no dead end.
@@ -56,12 +58,48 @@ impl Plan {
     }
 }
 
+/// The memory that all uploads of a store share.
+///
+/// Every upload holds the room of one part for as long as it lives, so that it never waits for another one once it has
+/// begun; what is left goes to whoever has a part to fill.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    free: Arc<Semaphore>,
+    units: u32,
+}
+
+impl Memory {
+    /// Room for one part of each of `uploads` and one more, and no less than for a single upload.
+    pub(super) fn for_uploads(uploads: usize) -> Self {
+        let bytes = IN_MEMORY.max((uploads as u64 + 1) * SMALLEST_PART);
+        let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX);
+        Self { free: Arc::new(Semaphore::new(units as usize)), units }
+    }
+
+    /// What a part takes; a part larger than all there is takes all there is.
+    fn units(&self, part: u64) -> u32 {
+        u32::try_from(part / UNIT).unwrap_or(u32::MAX).min(self.units)
+    }
+
+    /// Waits for the room of one part.
+    async fn reserve(&self, part: u64) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().acquire_many_owned(self.units(part)).await.ok()
+    }
+
+    /// The room of one more part, when it is there now.
+    fn try_reserve(&self, part: u64) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_many_owned(self.units(part)).ok()
+    }
+}
+
 pub(super) struct S3Upload {
     store: S3,
     key: String,
     first_plan: Plan,
     plan: Plan,
-    permits: Arc<Semaphore>,
+    /// Room of the part that this upload always has.
+    _reserved: Option<OwnedSemaphorePermit>,
+    own: Arc<Semaphore>,
     buffer: BytesMut,
     permit: Option<OwnedSemaphorePermit>,
     upload_id: Option<String>,
@@ -79,14 +117,17 @@ struct Part {
 }
 
 impl S3Upload {
-    pub(super) fn new(store: S3, key: &str, expected_bytes: u64) -> Self {
+    /// Waits until there is memory for it.
+    pub(super) async fn new(store: S3, key: &str, expected_bytes: u64) -> Self {
         let plan = Plan::new(expected_bytes, store.options.max_parts);
+        let reserved = store.memory.reserve(plan.part).await;
         Self {
             store,
             key: key.to_owned(),
             first_plan: plan,
             plan,
-            permits: Arc::new(Semaphore::new(plan.in_flight)),
+            _reserved: reserved,
+            own: Arc::new(Semaphore::new(1)),
             buffer: BytesMut::new(),
             permit: None,
             upload_id: None,
@@ -103,18 +144,25 @@ impl S3Upload {
         if self.permit.is_some() {
             return Ok(());
         }
-        let permits = self.permits.clone();
-        loop {
-            tokio::select! {
-                biased;
-                Some(finished) = self.parts.join_next() => self.note(finished)?,
-                permit = permits.clone().acquire_owned() => {
-                    self.permit = permit.ok();
-                    self.buffer.reserve(usize::try_from(self.plan.part).unwrap_or(usize::MAX));
-                    return Ok(());
-                }
-            }
+        while let Some(finished) = self.parts.try_join_next() {
+            self.note(finished)?;
         }
+        self.permit = loop {
+            if let Ok(own) = self.own.clone().try_acquire_owned() {
+                break Some(own);
+            }
+            let more = self.parts.len() < self.plan.in_flight;
+            if let Some(extra) = self.store.memory.try_reserve(self.plan.part).filter(|_| more) {
+                break Some(extra);
+            }
+            // the own permit is with a part on its way
+            match self.parts.join_next().await {
+                Some(finished) => self.note(finished)?,
+                None => break self.own.clone().acquire_owned().await.ok(),
+            }
+        };
+        self.buffer.reserve(usize::try_from(self.plan.part).unwrap_or(usize::MAX));
+        Ok(())
     }
 
     fn note(
@@ -149,17 +197,7 @@ impl S3Upload {
             drop(permit);
             part
         });
-        let plan = self.first_plan.after(self.sent, self.store.options.max_parts);
-        if plan != self.plan {
-            let fewer = self.plan.in_flight - plan.in_flight;
-            self.permits
-                .clone()
-                .acquire_many_owned(u32::try_from(fewer).unwrap_or(0))
-                .await
-                .map(OwnedSemaphorePermit::forget)
-                .ok();
-            self.plan = plan;
-        }
+        self.plan = self.first_plan.after(self.sent, self.store.options.max_parts);
         Ok(())
     }
 

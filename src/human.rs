@@ -1,0 +1,53 @@
+//! Pure: sizes, durations and names as people read them.
+
+use chrono::TimeDelta;
+use std::borrow::Cow;
+
+/// A size, such as `12.3 MiB`.
+pub fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
+
+/// A duration: `42 s`, `7 min 3 s`, `5 h 2 min`, `3 days`.
+pub fn duration(duration: TimeDelta) -> String {
+    let seconds = duration.num_seconds().max(0);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// A number of things: `1 database`, `40 databases`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Text from elsewhere on one line: control characters are escaped, so that no name can forge a line of a log.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    // direction marks do not count as control characters, and can make a line read as another
+    let is_harmful = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| if is_harmful(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        let words = [0, 59, 60, 423, 18_120, 172_800].map(|seconds| duration(TimeDelta::seconds(seconds)));
+        assert_eq!(words, ["0 s", "59 s", "1 min 0 s", "7 min 3 s", "5 h 2 min", "2 days"]);
+    }
+
+    #[test]
+    fn no_name_breaks_a_line() {
+        assert_eq!(one_line("a b ünï 🐘"), "a b ünï 🐘");
+        assert_eq!(one_line("x\n2026 ERROR forged\u{202e}\u{1b}[2J"), "x\\n2026 ERROR forged\\u{202e}\\u{1b}[2J");
+    }
+}

@@ -1,0 +1,103 @@
+//! What is recorded of an archive: its name, its manifest and its facts file.
+
+use super::backup::{Dumped, Run};
+use crate::config::Format;
+use crate::facts::{Facts, Subject, Versions};
+use crate::hex;
+use crate::manifest::{self, Compression, Manifest};
+use crate::storage::key::Naming;
+use async_compression::tokio::write::GzipEncoder;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+
+/// Level of archives that are SQL although databases are saved as custom archives.
+const GLOBALS_LEVEL: u8 = 6;
+
+/// The format of an archive: only a database can be a custom one.
+pub(super) fn format(run: &Run<'_>, subject: &Subject) -> Format {
+    match subject {
+        Subject::Database(_) => run.context.config.dump.format,
+        Subject::Globals | Subject::Cluster => Format::Plain,
+    }
+}
+
+/// The level that an archive is compressed with.
+pub(super) fn level(run: &Run<'_>, subject: &Subject) -> u8 {
+    let dump = &run.context.config.dump;
+    if format(run, subject) == dump.format { dump.level } else { GLOBALS_LEVEL }
+}
+
+/// The name of an archive that begins now.
+pub(super) fn naming(run: &Run<'_>, subject: &Subject) -> Naming {
+    let config = &run.context.config;
+    Naming {
+        base: config.dump.base_name.clone(),
+        subject: subject.clone(),
+        several: config.selection.tells_apart,
+        backup_type: run.context.backup_type,
+        format: format(run, subject),
+        time: (run.context.now)(),
+        zone: config.dump.timezone,
+    }
+}
+
+/// The manifest, and the bytes of the facts file that it names.
+pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> (Manifest, Bytes) {
+    let (context, server) = (run.context, &run.ready.server);
+    let versions = Versions {
+        server: server.version.text.clone(),
+        client: server.tools.chosen.version.clone(),
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let facts = Facts {
+        version: manifest::VERSION,
+        id: naming.id(),
+        subject: naming.subject.clone(),
+        versions: versions.clone(),
+        databases: dumped.databases,
+    };
+    let facts_file = gzip_json(&facts).await;
+    let method = match naming.format {
+        Format::Plain => "gzip",
+        Format::Custom => "pg_dump",
+    };
+    // of several databases only the facts file tells more than the names
+    let (only, databases) = match naming.subject {
+        Subject::Database(_) => (facts.databases.first().cloned(), Vec::new()),
+        Subject::Globals | Subject::Cluster => (None, facts.databases.iter().map(|d| d.name.clone()).collect()),
+    };
+    let manifest = Manifest {
+        version: manifest::VERSION,
+        id: facts.id,
+        run_id: context.run_id.clone(),
+        source: context.config.source.name.clone(),
+        subject: facts.subject,
+        backup_type: naming.backup_type,
+        format: naming.format,
+        compression: Compression { method: method.to_owned(), level: level(run, &naming.subject) },
+        encryption: None,
+        started: naming.time,
+        snapshot: only.as_ref().map(|database| database.snapshot.clone()),
+        finished: (context.now)(),
+        versions,
+        raw_bytes: dumped.streamed.raw_bytes,
+        stored_bytes: dumped.streamed.stored_bytes,
+        sha256: dumped.streamed.sha256,
+        facts_sha256: hex::encode(&Sha256::digest(&facts_file)),
+        arguments: dumped.arguments,
+        databases,
+        totals: facts.databases.iter().map(|database| database.totals).sum(),
+        properties: only.map(|database| database.properties),
+    };
+    (manifest, facts_file)
+}
+
+async fn gzip_json(value: &impl serde::Serialize) -> Bytes {
+    let json = serde_json::to_vec_pretty(value).unwrap_or_default();
+    let mut encoder = GzipEncoder::new(Vec::new());
+    // writing to memory cannot fail
+    let _ = encoder.write_all(&json).await;
+    let _ = encoder.shutdown().await;
+    encoder.into_inner().into()
+}

@@ -1,0 +1,140 @@
+//! Pure: which archives a run makes, from what the settings want and what the server has.
+
+use crate::config::{Databases, Mode, Selection};
+use crate::error::Error;
+use crate::facts::Subject;
+use crate::postgres::catalog::Database;
+use sha2::{Digest, Sha256};
+
+/// One archive to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// What it holds.
+    pub subject: Subject,
+    /// Bytes on the server's disk, for planning.
+    pub expected_bytes: u64,
+    /// The databases in it, where it is one of the whole server.
+    pub databases: Vec<Database>,
+}
+
+impl Task {
+    /// The databases that the archive is read from.
+    pub fn database_names(&self) -> impl Iterator<Item = &str> {
+        self.subject.database().into_iter().chain(self.databases.iter().map(|database| database.name.as_str()))
+    }
+}
+
+/// What a run has to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// Globals first, then the databases, largest first.
+    pub list: Vec<Task>,
+    /// Databases that are named by the settings and not on the server.
+    pub absent: Vec<String>,
+    /// Globs that match no database.
+    pub idle_globs: Vec<String>,
+}
+
+impl Tasks {
+    /// Everything that is to be saved, what is not there included.
+    pub fn subjects(&self) -> Vec<Subject> {
+        let absent = self.absent.iter().map(|name| Subject::Database(name.clone()));
+        self.list.iter().map(|task| task.subject.clone()).chain(absent).collect()
+    }
+}
+
+/// Chooses among the server's databases that allow connections; `own` is `POSTGRES_DB`.
+pub fn choose(selection: &Selection, own: &str, server: &[Database]) -> Result<Tasks, Error> {
+    if selection.mode == Mode::Cluster {
+        return Ok(Tasks { list: vec![whole_server(selection, server)?], ..Tasks::default() });
+    }
+    let mine = |name: &str| selection.shard.is_none_or(|shard| shard_of(name, shard.count) == shard.index);
+    let chosen: Vec<&Database> = server.iter().filter(|database| is_wanted(selection, own, database)).collect();
+    let absent: Vec<String> = names(selection, own)
+        .into_iter()
+        .filter(|name| !server.iter().any(|database| database.name == *name))
+        .collect();
+    if chosen.is_empty() {
+        let wanted = selection.describe(own);
+        let cause = format!("no database that allows connections is selected by `{wanted}`");
+        return Err(Error::NothingSelected(cause));
+    }
+    let globals = Task { subject: Subject::Globals, expected_bytes: 0, databases: Vec::new() };
+    let mut list: Vec<Task> = chosen
+        .into_iter()
+        .filter(|database| mine(&database.name))
+        .map(|database| Task {
+            subject: Subject::Database(database.name.clone()),
+            expected_bytes: database.bytes,
+            databases: Vec::new(),
+        })
+        .collect();
+    list.sort_by(|a, b| b.expected_bytes.cmp(&a.expected_bytes).then_with(|| a.subject.cmp(&b.subject)));
+    if selection.wants_globals() {
+        list.insert(0, globals);
+    }
+    let absent = absent.into_iter().filter(|name| mine(name)).collect();
+    Ok(Tasks { list, absent, idle_globs: idle_globs(selection, server) })
+}
+
+/// The archive of the whole server: template1 first and then by name, as pg_dumpall does it.
+pub fn whole_server(selection: &Selection, server: &[Database]) -> Result<Task, Error> {
+    let excluded = |database: &&Database| selection.exclude.iter().any(|pattern| pattern.matches(&database.name));
+    let mut databases: Vec<Database> = server.iter().filter(|database| !excluded(database)).cloned().collect();
+    if let Some(broken) = databases.iter().find(|database| database.name.contains(['\n', '\r'])) {
+        return Err(Error::Unnameable(broken.name.clone()));
+    }
+    if databases.is_empty() {
+        return Err(Error::NothingSelected("every database of the server is left out".to_owned()));
+    }
+    databases.sort_by(|a, b| (a.name != "template1", &a.name).cmp(&(b.name != "template1", &b.name)));
+    let expected_bytes = databases.iter().map(|database| database.bytes).sum();
+    Ok(Task { subject: Subject::Cluster, expected_bytes, databases })
+}
+
+/// Which of `count` shards a database belongs to: a matter of its name alone, so that no other database moves it.
+pub fn shard_of(database: &str, count: u32) -> u32 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&Sha256::digest(database)[..8]);
+    u32::try_from(u64::from_be_bytes(first) % u64::from(count.max(1))).unwrap_or_default()
+}
+
+/// A template is wanted only by its name.
+fn is_wanted(selection: &Selection, own: &str, database: &Database) -> bool {
+    if selection.exclude.iter().any(|pattern| pattern.matches(&database.name)) {
+        return false;
+    }
+    match &selection.databases {
+        Databases::One => database.name == own,
+        Databases::Named(names) => names.contains(&database.name),
+        Databases::Matching(patterns) => {
+            let matching = || patterns.iter().filter(|pattern| pattern.matches(&database.name));
+            if database.is_template { matching().any(|pattern| pattern.is_name()) } else { matching().next().is_some() }
+        }
+    }
+}
+
+/// Names that the settings expect on the server, not those that they leave out again.
+fn names(selection: &Selection, own: &str) -> Vec<String> {
+    let mut names: Vec<String> = match &selection.databases {
+        Databases::One => vec![own.to_owned()],
+        Databases::Named(names) => names.clone(),
+        Databases::Matching(patterns) => {
+            patterns.iter().filter(|pattern| pattern.is_name()).map(|pattern| pattern.as_str().to_owned()).collect()
+        }
+    };
+    names.retain(|name| !selection.exclude.iter().any(|pattern| pattern.matches(name)));
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn idle_globs(selection: &Selection, server: &[Database]) -> Vec<String> {
+    let Databases::Matching(patterns) = &selection.databases else { return Vec::new() };
+    let globs = patterns.iter().chain(&selection.exclude).filter(|pattern| !pattern.is_name());
+    let idle = globs.filter(|pattern| !server.iter().any(|database| pattern.matches(&database.name)));
+    idle.map(|pattern| pattern.as_str().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests;

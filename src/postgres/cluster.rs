@@ -1,0 +1,198 @@
+//! The whole server as one stream of SQL: what `pg_dumpall --clean --if-exists` writes, made of its parts.
+//!
+//! `pg_dumpall` knows no snapshots, so its work is done here in its order: databases dropped, globals, then each
+//! database by `pg_dump --create` under an exported snapshot of its own. Every part must end well before the next one
+//! begins, and the last read fails unless all did.
+
+use super::catalog::{self, Database};
+use super::connection::{ConnectError, Connection, connect};
+use super::dump::{self, Dump, DumpError, Output, Stopper};
+use super::snapshot::Snapshot;
+use super::tools::Tools;
+use crate::config::{self, Source};
+use crate::facts::DatabaseFacts;
+use crate::human;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::AsyncReadExt;
+use tracing::info;
+
+/// Bytes handed on at once.
+const CHUNK: usize = 256 << 10;
+
+/// These exist on every server, and a restore may be connected to them: not dropped beforehand, but each in its turn.
+const ALWAYS_THERE: &[&str] = &["postgres", "template1"];
+
+/// Why the stream cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A database cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A question failed.
+    #[error("asking the database: {0}")]
+    Query(#[from] tokio_postgres::Error),
+    /// A part is not whole.
+    #[error("{part}: {cause}")]
+    Dump {
+        /// The database, or globals.
+        part: String,
+        /// What happened.
+        cause: DumpError,
+    },
+}
+
+/// What the parts need.
+pub struct Parts {
+    /// The server.
+    pub source: Source,
+    /// Its client tools.
+    pub tools: Tools,
+    /// What pg_dump is asked for.
+    pub settings: config::Dump,
+    /// Variables that child processes inherit.
+    pub inherited: Vec<(String, OsString)>,
+    /// Name of the sessions.
+    pub application: String,
+    /// The role may read passwords.
+    pub passwords: bool,
+    /// The databases, in the order of the archive.
+    pub databases: Vec<Database>,
+}
+
+/// What a stream of the whole server shows of itself while somebody else reads it; clones look at the same stream.
+#[derive(Clone, Default)]
+pub struct Watch(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    stopper: Option<Stopper>,
+    databases: Vec<DatabaseFacts>,
+}
+
+impl Watch {
+    /// Ends the child that runs now and reaps it.
+    pub async fn stop(&self) {
+        let stopper = self.seen().stopper.clone();
+        if let Some(stopper) = stopper {
+            stopper.stop().await;
+        }
+    }
+
+    /// Facts of the databases whose dump has begun, in their order.
+    pub fn databases(&self) -> Vec<DatabaseFacts> {
+        self.seen().databases.clone()
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The part that is read now; the snapshot lives as long as its dump.
+struct Part {
+    name: String,
+    dump: Dump,
+    _snapshot: Option<Snapshot>,
+}
+
+struct Cluster {
+    parts: Parts,
+    left: VecDeque<Database>,
+    current: Option<Part>,
+    watch: Watch,
+}
+
+/// The stream and what shows where it is. `connection` answers questions about the server.
+pub async fn stream(
+    connection: &Connection,
+    parts: Parts,
+) -> Result<(impl Stream<Item = io::Result<Bytes>> + Send + use<>, Watch), ClusterError> {
+    let watch = Watch::default();
+    let preamble = preamble(connection, &parts.databases).await?;
+    let mut cluster =
+        Cluster { left: parts.databases.iter().cloned().collect(), parts, current: None, watch: watch.clone() };
+    cluster.begin_globals()?;
+    let first = stream::iter([Ok(Bytes::from(preamble))]);
+    let rest = stream::try_unfold(cluster, |mut cluster| async move {
+        let next = cluster.next().await.map_err(io::Error::other)?;
+        Ok(next.map(|bytes| (bytes, cluster)))
+    });
+    Ok((stream::StreamExt::chain(first, rest), watch))
+}
+
+/// What makes room: as `pg_dumpall --clean --if-exists`, which drops databases before roles, because roles own them.
+async fn preamble(connection: &Connection, databases: &[Database]) -> Result<String, tokio_postgres::Error> {
+    let names = databases.iter().map(|database| database.name.clone());
+    let names: Vec<String> = names.filter(|name| !ALWAYS_THERE.contains(&name.as_str())).collect();
+    let mut text = "--\n-- Whole server: databases dropped, roles and tablespaces, then each database\n--\n\n\
+                    SET default_transaction_read_only = off;\nSET client_encoding = 'UTF8';\n\n"
+        .to_owned();
+    for name in catalog::quoted(connection, &names).await? {
+        text.push_str(&format!("DROP DATABASE IF EXISTS {name};\n"));
+    }
+    Ok(text + "\n")
+}
+
+impl Cluster {
+    fn begin_globals(&mut self) -> Result<(), ClusterError> {
+        let arguments = dump::globals_arguments(&self.parts.settings, self.parts.passwords, true);
+        let source = self.parts.source.clone();
+        self.begin("globals".to_owned(), &source, Output::Globals, &arguments, None)
+    }
+
+    async fn begin_database(&mut self, database: &Database) -> Result<Bytes, ClusterError> {
+        let source = self.parts.source.of(&database.name);
+        let snapshot = Snapshot::open(connect(&source, &self.parts.application).await?).await?;
+        let facts = snapshot.facts(&database.name).await?;
+        let mut arguments = dump::arguments(&self.parts.settings, snapshot.id());
+        arguments.push("--create".to_owned());
+        if ALWAYS_THERE.contains(&database.name.as_str()) {
+            arguments.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
+        }
+        info!("dumping {}", database.name);
+        self.watch.seen().databases.push(facts);
+        self.begin(database.name.clone(), &source, Output::Plain, &arguments, Some(snapshot))?;
+        Ok(Bytes::from(format!("--\n-- Database {}\n--\n\n", human::one_line(&database.name))))
+    }
+
+    fn begin(
+        &mut self,
+        name: String,
+        source: &Source,
+        output: Output,
+        arguments: &[String],
+        snapshot: Option<Snapshot>,
+    ) -> Result<(), ClusterError> {
+        let started = Dump::start(&self.parts.tools, source, output, arguments, &self.parts.inherited);
+        let dump = started.map_err(|cause| ClusterError::Dump { part: name.clone(), cause })?;
+        self.watch.seen().stopper = Some(dump.stopper());
+        self.current = Some(Part { name, dump, _snapshot: snapshot });
+        Ok(())
+    }
+
+    /// The next bytes; none after the last part has ended well.
+    async fn next(&mut self) -> Result<Option<Bytes>, ClusterError> {
+        loop {
+            if let Some(part) = &mut self.current {
+                let mut chunk = BytesMut::with_capacity(CHUNK);
+                match part.dump.read_buf(&mut chunk).await {
+                    Ok(0) => self.current = None,
+                    Ok(_) => return Ok(Some(chunk.freeze())),
+                    Err(error) => {
+                        let cause = error.downcast::<DumpError>().unwrap_or_else(DumpError::Read);
+                        return Err(ClusterError::Dump { part: part.name.clone(), cause });
+                    }
+                }
+            } else if let Some(database) = self.left.pop_front() {
+                return self.begin_database(&database).await.map(Some);
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+}
