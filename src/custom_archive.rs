@@ -80,7 +80,8 @@ enum Field {
 impl ArchiveEnd {
     /// Takes the next bytes. Errors are kept for [`ArchiveEnd::finish`].
     pub fn feed(&mut self, mut input: &[u8]) {
-        while self.error.is_none() && !input.is_empty() {
+        // the last field of the table of contents may be the last byte, and is settled without another one
+        while self.error.is_none() {
             match self.step(&mut input) {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -143,6 +144,7 @@ impl ArchiveEnd {
                     (Ok(length), _) => State::Skip(length, kind),
                 };
             }
+            State::Skip(..) if input.is_empty() => return Ok(false),
             State::Skip(left, kind) => {
                 let here = left.min(input.len() as u64);
                 *input = &input[usize::try_from(here).unwrap_or(input.len())..];
@@ -303,6 +305,31 @@ mod tests {
         }
         int(0, &mut out);
         out
+    }
+
+    /// The same without any data, as of a database without rows: the table of contents ends the archive.
+    fn archive_without_data(minor: u8) -> Vec<u8> {
+        let bytes = archive(minor);
+        // the nine bytes of the last entry's offset, and the type of the first block
+        let toc = bytes.windows(10).rposition(|window| window == [1; 10]).unwrap() + 9;
+        let mut bytes = bytes[..toc].to_vec();
+        for entry in [7_u8, 8] {
+            // the entry's number, and whether it has data
+            let at = bytes.windows(10).position(|window| window == [0, entry, 0, 0, 0, 0, 1, 0, 0, 0]).unwrap();
+            bytes[at + 6] = 0;
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_archive_without_data_is_whole_when_its_table_of_contents_is() {
+        for minor in 14..=16 {
+            let bytes = archive_without_data(minor);
+            for step in [1, 7, bytes.len()] {
+                assert_eq!(read(&bytes, step), Ok(()), "version 1.{minor} in chunks of {step}");
+            }
+            assert!(read(&bytes[..bytes.len() - 1], 100).is_err());
+        }
     }
 
     fn read(bytes: &[u8], step: usize) -> Result<(), ArchiveError> {

@@ -163,12 +163,13 @@ impl Error {
             | Self::GivenUp(_)
             | Self::Io(_) => Exit::Failed,
             Self::Storage(error) => match error {
-                StorageError::Unavailable { .. } | StorageError::Missing { .. } => Exit::Unreachable,
+                StorageError::Unavailable { .. } | StorageError::Stalled { .. } | StorageError::Missing { .. } => {
+                    Exit::Unreachable
+                }
                 StorageError::Refused { .. } => Exit::Refused,
-                StorageError::NotFound { .. }
-                | StorageError::AlreadyExists { .. }
-                | StorageError::Stalled { .. }
-                | StorageError::Failed { .. } => Exit::Failed,
+                StorageError::NotFound { .. } | StorageError::AlreadyExists { .. } | StorageError::Failed { .. } => {
+                    Exit::Failed
+                }
             },
             Self::Targets(errors) => common(errors.iter().map(Self::exit)),
             Self::Stopped(Stop::Interrupt) => Exit::Interrupted,

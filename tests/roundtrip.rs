@@ -3,11 +3,11 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use support::backup::Backup;
 use support::postgres::{Postgres, shared};
-use support::{s3, tool};
+use support::{assert_same_text, s3, tool};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -20,38 +20,12 @@ fn every_kind(postgres: &Postgres) -> String {
     database
 }
 
-/// A plain dump without the lines that differ at every call.
-fn plain_dump(postgres: &Postgres, database: &str) -> String {
-    let output = postgres.client("pg_dump").env("PGDATABASE", database).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let random = |line: &&str| !line.starts_with("\\restrict ") && !line.starts_with("\\unrestrict ");
-    text.lines().filter(random).collect::<Vec<_>>().join("\n")
-}
-
-/// Compares two databases by what pg_dump says of them, and shows the first line that differs.
+/// Compares two databases by what pg_dump says of them.
 #[track_caller]
 fn assert_same_dump(postgres: &Postgres, copy: &str, original: &str) {
-    let (copy, original) = (plain_dump(postgres, copy), plain_dump(postgres, original));
-    for (number, (got, expected)) in copy.lines().zip(original.lines()).enumerate() {
-        assert_eq!(got, expected, "line {number}");
-    }
-    assert_eq!(copy.len(), original.len());
+    let original = postgres.dump("pg_dump", original, &[]);
     assert!(original.contains("CREATE TABLE"), "nothing was compared");
-}
-
-/// `gunzip -c FILE | psql -X -v ON_ERROR_STOP=1`
-fn restore_with_psql(postgres: &Postgres, archive: &Path, database: &str) {
-    let mut gunzip = Command::new("gunzip").arg("-c").arg(archive).stdout(Stdio::piped()).spawn().unwrap();
-    let restored = postgres
-        .client("psql")
-        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])
-        .env("PGDATABASE", database)
-        .stdin(gunzip.stdout.take().unwrap())
-        .output()
-        .unwrap();
-    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
-    assert!(gunzip.wait().unwrap().success());
+    assert_same_text(&postgres.dump("pg_dump", copy, &[]), &original);
 }
 
 #[test]
@@ -61,7 +35,7 @@ fn a_plain_backup_restores_with_gunzip_and_psql_to_the_same_dump() {
     let backup = Backup::of(postgres, &database);
     backup.run(&[]).exits(0);
     let copy = postgres.database("copy");
-    restore_with_psql(postgres, &backup.archive(), &copy);
+    postgres.restore(&backup.archive(), &copy, true);
     assert_same_dump(postgres, &copy, &database);
 }
 
@@ -94,7 +68,7 @@ fn what_lies_in_the_bucket_restores_to_the_same_dump() {
     let fetched = backup.folder.path().join("fetched.sql.gz");
     std::fs::write(&fetched, bytes).unwrap();
     let copy = postgres.database("copy");
-    restore_with_psql(postgres, &fetched, &copy);
+    postgres.restore(&fetched, &copy, true);
     assert_same_dump(postgres, &copy, &database);
 }
 
@@ -108,7 +82,7 @@ fn servers_of_17_and_18_make_the_round_trip_with_their_own_tools() {
             backup.run(&[]).exits(0);
             let copy = postgres.database("copy");
             if format == "plain" {
-                restore_with_psql(&postgres, &backup.archive(), &copy);
+                postgres.restore(&backup.archive(), &copy, true);
             } else {
                 let restore =
                     postgres.client("pg_restore").args(["-e", "-d", &copy]).arg(backup.archive()).output().unwrap();
@@ -125,12 +99,15 @@ fn an_empty_database_is_a_backup_and_so_is_one_with_an_awkward_name() {
     for name in ["empty", "host=evil dbname=x", "-f/tmp/x", "a\"; DROP", "../../x", "ünï 🐘\nline"] {
         let quoted = name.replace('"', "\"\"");
         postgres.sql("postgres", &format!("CREATE DATABASE \"{quoted}\" TEMPLATE template0"));
-        let backup = Backup::of(postgres, name).set("LOCAL_PATH_FORMAT", "database");
-        backup.run(&[]).exits(0);
-        assert_eq!(backup.manifest()["database"], name);
-        assert_eq!(backup.manifest()["totals"]["tables"], 0);
-        let inside = backup.files().iter().all(|file| file.split('/').count() == 2 && !file.starts_with(['.', '-']));
-        assert!(inside, "{:?}", backup.files());
+        for format in ["plain", "custom"] {
+            let backup = Backup::of(postgres, name).set("LOCAL_PATH_FORMAT", "database").set("BACKUP_FORMAT", format);
+            backup.run(&[]).exits(0);
+            assert_eq!(backup.manifest()["database"], name);
+            assert_eq!(backup.manifest()["totals"]["tables"], 0);
+            let inside =
+                backup.files().iter().all(|file| file.split('/').count() == 2 && !file.starts_with(['.', '-']));
+            assert!(inside, "{:?}", backup.files());
+        }
     }
 }
 

@@ -138,7 +138,7 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
     }
     for name in tasks.list.iter().flat_map(Task::database_names) {
         let check = format!("privileges in {name}");
-        match job::enter(config, server, name, "backup check").await {
+        match job::enter(config, name, "backup check").await {
             Ok((_, lacks)) if lacks.is_empty() => readable += 1,
             Ok((_, lacks)) => lacks.into_iter().for_each(|lack| missing_privilege(config, &check, lack, findings)),
             Err(error) => findings.bad(&check, &error),
@@ -154,7 +154,12 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
         } else {
             let detail =
                 format!("roles are saved without passwords, because {} may not read pg_authid", config.source.user);
-            findings.add("globals", Verdict::Warning, detail, Some("only a superuser may".to_owned()));
+            findings.add(
+                "globals",
+                Verdict::Warning,
+                detail,
+                Some("a superuser may, and so may a member of pg_read_all_data".to_owned()),
+            );
         }
     }
 }

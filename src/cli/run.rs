@@ -89,7 +89,7 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
             tools.folder.display()
         ));
         for name in task.database_names() {
-            match job::enter(config, &server, name, &application).await {
+            match job::enter(config, name, &application).await {
                 Ok((_, lacks)) if lacks.is_empty() => {}
                 Ok((_, lacks)) => errors.push(Error::Unreadable { role: config.source.user.clone(), lacks }),
                 Err(error) => errors.push(error),

@@ -2,7 +2,7 @@
 
 use super::legs::{self, Leg, Made};
 use super::preflight::{Ready, one_of};
-use super::source::{self, Opened, Reached, Running};
+use super::source::{self, Opened, Prepared, Running};
 use super::tasks::{self, Task};
 use super::{AbortOnDrop, At, Context, Side, StageError, record};
 use crate::config::Format;
@@ -21,8 +21,11 @@ use futures_util::future::join_all;
 use std::collections::HashSet;
 use std::sync::PoisonError;
 use tokio::io::AsyncRead;
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit, mpsc};
 use tracing::{info, warn};
+
+/// The dump of a smaller database takes a moment.
+const SOON: u64 = 64 << 20;
 
 /// What the archives of one run share.
 pub(super) struct Run<'a> {
@@ -31,6 +34,8 @@ pub(super) struct Run<'a> {
     lock: Mutex<Option<Lock>>,
     /// Dumps that may begin; a commit needs none, so that it goes on beside the next dump.
     slots: Semaphore,
+    /// The encoder of everything that is SQL; it learns from one archive for the next.
+    gzip: Gzip,
     /// Places that took no byte for too long and are not waited for again.
     given_up: std::sync::Mutex<HashSet<String>>,
 }
@@ -38,12 +43,17 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(super) fn new(context: &'a Context, ready: &'a Ready<'a>, lock: Option<Lock>) -> Self {
         let slots = Semaphore::new(context.config.selection.jobs);
-        Self { context, ready, lock: Mutex::new(lock), slots, given_up: std::sync::Mutex::default() }
+        let gzip = Gzip::new(record::sql_level(&context.config.dump));
+        Self { context, ready, lock: Mutex::new(lock), slots, gzip, given_up: std::sync::Mutex::default() }
     }
 
-    fn give_up(&self, side: &Side) {
-        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
-        given_up.insert(side.repository.location().name);
+    /// Says that an archive goes on without this target, and gives that up where it took nothing for too long.
+    pub(super) fn note_lost(&self, side: &Side, error: &Error) {
+        let name = side.repository.location().name;
+        warn!("{name} is dropped from this backup: {error}");
+        if matches!(error, Error::Storage(StorageError::Stalled { .. })) {
+            self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        }
     }
 
     pub(super) fn has_given_up(&self, side: &Side) -> bool {
@@ -51,9 +61,26 @@ impl<'a> Run<'a> {
         given_up.contains(&side.repository.location().name)
     }
 
-    /// Archives in work at once: those that are dumped, and one that is committed meanwhile.
+    /// Archives in work at once: those that are dumped, one that is committed and one that is reached meanwhile.
     pub(super) fn at_once(&self) -> usize {
-        self.context.config.selection.jobs + 1
+        self.context.config.selection.jobs + 2
+    }
+
+    /// Waits until a dump may begin.
+    async fn slot(&self) -> Result<SemaphorePermit<'_>, StageError> {
+        match self.context.shutdown.guard(self.slots.acquire()).await.at("connect")? {
+            Ok(slot) => Ok(slot),
+            Err(_) => Err(Stop::Terminate).at("connect"),
+        }
+    }
+
+    /// True when the dump before this one ends soon, so that everything up to the dump itself may be done meanwhile. A
+    /// session that waits for long would be in the way of whoever wants to drop the database, and its snapshot in the
+    /// way of cleaning up.
+    fn is_soon(&self, task: &Task) -> bool {
+        let list = &self.ready.tasks.list;
+        let index = list.iter().position(|other| other.subject == task.subject);
+        index.and_then(|index| list.get(index.checked_sub(1)?)).is_some_and(|before| before.expected_bytes < SOON)
     }
 
     /// True when the lock is ours, or was never to be had.
@@ -83,10 +110,11 @@ pub(super) fn absent(run: &Run<'_>, name: &str) -> (Entry, Vec<StageError>) {
 pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>) {
     let mut entry = run.ready.entry(task.subject.clone());
     let is_globals = task.subject == Subject::Globals;
-    if is_globals && !run.ready.server.reads_passwords {
+    if task.subject.database().is_none() && !run.ready.server.reads_passwords {
         let role = &run.context.config.source.user;
         let note = format!(
-            "the roles are saved without their passwords, because {role} may not read pg_authid; a superuser may"
+            "the roles are saved without their passwords, because {role} may not read pg_authid; a superuser may, \
+             and so may a member of pg_read_all_data"
         );
         warn!("{note}");
         entry.notes.push(note);
@@ -145,26 +173,39 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
 
 async fn make_once(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
     let context = run.context;
-    let slot = context.shutdown.guard(run.slots.acquire()).await.at("connect")?;
-    let reached = source::reach(context, run.ready, task).await?;
+    let slot = if run.is_soon(task) { None } else { Some(run.slot().await?) };
+    let reached = source::reach(context, task).await?;
     let mut begun = legs::begin(run, task).await?;
-    let (dumped, running) = match dump(run, task, reached, &mut begun.legs).await {
+    let dumped = async {
+        let mut prepared = source::prepare(context, reached).await?;
+        let slot = match slot {
+            Some(slot) => slot,
+            None => run.slot().await?,
+        };
+        if prepared.is_lost() {
+            prepared = source::prepare(context, source::reach(context, task).await?).await?;
+        }
+        let dumped = dump(run, task, prepared, &mut begun.legs).await;
+        // the commit needs no slot
+        drop(slot);
+        dumped
+    };
+    let (dumped, running) = match dumped.await {
         Ok(dumped) => dumped,
         Err(error) => {
             legs::abandon(context, begun.legs).await;
             return Err(error);
         }
     };
-    drop(slot);
     let (manifest, facts) = record::describe(run, &begun.naming, dumped).await;
     if run.holds_lock().await {
         // the server may clean up again while the targets finish
         drop(running);
-        return begun.commit(context, &manifest, facts).await;
+        return begun.commit(run, &manifest, facts).await;
     }
     warn!("the lock was lost while the dump ran; this backup is kept all the same, and nothing is pruned");
     // the session shows other runs that this one still lives
-    let made = begun.commit(context, &manifest, facts).await;
+    let made = begun.commit(run, &manifest, facts).await;
     drop(running);
     made
 }
@@ -180,10 +221,10 @@ pub(super) struct Dumped {
 async fn dump(
     run: &Run<'_>,
     task: &Task,
-    reached: Reached,
+    prepared: Prepared,
     legs: &mut [Leg<'_>],
 ) -> Result<(Dumped, Running), StageError> {
-    let Opened { reader, running, arguments } = source::open(run.context, run.ready, task, reached).await?;
+    let Opened { reader, running, arguments } = source::open(run.context, run.ready, task, prepared).await?;
     let streamed = stream(run, task, reader, legs).await;
     // dropping the stream has closed the child's output; here it is ended and reaped, whatever it was doing
     running.stop().await;
@@ -203,19 +244,16 @@ async fn stream(
 
     let (senders, receivers): (Vec<_>, Vec<_>) = legs.iter().map(|_| mpsc::channel(TARGET_QUEUE)).unzip();
     let encoding = match record::format(run, &task.subject) {
-        Format::Plain => Encoding::Gzip(Gzip::new(record::level(run, &task.subject))),
+        Format::Plain => Encoding::Gzip(run.gzip.clone()),
         Format::Custom => Encoding::Identity,
     };
     let feeds = legs.iter_mut().zip(receivers).map(|(leg, chunks)| async {
         if let Some(upload) = leg.draft.upload() {
             let fed = feed(upload, chunks, config.stall_timeout).await;
-            if matches!(fed, Err(StorageError::Stalled { .. })) {
-                run.give_up(leg.side);
-            }
             leg.error = fed.err().map(Error::from);
         }
         if let Some(error) = &leg.error {
-            warn!("{} is dropped from this backup: {error}", leg.side.repository.location().name);
+            run.note_lost(leg.side, error);
         }
     });
     let work = async {

@@ -93,12 +93,14 @@ async fn begin_all<'a>(
 
 impl Begun<'_> {
     /// Commits on every target that took all bytes; the others are cleaned up and reported.
-    pub(super) async fn commit(self, context: &Context, manifest: &Manifest, facts: Bytes) -> Result<Made, StageError> {
+    pub(super) async fn commit(self, run: &Run<'_>, manifest: &Manifest, facts: Bytes) -> Result<Made, StageError> {
+        let context = run.context;
         let commits = self.legs.into_iter().map(|mut leg| {
             let content = Content { manifest, facts: facts.clone() };
             async move {
                 if leg.error.is_none() {
                     leg.error = commit_one(context, &mut leg.draft, &content).await.err();
+                    leg.error.iter().for_each(|error| run.note_lost(leg.side, error));
                 }
                 leg
             }

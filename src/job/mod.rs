@@ -156,7 +156,7 @@ pub async fn run(context: &Context) -> (Report, Exit) {
     let timer = timer.map(AbortOnDrop);
     let errors = whole(context, &mut report).await;
     drop(timer);
-    let exit = conclude(context, &mut report, errors);
+    let exit = conclude(context, &mut report, &errors);
     notify::send(config, &report, &context.shutdown).await;
     // a signal that came after the errors were counted
     let exit = context.shutdown.signal().map_or(exit, |stop| Error::Stopped(stop).exit());
@@ -186,7 +186,7 @@ async fn whole(context: &Context, report: &mut Report) -> Errors {
     let run = Run::new(context, &ready, lock);
     save_all(&run, report, &mut errors).await;
     let done: Vec<Subject> = report.entries.iter().filter(|entry| entry.is_done()).map(|e| e.subject.clone()).collect();
-    if report.entries.is_empty() {
+    if report.entries.is_empty() || errors.0.iter().any(|error| matches!(error, Error::Stopped(_))) {
         return errors;
     }
     if !every_target || done.is_empty() {
@@ -296,7 +296,7 @@ async fn prune_after(run: &Run<'_>, done: &[Subject], report: &mut Report) -> Re
 }
 
 /// Works out how the run ended: the report's last lines, the log's last line and the exit code.
-fn conclude(context: &Context, report: &mut Report, errors: Errors) -> Exit {
+fn conclude(context: &Context, report: &mut Report, errors: &Errors) -> Exit {
     report.finished = (context.now)();
     for failure in &report.failures {
         error!(stage = failure.stage, "{failure}");

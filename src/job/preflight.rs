@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::human;
-use crate::postgres::catalog::{self, Database, ServerVersion};
-use crate::postgres::connection::{self, ConnectError, Connection};
+use crate::postgres::catalog::{self, Database};
+use crate::postgres::connection::{self, ConnectError, Connection, ServerVersion};
 use crate::postgres::lock::Lock;
 use crate::postgres::privileges::{self, Lack};
 use crate::postgres::tools::{self, Found, ToolError};
@@ -44,14 +44,14 @@ pub(super) struct Ready<'a> {
 
 /// Looks at the server, and finds the client tools that fit it.
 pub async fn examine_server(config: &Config, connection: &Connection) -> Result<Server, Error> {
-    let version = catalog::server_version(connection).await?;
+    let version = connection.version().clone();
     let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
     let tools = tools::find(bin_dir, search_path, &config.child_environment, version.major, &version.text).await?;
     let mut databases = catalog::databases(connection).await?;
     // a pooler may know the database by another name than the server does
     let own = &config.source.database;
     if !databases.iter().any(|database| database.name == *own) {
-        let bytes = catalog::totals(connection).await?.database_bytes;
+        let bytes = catalog::own_bytes(connection).await?;
         databases.push(Database { name: own.clone(), bytes, is_template: false });
     }
     let reads_passwords = catalog::reads_role_passwords(connection).await?;
@@ -69,18 +69,13 @@ pub fn choose_tasks(config: &Config, server: &Server) -> Result<Tasks, Error> {
 }
 
 /// Connects to a database of the server, and asks what of it is out of the role's reach.
-pub async fn enter(
-    config: &Config,
-    server: &Server,
-    database: &str,
-    application: &str,
-) -> Result<(Connection, Vec<Lack>), Error> {
+pub async fn enter(config: &Config, database: &str, application: &str) -> Result<(Connection, Vec<Lack>), Error> {
     let connected = connection::connect(&config.source.of(database), application).await;
     let connection = connected.map_err(|error| match error {
         ConnectError::NoDatabase { .. } => Error::NoDatabase(database.to_owned()),
         error => error.into(),
     })?;
-    let lacks = privileges::lacking(&connection, server.version.major).await?;
+    let lacks = privileges::lacking(&connection).await?;
     Ok((connection, lacks))
 }
 

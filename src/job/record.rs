@@ -1,7 +1,7 @@
 //! What is recorded of an archive: its name, its manifest and its facts file.
 
 use super::backup::{Dumped, Run};
-use crate::config::Format;
+use crate::config::{self, Format};
 use crate::facts::{Facts, Subject, Versions};
 use crate::hex;
 use crate::manifest::{self, Compression, Manifest};
@@ -22,10 +22,12 @@ pub(super) fn format(run: &Run<'_>, subject: &Subject) -> Format {
     }
 }
 
-/// The level that an archive is compressed with.
-pub(super) fn level(run: &Run<'_>, subject: &Subject) -> u8 {
-    let dump = &run.context.config.dump;
-    if format(run, subject) == dump.format { dump.level } else { GLOBALS_LEVEL }
+/// The level of archives that are SQL.
+pub(super) fn sql_level(dump: &config::Dump) -> u8 {
+    match dump.format {
+        Format::Plain => dump.level,
+        Format::Custom => GLOBALS_LEVEL,
+    }
 }
 
 /// The name of an archive that begins now.
@@ -58,9 +60,10 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         databases: dumped.databases,
     };
     let facts_file = gzip_json(&facts).await;
-    let method = match naming.format {
-        Format::Plain => "gzip",
-        Format::Custom => "pg_dump",
+    let dump = &context.config.dump;
+    let (method, level) = match naming.format {
+        Format::Plain => ("gzip", sql_level(dump)),
+        Format::Custom => ("pg_dump", dump.level),
     };
     // of several databases only the facts file tells more than the names
     let (only, databases) = match naming.subject {
@@ -75,7 +78,7 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         subject: facts.subject,
         backup_type: naming.backup_type,
         format: naming.format,
-        compression: Compression { method: method.to_owned(), level: level(run, &naming.subject) },
+        compression: Compression { method: method.to_owned(), level },
         encryption: None,
         started: naming.time,
         snapshot: only.as_ref().map(|database| database.snapshot.clone()),

@@ -5,6 +5,7 @@ use super::tasks::Task;
 use super::{At, Context, StageError};
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Subject};
+use crate::postgres::catalog::Database;
 use crate::postgres::cluster::{self, ClusterError, Parts, Watch};
 use crate::postgres::connection::{self, Connection};
 use crate::postgres::dump::{self, Dump, Output, Stopper};
@@ -15,9 +16,27 @@ use tracing::{info, warn};
 
 /// Sources that answer and can be read: nothing that can fail early is left to fail late.
 pub(super) enum Reached {
-    Database(Connection, String),
+    Database(Connection, Database),
     Globals,
     Cluster(Connection),
+}
+
+/// Sources whose dump can start at once: of a database the snapshot is taken.
+pub(super) enum Prepared {
+    Database { snapshot: Snapshot, facts: Box<DatabaseFacts> },
+    Globals,
+    Cluster(Connection),
+}
+
+impl Prepared {
+    /// True when the session ended while it waited.
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Self::Database { snapshot, .. } => snapshot.is_lost(),
+            Self::Cluster(connection) => connection.is_closed(),
+            Self::Globals => false,
+        }
+    }
 }
 
 /// The bytes of an archive while PostgreSQL's own tools write them.
@@ -30,7 +49,7 @@ pub(super) struct Opened {
 
 /// What lives as long as the reader is read.
 pub(super) enum Running {
-    Database { stopper: Stopper, facts: DatabaseFacts, _snapshot: Snapshot },
+    Database { stopper: Stopper, facts: Box<DatabaseFacts>, _snapshot: Snapshot },
     Globals { stopper: Stopper },
     Cluster { watch: Watch, _connection: Connection },
 }
@@ -47,7 +66,7 @@ impl Running {
     /// What is known of the databases in the archive.
     pub(super) fn databases(&self) -> Vec<DatabaseFacts> {
         match self {
-            Self::Database { facts, .. } => vec![facts.clone()],
+            Self::Database { facts, .. } => vec![(**facts).clone()],
             Self::Globals { .. } => Vec::new(),
             Self::Cluster { watch, .. } => watch.databases(),
         }
@@ -55,14 +74,17 @@ impl Running {
 }
 
 /// Connects, and makes sure that everything can be read.
-pub(super) async fn reach(context: &Context, ready: &Ready<'_>, task: &Task) -> Result<Reached, StageError> {
+pub(super) async fn reach(context: &Context, task: &Task) -> Result<Reached, StageError> {
     let application = context.application();
     match &task.subject {
-        Subject::Database(name) => Ok(Reached::Database(enter(context, ready, name).await?, name.clone())),
+        Subject::Database(name) => {
+            let database = Database { name: name.clone(), bytes: task.expected_bytes, is_template: false };
+            Ok(Reached::Database(enter(context, name).await?, database))
+        }
         Subject::Globals => Ok(Reached::Globals),
         Subject::Cluster => {
             for database in &task.databases {
-                enter(context, ready, &database.name).await?;
+                enter(context, &database.name).await?;
             }
             let connected = connection::connect(&context.config.source, &application);
             Ok(Reached::Cluster(context.shutdown.guard(connected).await.at("connect")?.at("connect")?))
@@ -71,9 +93,9 @@ pub(super) async fn reach(context: &Context, ready: &Ready<'_>, task: &Task) -> 
 }
 
 /// A connection to a database in which nothing is out of the role's reach.
-async fn enter(context: &Context, ready: &Ready<'_>, database: &str) -> Result<Connection, StageError> {
+async fn enter(context: &Context, database: &str) -> Result<Connection, StageError> {
     let (config, application) = (&context.config, context.application());
-    let entered = context.shutdown.guard(preflight::enter(config, &ready.server, database, &application)).await;
+    let entered = context.shutdown.guard(preflight::enter(config, database, &application)).await;
     let (connection, lacks) = entered.at("connect")?.at("connect")?;
     if lacks.is_empty() {
         return Ok(connection);
@@ -87,33 +109,53 @@ async fn enter(context: &Context, ready: &Ready<'_>, database: &str) -> Result<C
     Ok(connection)
 }
 
+/// Takes the snapshot of a database, and what is known under it.
+pub(super) async fn prepare(context: &Context, reached: Reached) -> Result<Prepared, StageError> {
+    Ok(match reached {
+        Reached::Database(connection, database) => {
+            let (snapshot, facts) =
+                context.shutdown.guard(snapshot(connection, &database)).await.at("snapshot")?.at("snapshot")?;
+            Prepared::Database { snapshot, facts: Box::new(facts) }
+        }
+        Reached::Globals => Prepared::Globals,
+        Reached::Cluster(connection) => Prepared::Cluster(connection),
+    })
+}
+
+async fn snapshot(
+    connection: Connection,
+    database: &Database,
+) -> Result<(Snapshot, DatabaseFacts), tokio_postgres::Error> {
+    let snapshot = Snapshot::open(connection).await?;
+    let facts = snapshot.facts(database).await?;
+    Ok((snapshot, facts))
+}
+
 /// Starts to read.
 pub(super) async fn open(
     context: &Context,
     ready: &Ready<'_>,
     task: &Task,
-    reached: Reached,
+    prepared: Prepared,
 ) -> Result<Opened, StageError> {
     let (config, tools) = (&context.config, &ready.server.tools.chosen);
     info!("dumping {}", task.subject);
-    match reached {
-        Reached::Database(connection, name) => {
-            let source = config.source.of(&name);
-            let taken = context.shutdown.guard(snapshot(connection, &name)).await;
-            let (snapshot, facts) = taken.at("snapshot")?.at("snapshot")?;
+    match prepared {
+        Prepared::Database { snapshot, facts } => {
+            let source = config.source.of(&facts.name);
             let arguments = dump::arguments(&config.dump, snapshot.id());
             let output = config.dump.format.into();
             let dump = Dump::start(tools, &source, output, &arguments, &config.child_environment).at("dump")?;
             let running = Running::Database { stopper: dump.stopper(), facts, _snapshot: snapshot };
             Ok(Opened { reader: Box::new(dump), running, arguments })
         }
-        Reached::Globals => {
+        Prepared::Globals => {
             let arguments = dump::globals_arguments(&config.dump, ready.server.reads_passwords, false);
             let output = Output::Globals;
             let dump = Dump::start(tools, &config.source, output, &arguments, &config.child_environment).at("dump")?;
             Ok(Opened { running: Running::Globals { stopper: dump.stopper() }, reader: Box::new(dump), arguments })
         }
-        Reached::Cluster(connection) => {
+        Prepared::Cluster(connection) => {
             let parts = Parts {
                 source: config.source.clone(),
                 tools: tools.clone(),
@@ -131,10 +173,4 @@ pub(super) async fn open(
             Ok(Opened { reader, running: Running::Cluster { watch, _connection: connection }, arguments })
         }
     }
-}
-
-async fn snapshot(connection: Connection, name: &str) -> Result<(Snapshot, DatabaseFacts), tokio_postgres::Error> {
-    let snapshot = Snapshot::open(connection).await?;
-    let facts = snapshot.facts(name).await?;
-    Ok((snapshot, facts))
 }

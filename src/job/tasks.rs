@@ -1,6 +1,6 @@
 //! Pure: which archives a run makes, from what the settings want and what the server has.
 
-use crate::config::{Databases, Mode, Selection};
+use crate::config::{Databases, Mode, Pattern, Selection};
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::postgres::catalog::Database;
@@ -109,7 +109,7 @@ fn is_wanted(selection: &Selection, own: &str, database: &Database) -> bool {
         Databases::Named(names) => names.contains(&database.name),
         Databases::Matching(patterns) => {
             let matching = || patterns.iter().filter(|pattern| pattern.matches(&database.name));
-            if database.is_template { matching().any(|pattern| pattern.is_name()) } else { matching().next().is_some() }
+            if database.is_template { matching().any(Pattern::is_name) } else { matching().next().is_some() }
         }
     }
 }

@@ -148,7 +148,7 @@ impl Cluster {
     async fn begin_database(&mut self, database: &Database) -> Result<Bytes, ClusterError> {
         let source = self.parts.source.of(&database.name);
         let snapshot = Snapshot::open(connect(&source, &self.parts.application).await?).await?;
-        let facts = snapshot.facts(&database.name).await?;
+        let facts = snapshot.facts(database).await?;
         let mut arguments = dump::arguments(&self.parts.settings, snapshot.id());
         arguments.push("--create".to_owned());
         if ALWAYS_THERE.contains(&database.name.as_str()) {

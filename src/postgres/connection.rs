@@ -77,6 +77,26 @@ impl ConnectError {
 pub struct Connection {
     client: Client,
     driver: tokio::task::JoinHandle<()>,
+    version: ServerVersion,
+    is_superuser: bool,
+}
+
+/// Version of the server: `major` decides which client tools fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerVersion {
+    /// 15 of 15.18.
+    pub major: u32,
+    /// `15.18`.
+    pub text: String,
+}
+
+impl ServerVersion {
+    /// Reads `15.18 (Debian 15.18-0+deb12u1)` or `19beta1`.
+    fn parse(text: &str) -> Self {
+        let text = text.split_whitespace().next().unwrap_or_default();
+        let digits = text.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default();
+        Self { major: digits.parse().unwrap_or_default(), text: text.to_owned() }
+    }
 }
 
 impl Drop for Connection {
@@ -153,48 +173,72 @@ async fn establish(
         config.password(password);
     }
     let explain = |error| explain(source, &error);
-    let (client, driver) = if mode == tokio_postgres::config::SslMode::Disable {
+    let connection = if mode == tokio_postgres::config::SslMode::Disable {
         let (client, connection) = config.connect(NoTls).await.map_err(explain)?;
-        (client, tokio::spawn(drive(connection)))
+        Connection::drive(client, connection)
     } else {
         let tls = MakeRustlsConnect::new(tls::client_config(&source.tls)?);
         let (client, connection) = config.connect(tls).await.map_err(explain)?;
-        (client, tokio::spawn(drive(connection)))
+        Connection::drive(client, connection)
     };
-    let connection = Connection { client, driver };
-    prepare_session(&connection).await.map_err(explain)?;
+    connection.prepare_session().await.map_err(explain)?;
     Ok(connection)
 }
 
 /// Idle time after which the kernel asks whether the other side still lives.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
-async fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    if let Err(error) = connection.await {
-        debug!("connection to the database ended: {error}");
+impl Connection {
+    fn drive<S, T>(client: Client, connection: tokio_postgres::Connection<S, T>) -> Self
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let version = connection.parameter("server_version").unwrap_or_default();
+        let version = ServerVersion::parse(version);
+        let is_superuser = connection.parameter("is_superuser") == Some("on");
+        let driver = tokio::spawn(async {
+            if let Err(error) = connection.await {
+                debug!("connection to the database ended: {error}");
+            }
+        });
+        Self { client, driver, version, is_superuser }
+    }
+
+    /// Version of the server.
+    pub fn version(&self) -> &ServerVersion {
+        &self.version
+    }
+
+    /// True for a role that nothing is forbidden to.
+    pub fn is_superuser(&self) -> bool {
+        self.is_superuser
+    }
+
+    /// Ends every timeout that the server, the database or the role may have set, and pins how values are written.
+    ///
+    /// The server's own keepalives make sure that the session of a machine that vanished, and the lock it holds, end
+    /// within minutes.
+    async fn prepare_session(&self) -> Result<(), tokio_postgres::Error> {
+        let known = SESSION.iter().filter(|(since, _, _)| self.version.major >= *since);
+        let statements: Vec<String> = known.map(|(_, name, value)| format!("SET {name} = {value}")).collect();
+        self.client.batch_execute(&statements.join("; ")).await
     }
 }
 
-/// Ends every timeout that the server, the database or the role may have set, and pins how values are written.
-///
-/// Parameters that an older server lacks are passed over: each is set only where `pg_settings` knows it. The server's
-/// own keepalives make sure that the session of a machine that vanished, and the lock it holds, end within minutes.
-async fn prepare_session(client: &Client) -> Result<(), tokio_postgres::Error> {
-    client
-        .batch_execute(
-            "SELECT pg_catalog.set_config(name, wanted, false) FROM (VALUES
-                ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
-                ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('tcp_keepalives_idle', '30'),
-                ('tcp_keepalives_interval', '10'), ('TimeZone', 'UTC'), ('bytea_output', 'hex'),
-                ('search_path', '')) AS pins(name, wanted)
-             WHERE name IN (SELECT s.name FROM pg_catalog.pg_settings AS s)",
-        )
-        .await
-}
+/// What every session sets: the first major that knows the parameter, its name and its value.
+const SESSION: &[(u32, &str, &str)] = &[
+    (0, "statement_timeout", "0"),
+    (0, "lock_timeout", "0"),
+    (0, "idle_in_transaction_session_timeout", "0"),
+    (14, "idle_session_timeout", "0"),
+    (17, "transaction_timeout", "0"),
+    (0, "tcp_keepalives_idle", "30"),
+    (0, "tcp_keepalives_interval", "10"),
+    (0, "TimeZone", "'UTC'"),
+    (0, "bytea_output", "'hex'"),
+    (0, "search_path", "''"),
+];
 
 fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
     let server = source.display();

@@ -3,6 +3,8 @@
 use super::connection::{ConnectError, Connection, connect};
 use crate::config::Source;
 use sha2::{Digest, Sha256};
+use tokio_postgres::Statement;
+use tokio_postgres::types::Type;
 use tracing::warn;
 
 /// Why the lock is not ours.
@@ -33,7 +35,13 @@ pub struct Lock {
     connection: Connection,
     application: String,
     keys: Vec<Key>,
+    held: Statement,
 }
+
+const HELD: &str = "
+    SELECT count(*) FROM pg_catalog.pg_locks l, pg_catalog.unnest($1::bigint[]) AS k(key)
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid = pg_catalog.pg_backend_pid()
+      AND l.classid = ((k.key >> 32) & 4294967295)::oid AND l.objid = (k.key & 4294967295)::oid";
 
 /// One advisory lock.
 #[derive(Debug, Clone)]
@@ -60,7 +68,9 @@ impl Lock {
 
     async fn take_keys(source: &Source, keys: Vec<Key>, application: &str) -> Result<Self, LockError> {
         let connection = connect(source, application).await?;
-        let lock = Self { connection, application: application.to_owned(), keys };
+        // asked before every commit
+        let held = connection.prepare_typed(HELD, &[Type::INT8_ARRAY]).await?;
+        let lock = Self { connection, application: application.to_owned(), keys, held };
         lock.acquire().await?;
         Ok(lock)
     }
@@ -128,15 +138,7 @@ impl Lock {
 
     async fn all_granted(&self) -> bool {
         let keys: Vec<i64> = self.keys.iter().map(|key| key.number).collect();
-        let row = self
-            .connection
-            .query_one(
-                "SELECT count(*) FROM pg_catalog.pg_locks l, pg_catalog.unnest($1::bigint[]) AS k(key)
-                 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid = pg_catalog.pg_backend_pid()
-                   AND l.classid = ((k.key >> 32) & 4294967295)::oid AND l.objid = (k.key & 4294967295)::oid",
-                &[&keys],
-            )
-            .await;
+        let row = self.connection.query_one(&self.held, &[&keys]).await;
         row.is_ok_and(|row| row.get::<_, i64>(0) == keys.len() as i64)
     }
 

@@ -4,8 +4,10 @@
 //! sequence and large object, and refuses to leave out rows that row security hides. One missing privilege fails the
 //! whole dump. What is excluded on purpose is not known here and is the caller's affair.
 
+use super::connection::Connection;
 use serde::Serialize;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::Error;
+use tokio_postgres::types::Type;
 
 /// Something that pg_dump needs and the role may not do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,10 +22,13 @@ pub struct Lack {
 const MOST: i64 = 1000;
 
 /// Everything in the connected database that the session's role lacks, at most 1000.
-pub async fn lacking(client: &Client, server_major: u32) -> Result<Vec<Lack>, Error> {
+pub async fn lacking(connection: &Connection) -> Result<Vec<Lack>, Error> {
     let mut lacks = Vec::new();
-    for query in [RELATIONS, large_objects(server_major), ROW_SECURITY] {
-        let rows = client.query(query, &[&MOST]).await?;
+    if connection.is_superuser() {
+        return Ok(lacks);
+    }
+    for query in [RELATIONS, large_objects(connection.version().major), ROW_SECURITY] {
+        let rows = connection.query_typed(query, &[(&MOST, Type::INT8)]).await?;
         lacks.extend(rows.iter().map(|row| Lack { object: row.get(0), mend: row.get(1) }));
     }
     Ok(lacks)

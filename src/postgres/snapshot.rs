@@ -1,9 +1,10 @@
 //! The exported snapshot that a dump and its facts share.
 
-use super::catalog;
+use super::catalog::{self, Database};
 use super::connection::Connection;
-use crate::facts::{DatabaseFacts, SnapshotRecord};
+use crate::facts::{DatabaseFacts, SnapshotRecord, Totals};
 use chrono::{DateTime, Utc};
+use tokio_postgres::SimpleQueryMessage;
 use tracing::warn;
 
 /// An open REPEATABLE READ READ ONLY transaction; dropping it ends the transaction.
@@ -15,28 +16,47 @@ pub struct Snapshot {
     taken: DateTime<Utc>,
 }
 
+/// The first query of the transaction fixes the snapshot.
+const EXPORTING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+    SELECT pg_catalog.clock_timestamp()::text, pg_catalog.pg_export_snapshot()";
+const ALONE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.clock_timestamp()::text, NULL";
+
+async fn begin(
+    connection: &Connection,
+    statements: &str,
+) -> Result<(DateTime<Utc>, Option<String>), tokio_postgres::Error> {
+    let answers = connection.simple_query(statements).await?;
+    let row = answers.iter().find_map(|answer| match answer {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let column = |index: usize| row.and_then(|row| row.get(index));
+    Ok((parse_time(column(0).unwrap_or_default()), column(1).map(str::to_owned)))
+}
+
 impl Snapshot {
     /// Opens the transaction on a fresh connection and exports its snapshot.
     ///
     /// A server that cannot export one gives a snapshot without id, after a warning: the dump is then consistent in
     /// itself, but what is read here may differ from it.
     pub async fn open(connection: Connection) -> Result<Self, tokio_postgres::Error> {
-        connection.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        // the first statement fixes the snapshot
-        let row = connection.query_one("SELECT pg_catalog.clock_timestamp()::text", &[]).await?;
-        let taken = parse_time(row.get(0));
-        let id = match connection.query_one("SELECT pg_catalog.pg_export_snapshot()", &[]).await {
-            Ok(row) => Some(row.get(0)),
+        let (taken, id) = match begin(&connection, EXPORTING).await {
+            Ok(begun) => begun,
             Err(error) => {
                 warn!(
                     "the server cannot export a snapshot ({error}); pg_dump takes its own, and what the manifest says \
                      of the database may differ from it if the database changes meanwhile"
                 );
-                connection.batch_execute("ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-                None
+                connection.batch_execute("ROLLBACK").await?;
+                begin(&connection, ALONE).await?
             }
         };
         Ok(Self { connection, id, taken })
+    }
+
+    /// True when the session has ended, and the snapshot with it.
+    pub fn is_lost(&self) -> bool {
+        self.connection.is_closed()
     }
 
     /// What `pg_dump --snapshot` wants; none where the server cannot export one.
@@ -44,14 +64,12 @@ impl Snapshot {
         self.id.as_deref()
     }
 
-    /// What the snapshot says of its database, which people call `name`.
-    pub async fn facts(&self, name: &str) -> Result<DatabaseFacts, tokio_postgres::Error> {
-        Ok(DatabaseFacts {
-            name: name.to_owned(),
-            snapshot: SnapshotRecord { taken: self.taken, exported: self.id.is_some() },
-            totals: catalog::totals(&self.connection).await?,
-            properties: catalog::properties(&self.connection).await?,
-        })
+    /// What the snapshot says of its database.
+    pub async fn facts(&self, database: &Database) -> Result<DatabaseFacts, tokio_postgres::Error> {
+        let (tables, properties) = catalog::describe(&self.connection).await?;
+        let totals = Totals { tables, database_bytes: database.bytes };
+        let snapshot = SnapshotRecord { taken: self.taken, exported: self.id.is_some() };
+        Ok(DatabaseFacts { name: database.name.clone(), snapshot, totals, properties })
     }
 }
 

@@ -5,6 +5,7 @@ use crate::manifest::Manifest;
 use crate::storage::key::{Part, companion};
 use crate::storage::{StorageError, Upload};
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use tracing::warn;
 
 /// What makes an archive a backup.
@@ -30,11 +31,11 @@ pub struct Draft {
 impl Draft {
     pub(super) async fn begin(repository: &Repository, key: String, expected_bytes: u64) -> Result<Self, StorageError> {
         let storage = &repository.storage;
-        for part in [Part::Archive, Part::Checksum, Part::Facts, Part::Manifest] {
-            let name = companion(&key, part);
-            if storage.head(&name).await?.is_some() {
-                return Err(StorageError::AlreadyExists { key: name });
-            }
+        let parts = [Part::Archive, Part::Checksum, Part::Facts, Part::Manifest];
+        let names = parts.map(|part| companion(&key, part));
+        let looked = try_join_all(names.iter().map(|name| storage.head(name))).await?;
+        if let Some(taken) = looked.iter().position(Option::is_some) {
+            return Err(StorageError::AlreadyExists { key: names[taken].clone() });
         }
         storage.put(&companion(&key, Part::Pending), repository.marker()).await?;
         let mut draft =
@@ -96,7 +97,7 @@ impl Draft {
         }
         self.manifest_on_its_way = true;
         let put = storage.put(&companion(&self.key, Part::Manifest), content.manifest.to_bytes().into()).await;
-        self.manifest_on_its_way = matches!(put, Err(StorageError::Unavailable { .. }));
+        self.manifest_on_its_way = put.as_ref().is_err_and(StorageError::is_transient);
         put?;
         self.forget_marker().await;
         Ok(())

@@ -90,7 +90,7 @@ pub enum StorageError {
 impl StorageError {
     /// Would trying again help?
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Stalled { .. })
     }
 }
 

@@ -133,6 +133,20 @@ impl Backup {
         self.path().join(&archives[0])
     }
 
+    /// Every archive in the local folder with its manifest, by what the manifest says it holds.
+    pub fn archives(&self) -> BTreeMap<String, (PathBuf, serde_json::Value)> {
+        let manifests = self.files().into_iter().filter(|file| file.ends_with(".json"));
+        let read = |file: String| {
+            let path = self.path().join(file);
+            let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let subject = manifest["database"]
+                .as_str()
+                .map_or_else(|| format!("({})", manifest["content"].as_str().unwrap()), str::to_owned);
+            (subject, (path.with_extension(""), manifest))
+        };
+        manifests.map(read).collect()
+    }
+
     /// The manifest beside an archive.
     pub fn manifest(&self) -> serde_json::Value {
         let path = format!("{}.json", self.archive().display());

@@ -27,6 +27,15 @@ pub fn tool(name: &str) -> String {
     TOOLS.get(name).unwrap_or_else(|| panic!("target/tools/test.env has no {name}: run `make test`")).clone()
 }
 
+/// Compares long texts, and shows the first line that differs.
+#[track_caller]
+pub fn assert_same_text(got: &str, expected: &str) {
+    for (number, (got, expected)) in got.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(got, expected, "line {number}");
+    }
+    assert_eq!(got.len(), expected.len(), "one text is longer");
+}
+
 /// Drives the helpers that need one.
 pub static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
 

@@ -1,8 +1,8 @@
 //! PostgreSQL servers.
 
 use super::{Server, free_port, tool, unprivileged, unprivileged_folder, wait_for};
-use std::path::Path;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,6 +13,7 @@ pub struct Postgres {
     folder: Option<tempfile::TempDir>,
     start: String,
     server: Option<Server>,
+    last_folder: Option<PathBuf>,
     pub port: u16,
     pub bin: String,
 }
@@ -48,7 +49,7 @@ impl Postgres {
             "exec '{bin}/postgres' -D '{path}/data' -p {port} -k '{path}' -c listen_addresses=127.0.0.1 -c fsync=off \
              -c max_connections=60 -c shared_buffers=64MB -c max_prepared_transactions=2"
         );
-        Self { folder: Some(folder), start: command, server: None, port, bin: bin.to_owned() }
+        Self { folder: Some(folder), start: command, server: None, last_folder: None, port, bin: bin.to_owned() }
     }
 
     /// Puts a file for the server's eyes only into its folder, and returns its path.
@@ -62,6 +63,29 @@ impl Postgres {
             assert!(Command::new("chown").arg(user).arg(&path).status().unwrap().success());
         }
         path.to_str().unwrap().to_owned()
+    }
+
+    /// Where something in the server's own folder is.
+    pub fn path(&self, name: &str) -> String {
+        let kept = self.server.as_ref().map(|server| server.folder.clone());
+        let folder = kept.or_else(|| self.folder.as_ref().map(|folder| folder.path().to_owned()));
+        folder.unwrap_or_else(|| self.last_folder.clone().unwrap()).join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Makes an empty folder of the server's user.
+    pub fn private_folder(&self, name: &str) -> String {
+        let path = self.path(name);
+        self.private_folder_at(&path);
+        path
+    }
+
+    /// The same anywhere.
+    pub fn private_folder_at(&self, path: &str) {
+        std::fs::create_dir_all(path).unwrap();
+        let user = tool("UNPRIVILEGED");
+        if !user.is_empty() {
+            assert!(Command::new("chown").arg(user).arg(path).status().unwrap().success());
+        }
     }
 
     /// Adds a setting to a cluster that is not running yet.
@@ -94,7 +118,9 @@ impl Postgres {
     }
 
     pub fn try_sql(&self, database: &str, sql: &str) -> Output {
-        self.client("psql").args(["-XqtA", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]).output().unwrap()
+        // psql takes a name with `=` on its command line for a connection string
+        let mut client = self.client("psql");
+        client.args(["-XqtA", "-v", "ON_ERROR_STOP=1", "-c", sql]).env("PGDATABASE", database).output().unwrap()
     }
 
     /// Runs a file.
@@ -106,6 +132,37 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// What `pg_dump` or `pg_dumpall` writes with these arguments, without the lines that differ at every call.
+    pub fn dump(&self, program: &str, database: &str, arguments: &[&str]) -> String {
+        let output = self.client(program).env("PGDATABASE", database).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let random = |line: &&str| !line.starts_with("\\restrict ") && !line.starts_with("\\unrestrict ");
+        text.lines().filter(random).collect::<Vec<_>>().join("\n")
+    }
+
+    /// `gunzip -c ARCHIVE | psql -X`, stopping at the first error or not; the answer is what psql complained about.
+    pub fn restore(&self, archive: &Path, database: &str, strict: bool) -> String {
+        let mut gunzip = Command::new("gunzip").arg("-c").arg(archive).stdout(Stdio::piped()).spawn().unwrap();
+        let stop = if strict { "ON_ERROR_STOP=1" } else { "ON_ERROR_STOP=0" };
+        let restored = self
+            .client("psql")
+            .args(["-X", "-q", "-v", stop])
+            .env("PGDATABASE", database)
+            .stdin(gunzip.stdout.take().unwrap())
+            .output()
+            .unwrap();
+        let complaints = String::from_utf8_lossy(&restored.stderr).into_owned();
+        assert!(restored.status.success(), "{complaints}");
+        assert!(gunzip.wait().unwrap().success());
+        complaints
+    }
+
+    /// Ends the server.
+    pub fn stop(&mut self) {
+        self.last_folder = self.server.take().map(|server| server.folder.clone());
     }
 
     /// One of PostgreSQL's own tools, told where this server is.

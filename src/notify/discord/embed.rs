@@ -152,8 +152,8 @@ struct Fields(Vec<(String, String, bool)>);
 
 impl Fields {
     fn add(&mut self, name: &str, value: &str, inline: bool) {
-        // an empty value is refused
-        let value = if value.trim().is_empty() { "-" } else { value };
+        // empty ones are refused
+        let [name, value] = [name, value].map(|text| if text.trim().is_empty() { "-" } else { text });
         self.0.push((cut(name, TITLE), cut(value, FIELD), inline));
     }
 

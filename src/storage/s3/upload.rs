@@ -404,10 +404,7 @@ async fn moving<T>(
     request: impl Future<Output = T>,
 ) -> Result<T, StorageError> {
     let limit = store.options.stall_limit / store.options.retry.attempts;
-    while_moving(progress, limit, request).await.ok_or_else(|| {
-        let cause = format!("no byte was taken for {:.0} s (STALL_TIMEOUT)", limit.as_secs_f64());
-        StorageError::Unavailable { action, cause }
-    })
+    while_moving(progress, limit, request).await.ok_or(StorageError::Stalled { action, limit })
 }
 
 fn says_unsupported(cause: &str) -> bool {

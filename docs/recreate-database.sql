@@ -1,0 +1,52 @@
+-- Makes the database of a backup's manifest as it was, without its content: encoding and locale, owner, comment,
+-- connection limit, settings, settings of roles in it, privileges. Where the database exists it gets all of that but
+-- encoding and locale. The roles must exist. For PostgreSQL 15 and later.
+--
+--   psql -X -v ON_ERROR_STOP=1 -v manifest="$(cat NAME.json)" -d postgres -f recreate-database.sql
+--
+-- Where the manifest has no properties, because they did not fit, give the facts: manifest="$(gunzip -c NAME.facts.json.gz)"
+
+CREATE TEMPORARY TABLE wanted AS
+SELECT m ->> 'database' AS name, coalesce(nullif(m -> 'properties', 'null'), m -> 'databases' -> 0 -> 'properties') AS p
+FROM (SELECT :'manifest'::jsonb AS m) AS manifest;
+
+SELECT format('CREATE DATABASE %I TEMPLATE template0 ENCODING %L LOCALE_PROVIDER %s LC_COLLATE %L LC_CTYPE %L',
+              name, p ->> 'encoding', p ->> 'locale_provider', p ->> 'collate', p ->> 'ctype')
+       || CASE p ->> 'locale_provider'
+              WHEN 'icu' THEN format(' ICU_LOCALE %L', p ->> 'locale') || coalesce(format(' ICU_RULES %L', p ->> 'icu_rules'), '')
+              WHEN 'builtin' THEN format(' BUILTIN_LOCALE %L', p ->> 'locale')
+              ELSE '' END
+FROM wanted WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = name) \gexec
+
+SELECT format('ALTER DATABASE %I OWNER TO %I', name, p ->> 'owner'),
+       format('ALTER DATABASE %I CONNECTION LIMIT %s', name, (p ->> 'connection_limit')::int),
+       format('COMMENT ON DATABASE %I IS %L', name, p ->> 'comment')
+FROM wanted \gexec
+
+-- settings; the elements of a list are quoted one by one, as pg_dump does it
+WITH setting AS (
+    SELECT format('ALTER DATABASE %I', name) AS target, s AS text
+    FROM wanted, jsonb_array_elements_text(p -> 'settings') AS s
+    UNION ALL
+    SELECT format('ALTER ROLE %I IN DATABASE %I', r.key, name), s
+    FROM wanted, jsonb_each(p -> 'role_settings') AS r, jsonb_array_elements_text(r.value) AS s
+), parts AS (
+    SELECT target, split_part(text, '=', 1) AS variable, substr(text, strpos(text, '=') + 1) AS value FROM setting
+)
+SELECT format('%s SET %I TO %s', target, variable,
+    CASE WHEN variable IN ('search_path', 'temp_tablespaces', 'local_preload_libraries', 'session_preload_libraries') THEN
+        (SELECT string_agg(quote_literal(trim(both '"' from trim(e))), ', ' ORDER BY n)
+         FROM unnest(string_to_array(value, ',')) WITH ORDINALITY AS list(e, n))
+    ELSE quote_literal(value) END)
+FROM parts \gexec
+
+-- privileges that are not the default ones, each by whoever gave it
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', name), format('REVOKE ALL ON DATABASE %I FROM %I', name, p ->> 'owner')
+FROM wanted WHERE p -> 'privileges' <> 'null' \gexec
+
+SELECT CASE WHEN g ->> 'grantor' <> p ->> 'owner' THEN format('SET SESSION AUTHORIZATION %I', g ->> 'grantor') END,
+       format('GRANT %s ON DATABASE %I TO %s', g ->> 'privilege', name, coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC'))
+           || CASE WHEN (g ->> 'grantable')::boolean THEN ' WITH GRANT OPTION' ELSE '' END,
+       CASE WHEN g ->> 'grantor' <> p ->> 'owner' THEN 'RESET SESSION AUTHORIZATION' END
+FROM wanted, jsonb_array_elements(CASE WHEN p -> 'privileges' <> 'null' THEN p -> 'privileges' ELSE '[]' END) AS g
+ORDER BY g ->> 'grantor' <> p ->> 'owner' \gexec
