@@ -24,9 +24,10 @@ lint: ## formatting, clippy with warnings as errors, documentation builds
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
-bench: ## speed, size and memory against gzip and pigz on a database of about 1 GB
+bench: ## speed, size and memory against gzip and pigz on a database of about 1 GB, and 200 small databases
 	@tests/tools/setup.sh test
 	@tests/bench/run.sh
+	@tests/bench/databases.sh
 
 image: ## build the container image (PG_MAJORS, PG_SOURCE, IMAGE, IMAGE_TAG)
 	docker build -t $(IMAGE):$(IMAGE_TAG) --build-arg "PG_MAJORS=$(PG_MAJORS)" --build-arg "PG_SOURCE=$(PG_SOURCE)" .

@@ -2,6 +2,7 @@
 
 use crate::config::BackupType;
 use crate::facts::Subject;
+use crate::human;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -163,7 +164,7 @@ impl Report {
             return self.wanted.clone();
         }
         let globals = self.entries.iter().filter(|entry| entry.subject == Subject::Globals).any(|entry| saved(&entry));
-        let number = if done == all { all.to_string() } else { format!("{done} of {all}") };
-        format!("{number} databases{}", if globals { " and the globals" } else { "" })
+        let part = if done == all { String::new() } else { format!("{done} of ") };
+        format!("{part}{}{}", human::count(all, "database"), if globals { " and the globals" } else { "" })
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
     let (sides, unusable) = open_sides(&config, config.target, &run_id).await;
     let context = Context {
         backup_type: arguments.kind.map_or(config.dump.backup_type, Into::into),
-        workers: Workers::new(config.dump.jobs),
+        workers: Workers::new(config.dump.jobs, config.selection.jobs),
         config,
         run_id,
         sides,

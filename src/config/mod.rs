@@ -89,7 +89,18 @@ pub struct Dump {
     pub timezone: chrono_tz::Tz,
 }
 
+/// Level of SQL where databases are saved as custom archives, whose level is pg_dump's.
+const SQL_LEVEL: u8 = 6;
+
 impl Dump {
+    /// The level of archives that are SQL.
+    pub fn sql_level(&self) -> u8 {
+        match self.format {
+            Format::Plain => self.level,
+            Format::Custom => SQL_LEVEL,
+        }
+    }
+
     /// True when pg_dump is asked for everything in a database.
     pub fn leaves_out_nothing(&self) -> bool {
         self.exclude_tables.is_empty() && self.exclude_table_data.is_empty() && self.extra_args.is_empty()

@@ -1,8 +1,8 @@
 //! The targets of one archive: announced on all of them, committed on those that took every byte, cleaned up on the
 //! others.
 
-use super::backup::Run;
 use super::preflight::one_of;
+use super::run::Run;
 use super::tasks::Task;
 use super::{At, Context, Side, StageError, record};
 use crate::error::Error;

@@ -1,32 +1,29 @@
 //! What is recorded of an archive: its name, its manifest and its facts file.
 
-use super::backup::{Dumped, Run};
-use crate::config::{self, Format};
-use crate::facts::{Facts, Subject, Versions};
+use super::run::Run;
+use crate::config::Format;
+use crate::facts::{DatabaseFacts, Facts, Subject, Versions};
 use crate::hex;
 use crate::manifest::{self, Compression, Manifest};
+use crate::pipeline::Streamed;
 use crate::storage::key::Naming;
 use async_compression::tokio::write::GzipEncoder;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
-/// Level of archives that are SQL although databases are saved as custom archives.
-const GLOBALS_LEVEL: u8 = 6;
+/// A dump whose every byte was handed to the targets.
+pub(super) struct Dumped {
+    pub(super) streamed: Streamed,
+    pub(super) databases: Vec<DatabaseFacts>,
+    pub(super) arguments: Vec<String>,
+}
 
 /// The format of an archive: only a database can be a custom one.
 pub(super) fn format(run: &Run<'_>, subject: &Subject) -> Format {
     match subject {
         Subject::Database(_) => run.context.config.dump.format,
         Subject::Globals | Subject::Cluster => Format::Plain,
-    }
-}
-
-/// The level of archives that are SQL.
-pub(super) fn sql_level(dump: &config::Dump) -> u8 {
-    match dump.format {
-        Format::Plain => dump.level,
-        Format::Custom => GLOBALS_LEVEL,
     }
 }
 
@@ -62,7 +59,7 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
     let facts_file = gzip_json(&facts).await;
     let dump = &context.config.dump;
     let (method, level) = match naming.format {
-        Format::Plain => ("gzip", sql_level(dump)),
+        Format::Plain => ("gzip", dump.sql_level()),
         Format::Custom => ("pg_dump", dump.level),
     };
     // of several databases only the facts file tells more than the names

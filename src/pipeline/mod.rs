@@ -64,13 +64,15 @@ pub enum Encoding {
 #[derive(Debug, Clone)]
 pub struct Workers {
     free: Arc<Semaphore>,
-    count: usize,
+    /// Encoded blocks that one stream may have waiting for its targets.
+    queue: usize,
 }
 
 impl Workers {
-    /// So many, at least one.
-    pub fn new(count: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(count.max(1))), count: count.max(1) }
+    /// So many, at least one, for that many streams at once.
+    pub fn new(count: usize, streams: usize) -> Self {
+        let count = count.max(1);
+        Self { free: Arc::new(Semaphore::new(count)), queue: count.div_ceil(streams.max(1)) + 1 }
     }
 }
 
@@ -83,7 +85,7 @@ pub async fn stream(
     targets: Vec<mpsc::Sender<Bytes>>,
     counters: &Counters,
 ) -> Result<Streamed, StreamError> {
-    let (encoded, in_order) = mpsc::channel(workers.count + 1);
+    let (encoded, in_order) = mpsc::channel(workers.queue);
     let (raw_bytes, mut streamed) = tokio::try_join!(
         read_blocks(source, encoding, workers, encoded, counters),
         deliver(in_order, targets, counters),

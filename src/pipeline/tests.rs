@@ -23,7 +23,7 @@ async fn run(
         })
     });
     let collect: Vec<_> = collect.collect();
-    let outcome = stream(source, &encoding, &Workers::new(2), senders, &Counters::default()).await;
+    let outcome = stream(source, &encoding, &Workers::new(2, 1), senders, &Counters::default()).await;
     let mut received = Vec::new();
     for task in collect {
         received.push(task.await.unwrap());
@@ -72,7 +72,7 @@ async fn a_target_that_goes_away_is_left_behind_and_the_other_gets_everything() 
     });
     let source = Cursor::new(plain.clone());
     let streamed =
-        stream(source, &Encoding::Identity, &Workers::new(2), vec![lost, kept], &Counters::default()).await.unwrap();
+        stream(source, &Encoding::Identity, &Workers::new(2, 1), vec![lost, kept], &Counters::default()).await.unwrap();
     assert_eq!(streamed.whole, [false, true]);
     assert_eq!(collect.await.unwrap(), plain);
 }
@@ -82,7 +82,7 @@ async fn without_any_target_left_the_stream_fails() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     let source = Cursor::new(text(BLOCK * 4));
-    let outcome = stream(source, &Encoding::Identity, &Workers::new(2), vec![sender], &Counters::default()).await;
+    let outcome = stream(source, &Encoding::Identity, &Workers::new(2, 1), vec![sender], &Counters::default()).await;
     assert!(matches!(outcome, Err(StreamError::NoTarget)));
 }
 

@@ -1,0 +1,96 @@
+//! What the archives of one run share: the lock, the slots, the encoder, and what is known of the targets.
+
+use super::preflight::Ready;
+use super::tasks::Task;
+use super::{At, Context, Side, StageError};
+use crate::error::Error;
+use crate::pipeline::Gzip;
+use crate::postgres::lock::Lock;
+use crate::shutdown::Stop;
+use crate::storage::StorageError;
+use std::collections::HashSet;
+use std::sync::PoisonError;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tracing::warn;
+
+/// The dump of a smaller database takes a moment.
+const SOON: u64 = 64 << 20;
+
+/// What the archives of one run share.
+pub(super) struct Run<'a> {
+    pub(super) context: &'a Context,
+    pub(super) ready: &'a Ready<'a>,
+    lock: Mutex<Option<Lock>>,
+    /// Dumps that may begin; a commit needs none, so that it goes on beside the next dump.
+    slots: Semaphore,
+    /// The encoder of everything that is SQL; it learns from one archive for the next.
+    gzip: Gzip,
+    /// Places that took no byte for too long and are not waited for again.
+    given_up: std::sync::Mutex<HashSet<String>>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(context: &'a Context, ready: &'a Ready<'a>, lock: Option<Lock>) -> Self {
+        let slots = Semaphore::new(context.config.selection.jobs);
+        let gzip = Gzip::new(context.config.dump.sql_level());
+        Self { context, ready, lock: Mutex::new(lock), slots, gzip, given_up: std::sync::Mutex::default() }
+    }
+
+    /// Says that an archive goes on without this target, and gives that up where it took nothing for too long.
+    pub(super) fn note_lost(&self, side: &Side, error: &Error) {
+        let name = side.repository.location().name;
+        warn!("{name} is dropped from this backup: {error}");
+        if matches!(error, Error::Storage(StorageError::Stalled { .. })) {
+            self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+        }
+    }
+
+    /// The encoder of archives that are SQL.
+    pub(super) fn encoder(&self) -> Gzip {
+        self.gzip.clone()
+    }
+
+    /// True when an archive of this run has given the target up.
+    pub(super) fn has_given_up(&self, side: &Side) -> bool {
+        let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.contains(&side.repository.location().name)
+    }
+
+    /// Archives in work at once: those that are dumped, one that is committed and one that is reached meanwhile.
+    pub(super) fn at_once(&self) -> usize {
+        self.context.config.selection.jobs + 2
+    }
+
+    /// Waits until a dump may begin.
+    pub(super) async fn slot(&self) -> Result<SemaphorePermit<'_>, StageError> {
+        match self.context.shutdown.guard(self.slots.acquire()).await.at("connect")? {
+            Ok(slot) => Ok(slot),
+            Err(_) => Err(Stop::Terminate).at("connect"),
+        }
+    }
+
+    /// True when the dump before this one ends soon, so that everything up to the dump itself may be done meanwhile. A
+    /// session that waits for long would be in the way of whoever wants to drop the database, and its snapshot in the
+    /// way of cleaning up.
+    pub(super) fn is_soon(&self, task: &Task) -> bool {
+        let list = &self.ready.tasks.list;
+        let index = list.iter().position(|other| other.subject == task.subject);
+        index.and_then(|index| list.get(index.checked_sub(1)?)).is_some_and(|before| before.expected_bytes < SOON)
+    }
+
+    /// True when the lock is ours, or was never to be had.
+    pub(super) async fn holds_lock(&self) -> bool {
+        match &mut *self.lock.lock().await {
+            Some(lock) => self.context.shutdown.guard(lock.is_held(&self.context.config.source)).await.unwrap_or(false),
+            None => true,
+        }
+    }
+
+    /// True when the lock is ours.
+    pub(super) async fn holds_lock_to_prune(&self) -> Result<bool, Stop> {
+        match &mut *self.lock.lock().await {
+            Some(lock) => self.context.shutdown.guard(lock.is_held(&self.context.config.source)).await,
+            None => Ok(false),
+        }
+    }
+}
