@@ -95,14 +95,14 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
 
 async fn make_once(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
     let context = run.context;
-    let slot = if run.is_soon(task) { None } else { Some(run.slot().await?) };
+    let slot = if run.has_slot_soon() { None } else { Some(run.slot(task).await?) };
     let reached = source::reach(context, task).await?;
     let mut begun = legs::begin(run, task).await?;
     let dumped = async {
         let mut prepared = source::prepare(context, reached).await?;
         let slot = match slot {
             Some(slot) => slot,
-            None => run.slot().await?,
+            None => run.slot(task).await?,
         };
         if prepared.is_lost() {
             prepared = source::prepare(context, source::reach(context, task).await?).await?;

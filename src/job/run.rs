@@ -10,11 +10,12 @@ use crate::shutdown::Stop;
 use crate::storage::StorageError;
 use std::collections::HashSet;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tracing::warn;
 
 /// The dump of a smaller database takes a moment.
-const SOON: u64 = 64 << 20;
+const SMALL: u64 = 64 << 20;
 
 /// What the archives of one run share.
 pub(super) struct Run<'a> {
@@ -23,17 +24,34 @@ pub(super) struct Run<'a> {
     lock: Mutex<Option<Lock>>,
     /// Dumps that may begin; a commit needs none, so that it goes on beside the next dump.
     slots: Semaphore,
+    /// Dumps of small databases under way.
+    small_dumps: AtomicUsize,
     /// The encoder of everything that is SQL; it learns from one archive for the next.
     gzip: Gzip,
     /// Places that took no byte for too long and are not waited for again.
     given_up: std::sync::Mutex<HashSet<String>>,
 }
 
+/// The right to dump.
+pub(super) struct Slot<'a> {
+    small_dumps: Option<&'a AtomicUsize>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = self.small_dumps {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl<'a> Run<'a> {
     pub(super) fn new(context: &'a Context, ready: &'a Ready<'a>, lock: Option<Lock>) -> Self {
         let slots = Semaphore::new(context.config.selection.jobs);
         let gzip = Gzip::new(context.config.dump.sql_level());
-        Self { context, ready, lock: Mutex::new(lock), slots, gzip, given_up: std::sync::Mutex::default() }
+        let (small_dumps, given_up) = (AtomicUsize::new(0), std::sync::Mutex::default());
+        Self { context, ready, lock: Mutex::new(lock), slots, small_dumps, gzip, given_up }
     }
 
     /// Says that an archive goes on without this target, and gives that up where it took nothing for too long.
@@ -61,21 +79,23 @@ impl<'a> Run<'a> {
         self.context.config.selection.jobs + 2
     }
 
-    /// Waits until a dump may begin.
-    pub(super) async fn slot(&self) -> Result<SemaphorePermit<'_>, StageError> {
-        match self.context.shutdown.guard(self.slots.acquire()).await.at("connect")? {
-            Ok(slot) => Ok(slot),
-            Err(_) => Err(Stop::Terminate).at("connect"),
+    /// Waits until the dump may begin; until the slot is dropped it counts as under way.
+    pub(super) async fn slot(&self, task: &Task) -> Result<Slot<'_>, StageError> {
+        let acquired = self.context.shutdown.guard(self.slots.acquire()).await.at("connect")?;
+        let permit = acquired.map_err(|_| Stop::Terminate).at("connect")?;
+        let is_small = task.subject.database().is_some() && task.expected_bytes < SMALL;
+        let small_dumps = is_small.then_some(&self.small_dumps);
+        if let Some(count) = small_dumps {
+            count.fetch_add(1, Ordering::Relaxed);
         }
+        Ok(Slot { small_dumps, _permit: permit })
     }
 
-    /// True when the dump before this one ends soon, so that everything up to the dump itself may be done meanwhile. A
-    /// session that waits for long would be in the way of whoever wants to drop the database, and its snapshot in the
-    /// way of cleaning up.
-    pub(super) fn is_soon(&self, task: &Task) -> bool {
-        let list = &self.ready.tasks.list;
-        let index = list.iter().position(|other| other.subject == task.subject);
-        index.and_then(|index| list.get(index.checked_sub(1)?)).is_some_and(|before| before.expected_bytes < SOON)
+    /// True when a slot is free soon for the next task in order, so that everything up to its dump may be done
+    /// meanwhile. The largest come first, so behind a small dump there are only small ones. A session that waited for
+    /// long would be in the way of whoever wants to drop the database, and its snapshot in the way of cleaning up.
+    pub(super) fn has_slot_soon(&self) -> bool {
+        self.small_dumps.load(Ordering::Relaxed) > 0
     }
 
     /// True when the lock is ours, or was never to be had.
