@@ -1,10 +1,13 @@
 -- Makes the database of a backup's manifest as it was, without its content: encoding and locale, owner, comment,
--- connection limit, settings, settings of roles in it, privileges. Where the database exists it gets all of that but
--- encoding and locale. The roles must exist. For PostgreSQL 15 and later.
+-- connection limit, settings, settings of roles in it, privileges; not its tablespace, nor whether it is a template.
+-- Where the database exists it gets all of that but encoding and locale on top of what it has. The roles must exist.
+-- For PostgreSQL 15 and later.
 --
 --   psql -X -v ON_ERROR_STOP=1 -v manifest="$(cat NAME.json)" -d postgres -f recreate-database.sql
 --
--- Where the manifest has no properties, because they did not fit, give the facts: manifest="$(gunzip -c NAME.facts.json.gz)"
+-- Where the manifest has no properties, because they did not fit, take the facts:
+--
+--   psql -X -v ON_ERROR_STOP=1 -d postgres -c '\set manifest `gunzip -c NAME.facts.json.gz`' -f recreate-database.sql
 
 CREATE TEMPORARY TABLE wanted AS
 SELECT m ->> 'database' AS name, coalesce(nullif(m -> 'properties', 'null'), m -> 'databases' -> 0 -> 'properties') AS p
@@ -35,18 +38,26 @@ WITH setting AS (
 )
 SELECT format('%s SET %I TO %s', target, variable,
     CASE WHEN variable IN ('search_path', 'temp_tablespaces', 'local_preload_libraries', 'session_preload_libraries') THEN
-        (SELECT string_agg(quote_literal(trim(both '"' from trim(e))), ', ' ORDER BY n)
-         FROM unnest(string_to_array(value, ',')) WITH ORDINALITY AS list(e, n))
+        (SELECT string_agg(quote_literal(coalesce(replace(e[1], '""', '"'), e[2])), ', ' ORDER BY n)
+         FROM regexp_matches(value, '"((?:[^"]|"")*)"|([^\s,"]+)', 'g') WITH ORDINALITY AS list(e, n))
     ELSE quote_literal(value) END)
 FROM parts \gexec
 
--- privileges that are not the default ones, each by whoever gave it
+-- privileges that are not the default ones, each by whoever gave it, and only after that one got it
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', name), format('REVOKE ALL ON DATABASE %I FROM %I', name, p ->> 'owner')
 FROM wanted WHERE p -> 'privileges' <> 'null' \gexec
 
-SELECT CASE WHEN g ->> 'grantor' <> p ->> 'owner' THEN format('SET SESSION AUTHORIZATION %I', g ->> 'grantor') END,
-       format('GRANT %s ON DATABASE %I TO %s', g ->> 'privilege', name, coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC'))
-           || CASE WHEN (g ->> 'grantable')::boolean THEN ' WITH GRANT OPTION' ELSE '' END,
-       CASE WHEN g ->> 'grantor' <> p ->> 'owner' THEN 'RESET SESSION AUTHORIZATION' END
-FROM wanted, jsonb_array_elements(CASE WHEN p -> 'privileges' <> 'null' THEN p -> 'privileges' ELSE '[]' END) AS g
-ORDER BY g ->> 'grantor' <> p ->> 'owner' \gexec
+WITH RECURSIVE grants AS (
+    SELECT name, p ->> 'owner' AS owner, g ->> 'grantor' AS grantor, g ->> 'grantee' AS grantee,
+           g ->> 'privilege' AS privilege, (g ->> 'grantable')::boolean AS grantable
+    FROM wanted, jsonb_array_elements(CASE WHEN p -> 'privileges' <> 'null' THEN p -> 'privileges' ELSE '[]' END) AS g
+), givers (role, depth) AS (
+    SELECT p ->> 'owner', 0 FROM wanted
+    UNION
+    SELECT grantee, depth + 1 FROM grants JOIN givers ON grantor = role WHERE grantable AND depth < 20 AND grantee <> owner
+)
+SELECT CASE WHEN grantor <> owner THEN format('SET SESSION AUTHORIZATION %I', grantor) END,
+       format('GRANT %s ON DATABASE %I TO %s', privilege, name, coalesce(quote_ident(grantee), 'PUBLIC'))
+           || CASE WHEN grantable THEN ' WITH GRANT OPTION' ELSE '' END,
+       CASE WHEN grantor <> owner THEN 'RESET SESSION AUTHORIZATION' END
+FROM grants ORDER BY (SELECT min(depth) FROM givers WHERE role = grantor) \gexec

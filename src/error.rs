@@ -2,6 +2,7 @@
 
 use crate::config::Problems;
 use crate::pipeline::StreamError;
+use crate::postgres;
 use crate::postgres::cluster::ClusterError;
 use crate::postgres::connection::ConnectError;
 use crate::postgres::dump::DumpError;
@@ -10,6 +11,7 @@ use crate::postgres::privileges::{self, Lack};
 use crate::postgres::tools::ToolError;
 use crate::shutdown::Stop;
 use crate::storage::StorageError;
+use tokio_postgres::error::SqlState;
 
 /// Exit codes; `podFailurePolicy` depends on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub enum Error {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A question to the database failed.
-    #[error("asking the database: {0}")]
+    #[error("asking the database: {}", postgres::cause(.0))]
     Query(#[from] tokio_postgres::Error),
     /// No fitting client tools.
     #[error(transparent)]
@@ -68,6 +70,9 @@ pub enum Error {
     /// A database that should be saved is not on the server.
     #[error("the database {0} is not on the server, or no longer; look at BACKUP_DATABASES")]
     NoDatabase(String),
+    /// A database cannot be named.
+    #[error("the name of the database {0} is not UTF-8, and it cannot be reached; rename it or leave it out")]
+    NotText(String),
     /// A database cannot be part of a cluster archive.
     #[error(
         "the database {0} has a line break in its name, which pg_dump --create refuses; rename it, leave it out by \
@@ -147,8 +152,11 @@ impl Error {
                 }
             },
             Self::Lock(LockError::Taken { .. }) => Exit::Locked,
-            Self::Lock(LockError::Query(_)) | Self::Query(_) | Self::Cluster(ClusterError::Query(_)) => {
-                Exit::Unreachable
+            Self::Lock(LockError::Query(error)) | Self::Query(error) | Self::Cluster(ClusterError::Query(error)) => {
+                match error.code() {
+                    Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Exit::Refused,
+                    _ => Exit::Unreachable,
+                }
             }
             Self::Tool(_) | Self::NothingSelected(_) | Self::Unnameable(_) => Exit::Config,
             Self::Unreadable { .. } => Exit::Refused,
@@ -160,8 +168,9 @@ impl Error {
             | Self::Stream(_)
             | Self::NoSpace { .. }
             | Self::NoDatabase(_)
-            | Self::GivenUp(_)
+            | Self::NotText(_)
             | Self::Io(_) => Exit::Failed,
+            Self::GivenUp(_) => Exit::Unreachable,
             Self::Storage(error) => match error {
                 StorageError::Unavailable { .. } | StorageError::Stalled { .. } | StorageError::Missing { .. } => {
                     Exit::Unreachable

@@ -84,13 +84,20 @@ fn of_40_databases_37_are_safe_and_3_are_named_and_an_empty_server_is_rebuilt_fr
             &name,
             &format!(
                 "ALTER DATABASE {name} OWNER TO owner; ALTER TABLE t OWNER TO owner; GRANT SELECT ON t TO app;
-                 ALTER DATABASE {name} SET work_mem = '7MB'; ALTER DATABASE {name} SET search_path = '$user', \"odd path\", public;
+                 ALTER DATABASE {name} SET work_mem = '7MB'; ALTER DATABASE {name} SET search_path = '$user', \"odd, \"\"path\"\"\", public;
                  ALTER ROLE app IN DATABASE {name} SET application_name = 'it''s odd'; COMMENT ON DATABASE {name} IS 'no. {number}';
                  REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC; GRANT CREATE ON DATABASE {name} TO app WITH GRANT OPTION;
                  ALTER DATABASE {name} CONNECTION LIMIT {number}; SET ROLE app; GRANT CREATE ON DATABASE {name} TO \"Gr oup\""
             ),
         );
     }
+    // privileges handed on from one to the next
+    source.sql(
+        "postgres",
+        "CREATE ROLE b1; CREATE ROLE a2; CREATE ROLE c0; GRANT CREATE ON DATABASE db_01 TO c0 WITH GRANT OPTION;
+         SET ROLE c0; GRANT CREATE ON DATABASE db_01 TO b1 WITH GRANT OPTION;
+         SET ROLE b1; GRANT CREATE ON DATABASE db_01 TO a2",
+    );
     // one may not be entered, one hides rows, one is dropped while the run is under way: the smallest, whose turn is last
     source.sql("postgres", "REVOKE CONNECT ON DATABASE db_37 FROM PUBLIC");
     source.sql("db_38", "ALTER TABLE t ENABLE ROW LEVEL SECURITY");
@@ -145,6 +152,8 @@ fn furnish(postgres: &Postgres) {
     postgres.sql("a b", "CREATE TABLE far TABLESPACE \"sp ace\" AS SELECT 1 AS n; SELECT lo_from_bytea(4711, 'large')");
     postgres.sql("postgres", "CREATE TABLE in_postgres AS SELECT 2 AS n");
     postgres.sql("template1", "CREATE TABLE in_template1 AS SELECT 3 AS n");
+    create_database(postgres, "mo'del", 5);
+    postgres.sql("postgres", "ALTER DATABASE \"mo'del\" IS_TEMPLATE true");
     postgres.sql(
         "postgres",
         "ALTER DATABASE ünï SET work_mem = '5MB'; ALTER ROLE app IN DATABASE ünï SET work_mem = '6MB'",
@@ -161,7 +170,7 @@ fn a_cluster_archive_restores_a_whole_server_into_an_empty_one() {
         let archives = backup.archives();
         assert_eq!(archives.len(), 1);
         let (archive, manifest) = &archives["(cluster)"];
-        assert_eq!(manifest["databases"].as_array().unwrap().len(), AWKWARD.len() + 2);
+        assert_eq!(manifest["databases"].as_array().unwrap().len(), AWKWARD.len() + 3);
         assert_eq!(manifest["databases"][0], "template1");
         let facts =
             Command::new("gunzip").arg("-c").arg(format!("{}.facts.json.gz", archive.display())).output().unwrap();
@@ -180,6 +189,15 @@ fn a_cluster_archive_restores_a_whole_server_into_an_empty_one() {
         assert_same_text(&whole(&copy), &expected);
         // again, over what is there now
         let complaints = copy.restore(archive, "postgres", false);
+        assert_eq!(unexpected(&complaints), Vec::<&str>::new());
+        assert_same_text(&whole(&copy), &expected);
+        // an archive without template1, over what is there, by way of postgres itself; and one more drop is no error
+        let part = Backup::of(&copy, "postgres")
+            .set("BACKUP_MODE", "cluster")
+            .set("BACKUP_EXCLUDE_DATABASES", "template1")
+            .set("PG_DUMP_EXTRA_ARGS", "--clean");
+        part.run(&[]).exits(0);
+        let complaints = copy.restore(&part.archives()["(cluster)"].0, "postgres", false);
         assert_eq!(unexpected(&complaints), Vec::<&str>::new());
         assert_same_text(&whole(&copy), &expected);
     }
@@ -202,6 +220,86 @@ fn a_cluster_archive_is_all_or_nothing() {
         reader.run(&arguments).exits(64).says(message);
     }
     reader.set("BACKUP_FORMAT", "custom").run(&[]).exits(78).says("BACKUP_FORMAT");
+}
+
+#[test]
+fn a_database_that_is_dropped_before_its_turn_is_no_part_of_the_cluster_archive() {
+    let postgres = start();
+    for name in ["a_large", "z_gone"] {
+        create_database(&postgres, name, 10);
+    }
+    let backup = Backup::of(&postgres, "postgres").set("BACKUP_MODE", "cluster").set("BACKUP_LOCK_TIMEOUT", "30s");
+    let mut holder = postgres.client("psql");
+    let mut holder =
+        holder.args(["-Xq", "-d", "a_large", "-c", "BEGIN; LOCK TABLE t; SELECT pg_sleep(60)"]).spawn().unwrap();
+    wait_for("the lock", || {
+        postgres.sql("a_large", "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
+    });
+    let run = backup.spawn(&[]);
+    wait_for("pg_dump to wait", || {
+        postgres.sql("a_large", "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass") == "1"
+    });
+    postgres.sql("postgres", "DROP DATABASE z_gone");
+    postgres.sql("postgres", END_SLEEP);
+    let _ = holder.wait();
+    finish(run).exits(0).says("objects changed meanwhile");
+    let (_, manifest) = &backup.archives()["(cluster)"];
+    assert_eq!(manifest["databases"], serde_json::json!(["template1", "a_large", "postgres"]));
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_one_failure_and_no_matter_to_others() {
+    let postgres = start();
+    postgres.sql("postgres", "CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII'");
+    create_database(&postgres, "shop", 10);
+    let script = postgres.private_file("latin1.sql", "");
+    let latin1 = b"CREATE DATABASE \"caf\xe9\"; COMMENT ON DATABASE ascii IS 'caf\xe9'; CREATE TABLE \"t\xe9\" (a int)";
+    std::fs::write(&script, latin1).unwrap();
+    postgres.run_file("ascii", std::path::Path::new(&script));
+    Backup::of(&postgres, "ascii").run(&[]).exits(0);
+    let backup = Backup::of(&postgres, "shop");
+    backup.run(&[]).exits(0);
+    backup.run(&["check"]).exits(0);
+    let all = Backup::of(&postgres, "ascii").set("BACKUP_DATABASES", "all");
+    all.run(&[]).exits(1).says("caf\u{fffd} is not UTF-8").says("3 of 4 databases");
+    all.run(&["--dry-run"]).exits(1);
+    all.set("BACKUP_EXCLUDE_DATABASES", "caf?").run(&[]).exits(0);
+}
+
+#[test]
+fn large_databases_wait_for_memory_without_a_snapshot_and_keep_no_small_one_waiting() {
+    let postgres = start();
+    for name in ["huge", "large", "small_1", "small_2", "small_3"] {
+        create_database(&postgres, name, 10);
+    }
+    // what the server says of their size decides the length of a part
+    for (name, gigabytes) in [("huge", 20_u64), ("large", 10)] {
+        let oid = postgres.sql("postgres", &format!("SELECT oid FROM pg_database WHERE datname = '{name}'"));
+        let path = postgres.path(&format!("data/base/{oid}/999999"));
+        std::fs::File::create(path).unwrap().set_len(gigabytes << 30).unwrap();
+    }
+    let lock = "BEGIN; LOCK TABLE t; SELECT pg_sleep(60)";
+    let mut holder = postgres.client("psql").args(["-Xq", "-d", "huge", "-c", lock]).spawn().unwrap();
+    wait_for("the lock", || {
+        postgres.sql("huge", "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
+    });
+    let prefix = s3::fresh_prefix();
+    let backup = Backup::of(&postgres, "postgres")
+        .to("remote", &s3::shared().endpoint(), &prefix)
+        .set("BACKUP_DATABASES", "all")
+        .set("REMOTE_MAX_PARTS", "100")
+        .set("BACKUP_DATABASE_JOBS", "3");
+    let run = backup.spawn(&[]);
+    let stored =
+        |name: &str| s3::shared().keys(&prefix).iter().any(|key| key.contains(name) && key.ends_with(".sql.gz.json"));
+    wait_for("the small ones", || ["small_1", "small_2", "small_3"].iter().all(|name| stored(name)));
+    assert!(!stored("huge") && !stored("large"));
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'large' AND state = 'idle in transaction'";
+    assert_eq!(postgres.sql("postgres", waiting), "0");
+    postgres.sql("postgres", END_SLEEP);
+    let _ = holder.wait();
+    finish(run).exits(0);
+    assert!(stored("huge") && stored("large"));
 }
 
 #[test]
@@ -278,6 +376,7 @@ fn databases_are_chosen_by_name_glob_and_exclusion_and_new_ones_are_found() {
     assert!(dry.stdout.contains("would dump app_2") && !dry.stdout.contains("other"), "{}", dry.stdout);
 
     let missing = Backup::of(&postgres, "postgres").set("BACKUP_DATABASES", "other,typo");
+    missing.run(&["--dry-run"]).exits(1).says("typo is not on the server");
     missing.run(&[]).exits(1).says("typo is not on the server").says("1 of 2 databases");
     assert_eq!(saved(&missing), ["(globals)", "other"]);
     let nothing = Backup::of(&postgres, "postgres").set("BACKUP_DATABASES", "typo,x*");
@@ -354,7 +453,9 @@ fn check_names_everything_out_of_reach_with_the_statement_that_mends_it() {
              CREATE TABLE hidden (id int); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; GRANT SELECT ON hidden TO \"we ak\";
              CREATE TABLE mine (id int); ALTER TABLE mine OWNER TO \"we ak\"; ALTER TABLE mine ENABLE ROW LEVEL SECURITY;
              SELECT lo_from_bytea(4711, 'x'), lo_from_bytea(4712, 'x'); GRANT SELECT ON LARGE OBJECT 4712 TO \"we ak\";
-             CREATE VIEW v AS SELECT 1 AS one",
+             CREATE VIEW v AS SELECT 1 AS one;
+             CREATE TABLE tenants (id int) PARTITION BY LIST (id); ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
+             CREATE TABLE tenant_1 PARTITION OF tenants FOR VALUES IN (1); GRANT SELECT ON tenants, tenant_1 TO \"we ak\"",
         );
         postgres.sql("postgres", "REVOKE CONNECT ON DATABASE shop FROM PUBLIC");
         let backup = Backup::of(&postgres, "postgres")

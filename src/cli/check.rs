@@ -129,8 +129,8 @@ fn check_tools(server: &Server, findings: &mut Findings) {
 /// Looks into everything that a run would dump.
 async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: &mut Findings) {
     let mut readable = 0;
-    for name in &tasks.absent {
-        findings.bad("databases", &Error::NoDatabase(name.clone()));
+    for (_, error) in tasks.errors() {
+        findings.bad("databases", &error);
     }
     for glob in &tasks.idle_globs {
         let hint = "look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES".to_owned();

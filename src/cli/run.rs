@@ -77,8 +77,10 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
     let sides = sides(config, config.target, &run_id).await?;
     let tasks = job::choose_tasks(config, &server)?;
     let (tools, display) = (&server.tools.chosen, config.source.display());
-    let mut errors: Vec<Error> = tasks.absent.iter().cloned().map(Error::NoDatabase).collect();
+    let mut errors: Vec<Error> = tasks.errors().map(|(_, error)| error).collect();
+    let mut possible = false;
     for task in &tasks.list {
+        let before = errors.len();
         output::print(&format!(
             "would dump {} ({}) of {} (PostgreSQL {}) with pg_dump {} ({})\n",
             human::one_line(&task.subject.to_string()),
@@ -91,10 +93,18 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
         for name in task.database_names() {
             match job::enter(config, name, &application).await {
                 Ok((_, lacks)) if lacks.is_empty() => {}
-                Ok((_, lacks)) => errors.push(Error::Unreadable { role: config.source.user.clone(), lacks }),
+                Ok((_, lacks)) => {
+                    let error = Error::Unreadable { role: config.source.user.clone(), lacks };
+                    if config.dump.leaves_out_nothing() {
+                        errors.push(error);
+                    } else {
+                        output::complain(&format!("{error}; the dump of {name} fails unless they are excluded"));
+                    }
+                }
                 Err(error) => errors.push(error),
             }
         }
+        possible |= errors.len() == before;
     }
     for side in &sides {
         side.repository.newest(&tasks.subjects()).await?;
@@ -107,5 +117,5 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
         }
     }
     errors.iter().for_each(|error| output::complain(&error.to_string()));
-    Ok(exit_of(errors.iter(), errors.len() < tasks.list.len()))
+    Ok(exit_of(errors.iter(), possible))
 }

@@ -4,7 +4,7 @@ use super::legs::{self, Leg, Made};
 use super::preflight::one_of;
 use super::record::{self, Dumped};
 use super::run::Run;
-use super::source::{self, Opened, Prepared, Running};
+use super::source::{self, Opened, Prepared, Running, Stage};
 use super::tasks::{self, Task};
 use super::{AbortOnDrop, At, StageError};
 use crate::config::Format;
@@ -22,9 +22,9 @@ use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-/// A database that the settings name and the server lacks.
-pub(super) fn absent(run: &Run<'_>, name: &str) -> (Entry, Vec<StageError>) {
-    let error = StageError { stage: "preflight", error: Error::NoDatabase(name.to_owned()) };
+/// A database that cannot even be tried.
+pub(super) fn lost(run: &Run<'_>, name: &str, error: Error) -> (Entry, Vec<StageError>) {
+    let error = StageError { stage: "preflight", error };
     (run.ready.entry(Subject::Database(name.to_owned())), vec![error])
 }
 
@@ -69,7 +69,11 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
 /// Makes the backup; a dump that DDL broke is tried once more under a new snapshot.
 async fn make(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
     match make_once(run, task).await {
-        Err(StageError { error, .. }) if error.is_concurrent_change() => {
+        // a database that is gone from the list is no part of the whole server any more
+        Err(StageError { error, .. })
+            if error.is_concurrent_change()
+                || task.subject == Subject::Cluster && matches!(error, Error::NoDatabase(_)) =>
+        {
             warn!("{error}: {}; objects changed meanwhile, trying once more", error.stderr().unwrap_or_default());
             let task = renew(run, task).await?;
             make_once(run, &task).await
@@ -95,18 +99,24 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
 
 async fn make_once(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
     let context = run.context;
-    let slot = if run.has_slot_soon() { None } else { Some(run.slot(task).await?) };
-    let reached = source::reach(context, task).await?;
+    let ahead = if run.has_slot_soon(task) {
+        let reached = source::reach(context, task).await?;
+        Some(source::prepare(context, reached).await?)
+    } else {
+        None
+    };
+    let slot = run.slot(task).await?;
+    // the targets' memory is waited for with a slot, never the other way round
+    let source = match ahead.filter(|prepared| !prepared.is_lost()) {
+        Some(prepared) => Stage::Prepared(prepared),
+        None => Stage::Reached(source::reach(context, task).await?),
+    };
     let mut begun = legs::begin(run, task).await?;
     let dumped = async {
-        let mut prepared = source::prepare(context, reached).await?;
-        let slot = match slot {
-            Some(slot) => slot,
-            None => run.slot(task).await?,
+        let prepared = match source {
+            Stage::Prepared(prepared) => prepared,
+            Stage::Reached(reached) => source::prepare(context, reached).await?,
         };
-        if prepared.is_lost() {
-            prepared = source::prepare(context, source::reach(context, task).await?).await?;
-        }
         let dumped = dump(run, task, prepared, &mut begun.legs).await;
         // the commit needs no slot
         drop(slot);

@@ -17,6 +17,7 @@ use crate::facts::Subject;
 use crate::human;
 use crate::notify;
 use crate::pipeline::Workers;
+use crate::postgres;
 use crate::postgres::lock::{Lock, LockError};
 use crate::progress::{self, Counters};
 use crate::report::{Entry, Failure, Outcome, Report};
@@ -233,7 +234,7 @@ async fn take_lock(context: &Context) -> Result<Option<Lock>, StageError> {
             Ok(Some(lock))
         }
         Err(LockError::Query(error)) => {
-            warn!("the server grants no lock ({error}); this run prunes nothing");
+            warn!("the server grants no lock ({}); this run prunes nothing", postgres::cause(&error));
             Ok(None)
         }
         Err(error @ LockError::Taken { .. }) => Err(error).at("lock"),
@@ -244,17 +245,18 @@ async fn take_lock(context: &Context) -> Result<Option<Lock>, StageError> {
 /// Saves every subject, so many at once as the settings say. What becomes of one is no matter to the others.
 async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Errors) {
     let tasks = &run.ready.tasks;
-    let several = tasks.list.len() + tasks.absent.len() > 1;
-    if let (true, Some(shard)) = (tasks.list.is_empty() && tasks.absent.is_empty(), &report.shard) {
+    let subjects = tasks.subjects();
+    let several = subjects.len() > 1;
+    if let (true, Some(shard)) = (subjects.is_empty(), &report.shard) {
         info!("no database of the server belongs to shard {shard}");
         report.wanted = "no database in this shard".to_owned();
     }
     let expected_bytes = tasks.list.iter().map(|task| task.expected_bytes).sum();
     let bar = run.context.terminal.then(|| progress::show_bar(run.context.counters.clone(), expected_bytes));
     let _bar = bar.map(|bar| AbortOnDrop(tokio::spawn(bar)));
-    let absent = tasks.absent.iter().map(|name| backup::absent(run, name));
+    let lost = tasks.errors().map(|(name, error)| backup::lost(run, name, error));
     let saved = stream::iter(&tasks.list).map(|task| backup::save(run, task)).buffer_unordered(run.at_once());
-    let mut all = std::pin::pin!(stream::iter(absent).chain(saved));
+    let mut all = std::pin::pin!(stream::iter(lost).chain(saved));
     let mut stopped = None;
     while let Some((mut entry, failed)) = all.next().await {
         for error in failed {
@@ -274,8 +276,7 @@ async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Errors) {
     if let Some(error) = stopped {
         *errors = std::mem::take(errors).with(report, error);
     }
-    let order = tasks.subjects();
-    report.entries.sort_by_key(|entry| order.iter().position(|subject| *subject == entry.subject));
+    report.entries.sort_by_key(|entry| subjects.iter().position(|subject| *subject == entry.subject));
 }
 
 /// Prunes what this run has saved anew, where the lock is still ours.

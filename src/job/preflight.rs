@@ -52,7 +52,7 @@ pub async fn examine_server(config: &Config, connection: &Connection) -> Result<
     let own = &config.source.database;
     if !databases.iter().any(|database| database.name == *own) {
         let bytes = catalog::own_bytes(connection).await?;
-        databases.push(Database { name: own.clone(), bytes, is_template: false });
+        databases.push(Database { name: own.clone(), is_text: true, bytes, is_template: false });
     }
     let reads_passwords = catalog::reads_role_passwords(connection).await?;
     Ok(Server { version, tools, databases, reads_passwords })

@@ -17,6 +17,10 @@ use tracing::warn;
 /// The dump of a smaller database takes a moment.
 const SMALL: u64 = 64 << 20;
 
+fn is_small(task: &Task) -> bool {
+    task.subject.database().is_some() && task.expected_bytes < SMALL
+}
+
 /// What the archives of one run share.
 pub(super) struct Run<'a> {
     pub(super) context: &'a Context,
@@ -83,19 +87,18 @@ impl<'a> Run<'a> {
     pub(super) async fn slot(&self, task: &Task) -> Result<Slot<'_>, StageError> {
         let acquired = self.context.shutdown.guard(self.slots.acquire()).await.at("connect")?;
         let permit = acquired.map_err(|_| Stop::Terminate).at("connect")?;
-        let is_small = task.subject.database().is_some() && task.expected_bytes < SMALL;
-        let small_dumps = is_small.then_some(&self.small_dumps);
+        let small_dumps = is_small(task).then_some(&self.small_dumps);
         if let Some(count) = small_dumps {
             count.fetch_add(1, Ordering::Relaxed);
         }
         Ok(Slot { small_dumps, _permit: permit })
     }
 
-    /// True when a slot is free soon for the next task in order, so that everything up to its dump may be done
-    /// meanwhile. The largest come first, so behind a small dump there are only small ones. A session that waited for
-    /// long would be in the way of whoever wants to drop the database, and its snapshot in the way of cleaning up.
-    pub(super) fn has_slot_soon(&self) -> bool {
-        self.small_dumps.load(Ordering::Relaxed) > 0
+    /// True when a slot is free soon for this task, so that its snapshot may be taken meanwhile. The largest come first,
+    /// so behind a small dump there are only small ones. A session that waited for long would be in the way of whoever
+    /// wants to drop the database, and its snapshot in the way of cleaning up.
+    pub(super) fn has_slot_soon(&self, task: &Task) -> bool {
+        is_small(task) && self.small_dumps.load(Ordering::Relaxed) > 0
     }
 
     /// True when the lock is ours, or was never to be had.

@@ -28,6 +28,12 @@ pub(super) enum Prepared {
     Cluster(Connection),
 }
 
+/// How far a source has come when its archive is announced.
+pub(super) enum Stage {
+    Reached(Reached),
+    Prepared(Prepared),
+}
+
 impl Prepared {
     /// True when the session ended while it waited.
     pub(super) fn is_lost(&self) -> bool {
@@ -78,7 +84,8 @@ pub(super) async fn reach(context: &Context, task: &Task) -> Result<Reached, Sta
     let application = context.application();
     match &task.subject {
         Subject::Database(name) => {
-            let database = Database { name: name.clone(), bytes: task.expected_bytes, is_template: false };
+            let database =
+                Database { name: name.clone(), is_text: true, bytes: task.expected_bytes, is_template: false };
             Ok(Reached::Database(enter(context, name).await?, database))
         }
         Subject::Globals => Ok(Reached::Globals),
@@ -169,7 +176,7 @@ pub(super) async fn open(
             let (stream, watch) = opened.map_err(|error: ClusterError| Error::Cluster(error)).at("dump")?;
             let reader = Box::new(StreamReader::new(Box::pin(stream)));
             let mut arguments = dump::arguments(&config.dump, None);
-            arguments.push("--create".to_owned());
+            arguments.extend(dump::CREATE.map(str::to_owned));
             Ok(Opened { reader, running: Running::Cluster { watch, _connection: connection }, arguments })
         }
     }

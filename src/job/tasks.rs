@@ -31,6 +31,8 @@ pub struct Tasks {
     pub list: Vec<Task>,
     /// Databases that are named by the settings and not on the server.
     pub absent: Vec<String>,
+    /// Databases whose name nobody can say.
+    pub not_text: Vec<String>,
     /// Globs that match no database.
     pub idle_globs: Vec<String>,
 }
@@ -38,8 +40,14 @@ pub struct Tasks {
 impl Tasks {
     /// Everything that is to be saved, what is not there included.
     pub fn subjects(&self) -> Vec<Subject> {
-        let absent = self.absent.iter().map(|name| Subject::Database(name.clone()));
-        self.list.iter().map(|task| task.subject.clone()).chain(absent).collect()
+        let lost = self.absent.iter().chain(&self.not_text).map(|name| Subject::Database(name.clone()));
+        self.list.iter().map(|task| task.subject.clone()).chain(lost).collect()
+    }
+
+    /// Why some of them cannot even be tried.
+    pub fn errors(&self) -> impl Iterator<Item = (&String, Error)> {
+        let absent = self.absent.iter().map(|name| (name, Error::NoDatabase(name.clone())));
+        absent.chain(self.not_text.iter().map(|name| (name, Error::NotText(name.clone()))))
     }
 }
 
@@ -60,9 +68,10 @@ pub fn choose(selection: &Selection, own: &str, server: &[Database]) -> Result<T
         return Err(Error::NothingSelected(cause));
     }
     let globals = Task { subject: Subject::Globals, expected_bytes: 0, databases: Vec::new() };
+    let (chosen, not_text): (Vec<&Database>, Vec<&Database>) =
+        chosen.into_iter().filter(|database| mine(&database.name)).partition(|database| database.is_text);
     let mut list: Vec<Task> = chosen
         .into_iter()
-        .filter(|database| mine(&database.name))
         .map(|database| Task {
             subject: Subject::Database(database.name.clone()),
             expected_bytes: database.bytes,
@@ -74,7 +83,8 @@ pub fn choose(selection: &Selection, own: &str, server: &[Database]) -> Result<T
         list.insert(0, globals);
     }
     let absent = absent.into_iter().filter(|name| mine(name)).collect();
-    Ok(Tasks { list, absent, idle_globs: idle_globs(selection, server) })
+    let not_text = not_text.into_iter().map(|database| database.name.clone()).collect();
+    Ok(Tasks { list, absent, not_text, idle_globs: idle_globs(selection, server) })
 }
 
 /// The archive of the whole server: template1 first and then by name, as pg_dumpall does it.
@@ -83,6 +93,9 @@ pub fn whole_server(selection: &Selection, server: &[Database]) -> Result<Task, 
     let mut databases: Vec<Database> = server.iter().filter(|database| !excluded(database)).cloned().collect();
     if let Some(broken) = databases.iter().find(|database| database.name.contains(['\n', '\r'])) {
         return Err(Error::Unnameable(broken.name.clone()));
+    }
+    if let Some(broken) = databases.iter().find(|database| !database.is_text) {
+        return Err(Error::NotText(broken.name.clone()));
     }
     if databases.is_empty() {
         return Err(Error::NothingSelected("every database of the server is left out".to_owned()));

@@ -3,8 +3,11 @@
 use crate::facts::{DatabaseProperties, Privilege};
 use serde::Deserialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, Error};
+use tracing::warn;
 
 /// Number of tables and properties of the current database, in one question.
 ///
@@ -29,10 +32,10 @@ const DATABASE: &str = "
         'tables', (SELECT count(*) FROM pg_catalog.pg_class c
             WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384 AND c.relpersistence <> 't'
               AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e'
-                              AND e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid)))
+                              AND e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid)))::text
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Row {
     columns: Value,
     owner: String,
@@ -52,8 +55,12 @@ struct Settings {
 /// Number of tables and properties of the current database.
 pub async fn describe(client: &Client) -> Result<(u64, DatabaseProperties), Error> {
     let row = client.query_typed_one(DATABASE, &[]).await?;
-    let row: tokio_postgres::types::Json<Row> = row.try_get(0)?;
-    let Row { columns, owner, encoding, comment, mut privileges, settings, tables } = row.0;
+    let row: Text = row.get(0);
+    let row = serde_json::from_str(&row.text).unwrap_or_else(|error| {
+        warn!("the server's answer about the database's properties is not understood ({error}); they are not recorded");
+        Row::default()
+    });
+    let Row { columns, owner, encoding, comment, mut privileges, settings, tables } = row;
     let text = |names: &[&str]| names.iter().find_map(|name| columns.get(name)?.as_str().map(str::to_owned));
     let locale_provider = match text(&["datlocprovider"]).as_deref() {
         Some("i") => "icu",
@@ -86,11 +93,31 @@ pub async fn describe(client: &Client) -> Result<(u64, DatabaseProperties), Erro
     Ok((tables, properties))
 }
 
+/// Text as the server sends it. A database of encoding SQL_ASCII may hold anything, and what is no UTF-8 is replaced.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) is_whole: bool,
+}
+
+impl<'a> FromSql<'a> for Text {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let text = String::from_utf8_lossy(raw);
+        Ok(Self { is_whole: matches!(text, Cow::Borrowed(_)), text: text.into_owned() })
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TEXT
+    }
+}
+
 /// One database of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
     /// Name.
     pub name: String,
+    /// False where the name is not UTF-8 and what stands here is only like it.
+    pub is_text: bool,
     /// Bytes on the server's disk; 0 where the role may not ask.
     pub bytes: u64,
     /// A template, which nobody works in.
@@ -109,10 +136,14 @@ pub async fn databases(client: &Client) -> Result<Vec<Database>, Error> {
             &[],
         )
         .await?;
-    let database = |row: &tokio_postgres::Row| Database {
-        name: row.get(0),
-        is_template: row.get(1),
-        bytes: row.get::<_, Option<i64>>(2).unwrap_or_default().unsigned_abs(),
+    let database = |row: &tokio_postgres::Row| {
+        let name: Text = row.get(0);
+        Database {
+            name: name.text,
+            is_text: name.is_whole,
+            is_template: row.get(1),
+            bytes: row.get::<_, Option<i64>>(2).unwrap_or_default().unsigned_abs(),
+        }
     };
     Ok(rows.iter().map(database).collect())
 }

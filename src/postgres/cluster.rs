@@ -24,7 +24,7 @@ use tracing::info;
 /// Bytes handed on at once.
 const CHUNK: usize = 256 << 10;
 
-/// These exist on every server, and a restore may be connected to them: not dropped beforehand, but each in its turn.
+/// These exist on every server, and a restore may be connected to them: not dropped beforehand, but in their turn.
 const ALWAYS_THERE: &[&str] = &["postgres", "template1"];
 
 /// Why the stream cannot go on.
@@ -34,7 +34,7 @@ pub enum ClusterError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// A question failed.
-    #[error("asking the database: {0}")]
+    #[error("asking the database: {}", super::cause(.0))]
     Query(#[from] tokio_postgres::Error),
     /// A part is not whole.
     #[error("{part}: {cause}")]
@@ -127,13 +127,19 @@ pub async fn stream(
 
 /// What makes room: as `pg_dumpall --clean --if-exists`, which drops databases before roles, because roles own them.
 async fn preamble(connection: &Connection, databases: &[Database]) -> Result<String, tokio_postgres::Error> {
-    let names = databases.iter().map(|database| database.name.clone());
-    let names: Vec<String> = names.filter(|name| !ALWAYS_THERE.contains(&name.as_str())).collect();
+    let dropped: Vec<&Database> =
+        databases.iter().filter(|database| !ALWAYS_THERE.contains(&database.name.as_str())).collect();
+    let names: Vec<String> = dropped.iter().map(|database| database.name.clone()).collect();
     let mut text = "--\n-- Whole server: databases dropped, roles and tablespaces, then each database\n--\n\n\
                     SET default_transaction_read_only = off;\nSET client_encoding = 'UTF8';\n\n"
         .to_owned();
-    for name in catalog::quoted(connection, &names).await? {
-        text.push_str(&format!("DROP DATABASE IF EXISTS {name};\n"));
+    for (database, quoted) in dropped.iter().zip(catalog::quoted(connection, &names).await?) {
+        if database.is_template {
+            let literal = database.name.replace('\'', "''");
+            let of = "UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname =";
+            text.push_str(&format!("{of} '{literal}';\n"));
+        }
+        text.push_str(&format!("DROP DATABASE IF EXISTS {quoted};\n"));
     }
     Ok(text + "\n")
 }
@@ -150,14 +156,15 @@ impl Cluster {
         let snapshot = Snapshot::open(connect(&source, &self.parts.application).await?).await?;
         let facts = snapshot.facts(database).await?;
         let mut arguments = dump::arguments(&self.parts.settings, snapshot.id());
-        arguments.push("--create".to_owned());
-        if ALWAYS_THERE.contains(&database.name.as_str()) {
-            arguments.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
-        }
+        arguments.extend(dump::CREATE.map(str::to_owned));
         info!("dumping {}", database.name);
         self.watch.seen().databases.push(facts);
         self.begin(database.name.clone(), &source, Output::Plain, &arguments, Some(snapshot))?;
-        Ok(Bytes::from(format!("--\n-- Database {}\n--\n\n", human::one_line(&database.name))))
+        // the first of these is restored while psql may still be connected to it
+        let elsewhere =
+            self.parts.databases.iter().all(|other| other.name != "template1") && database.name == "postgres";
+        let connect = if elsewhere { "\\connect template1\n\n" } else { "" };
+        Ok(Bytes::from(format!("--\n-- Database {}\n--\n\n{connect}", human::one_line(&database.name))))
     }
 
     fn begin(

@@ -1,5 +1,6 @@
 //! Our own connections: retry, TLS, and sessions that no timeout of the server's ends.
 
+use super::cause;
 use super::passfile;
 use super::tls::{self, TlsFileError};
 use crate::config::{Source, SslMode};
@@ -242,11 +243,7 @@ const SESSION: &[(u32, &str, &str)] = &[
 
 fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
     let server = source.display();
-    let cause = match (error.as_db_error(), error.source()) {
-        (Some(answer), _) => answer.message().to_owned(),
-        (None, Some(inner)) => inner.to_string(),
-        (None, None) => error.to_string(),
-    };
+    let cause = cause(error);
     let misconfigured = |setting| ConnectError::Misconfigured { server: server.clone(), cause: cause.clone(), setting };
     match error.code() {
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => ConnectError::NoDatabase { server, cause },

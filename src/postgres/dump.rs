@@ -140,6 +140,9 @@ pub fn arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<String>
     arguments
 }
 
+/// What a dump needs besides to drop its database and make it anew; the drop is an error nowhere.
+pub const CREATE: [&str; 3] = ["--create", "--clean", "--if-exists"];
+
 /// The arguments of pg_dumpall for roles and tablespaces; `clean` drops before it creates.
 pub fn globals_arguments(settings: &config::Dump, passwords: bool, clean: bool) -> Vec<String> {
     let mut arguments = vec!["--no-password".to_owned(), "--globals-only".to_owned()];

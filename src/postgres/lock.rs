@@ -22,7 +22,7 @@ pub enum LockError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The server does not grant advisory locks.
-    #[error("taking the lock: {0}")]
+    #[error("taking the lock: {}", super::cause(.0))]
     Query(#[from] tokio_postgres::Error),
 }
 

@@ -1,6 +1,7 @@
 //! PostgreSQL: our own connections, and PostgreSQL's own tools as child processes.
 
 pub mod catalog;
+mod cause;
 pub mod cluster;
 pub mod command;
 pub mod connection;
@@ -11,3 +12,5 @@ pub mod privileges;
 pub mod snapshot;
 mod tls;
 pub mod tools;
+
+pub use cause::cause;

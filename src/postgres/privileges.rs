@@ -4,10 +4,11 @@
 //! sequence and large object, and refuses to leave out rows that row security hides. One missing privilege fails the
 //! whole dump. What is excluded on purpose is not known here and is the caller's affair.
 
+use super::catalog::Text;
 use super::connection::Connection;
 use serde::Serialize;
-use tokio_postgres::Error;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Error, Row};
 
 /// Something that pg_dump needs and the role may not do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,7 +30,8 @@ pub async fn lacking(connection: &Connection) -> Result<Vec<Lack>, Error> {
     }
     for query in [RELATIONS, large_objects(connection.version().major), ROW_SECURITY] {
         let rows = connection.query_typed(query, &[(&MOST, Type::INT8)]).await?;
-        lacks.extend(rows.iter().map(|row| Lack { object: row.get(0), mend: row.get(1) }));
+        let text = |row: &Row, column| row.get::<_, Text>(column).text;
+        lacks.extend(rows.iter().map(|row| Lack { object: text(row, 0), mend: text(row, 1) }));
     }
     Ok(lacks)
 }
@@ -74,11 +76,15 @@ fn large_objects(server_major: u32) -> &'static str {
     }
 }
 
+/// pg_dump copies a partitioned table's partitions, each by its own policies, and not the table itself.
 const ROW_SECURITY: &str = "
     SELECT pg_catalog.format('table %I.%I past its row security', n.nspname, c.relname),
            pg_catalog.format('ALTER ROLE %I BYPASSRLS;', current_user)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
+    WHERE c.relkind = 'r' AND c.relrowsecurity AND pg_catalog.row_security_active(c.oid)
+      AND (NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e'
+                       AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid)
+           OR EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig)))
     ORDER BY 1 LIMIT $1";
 
 /// The first of them in one sentence, with what would mend them.

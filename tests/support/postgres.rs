@@ -55,7 +55,7 @@ impl Postgres {
     /// Puts a file for the server's eyes only into its folder, and returns its path.
     pub fn private_file(&self, name: &str, text: &str) -> String {
         use std::os::unix::fs::PermissionsExt;
-        let path = self.folder.as_ref().unwrap().path().join(name);
+        let path = PathBuf::from(self.path(name));
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let user = tool("UNPRIVILEGED");

@@ -9,7 +9,7 @@ fn selection(settings: &[(&str, &str)]) -> Selection {
 }
 
 fn database(name: &str, bytes: u64) -> Database {
-    Database { name: name.to_owned(), bytes, is_template: name.starts_with("template") }
+    Database { name: name.to_owned(), is_text: true, bytes, is_template: name.starts_with("template") }
 }
 
 fn server() -> Vec<Database> {

@@ -61,11 +61,13 @@ impl Plan {
 /// The memory that all uploads of a store share.
 ///
 /// Every upload holds the room of one part for as long as it lives, so that it never waits for another one once it has
-/// begun; what is left goes to whoever has a part to fill.
+/// begun; what is left goes to whoever has a part to fill. Parts larger than half of all there is are beside it, one
+/// upload at a time, so that they keep no small one waiting.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
     free: Arc<Semaphore>,
     units: u32,
+    large: Arc<Semaphore>,
 }
 
 impl Memory {
@@ -73,22 +75,26 @@ impl Memory {
     pub(super) fn for_uploads(uploads: usize) -> Self {
         let bytes = IN_MEMORY.max((uploads as u64 + 1) * SMALLEST_PART);
         let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX);
-        Self { free: Arc::new(Semaphore::new(units as usize)), units }
+        Self { free: Arc::new(Semaphore::new(units as usize)), units, large: Arc::new(Semaphore::new(1)) }
     }
 
-    /// What a part takes; a part larger than all there is takes all there is.
-    fn units(&self, part: u64) -> u32 {
-        u32::try_from(part / UNIT).unwrap_or(u32::MAX).min(self.units)
+    /// What a part takes; none when it is a large one.
+    fn units(&self, part: u64) -> Option<u32> {
+        u32::try_from(part / UNIT).ok().filter(|units| *units <= self.units / 2)
     }
 
     /// Waits for the room of one part.
     async fn reserve(&self, part: u64) -> Option<OwnedSemaphorePermit> {
-        self.free.clone().acquire_many_owned(self.units(part)).await.ok()
+        let reserved = match self.units(part) {
+            Some(units) => self.free.clone().acquire_many_owned(units).await,
+            None => self.large.clone().acquire_owned().await,
+        };
+        reserved.ok()
     }
 
     /// The room of one more part, when it is there now.
     fn try_reserve(&self, part: u64) -> Option<OwnedSemaphorePermit> {
-        self.free.clone().try_acquire_many_owned(self.units(part)).ok()
+        self.free.clone().try_acquire_many_owned(self.units(part)?).ok()
     }
 }
 
