@@ -54,7 +54,8 @@ struct Settings {
 
 /// Number of tables and properties of the current database.
 pub async fn describe(client: &Client) -> Result<(u64, DatabaseProperties), Error> {
-    let row = client.query_typed_one(DATABASE, &[]).await?;
+    let question = format!("SELECT {} FROM ({DATABASE}) AS database (json)", bytes_of("database.json"));
+    let row = client.query_typed_one(&question, &[]).await?;
     let row: Text = row.get(0);
     let row = serde_json::from_str(&row.text).unwrap_or_else(|error| {
         warn!("the server's answer about the database's properties is not understood ({error}); they are not recorded");
@@ -93,7 +94,8 @@ pub async fn describe(client: &Client) -> Result<(u64, DatabaseProperties), Erro
     Ok((tables, properties))
 }
 
-/// Text as the server sends it. A database of encoding SQL_ASCII may hold anything, and what is no UTF-8 is replaced.
+/// Text of the server as bytes. A database of encoding SQL_ASCII may hold anything, which the server refuses to send as
+/// text; what is no UTF-8 is replaced here. Asked for by [`bytes_of`].
 #[derive(Debug)]
 pub(super) struct Text {
     pub(super) text: String,
@@ -107,8 +109,16 @@ impl<'a> FromSql<'a> for Text {
     }
 
     fn accepts(ty: &Type) -> bool {
-        *ty == Type::TEXT
+        *ty == Type::BYTEA
     }
+}
+
+/// The SQL of a text's bytes.
+pub(super) fn bytes_of(text: &str) -> String {
+    format!(
+        "CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN pg_catalog.convert_to({text}, 'SQL_ASCII')
+         ELSE pg_catalog.textsend({text}) END"
+    )
 }
 
 /// One database of the server.
@@ -126,16 +136,15 @@ pub struct Database {
 
 /// Every database that allows connections, by name. Those whose removal was cut half-way cannot be connected to.
 pub async fn databases(client: &Client) -> Result<Vec<Database>, Error> {
-    let rows = client
-        .query(
-            "SELECT d.datname::text, d.datistemplate,
+    let question = format!(
+        "SELECT {}, d.datistemplate,
                     CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
                            OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
                          THEN pg_catalog.pg_database_size(d.oid) END
-             FROM pg_catalog.pg_database d WHERE d.datallowconn AND d.datconnlimit <> -2 ORDER BY 1",
-            &[],
-        )
-        .await?;
+             FROM pg_catalog.pg_database d WHERE d.datallowconn AND d.datconnlimit <> -2 ORDER BY d.datname",
+        bytes_of("d.datname::text")
+    );
+    let rows = client.query_typed(&question, &[]).await?;
     let database = |row: &tokio_postgres::Row| {
         let name: Text = row.get(0);
         Database {
