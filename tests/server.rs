@@ -264,6 +264,19 @@ fn a_name_that_is_not_utf_8_is_one_failure_and_no_matter_to_others() {
     all.run(&[]).exits(1).says("caf\u{fffd} is not UTF-8").says("3 of 4 databases");
     all.run(&["--dry-run"]).exits(1);
     all.set("BACKUP_EXCLUDE_DATABASES", "caf?").run(&[]).exits(0);
+    // by way of a database of another encoding, whose own content is text like any other
+    postgres.sql("postgres", "CREATE DATABASE latin1 TEMPLATE template0 ENCODING 'LATIN1'");
+    postgres.sql(
+        "latin1",
+        r#"CREATE TABLE U&"tabl\00E9" AS SELECT U&'na\00EFve'::text AS a; COMMENT ON DATABASE latin1 IS U&'cr\00E8me'"#,
+    );
+    let other = Backup::of(&postgres, "latin1").set("BACKUP_DATABASES", "all");
+    other.run(&[]).exits(1).says("caf\u{fffd} is not UTF-8").says("4 of 5 databases");
+    let (archive, manifest) = &other.archives()["latin1"];
+    assert_eq!(manifest["properties"]["comment"], "crème");
+    let copy = postgres.database("copy");
+    postgres.restore(archive, &copy, true);
+    assert_eq!(postgres.sql(&copy, "SELECT a FROM \"tablé\""), "naïve");
 }
 
 #[test]

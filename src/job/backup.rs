@@ -74,7 +74,8 @@ async fn make(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
             if error.is_concurrent_change()
                 || task.subject == Subject::Cluster && matches!(error, Error::NoDatabase(_)) =>
         {
-            warn!("{error}: {}; objects changed meanwhile, trying once more", error.stderr().unwrap_or_default());
+            let stderr = error.stderr().map(|text| format!(": {text}")).unwrap_or_default();
+            warn!("{error}{stderr}; objects changed meanwhile, trying once more");
             let task = renew(run, task).await?;
             make_once(run, &task).await
         }

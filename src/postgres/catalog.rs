@@ -121,6 +121,14 @@ pub(super) fn bytes_of(text: &str) -> String {
     )
 }
 
+/// The SQL of a text's bytes as they lie on the disk: a database is reached by these, whatever they mean.
+fn stored_bytes_of(text: &str) -> String {
+    format!(
+        "CASE pg_catalog.getdatabaseencoding() WHEN 'UTF8' THEN pg_catalog.textsend({text})
+         ELSE pg_catalog.convert_to({text}, pg_catalog.getdatabaseencoding()) END"
+    )
+}
+
 /// One database of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
@@ -142,7 +150,7 @@ pub async fn databases(client: &Client) -> Result<Vec<Database>, Error> {
                            OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
                          THEN pg_catalog.pg_database_size(d.oid) END
              FROM pg_catalog.pg_database d WHERE d.datallowconn AND d.datconnlimit <> -2 ORDER BY d.datname",
-        bytes_of("d.datname::text")
+        stored_bytes_of("d.datname::text")
     );
     let rows = client.query_typed(&question, &[]).await?;
     let database = |row: &tokio_postgres::Row| {
