@@ -33,19 +33,17 @@ fn env_example_lists_every_setting_with_its_default() {
          # One NAME=value a line, taken literally to its end: no quotes, no comments behind a value. Read alike by\n\
          # backup, docker run --env-file and kubectl create secret --from-env-file. A secret may also be given as a file: NAME_FILE=path.\n",
     );
-    let mut group = "";
-    for setting in settings::all() {
-        if setting.group != group {
-            group = setting.group;
-            write!(text, "\n# --- {group}\n").unwrap();
+    for (group, settings) in settings::GROUPS {
+        write!(text, "\n# --- {group}\n").unwrap();
+        for setting in *settings {
+            let computed = match setting.default {
+                settings::Default::Computed(words) => format!(" Default: {words}."),
+                _ => String::new(),
+            };
+            let later = if setting.awaits.is_some() { " Not in this version." } else { "" };
+            write!(text, "# {}{computed}{later}\n{}={}\n", setting.meaning, setting.name, setting.default.literal())
+                .unwrap();
         }
-        let computed = match setting.default {
-            settings::Default::Computed(words) => format!(" Default: {words}."),
-            _ => String::new(),
-        };
-        let later = if setting.awaits.is_some() { " Not in this version." } else { "" };
-        write!(text, "# {}{computed}{later}\n{}={}\n", setting.meaning, setting.name, setting.default.literal())
-            .unwrap();
     }
     assert_generated(".env.example", &text);
 }
@@ -75,21 +73,19 @@ fn env_example_means_the_same_to_us_to_docker_and_to_kubectl() {
 #[test]
 fn the_readme_has_the_table_of_settings() {
     let mut table = String::new();
-    let mut group = "";
-    for setting in settings::all() {
-        if setting.group != group {
-            group = setting.group;
-            write!(table, "\n**{group}**\n\n| variable | default | meaning |\n|---|---|---|\n").unwrap();
+    for (group, settings) in settings::GROUPS {
+        write!(table, "\n**{group}**\n\n| variable | default | meaning |\n|---|---|---|\n").unwrap();
+        for setting in *settings {
+            let default = match setting.default {
+                settings::Default::Is(text) => format!("`{text}`"),
+                other => other.words().to_owned(),
+            };
+            let later = if setting.awaits.is_some() { " *Not in this version.*" } else { "" };
+            let secret = if setting.secret { " Secret." } else { "" };
+            let meaning = setting.meaning.replace('|', "\\|").replace('<', "&lt;");
+            let default = default.replace('<', "&lt;");
+            writeln!(table, "| `{}` | {default} | {meaning}{secret}{later} |", setting.name).unwrap();
         }
-        let default = match setting.default {
-            settings::Default::Is(text) => format!("`{text}`"),
-            other => other.words().to_owned(),
-        };
-        let later = if setting.awaits.is_some() { " *Not in this version.*" } else { "" };
-        let secret = if setting.secret { " Secret." } else { "" };
-        let meaning = setting.meaning.replace('|', "\\|").replace('<', "&lt;");
-        let default = default.replace('<', "&lt;");
-        writeln!(table, "| `{}` | {default} | {meaning}{secret}{later} |", setting.name).unwrap();
     }
     let readme = read("README.md");
     let (before, rest) = readme.split_once("<!-- settings -->\n").expect("README.md lacks <!-- settings -->");

@@ -176,14 +176,13 @@ fn command_line() -> clap::Command {
     use std::fmt::Write as _;
     let mut help =
         String::from("Settings (environment variables; a secret may also be given as a file by NAME_FILE):\n");
-    let mut group = "";
-    for setting in settings::all() {
-        if setting.group != group {
-            group = setting.group;
-            let _ = write!(help, "\n{group}\n");
+    for (group, settings) in settings::GROUPS {
+        let _ = write!(help, "\n{group}\n");
+        for setting in *settings {
+            let later = if setting.awaits.is_some() { " (not in this version)" } else { "" };
+            let _ =
+                writeln!(help, "  {} [{}]\n      {}{later}", setting.name, setting.default.words(), setting.meaning);
         }
-        let later = if setting.awaits.is_some() { " (not in this version)" } else { "" };
-        let _ = writeln!(help, "  {} [{}]\n      {}{later}", setting.name, setting.default.words(), setting.meaning);
     }
     let codes = "\nExit codes: 0 done, 1 partly done, 64 bad command line, 69 database or storage unreachable, 70 bug, \
                  74 dump, disk or upload failed,\n75 another run holds the lock, 77 refused, 78 bad configuration, \

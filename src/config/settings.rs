@@ -11,8 +11,6 @@ pub struct Setting {
     pub default: Default,
     /// One sentence for people.
     pub meaning: &'static str,
-    /// Heading under which documents list it.
-    pub group: &'static str,
     /// Never shown; `NAME_FILE` is read too.
     pub secret: bool,
     /// The feature that is missing in this version; any value but the default is refused.
@@ -49,7 +47,7 @@ impl Default {
 }
 
 const fn unset(name: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default: Default::Unset, meaning, group: "", secret: false, awaits: None }
+    Setting { name, default: Default::Unset, meaning, secret: false, awaits: None }
 }
 
 const fn is(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -84,7 +82,7 @@ const METRICS: &str = "metrics";
 const DAEMON: &str = "the scheduler daemon";
 
 /// Headings and the settings under them, in the order documents show them.
-const GROUPS: &[(&str, &[Setting])] = &[
+pub const GROUPS: &[(&str, &[Setting])] = &[
     ("Source database", &[
         is("POSTGRES_HOST", "localhost", "Host name, address, or folder of the server's socket."),
         is("POSTGRES_PORT", "5432", "Port of the server."),
@@ -211,7 +209,7 @@ const GROUPS: &[(&str, &[Setting])] = &[
 
 /// Every setting in the order documents show them.
 pub fn all() -> impl Iterator<Item = Setting> {
-    GROUPS.iter().flat_map(|(group, settings)| settings.iter().map(|setting| Setting { group, ..*setting }))
+    GROUPS.iter().flat_map(|(_, settings)| settings.iter().copied())
 }
 
 /// The setting of that name.
