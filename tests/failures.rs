@@ -181,9 +181,14 @@ fn is_part(seen: &Seen) -> bool {
     seen.method == "PUT" && seen.target.contains("partNumber=")
 }
 
-/// Waits until pg_dump's output has nowhere to go, so that what follows happens in the middle of COPY.
-fn wait_for_back_pressure(front: &Front) {
+/// A run in the middle of COPY: its parts stall on their way, so that pg_dump's output has nowhere to go.
+fn stalled_run(database: &str, target: &str, settings: &[(&str, &str)]) -> (Scene, Child) {
+    let front = stalling_parts();
+    let scene = Scene::remote(database, target, &front.url());
+    let scene = settings.iter().fold(scene, |scene, (name, value)| scene.set(name, value));
+    let child = scene.spawn();
     wait_for("parts to stall", || front.seen().iter().filter(|seen| is_part(seen)).count() >= 4);
+    (scene, child)
 }
 
 #[test]
@@ -212,11 +217,7 @@ fn pg_dump_that_exits_0_without_its_end_leaves_nothing() {
 #[test]
 fn pg_dump_killed_by_a_signal_leaves_nothing() {
     let database = database_of(160);
-    let front = stalling_parts();
-    let scene = Scene::remote(&database, "all", &front.url());
-    let scene = scene.set("STALL_TIMEOUT", "6s");
-    let child = scene.spawn();
-    wait_for_back_pressure(&front);
+    let (scene, child) = stalled_run(&database, "all", &[("STALL_TIMEOUT", "6s")]);
     for pid in pg_dumps_of(&scene.backup) {
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
@@ -227,12 +228,8 @@ fn pg_dump_killed_by_a_signal_leaves_nothing() {
 #[test]
 fn a_backend_terminated_during_copy_leaves_nothing() {
     let database = database_of(160);
-    let front = stalling_parts();
-    let scene = Scene::remote(&database, "all", &front.url());
     // pg_dump learns of it when the stalled target lets go
-    let scene = scene.set("STALL_TIMEOUT", "6s");
-    let child = scene.spawn();
-    wait_for_back_pressure(&front);
+    let (scene, child) = stalled_run(&database, "all", &[("STALL_TIMEOUT", "6s")]);
     let terminated = shared().sql("postgres", &format!(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}' AND query LIKE 'COPY%'"
     ));
@@ -318,16 +315,10 @@ fn a_role_that_may_not_read_a_table_is_refused_before_the_dump_with_the_remedy()
 fn a_table_locked_for_too_long_fails_with_the_setting_to_change() {
     let database = small_database();
     let scene = Scene::local(&database);
-    let mut holder = shared().client("psql");
-    let holder = holder.args(["-Xq", "-d", &database, "-c", "BEGIN; LOCK TABLE t; SELECT pg_sleep(60)"]).spawn();
-    let mut holder = holder.unwrap();
-    wait_for("the lock", || {
-        shared().sql(&database, "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
-    });
+    let lock = shared().lock_table(&database);
     let scene = scene.set("BACKUP_LOCK_TIMEOUT", "1s");
     let outcome = scene.run().exits(74).says("BACKUP_LOCK_TIMEOUT");
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    drop(lock);
     scene.is_untouched_after(&outcome);
 }
 
@@ -592,10 +583,7 @@ fn a_manifest_without_its_archive_protects_nothing_from_the_floor() {
 fn sigterm_in_the_dump_and_in_the_upload_cleans_up_in_time() {
     let database = database_of(160);
     for (stop, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let front = stalling_parts();
-        let scene = Scene::remote(&database, "all", &front.url());
-        let child = scene.spawn();
-        wait_for_back_pressure(&front);
+        let (scene, child) = stalled_run(&database, "all", &[]);
         let asked = Instant::now();
         signal(&child, stop);
         let outcome = finish(child).exits(code);
@@ -624,10 +612,7 @@ fn sigterm_while_waiting_for_a_lock_or_a_server_ends_at_once() {
 #[test]
 fn after_sigkill_in_mid_upload_the_next_run_leaves_no_trace_of_it() {
     let database = database_of(160);
-    let front = stalling_parts();
-    let scene = Scene::remote(&database, "all", &front.url());
-    let mut child = scene.spawn();
-    wait_for_back_pressure(&front);
+    let (scene, mut child) = stalled_run(&database, "all", &[]);
     signal(&child, Signal::KILL);
     child.wait().unwrap();
     // nothing that looks like a backup, and older ones as they were
@@ -649,10 +634,7 @@ fn after_sigkill_in_mid_upload_the_next_run_leaves_no_trace_of_it() {
 #[test]
 fn a_second_run_at_the_same_time_exits_75_and_changes_nothing() {
     let database = database_of(160);
-    let front = stalling_parts();
-    let scene = Scene::remote(&database, "remote", &front.url());
-    let child = scene.spawn();
-    wait_for_back_pressure(&front);
+    let (scene, child) = stalled_run(&database, "remote", &[]);
     let pending = s3::shared().keys(&scene.prefix);
     scene.run().exits(75).says("another run holds the lock");
     assert_eq!(s3::shared().keys(&scene.prefix), pending);
@@ -690,10 +672,7 @@ fn a_table_dropped_while_pg_dump_starts_is_dumped_again_under_a_new_snapshot() {
 #[test]
 fn secrets_are_never_in_the_arguments_of_a_process() {
     let database = database_of(160);
-    let front = stalling_parts();
-    let scene = Scene::remote(&database, "remote", &front.url());
-    let child = scene.spawn();
-    wait_for_back_pressure(&front);
+    let (scene, child) = stalled_run(&database, "remote", &[]);
     assert!(!pg_dumps_of(&scene.backup).is_empty());
     for secret in [PASSWORD, "webhook-token"] {
         assert_eq!(processes(secret), Vec::<i32>::new());

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use support::backup::{Backup, finish};
 use support::http::{Act, Front, Seen};
-use support::postgres::Postgres;
+use support::postgres::{Postgres, TableLock};
 use support::{assert_same_text, s3, tool, wait_for};
 
 /// Names that are plain data wherever they go.
@@ -17,9 +17,6 @@ const AWKWARD: &[&str] =
     &["a b", "ünï", "-f/tmp/x", "host=evil dbname=x", "a\"; DROP", "../../x", "globals", "Upper.Case~%41'$"];
 /// One that PostgreSQL's own `pg_dump --create` refuses.
 const WITH_LINE_BREAK: &str = "two\nlines 🐘";
-
-/// Ends whoever holds a table lock in its sleep.
-const END_SLEEP: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)'";
 
 fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -229,19 +226,11 @@ fn a_database_that_is_dropped_before_its_turn_is_no_part_of_the_cluster_archive(
         create_database(&postgres, name, 10);
     }
     let backup = Backup::of(&postgres, "postgres").set("BACKUP_MODE", "cluster").set("BACKUP_LOCK_TIMEOUT", "30s");
-    let mut holder = postgres.client("psql");
-    let mut holder =
-        holder.args(["-Xq", "-d", "a_large", "-c", "BEGIN; LOCK TABLE t; SELECT pg_sleep(60)"]).spawn().unwrap();
-    wait_for("the lock", || {
-        postgres.sql("a_large", "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
-    });
+    let lock = postgres.lock_table("a_large");
     let run = backup.spawn(&[]);
-    wait_for("pg_dump to wait", || {
-        postgres.sql("a_large", "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass") == "1"
-    });
+    lock.wait_for_waiter();
     postgres.sql("postgres", "DROP DATABASE z_gone");
-    postgres.sql("postgres", END_SLEEP);
-    let _ = holder.wait();
+    drop(lock);
     finish(run).exits(0).says("objects changed meanwhile");
     let (_, manifest) = &backup.archives()["(cluster)"];
     assert_eq!(manifest["databases"], serde_json::json!(["template1", "a_large", "postgres"]));
@@ -291,11 +280,8 @@ fn large_databases_wait_for_memory_without_a_snapshot_and_keep_no_small_one_wait
         let path = postgres.path(&format!("data/base/{oid}/999999"));
         std::fs::File::create(path).unwrap().set_len(gigabytes << 30).unwrap();
     }
-    let lock = "BEGIN; LOCK TABLE t; SELECT pg_sleep(60)";
-    let mut holder = postgres.client("psql").args(["-Xq", "-d", "huge", "-c", lock]).spawn().unwrap();
-    wait_for("the lock", || {
-        postgres.sql("huge", "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
-    });
+    // whichever of the two comes first waits in its dump, the other one for memory
+    let locks = ["huge", "large"].map(|name| postgres.lock_table(name));
     let prefix = s3::fresh_prefix();
     let backup = Backup::of(&postgres, "postgres")
         .to("remote", &s3::shared().endpoint(), &prefix)
@@ -306,11 +292,12 @@ fn large_databases_wait_for_memory_without_a_snapshot_and_keep_no_small_one_wait
     let stored =
         |name: &str| s3::shared().keys(&prefix).iter().any(|key| key.contains(name) && key.ends_with(".sql.gz.json"));
     wait_for("the small ones", || ["small_1", "small_2", "small_3"].iter().all(|name| stored(name)));
+    wait_for("one dump to wait", || locks.iter().any(TableLock::has_waiter));
     assert!(!stored("huge") && !stored("large"));
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'large' AND state = 'idle in transaction'";
-    assert_eq!(postgres.sql("postgres", waiting), "0");
-    postgres.sql("postgres", END_SLEEP);
-    let _ = holder.wait();
+    let snapshots = "SELECT count(*) FROM pg_stat_activity WHERE datname IN ('huge', 'large')
+                     AND state = 'idle in transaction' AND application_name LIKE 'backup %'";
+    assert_eq!(postgres.sql("postgres", snapshots), "1");
+    drop(locks);
     finish(run).exits(0);
     assert!(stored("huge") && stored("large"));
 }
@@ -409,19 +396,13 @@ fn what_becomes_of_one_database_does_not_spoil_the_others_and_prunes_nothing_of_
         backup.run(&[]).exits(0);
     }
     assert_eq!(backup.files().len(), 2 * 4 * 4);
-    let mut holder = postgres.client("psql");
-    let mut holder =
-        holder.args(["-Xq", "-d", "second", "-c", "BEGIN; LOCK TABLE t; SELECT pg_sleep(60)"]).spawn().unwrap();
-    wait_for("the lock", || {
-        postgres.sql("second", "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
-    });
+    let lock = postgres.lock_table("second");
     let backup = backup
         .set("BACKUP_LOCK_TIMEOUT", "1s")
         .set("BACKUP_RETENTION_DAILY", "1")
         .set("DISCORD_WEBHOOK_URL", &webhook.url());
     let outcome = backup.run(&[]).exits(1).says("second: dump").says("BACKUP_LOCK_TIMEOUT");
-    postgres.sql("postgres", END_SLEEP);
-    let _ = holder.wait();
+    drop(lock);
     let count = |name: &str| {
         let manifests = backup.files().into_iter().filter(|file| file.ends_with(".json"));
         manifests.filter(|file| file.starts_with(&format!("backup_{name}_"))).count()
@@ -568,23 +549,15 @@ fn four_shards_at_once_cover_every_database_once_each_under_its_own_lock() {
     let (_, manifest) = &archives["db_0"];
     let owner = logs.iter().position(|log| log.contains(manifest["run_id"].as_str().unwrap()));
     let owner = owner.or_else(|| logs.iter().position(|log| log.contains("dumping db_0\n"))).unwrap();
-    let mut holder = postgres.client("psql");
-    let mut holder =
-        holder.args(["-Xq", "-d", "db_0", "-c", "BEGIN; LOCK TABLE t; SELECT pg_sleep(60)"]).spawn().unwrap();
-    wait_for("the lock", || {
-        postgres.sql("db_0", "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
-    });
+    let lock = postgres.lock_table("db_0");
     let waiting = backups[owner].spawn(&[]);
-    wait_for("pg_dump to wait", || {
-        postgres.sql("db_0", "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass") == "1"
-    });
+    lock.wait_for_waiter();
     backups[owner].run(&[]).exits(75).says(&format!("shard {owner}/4"));
     backups[(owner + 1) % 4].run(&[]).exits(0);
     let alone = Backup::of(&postgres, "postgres").set("BACKUP_DATABASES", "all").set("BACKUP_DIR", folder);
     alone.run(&[]).exits(75);
     alone.run(&["prune", "--yes"]).exits(75);
-    postgres.sql("postgres", END_SLEEP);
-    let _ = holder.wait();
+    drop(lock);
     finish(waiting).exits(0);
     alone.run(&[]).exits(0);
 }
@@ -638,20 +611,12 @@ fn sigterm_keeps_what_is_stored_leaves_nothing_half_made_and_names_the_rest() {
         .set("BACKUP_DATABASES", "first,db_*")
         .set("BACKUP_GLOBALS", "false")
         .set("DISCORD_WEBHOOK_URL", &webhook.url());
-    let mut holder = postgres.client("psql");
-    let mut holder =
-        holder.args(["-Xq", "-d", "db_1", "-c", "BEGIN; LOCK TABLE t; SELECT pg_sleep(60)"]).spawn().unwrap();
-    wait_for("the lock", || {
-        postgres.sql("db_1", "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass") == "1"
-    });
+    let lock = postgres.lock_table("db_1");
     let run = backup.spawn(&[]);
-    wait_for("pg_dump to wait", || {
-        postgres.sql("db_1", "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass") == "1"
-    });
+    lock.wait_for_waiter();
     kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
     let outcome = finish(run).exits(143);
-    postgres.sql("postgres", END_SLEEP);
-    let _ = holder.wait();
+    drop(lock);
     assert_eq!(outcome.log.matches("stopped by SIGTERM").count(), 1, "{}", outcome.log);
     let saved: Vec<String> = backup.archives().into_keys().collect();
     assert!(saved.contains(&"first".to_owned()) && !saved.contains(&"db_1".to_owned()), "{saved:?}");

@@ -1,8 +1,9 @@
 //! PostgreSQL servers.
 
 use super::{Server, free_port, tool, unprivileged, unprivileged_folder, wait_for};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,6 +17,38 @@ pub struct Postgres {
     last_folder: Option<PathBuf>,
     pub port: u16,
     pub bin: String,
+}
+
+/// A table lock, held until it is dropped.
+pub struct TableLock<'a> {
+    postgres: &'a Postgres,
+    database: String,
+    client: Child,
+}
+
+impl TableLock<'_> {
+    fn count(&self, which: &str) -> String {
+        let count = format!("SELECT count(*) FROM pg_locks WHERE {which} AND relation = 't'::regclass");
+        self.postgres.sql(&self.database, &count)
+    }
+
+    /// True when somebody wants the table.
+    pub fn has_waiter(&self) -> bool {
+        self.count("NOT granted") == "1"
+    }
+
+    /// Waits until somebody wants the table.
+    pub fn wait_for_waiter(&self) {
+        wait_for("somebody to wait for the table", || self.has_waiter());
+    }
+}
+
+impl Drop for TableLock<'_> {
+    fn drop(&mut self) {
+        // psql ends with its input, and the transaction with psql
+        drop(self.client.stdin.take());
+        let _ = self.client.wait();
+    }
 }
 
 /// The server that tests share; each makes its own databases there.
@@ -158,6 +191,17 @@ impl Postgres {
         assert!(restored.status.success(), "{complaints}");
         assert!(gunzip.wait().unwrap().success());
         complaints
+    }
+
+    /// Takes a lock on the table `t` of a database that no dump can share, as somebody else's session.
+    pub fn lock_table(&self, database: &str) -> TableLock<'_> {
+        let mut client = self.client("psql");
+        client.arg("-Xq").env("PGDATABASE", database).stdin(Stdio::piped());
+        let mut client = client.spawn().unwrap();
+        client.stdin.as_mut().unwrap().write_all(b"BEGIN; LOCK TABLE t;\n").unwrap();
+        let lock = TableLock { postgres: self, database: database.to_owned(), client };
+        wait_for("the lock", || lock.count("granted") == "1");
+        lock
     }
 
     /// Ends the server.
