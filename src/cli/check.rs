@@ -4,9 +4,10 @@ use super::{Format, new_run_id, output, sides};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
 use crate::human;
-use crate::job::tasks::{Task, Tasks};
+use crate::job::tasks::Tasks;
 use crate::job::{self, Server, SideKind};
 use crate::notify;
+use crate::postgres::catalog::Database;
 use crate::postgres::connection;
 use crate::postgres::privileges::Lack;
 use serde::Serialize;
@@ -136,9 +137,9 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
         let hint = "look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES".to_owned();
         findings.add("databases", Verdict::Warning, format!("`{glob}` matches none"), Some(hint));
     }
-    for name in tasks.list.iter().flat_map(Task::database_names) {
+    for Database { name, .. } in tasks.list.iter().flat_map(|task| &task.databases) {
         let check = format!("privileges in {name}");
-        match job::enter(config, name, "backup check").await {
+        match job::look_into(config, name, "backup check").await {
             Ok((_, lacks)) if lacks.is_empty() => readable += 1,
             Ok((_, lacks)) => lacks.into_iter().for_each(|lack| missing_privilege(config, &check, lack, findings)),
             Err(error) => findings.bad(&check, &error),

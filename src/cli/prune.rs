@@ -4,6 +4,7 @@ use super::{new_run_id, output, sides};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
 use crate::human;
+use crate::job::application;
 use crate::job::prune::{self, Plan};
 use crate::postgres::lock::Lock;
 use chrono::Utc;
@@ -34,7 +35,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     // no run may store or prune while the plan is made and carried out
     let targets: Vec<String> = sides.iter().map(|side| side.repository.location().name).collect();
-    let mut lock = Lock::take(&config.source, &targets, None, &format!("backup {run_id}")).await?;
+    let mut lock = Lock::take(&config.source, &targets, None, &application(&run_id)).await?;
     let Some(plan) = prune::plan(config, &sides, Utc::now()).await? else { return Ok(Exit::Done) };
     show(&plan);
     let count = plan.decisions.iter().filter(|(_, decision)| !decision.keep).count();

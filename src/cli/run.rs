@@ -71,7 +71,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
 
 async fn dry_run(config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
-    let application = format!("backup {run_id}");
+    let application = job::application(&run_id);
     let connection = connection::connect(&config.source, &application).await?;
     let server = job::examine_server(config, &connection).await?;
     let sides = sides(config, config.target, &run_id).await?;
@@ -84,25 +84,14 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
         output::print(&format!(
             "would dump {} ({}) of {} (PostgreSQL {}) with pg_dump {} ({})\n",
             human::one_line(&task.subject.to_string()),
-            human::size(task.expected_bytes),
+            human::size(task.expected_bytes()),
             human::one_line(&display),
             server.version.text,
             tools.version,
             tools.folder.display()
         ));
-        for name in task.database_names() {
-            match job::enter(config, name, &application).await {
-                Ok((_, lacks)) if lacks.is_empty() => {}
-                Ok((_, lacks)) => {
-                    let error = Error::Unreadable { role: config.source.user.clone(), lacks };
-                    if config.dump.leaves_out_nothing() {
-                        errors.push(error);
-                    } else {
-                        output::complain(&format!("{error}; the dump of {name} fails unless they are excluded"));
-                    }
-                }
-                Err(error) => errors.push(error),
-            }
+        for database in &task.databases {
+            errors.extend(job::enter(config, &database.name, &application).await.err());
         }
         possible |= errors.len() == before;
     }

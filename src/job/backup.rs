@@ -4,7 +4,7 @@ use super::legs::{self, Leg, Made};
 use super::preflight::one_of;
 use super::record::{self, Dumped};
 use super::run::Run;
-use super::source::{self, Opened, Prepared, Running, Stage};
+use super::source::{self, Opened, Running, Source};
 use super::tasks::{self, Task};
 use super::{AbortOnDrop, At, StageError};
 use crate::config::Format;
@@ -12,8 +12,9 @@ use crate::error::Error;
 use crate::facts::Subject;
 use crate::human;
 use crate::pipeline::{self, Encoding, Streamed, TARGET_QUEUE};
+use crate::postgres::catalog::{self, Database};
+use crate::postgres::connection;
 use crate::postgres::dump::DumpError;
-use crate::postgres::{catalog, connection};
 use crate::progress;
 use crate::report::{Entry, Place};
 use crate::storage::feed;
@@ -92,7 +93,8 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
     let application = context.application();
     let databases = context.shutdown.guard(async {
         let connection = connection::connect(&config.source, &application).await?;
-        Ok::<_, Error>(catalog::databases(&connection).await?)
+        let is_wanted = |database: &Database| tasks::is_wanted(&config.selection, &config.source.database, database);
+        Ok::<_, Error>(catalog::databases(&connection, is_wanted).await?)
     });
     let databases = databases.await.at("connect")?.at("connect")?;
     tasks::whole_server(&config.selection, &databases).at("preflight")
@@ -100,30 +102,19 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
 
 async fn make_once(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
     let context = run.context;
-    let ahead = if run.has_slot_soon(task) {
-        let reached = source::reach(context, task).await?;
-        Some(source::prepare(context, reached).await?)
-    } else {
-        None
-    };
+    let ahead =
+        if run.has_slot_soon(task) { Some(source::reach(context, task).await?.prepare(context).await?) } else { None };
     let slot = run.slot(task).await?;
     // the targets' memory is waited for with a slot, never the other way round
-    let source = match ahead.filter(|prepared| !prepared.is_lost()) {
-        Some(prepared) => Stage::Prepared(prepared),
-        None => Stage::Reached(source::reach(context, task).await?),
+    let source = match ahead.filter(|source| !source.is_lost()) {
+        Some(source) => source,
+        None => source::reach(context, task).await?,
     };
     let mut begun = legs::begin(run, task).await?;
-    let dumped = async {
-        let prepared = match source {
-            Stage::Prepared(prepared) => prepared,
-            Stage::Reached(reached) => source::prepare(context, reached).await?,
-        };
-        let dumped = dump(run, task, prepared, &mut begun.legs).await;
-        // the commit needs no slot
-        drop(slot);
-        dumped
-    };
-    let (dumped, running) = match dumped.await {
+    let dumped = dump(run, task, source, &mut begun.legs).await;
+    // the commit needs no slot
+    drop(slot);
+    let (dumped, running) = match dumped {
         Ok(dumped) => dumped,
         Err(error) => {
             legs::abandon(context, begun.legs).await;
@@ -131,7 +122,8 @@ async fn make_once(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
         }
     };
     let (manifest, facts) = record::describe(run, &begun.naming, dumped).await;
-    if run.holds_lock().await {
+    // a lock that was never to be had is not lost
+    if run.holds_lock().await.is_ok_and(|held| held != Some(false)) {
         // the server may clean up again while the targets finish
         drop(running);
         return begun.commit(run, &manifest, facts).await;
@@ -147,10 +139,10 @@ async fn make_once(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
 async fn dump(
     run: &Run<'_>,
     task: &Task,
-    prepared: Prepared,
+    source: Source,
     legs: &mut [Leg<'_>],
 ) -> Result<(Dumped, Running), StageError> {
-    let Opened { reader, running, arguments } = source::open(run.context, run.ready, task, prepared).await?;
+    let Opened { reader, running, arguments } = source::open(run.context, run.ready, task, source).await?;
     let streamed = stream(run, task, reader, legs).await;
     // dropping the stream has closed the child's output; here it is ended and reaped, whatever it was doing
     running.stop().await;
@@ -165,7 +157,7 @@ async fn stream(
 ) -> Result<Streamed, StageError> {
     let (context, config) = (run.context, &run.context.config);
     let counters = context.counters.part();
-    let lines = progress::write_lines(counters.clone(), task.subject.to_string(), task.expected_bytes);
+    let lines = progress::write_lines(counters.clone(), task.subject.to_string(), task.expected_bytes());
     let lines = (!context.terminal).then(|| AbortOnDrop(tokio::spawn(lines)));
 
     let (senders, receivers): (Vec<_>, Vec<_>) = legs.iter().map(|_| mpsc::channel(TARGET_QUEUE)).unzip();

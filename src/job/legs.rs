@@ -51,7 +51,7 @@ pub(super) async fn begin<'a>(run: &Run<'a>, task: &Task) -> Result<Begun<'a>, S
     let lost = || lost.iter().map(|side| Error::GivenUp(side.repository.location().name));
     for _ in 0..NAME_ATTEMPTS {
         let (mut legs, mut failed) = (Vec::new(), Vec::new());
-        let begun = begin_all(&sides, &naming, task.expected_bytes, &mut legs, &mut failed);
+        let begun = begin_all(&sides, &naming, task.expected_bytes(), &mut legs, &mut failed);
         if let Err(stop) = context.shutdown.guard(begun).await {
             let begun = legs.len() + failed.len();
             abandon(context, legs).await;

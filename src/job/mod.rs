@@ -9,7 +9,7 @@ mod run;
 mod source;
 pub mod tasks;
 
-pub use preflight::{Server, choose_tasks, enter, examine_server};
+pub use preflight::{Server, choose_tasks, enter, examine_server, look_into};
 
 use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit, exit_of};
@@ -29,6 +29,7 @@ use futures_util::{StreamExt, stream};
 use preflight::Ready;
 use run::Run;
 use std::time::Duration;
+use tasks::Task;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
@@ -98,7 +99,8 @@ impl Context {
     }
 }
 
-fn application(run_id: &str) -> String {
+/// Name of a run's sessions.
+pub fn application(run_id: &str) -> String {
     format!("backup {run_id}")
 }
 
@@ -182,7 +184,7 @@ async fn whole(context: &Context, report: &mut Report) -> Errors {
         Err(error) => return nothing_begun(context, report, error).await,
     };
     for failed in ready.failed.drain(..) {
-        errors = errors.with(report, failed);
+        errors.add(report, failed);
     }
     let every_target = errors.0.is_empty();
     let run = Run::new(context, &ready, lock);
@@ -194,7 +196,7 @@ async fn whole(context: &Context, report: &mut Report) -> Errors {
     if !every_target || done.is_empty() {
         warn!("nothing is pruned, because not every target has the backup");
     } else if let Err(error) = prune_after(&run, &done, report).await {
-        errors = errors.with(report, error);
+        errors.add(report, error);
     }
     errors
 }
@@ -206,7 +208,9 @@ async fn nothing_begun(context: &Context, report: &mut Report, error: StageError
         let previous = tokio::time::timeout(PREVIOUS, preflight::newest(context, &subject)).await;
         report.entries.push(Entry { previous: previous.ok().flatten(), ..Entry::new(subject) });
     }
-    Errors::default().with(report, error)
+    let mut errors = Errors::default();
+    errors.add(report, error);
+    errors
 }
 
 /// Everything that went wrong, for the exit code; people read the report.
@@ -214,11 +218,10 @@ async fn nothing_begun(context: &Context, report: &mut Report, error: StageError
 struct Errors(Vec<Error>);
 
 impl Errors {
-    /// With one more, which concerns the run as a whole.
-    fn with(mut self, report: &mut Report, error: StageError) -> Self {
+    /// One more, which concerns the run as a whole.
+    fn add(&mut self, report: &mut Report, error: StageError) {
         report.failures.push(failure(&error));
         self.0.push(error.error);
-        self
     }
 }
 
@@ -251,7 +254,7 @@ async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Errors) {
         info!("no database of the server belongs to shard {shard}");
         report.wanted = "no database in this shard".to_owned();
     }
-    let expected_bytes = tasks.list.iter().map(|task| task.expected_bytes).sum();
+    let expected_bytes = tasks.list.iter().map(Task::expected_bytes).sum();
     let bar = run.context.terminal.then(|| progress::show_bar(run.context.counters.clone(), expected_bytes));
     let _bar = bar.map(|bar| AbortOnDrop(tokio::spawn(bar)));
     let lost = tasks.errors().map(|(name, error)| backup::lost(run, name, error));
@@ -274,7 +277,7 @@ async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Errors) {
         report.entries.push(entry);
     }
     if let Some(error) = stopped {
-        *errors = std::mem::take(errors).with(report, error);
+        errors.add(report, error);
     }
     report.entries.sort_by_key(|entry| subjects.iter().position(|subject| *subject == entry.subject));
 }
@@ -282,7 +285,7 @@ async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Errors) {
 /// Prunes what this run has saved anew, where the lock is still ours.
 async fn prune_after(run: &Run<'_>, done: &[Subject], report: &mut Report) -> Result<(), StageError> {
     let context = run.context;
-    if !run.holds_lock_to_prune().await.at("prune")? {
+    if run.holds_lock().await.at("prune")? != Some(true) {
         warn!("nothing is pruned, because the lock is not held");
         return Ok(());
     }

@@ -47,9 +47,10 @@ pub async fn examine_server(config: &Config, connection: &Connection) -> Result<
     let version = connection.version().clone();
     let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
     let tools = tools::find(bin_dir, search_path, &config.child_environment, version.major, &version.text).await?;
-    let mut databases = catalog::databases(connection).await?;
-    // a pooler may know the database by another name than the server does
     let own = &config.source.database;
+    let is_wanted = |database: &Database| tasks::is_wanted(&config.selection, own, database);
+    let mut databases = catalog::databases(connection, is_wanted).await?;
+    // a pooler may know the database by another name than the server does
     if !databases.iter().any(|database| database.name == *own) {
         let bytes = catalog::own_bytes(connection).await?;
         databases.push(Database { name: own.clone(), is_text: true, bytes, is_template: false });
@@ -68,8 +69,23 @@ pub fn choose_tasks(config: &Config, server: &Server) -> Result<Tasks, Error> {
     Ok(tasks)
 }
 
+/// A connection to a database in which nothing is out of the role's reach.
+pub async fn enter(config: &Config, database: &str, application: &str) -> Result<Connection, Error> {
+    let (connection, lacks) = look_into(config, database, application).await?;
+    if lacks.is_empty() {
+        return Ok(connection);
+    }
+    let error = Error::Unreadable { role: config.source.user.clone(), lacks };
+    // pg_dump fails as a whole when it may not read one table; where some are left out on purpose only it knows which
+    if config.dump.leaves_out_nothing() {
+        return Err(error);
+    }
+    warn!("{error}; the dump of {database} fails unless they are excluded");
+    Ok(connection)
+}
+
 /// Connects to a database of the server, and asks what of it is out of the role's reach.
-pub async fn enter(config: &Config, database: &str, application: &str) -> Result<(Connection, Vec<Lack>), Error> {
+pub async fn look_into(config: &Config, database: &str, application: &str) -> Result<(Connection, Vec<Lack>), Error> {
     let connected = connection::connect(&config.source.of(database), application).await;
     let connection = connected.map_err(|error| match error {
         ConnectError::NoDatabase { .. } => Error::NoDatabase(database.to_owned()),

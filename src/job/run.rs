@@ -18,7 +18,7 @@ use tracing::warn;
 const SMALL: u64 = 64 << 20;
 
 fn is_small(task: &Task) -> bool {
-    task.subject.database().is_some() && task.expected_bytes < SMALL
+    task.subject.database().is_some() && task.expected_bytes() < SMALL
 }
 
 /// What the archives of one run share.
@@ -101,19 +101,11 @@ impl<'a> Run<'a> {
         is_small(task) && self.small_dumps.load(Ordering::Relaxed) > 0
     }
 
-    /// True when the lock is ours, or was never to be had.
-    pub(super) async fn holds_lock(&self) -> bool {
+    /// True when the lock is ours, false when it was lost, none when it was never to be had.
+    pub(super) async fn holds_lock(&self) -> Result<Option<bool>, Stop> {
         match &mut *self.lock.lock().await {
-            Some(lock) => self.context.shutdown.guard(lock.is_held(&self.context.config.source)).await.unwrap_or(false),
-            None => true,
-        }
-    }
-
-    /// True when the lock is ours.
-    pub(super) async fn holds_lock_to_prune(&self) -> Result<bool, Stop> {
-        match &mut *self.lock.lock().await {
-            Some(lock) => self.context.shutdown.guard(lock.is_held(&self.context.config.source)).await,
-            None => Ok(false),
+            Some(lock) => self.context.shutdown.guard(lock.is_held(&self.context.config.source)).await.map(Some),
+            None => Ok(None),
         }
     }
 }

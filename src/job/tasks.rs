@@ -11,16 +11,14 @@ use sha2::{Digest, Sha256};
 pub struct Task {
     /// What it holds.
     pub subject: Subject,
-    /// Bytes on the server's disk, for planning.
-    pub expected_bytes: u64,
-    /// The databases in it, where it is one of the whole server.
+    /// The databases in it, in the order of the archive.
     pub databases: Vec<Database>,
 }
 
 impl Task {
-    /// The databases that the archive is read from.
-    pub fn database_names(&self) -> impl Iterator<Item = &str> {
-        self.subject.database().into_iter().chain(self.databases.iter().map(|database| database.name.as_str()))
+    /// Bytes on the server's disk, for planning.
+    pub fn expected_bytes(&self) -> u64 {
+        self.databases.iter().map(|database| database.bytes).sum()
     }
 }
 
@@ -56,8 +54,7 @@ pub fn choose(selection: &Selection, own: &str, server: &[Database]) -> Result<T
     if selection.mode == Mode::Cluster {
         return Ok(Tasks { list: vec![whole_server(selection, server)?], ..Tasks::default() });
     }
-    let mine = |name: &str| selection.shard.is_none_or(|shard| shard_of(name, shard.count) == shard.index);
-    let chosen: Vec<&Database> = server.iter().filter(|database| is_wanted(selection, own, database)).collect();
+    let chosen: Vec<&Database> = server.iter().filter(|database| is_selected(selection, own, database)).collect();
     let absent: Vec<String> = names(selection, own)
         .into_iter()
         .filter(|name| !server.iter().any(|database| database.name == *name))
@@ -67,30 +64,26 @@ pub fn choose(selection: &Selection, own: &str, server: &[Database]) -> Result<T
         let cause = format!("no database that allows connections is selected by `{wanted}`");
         return Err(Error::NothingSelected(cause));
     }
-    let globals = Task { subject: Subject::Globals, expected_bytes: 0, databases: Vec::new() };
+    let globals = Task { subject: Subject::Globals, databases: Vec::new() };
     let (chosen, not_text): (Vec<&Database>, Vec<&Database>) =
-        chosen.into_iter().filter(|database| mine(&database.name)).partition(|database| database.is_text);
+        chosen.into_iter().filter(|database| is_mine(selection, &database.name)).partition(|database| database.is_text);
     let mut list: Vec<Task> = chosen
         .into_iter()
-        .map(|database| Task {
-            subject: Subject::Database(database.name.clone()),
-            expected_bytes: database.bytes,
-            databases: Vec::new(),
-        })
+        .map(|database| Task { subject: Subject::Database(database.name.clone()), databases: vec![database.clone()] })
         .collect();
-    list.sort_by(|a, b| b.expected_bytes.cmp(&a.expected_bytes).then_with(|| a.subject.cmp(&b.subject)));
+    list.sort_by(|a, b| b.expected_bytes().cmp(&a.expected_bytes()).then_with(|| a.subject.cmp(&b.subject)));
     if selection.wants_globals() {
         list.insert(0, globals);
     }
-    let absent = absent.into_iter().filter(|name| mine(name)).collect();
+    let absent = absent.into_iter().filter(|name| is_mine(selection, name)).collect();
     let not_text = not_text.into_iter().map(|database| database.name.clone()).collect();
     Ok(Tasks { list, absent, not_text, idle_globs: idle_globs(selection, server) })
 }
 
 /// The archive of the whole server: template1 first and then by name, as pg_dumpall does it.
 pub fn whole_server(selection: &Selection, server: &[Database]) -> Result<Task, Error> {
-    let excluded = |database: &&Database| selection.exclude.iter().any(|pattern| pattern.matches(&database.name));
-    let mut databases: Vec<Database> = server.iter().filter(|database| !excluded(database)).cloned().collect();
+    let mut databases: Vec<Database> =
+        server.iter().filter(|database| !is_excluded(selection, &database.name)).cloned().collect();
     if let Some(broken) = databases.iter().find(|database| database.name.contains(['\n', '\r'])) {
         return Err(Error::Unnameable(broken.name.clone()));
     }
@@ -101,8 +94,7 @@ pub fn whole_server(selection: &Selection, server: &[Database]) -> Result<Task, 
         return Err(Error::NothingSelected("every database of the server is left out".to_owned()));
     }
     databases.sort_by(|a, b| (a.name != "template1", &a.name).cmp(&(b.name != "template1", &b.name)));
-    let expected_bytes = databases.iter().map(|database| database.bytes).sum();
-    Ok(Task { subject: Subject::Cluster, expected_bytes, databases })
+    Ok(Task { subject: Subject::Cluster, databases })
 }
 
 /// Which of `count` shards a database belongs to: a matter of its name alone, so that no other database moves it.
@@ -112,9 +104,25 @@ pub fn shard_of(database: &str, count: u32) -> u32 {
     u32::try_from(u64::from_be_bytes(first) % u64::from(count.max(1))).unwrap_or_default()
 }
 
-/// A template is wanted only by its name.
-fn is_wanted(selection: &Selection, own: &str, database: &Database) -> bool {
-    if selection.exclude.iter().any(|pattern| pattern.matches(&database.name)) {
+/// True when a run of this selection saves the database.
+pub fn is_wanted(selection: &Selection, own: &str, database: &Database) -> bool {
+    match selection.mode {
+        Mode::Cluster => !is_excluded(selection, &database.name),
+        Mode::Database => is_selected(selection, own, database) && is_mine(selection, &database.name),
+    }
+}
+
+fn is_mine(selection: &Selection, name: &str) -> bool {
+    selection.shard.is_none_or(|shard| shard_of(name, shard.count) == shard.index)
+}
+
+fn is_excluded(selection: &Selection, name: &str) -> bool {
+    selection.exclude.iter().any(|pattern| pattern.matches(name))
+}
+
+/// A template is selected only by its name.
+fn is_selected(selection: &Selection, own: &str, database: &Database) -> bool {
+    if is_excluded(selection, &database.name) {
         return false;
     }
     match &selection.databases {
@@ -136,7 +144,7 @@ fn names(selection: &Selection, own: &str) -> Vec<String> {
             patterns.iter().filter(|pattern| pattern.is_name()).map(|pattern| pattern.as_str().to_owned()).collect()
         }
     };
-    names.retain(|name| !selection.exclude.iter().any(|pattern| pattern.matches(name)));
+    names.retain(|name| !is_excluded(selection, name));
     names.sort();
     names.dedup();
     names

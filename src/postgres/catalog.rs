@@ -136,34 +136,43 @@ pub struct Database {
     pub name: String,
     /// False where the name is not UTF-8 and what stands here is only like it.
     pub is_text: bool,
-    /// Bytes on the server's disk; 0 where the role may not ask.
+    /// Bytes on the server's disk; 0 where the role may not ask, or nobody wanted to know.
     pub bytes: u64,
     /// A template, which nobody works in.
     pub is_template: bool,
 }
 
-/// Every database that allows connections, by name. Those whose removal was cut half-way cannot be connected to.
-pub async fn databases(client: &Client) -> Result<Vec<Database>, Error> {
+/// Every database that allows connections, by name; the size of those that are wanted, because the server looks at every
+/// file for it. Databases whose removal was cut half-way cannot be connected to.
+pub async fn databases(client: &Client, is_wanted: impl Fn(&Database) -> bool) -> Result<Vec<Database>, Error> {
     let question = format!(
-        "SELECT {}, d.datistemplate,
-                    CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
-                           OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
-                         THEN pg_catalog.pg_database_size(d.oid) END
-             FROM pg_catalog.pg_database d WHERE d.datallowconn AND d.datconnlimit <> -2 ORDER BY d.datname",
+        "SELECT {}, d.datistemplate, d.oid FROM pg_catalog.pg_database d
+         WHERE d.datallowconn AND d.datconnlimit <> -2 ORDER BY d.datname",
         stored_bytes_of("d.datname::text")
     );
     let rows = client.query_typed(&question, &[]).await?;
     let database = |row: &tokio_postgres::Row| {
         let name: Text = row.get(0);
-        Database {
-            name: name.text,
-            is_text: name.is_whole,
-            is_template: row.get(1),
-            bytes: row.get::<_, Option<i64>>(2).unwrap_or_default().unsigned_abs(),
-        }
+        (row.get(2), Database { name: name.text, is_text: name.is_whole, is_template: row.get(1), bytes: 0 })
     };
-    Ok(rows.iter().map(database).collect())
+    let mut databases: Vec<(u32, Database)> = rows.iter().map(database).collect();
+    let wanted: Vec<u32> =
+        databases.iter().filter(|(_, database)| is_wanted(database)).map(|(number, _)| *number).collect();
+    let sizes = client.query_typed(SIZES, &[(&wanted, Type::OID_ARRAY)]).await?;
+    let sizes: BTreeMap<u32, i64> =
+        sizes.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<i64>>(1)?))).collect();
+    for (number, database) in &mut databases {
+        database.bytes = sizes.get(number).copied().unwrap_or_default().unsigned_abs();
+    }
+    Ok(databases.into_iter().map(|(_, database)| database).collect())
 }
+
+/// Sizes of databases, none where the role may not ask.
+const SIZES: &str = "
+    SELECT d.oid, CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')
+                         OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+                       THEN pg_catalog.pg_database_size(d.oid) END
+    FROM pg_catalog.pg_database d WHERE d.oid = ANY ($1)";
 
 /// Bytes of the current database on the server's disk.
 pub async fn own_bytes(client: &Client) -> Result<u64, Error> {

@@ -154,9 +154,8 @@ impl Cluster {
     async fn begin_database(&mut self, database: &Database) -> Result<Bytes, ClusterError> {
         let source = self.parts.source.of(&database.name);
         let snapshot = Snapshot::open(connect(&source, &self.parts.application).await?).await?;
-        let facts = snapshot.facts(database).await?;
-        let mut arguments = dump::arguments(&self.parts.settings, snapshot.id());
-        arguments.extend(dump::CREATE.map(str::to_owned));
+        let facts = snapshot.facts(&database.name, database.bytes).await?;
+        let arguments = dump::create_arguments(&self.parts.settings, snapshot.id());
         info!("dumping {}", database.name);
         self.watch.seen().databases.push(facts);
         self.begin(database.name.clone(), &source, Output::Plain, &arguments, Some(snapshot))?;

@@ -140,8 +140,12 @@ pub fn arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<String>
     arguments
 }
 
-/// What a dump needs besides to drop its database and make it anew; the drop is an error nowhere.
-pub const CREATE: [&str; 3] = ["--create", "--clean", "--if-exists"];
+/// The arguments of pg_dump for a database that is dropped where it exists and made anew.
+pub fn create_arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<String> {
+    let mut arguments = arguments(settings, snapshot);
+    arguments.extend(["--create", "--clean", "--if-exists"].map(str::to_owned));
+    arguments
+}
 
 /// The arguments of pg_dumpall for roles and tablespaces; `clean` drops before it creates.
 pub fn globals_arguments(settings: &config::Dump, passwords: bool, clean: bool) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! The exported snapshot that a dump and its facts share.
 
-use super::catalog::{self, Database};
+use super::catalog;
 use super::connection::Connection;
 use crate::facts::{DatabaseFacts, SnapshotRecord, Totals};
 use chrono::{DateTime, Utc};
@@ -65,12 +65,12 @@ impl Snapshot {
         self.id.as_deref()
     }
 
-    /// What the snapshot says of its database.
-    pub async fn facts(&self, database: &Database) -> Result<DatabaseFacts, tokio_postgres::Error> {
+    /// What the snapshot says of its database, whose size on the disk is known.
+    pub async fn facts(&self, name: &str, database_bytes: u64) -> Result<DatabaseFacts, tokio_postgres::Error> {
         let (tables, properties) = catalog::describe(&self.connection).await?;
-        let totals = Totals { tables, database_bytes: database.bytes };
+        let totals = Totals { tables, database_bytes };
         let snapshot = SnapshotRecord { taken: self.taken, exported: self.id.is_some() };
-        Ok(DatabaseFacts { name: database.name.clone(), snapshot, totals, properties })
+        Ok(DatabaseFacts { name: name.to_owned(), snapshot, totals, properties })
     }
 }
 

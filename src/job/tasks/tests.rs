@@ -59,7 +59,7 @@ fn a_cluster_archive_has_every_database_template1_first() {
     assert_eq!(tasks.list.len(), 1);
     let names: Vec<&str> = tasks.list[0].databases.iter().map(|database| database.name.as_str()).collect();
     assert_eq!(names, ["template1", "a*b", "app_1", "postgres"]);
-    assert_eq!(tasks.list[0].expected_bytes, 52);
+    assert_eq!(tasks.list[0].expected_bytes(), 52);
     let broken = [server(), vec![database("two\nlines", 1)]].concat();
     assert!(choose(&selection, "postgres", &broken).unwrap_err().to_string().contains("line break"));
 }
