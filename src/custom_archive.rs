@@ -31,9 +31,47 @@ pub enum ArchiveError {
 /// Longest string of the table of contents that is believed.
 const LONGEST_STRING: i64 = 1 << 30;
 
-/// Follows an archive to its end. Feed it every byte, then ask [`ArchiveEnd::finish`].
+/// What stands next in an archive.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The next entry of the table of contents.
+    Entry(Entry),
+    /// The data of that entry begin.
+    Begin(i64),
+    /// Bytes of those data, as they are compressed.
+    Data(&'a [u8]),
+    /// The data have ended.
+    End,
+}
+
+/// An entry of the table of contents.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number, by which its data are found.
+    pub number: i64,
+    /// What it is, such as `TABLE DATA`.
+    pub kind: Vec<u8>,
+    /// The SQL that makes it.
+    pub definition: Vec<u8>,
+    /// The COPY statement that its rows belong to.
+    pub copy: Vec<u8>,
+}
+
+/// How the data are compressed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// One zlib stream for each entry.
+    Zlib,
+    /// LZ4 or Zstandard, which we never ask for.
+    Other,
+}
+
+/// Follows an archive to its end. Feed it every byte, then ask [`Archive::finish`].
 #[derive(Debug, Default)]
-pub struct ArchiveEnd {
+pub struct Archive {
     offset: u64,
     partial: Vec<u8>,
     version: (u8, u8),
@@ -42,6 +80,8 @@ pub struct ArchiveEnd {
     state: State,
     fields: VecDeque<Field>,
     values: Vec<i64>,
+    texts: Vec<Vec<u8>>,
+    compression: Compression,
     entries_left: i64,
     expected: BTreeSet<i64>,
     error: Option<ArchiveError>,
@@ -57,7 +97,15 @@ enum State {
     BlockEntry(BlockKind),
     ObjectId,
     ChunkLength(BlockKind),
-    Skip(u64, BlockKind),
+    Chunk(u64, BlockKind),
+}
+
+/// What one step came to.
+enum Step<'a> {
+    Event(Event<'a>),
+    On,
+    /// More bytes are needed.
+    Wants,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,17 +125,34 @@ enum Field {
     Offset,
 }
 
-impl ArchiveEnd {
-    /// Takes the next bytes. Errors are kept for [`ArchiveEnd::finish`].
+impl Archive {
+    /// Takes the next bytes. Errors are kept for [`Archive::finish`].
     pub fn feed(&mut self, mut input: &[u8]) {
+        while self.next(&mut input).is_some() {}
+    }
+
+    /// What stands next in `input`, which is shortened by it; none at its end and after an error.
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
         // the last field of the table of contents may be the last byte, and is settled without another one
         while self.error.is_none() {
-            match self.step(&mut input) {
-                Ok(true) => {}
-                Ok(false) => return,
+            match self.step(input) {
+                Ok(Step::Event(event)) => return Some(event),
+                Ok(Step::On) => {}
+                Ok(Step::Wants) => return None,
                 Err(error) => self.error = Some(error),
             }
         }
+        None
+    }
+
+    /// How the data are compressed; known once the first entry was read.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Bytes read so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// The archive is whole: table of contents read, every block ended, no block missing.
@@ -102,19 +167,20 @@ impl ArchiveEnd {
         }
     }
 
-    /// One step; false when more bytes are needed.
-    fn step(&mut self, input: &mut &[u8]) -> Result<bool, ArchiveError> {
+    fn step<'a>(&mut self, input: &mut &'a [u8]) -> Result<Step<'a>, ArchiveError> {
         match self.state {
             State::Magic => {
-                let Some(head) = self.take(input, 11) else { return Ok(false) };
+                let Some(head) = self.take(input, 11) else { return Ok(Step::Wants) };
                 self.read_magic(&head)?;
             }
             State::Header | State::Entry => {
-                let Some(field) = self.fields.pop_front() else { return self.end_of_fields().map(|()| true) };
-                return self.read_field(field, input);
+                let Some(field) = self.fields.pop_front() else {
+                    return Ok(self.end_of_fields()?.map_or(Step::On, |entry| Step::Event(Event::Entry(entry))));
+                };
+                return Ok(if self.read_field(field, input)? { Step::On } else { Step::Wants });
             }
             State::BlockType => {
-                let Some(byte) = self.take(input, 1) else { return Ok(false) };
+                let Some(byte) = self.take(input, 1) else { return Ok(Step::Wants) };
                 self.state = match byte[0] {
                     1 => State::BlockEntry(BlockKind::Data),
                     3 => State::BlockEntry(BlockKind::Objects),
@@ -122,7 +188,7 @@ impl ArchiveEnd {
                 };
             }
             State::BlockEntry(kind) => {
-                let Some(entry) = self.int(input) else { return Ok(false) };
+                let Some(entry) = self.int(input) else { return Ok(Step::Wants) };
                 if !self.expected.remove(&entry) {
                     return Err(self.damaged("a block that the table of contents does not name"));
                 }
@@ -130,29 +196,38 @@ impl ArchiveEnd {
                     BlockKind::Data => State::ChunkLength(kind),
                     BlockKind::Objects => State::ObjectId,
                 };
+                return Ok(Step::Event(Event::Begin(entry)));
             }
             State::ObjectId => {
-                let Some(object) = self.int(input) else { return Ok(false) };
+                let Some(object) = self.int(input) else { return Ok(Step::Wants) };
                 self.state = if object == 0 { State::BlockType } else { State::ChunkLength(BlockKind::Objects) };
+                if object == 0 {
+                    return Ok(Step::Event(Event::End));
+                }
             }
             State::ChunkLength(kind) => {
-                let Some(length) = self.int(input) else { return Ok(false) };
+                let Some(length) = self.int(input) else { return Ok(Step::Wants) };
                 self.state = match (u64::try_from(length), kind) {
                     (Err(_), _) => return Err(self.damaged("a chunk of negative length")),
                     (Ok(0), BlockKind::Data) => State::BlockType,
                     (Ok(0), BlockKind::Objects) => State::ObjectId,
-                    (Ok(length), _) => State::Skip(length, kind),
+                    (Ok(length), _) => State::Chunk(length, kind),
                 };
+                if self.state == State::BlockType {
+                    return Ok(Step::Event(Event::End));
+                }
             }
-            State::Skip(..) if input.is_empty() => return Ok(false),
-            State::Skip(left, kind) => {
+            State::Chunk(..) if input.is_empty() => return Ok(Step::Wants),
+            State::Chunk(left, kind) => {
                 let here = left.min(input.len() as u64);
-                *input = &input[usize::try_from(here).unwrap_or(input.len())..];
+                let (data, rest) = input.split_at(usize::try_from(here).unwrap_or(input.len()));
+                *input = rest;
                 self.offset += here;
-                self.state = if here == left { State::ChunkLength(kind) } else { State::Skip(left - here, kind) };
+                self.state = if here == left { State::ChunkLength(kind) } else { State::Chunk(left - here, kind) };
+                return Ok(Step::Event(Event::Data(data)));
             }
         }
-        Ok(true)
+        Ok(Step::On)
     }
 
     fn read_magic(&mut self, head: &[u8]) -> Result<(), ArchiveError> {
@@ -176,12 +251,21 @@ impl ArchiveEnd {
         Ok(())
     }
 
-    fn end_of_fields(&mut self) -> Result<(), ArchiveError> {
+    /// Settles the header or an entry, which is the answer.
+    fn end_of_fields(&mut self) -> Result<Option<Entry>, ArchiveError> {
+        let mut read = None;
         if self.state == State::Header {
             self.entries_left = self.values.last().copied().unwrap_or_default();
             if self.entries_left < 0 {
                 return Err(self.damaged("number of entries"));
             }
+            // a level before 1.15, and the number of a method since
+            self.compression = match self.values.first() {
+                Some(0) => Compression::None,
+                Some(1) => Compression::Zlib,
+                _ if self.version.1 < 15 => Compression::Zlib,
+                _ => Compression::Other,
+            };
         } else {
             // the first two integers of an entry: its number, and whether it has data
             if let [entry, has_data, ..] = self.values[..]
@@ -190,11 +274,15 @@ impl ArchiveEnd {
                 self.expected.insert(entry);
             }
             self.entries_left -= 1;
+            let mut text = |index: usize| self.texts.get_mut(index).map(std::mem::take).unwrap_or_default();
+            let number = self.values.first().copied().unwrap_or_default();
+            read = Some(Entry { number, kind: text(3), definition: text(4), copy: text(6) });
         }
         self.values.clear();
+        self.texts.clear();
         if self.entries_left == 0 {
             self.state = State::BlockType;
-            return Ok(());
+            return Ok(read);
         }
         self.state = State::Entry;
         self.fields.extend([Field::Int, Field::Int]);
@@ -206,14 +294,18 @@ impl ArchiveEnd {
         }
         self.fields.extend([Field::Text; 2]); // owner, with oids
         self.fields.extend([Field::Texts, Field::Offset]);
-        Ok(())
+        Ok(read)
     }
 
     fn read_field(&mut self, field: Field, input: &mut &[u8]) -> Result<bool, ArchiveError> {
         let done = match field {
-            Field::Byte => self.take(input, 1).map(|_| ()),
+            Field::Byte => self.take(input, 1).map(|byte| self.values.push(byte[0].into())),
             Field::Int => self.int(input).map(|value| self.values.push(value)),
-            Field::TextBody(length) => self.take(input, length).map(|_| ()),
+            Field::TextBody(length) => self.take(input, length).map(|text| {
+                if let Some(last) = self.texts.last_mut() {
+                    *last = text;
+                }
+            }),
             Field::Offset => self.take(input, self.offset_size + 1).map(|_| ()),
             Field::Text | Field::Texts => match self.int(input) {
                 Some(length) if length > LONGEST_STRING => return Err(self.damaged("a string that is too long")),
@@ -221,6 +313,7 @@ impl ArchiveEnd {
                     if field == Field::Texts && length >= 0 {
                         self.fields.push_front(Field::Texts);
                     }
+                    self.texts.push(Vec::new());
                     if let Ok(length @ 1..) = usize::try_from(length) {
                         self.fields.push_front(Field::TextBody(length));
                     }
@@ -332,8 +425,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn entries_and_their_data_come_out_as_they_went_in() {
+        for minor in 14..=16 {
+            let bytes = archive(minor);
+            for step in [1, 5, bytes.len()] {
+                let (mut archive, mut entries, mut data) = (Archive::default(), Vec::new(), Vec::new());
+                for mut input in bytes.chunks(step) {
+                    while let Some(event) = archive.next(&mut input) {
+                        match event {
+                            Event::Entry(entry) => entries.push(entry),
+                            Event::Begin(number) => data.push((number, Vec::new())),
+                            Event::Data(bytes) => data.last_mut().unwrap().1.extend_from_slice(bytes),
+                            Event::End => {}
+                        }
+                    }
+                }
+                assert_eq!(entries.iter().map(|entry| entry.number).collect::<Vec<_>>(), [7, 8, 9]);
+                assert_eq!(entries[0].kind, b"TABLE DATA");
+                assert_eq!(entries[0].copy, b"COPY t FROM stdin;\n");
+                assert_eq!(data, [(7, b"abcdefg".to_vec()), (8, b"largelarge".to_vec())]);
+                assert_eq!(archive.compression(), Compression::Zlib);
+                assert_eq!(archive.offset(), bytes.len() as u64);
+            }
+        }
+    }
+
     fn read(bytes: &[u8], step: usize) -> Result<(), ArchiveError> {
-        let mut end = ArchiveEnd::default();
+        let mut end = Archive::default();
         bytes.chunks(step).for_each(|chunk| end.feed(chunk));
         end.finish()
     }

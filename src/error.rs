@@ -109,6 +109,9 @@ pub enum Error {
     /// The stream broke.
     #[error(transparent)]
     Stream(StreamError),
+    /// DDL came between the snapshot and the dump.
+    #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::human::were(.0))]
+    Rewritten(Vec<String>),
     /// A target failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -169,6 +172,8 @@ impl Error {
             | Self::NoSpace { .. }
             | Self::NoDatabase(_)
             | Self::NotText(_)
+            | Self::Rewritten(_)
+            | Self::Cluster(ClusterError::Rewritten(_))
             | Self::Io(_) => Exit::Failed,
             Self::GivenUp(_) => Exit::Unreachable,
             Self::Storage(error) => match error {
@@ -200,7 +205,14 @@ impl Error {
     pub fn is_concurrent_change(&self) -> bool {
         match self {
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.is_concurrent_change(),
-            Self::Cluster(ClusterError::Connect(ConnectError::NoDatabase { .. })) => true,
+            Self::Cluster(ClusterError::Connect(ConnectError::NoDatabase { .. }) | ClusterError::Rewritten(_))
+            | Self::Rewritten(_) => true,
+            // what the catalogue names is gone when it is looked at
+            Self::Query(error) | Self::Cluster(ClusterError::Query(error)) => error.code().is_some_and(|code| {
+                *code == SqlState::INTERNAL_ERROR
+                    || *code == SqlState::UNDEFINED_TABLE
+                    || *code == SqlState::UNDEFINED_OBJECT
+            }),
             _ => false,
         }
     }

@@ -1,7 +1,9 @@
 //! What is known of a backup's content: pure types, shared by everything that records or compares them.
 
+use crate::fingerprint::Fingerprint;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What an archive holds.
@@ -42,7 +44,7 @@ impl std::fmt::Display for Subject {
 pub struct SnapshotRecord {
     /// The server's time when it was taken.
     pub taken: DateTime<Utc>,
-    /// True when pg_dump ran under the same snapshot that the facts were read in; false when the server could not
+    /// True when pg_dump ran under the same snapshot that the catalogue was read in; false when the server could not
     /// export one.
     pub exported: bool,
 }
@@ -91,11 +93,25 @@ pub struct Privilege {
     pub grantable: bool,
 }
 
+/// A run of bytes in the stored archive: for SQL, whole gzip members that hold the rows of a table in COPY's text
+/// format and the line `\\.` that ends them, nothing else; in a custom archive, the chunks of a block of data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Bytes of the archive before them.
+    pub offset: u64,
+    /// Number of bytes.
+    pub length: u64,
+    /// SHA-256 of these bytes, in hexadecimal.
+    pub sha256: String,
+}
+
 /// Counts over a whole database, or over all of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Ordinary and partitioned tables outside the system's schemas and extensions.
     pub tables: u64,
+    /// Rows in the archive.
+    pub rows: u64,
     /// Bytes on the server's disk.
     pub database_bytes: u64,
 }
@@ -104,6 +120,7 @@ impl std::iter::Sum for Totals {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |sum, one| Self {
             tables: sum.tables + one.tables,
+            rows: sum.rows + one.rows,
             database_bytes: sum.database_bytes + one.database_bytes,
         })
     }
@@ -120,7 +137,99 @@ pub struct Versions {
     pub tool: String,
 }
 
-/// What is known of one database in an archive, all of it read under the snapshot of its dump.
+/// Objects of one kind by their names, each with its properties by name.
+///
+/// A name has its schema before it, and its table where it belongs to one; parts are quoted where they are not made of
+/// small letters, digits and `_`. Properties named in [`DEPARSED`] are text that the server made of its own trees.
+pub type Objects = BTreeMap<String, BTreeMap<String, Value>>;
+
+/// Properties whose text differs from one major to the next, whatever the object.
+pub const DEPARSED: &[&str] = &["definition", "default", "checks", "bound", "using", "with_check", "body", "result"];
+
+/// What a database is made of, outside the system's schemas and extensions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// Ordinary, partitioned and foreign tables with their columns.
+    pub tables: Objects,
+    /// Enum types with their labels in order.
+    pub enums: Objects,
+    /// Indexes, and whether they are valid.
+    pub indexes: Objects,
+    /// Foreign keys, and whether they are validated.
+    pub foreign_keys: Objects,
+    /// Sequences, without their values.
+    pub sequences: Objects,
+    /// Views and materialized views.
+    pub views: Objects,
+    /// Functions, procedures and aggregates, with the types of their arguments.
+    pub functions: Objects,
+    /// Triggers of tables and of the database, and whether they are enabled.
+    pub triggers: Objects,
+    /// Policies of row security.
+    pub policies: Objects,
+    /// Extensions.
+    pub extensions: Objects,
+}
+
+/// The rows of a table in an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRows {
+    /// The columns in the order of the rows' fields.
+    pub columns: Vec<String>,
+    /// Number of rows.
+    pub rows: u64,
+    /// Their fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Where they are stored; several where the dump has them in several blocks.
+    pub members: Vec<Member>,
+}
+
+/// The value of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceValue {
+    /// `last_value`
+    pub value: i64,
+    /// `is_called`: the next value is another one.
+    pub is_called: bool,
+}
+
+/// Rows and values in an archive, by the names of tables and sequences as [`Objects`] has them. A table that is not
+/// here has no rows in the archive by somebody's wish, or because its kind has none: that is not the same as none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Tables.
+    pub tables: BTreeMap<String, TableRows>,
+    /// Sequences.
+    pub sequences: BTreeMap<String, SequenceValue>,
+}
+
+/// How far the schema was migrated, by the tool whose table says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migration {
+    /// Such as `golang-migrate`.
+    pub tool: String,
+    /// The tool's table.
+    pub table: String,
+    /// The version; none when the table is empty.
+    pub version: Option<String>,
+    /// A migration broke off half-way; false where the tool does not say.
+    pub dirty: bool,
+}
+
+/// What the catalogue of a database says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    /// Objects.
+    pub catalogue: Catalogue,
+    /// Migration tools whose tables are there.
+    pub migrations: Vec<Migration>,
+    /// Roles that own something, have privileges or are named by policies.
+    pub roles: Vec<String>,
+    /// `lc_monetary`, by which values of type money are written.
+    pub lc_monetary: String,
+}
+
+/// What is known of one database in an archive: read under the snapshot of its dump, and from the dump as it passed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseFacts {
     /// Name.
@@ -131,6 +240,40 @@ pub struct DatabaseFacts {
     pub totals: Totals,
     /// Properties of the database.
     pub properties: DatabaseProperties,
+    /// What the catalogue says.
+    #[serde(flatten)]
+    pub schema: Schema,
+    /// What the dump says.
+    pub contents: Contents,
+    /// Tables that were truncated or rewritten while the dump began: it may show them empty although they were not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rewritten: Vec<String>,
+}
+
+impl DatabaseFacts {
+    /// Takes the schema, which is read later than the rest.
+    pub fn describe(&mut self, schema: Schema, rewritten: Vec<String>) {
+        (self.schema, self.rewritten) = (schema, rewritten);
+    }
+
+    /// Takes what was found in the dump.
+    pub fn fill(&mut self, contents: Contents) {
+        self.totals.rows = contents.tables.values().map(|table| table.rows).sum();
+        // what is not in the dump is not missing from it
+        self.rewritten.retain(|table| contents.tables.contains_key(table));
+        self.contents = contents;
+    }
+}
+
+impl Contents {
+    /// Adds a block of rows.
+    pub fn add(&mut self, table: String, columns: Vec<String>, rows: u64, fingerprint: Fingerprint, member: Member) {
+        let table = self.tables.entry(table).or_default();
+        table.columns = columns;
+        table.rows += rows;
+        table.fingerprint.add(fingerprint);
+        table.members.push(member);
+    }
 }
 
 /// The facts file `NAME.facts.json.gz`.

@@ -35,6 +35,14 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
+/// Names and a verb, such as `a, b and 3 more were`.
+pub fn were(tables: &[String]) -> String {
+    let named: Vec<&str> = tables.iter().take(5).map(String::as_str).collect();
+    let more = tables.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more} {}", named.join(", "), if tables.len() == 1 { "was" } else { "were" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

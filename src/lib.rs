@@ -14,6 +14,8 @@ pub mod custom_archive;
 pub mod error;
 /// Pure: what is known of a backup's content.
 pub mod facts;
+/// Pure: the rows of a table as one number.
+pub mod fingerprint;
 /// Pure: bytes as hexadecimal digits.
 pub mod hex;
 /// Pure: sizes, durations and names as people read them.
@@ -38,6 +40,8 @@ pub mod repository;
 pub mod retention;
 /// The wish to stop, and why.
 pub mod shutdown;
+/// Pure: SQL as psql reads it, as it streams by.
+pub mod sql_lexer;
 /// Where bytes are kept: one contract, several backends.
 pub mod storage;
 /// Logs.

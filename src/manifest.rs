@@ -150,7 +150,7 @@ pub(crate) mod tests {
             facts_sha256: "11".repeat(32),
             arguments: vec!["--format=plain".to_owned()],
             databases: Vec::new(),
-            totals: Totals { tables: 3, database_bytes: 9000 },
+            totals: Totals { tables: 3, rows: 12, database_bytes: 9000 },
             properties: Some(DatabaseProperties {
                 owner: "owner".to_owned(),
                 privileges: None,

@@ -2,7 +2,7 @@
 
 use super::legs::{self, Leg, Made};
 use super::preflight::one_of;
-use super::record::{self, Dumped};
+use super::record::{self, Described, Dumped};
 use super::run::Run;
 use super::source::{self, Opened, Running, Source};
 use super::tasks::{self, Task};
@@ -11,7 +11,7 @@ use crate::config::Format;
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::human;
-use crate::pipeline::{self, Encoding, Streamed, TARGET_QUEUE};
+use crate::pipeline::{self, CopyFacts, Encoding, Streamed, TARGET_QUEUE};
 use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection;
 use crate::postgres::dump::DumpError;
@@ -49,6 +49,10 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
                 entry.places.push(Place { location: location.clone(), stored: true });
             }
             entry.backup = Some(made.stored);
+            for note in made.notes {
+                warn!("{note}");
+                entry.notes.push(note);
+            }
             made.failed
         }
         // services that manage the server keep its roles to themselves
@@ -69,7 +73,7 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
 
 /// Makes the backup; a dump that DDL broke is tried once more under a new snapshot.
 async fn make(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
-    match make_once(run, task).await {
+    match make_once(run, task, false).await {
         // a database that is gone from the list is no part of the whole server any more
         Err(StageError { error, .. })
             if error.is_concurrent_change()
@@ -78,7 +82,7 @@ async fn make(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
             let stderr = error.stderr().map(|text| format!(": {text}")).unwrap_or_default();
             warn!("{error}{stderr}; objects changed meanwhile, trying once more");
             let task = renew(run, task).await?;
-            make_once(run, &task).await
+            make_once(run, &task, true).await
         }
         outcome => outcome,
     }
@@ -100,7 +104,7 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
     tasks::whole_server(&config.selection, &databases).at("preflight")
 }
 
-async fn make_once(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
+async fn make_once(run: &Run<'_>, task: &Task, lenient: bool) -> Result<Made, StageError> {
     let context = run.context;
     let ahead =
         if run.has_slot_soon(task) { Some(source::reach(context, task).await?.prepare(context).await?) } else { None };
@@ -111,7 +115,7 @@ async fn make_once(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
         None => source::reach(context, task).await?,
     };
     let mut begun = legs::begin(run, task).await?;
-    let dumped = dump(run, task, source, &mut begun.legs).await;
+    let dumped = dump(run, task, source, lenient, &mut begun.legs).await;
     // the commit needs no slot
     drop(slot);
     let (dumped, running) = match dumped {
@@ -121,18 +125,19 @@ async fn make_once(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
             return Err(error);
         }
     };
-    let (manifest, facts) = record::describe(run, &begun.naming, dumped).await;
+    let Described { manifest, facts, notes } = record::describe(run, &begun.naming, dumped).await;
     // a lock that was never to be had is not lost
     if run.holds_lock().await.is_ok_and(|held| held != Some(false)) {
         // the server may clean up again while the targets finish
         drop(running);
-        return begun.commit(run, &manifest, facts).await;
+        let made = begun.commit(run, &manifest, facts).await;
+        return made.map(|made| Made { notes, ..made });
     }
     warn!("the lock was lost while the dump ran; this backup is kept all the same, and nothing is pruned");
     // the session shows other runs that this one still lives
     let made = begun.commit(run, &manifest, facts).await;
     drop(running);
-    made
+    made.map(|made| Made { notes, ..made })
 }
 
 /// Dumps into every target at once. On an error the child has ended, and the drafts are the caller's to abandon.
@@ -140,9 +145,11 @@ async fn dump(
     run: &Run<'_>,
     task: &Task,
     source: Source,
+    lenient: bool,
     legs: &mut [Leg<'_>],
 ) -> Result<(Dumped, Running), StageError> {
-    let Opened { reader, running, arguments } = source::open(run.context, run.ready, task, source).await?;
+    let opened = source::open(run.context, run.ready, task, source, lenient).await?;
+    let Opened { reader, running, arguments } = opened;
     let streamed = stream(run, task, reader, legs).await;
     // dropping the stream has closed the child's output; here it is ended and reaped, whatever it was doing
     running.stop().await;
@@ -161,9 +168,10 @@ async fn stream(
     let lines = (!context.terminal).then(|| AbortOnDrop(tokio::spawn(lines)));
 
     let (senders, receivers): (Vec<_>, Vec<_>) = legs.iter().map(|_| mpsc::channel(TARGET_QUEUE)).unzip();
-    let encoding = match record::format(run, &task.subject) {
-        Format::Plain => Encoding::Gzip(run.encoder()),
-        Format::Custom => Encoding::Identity,
+    let (encoding, facts) = match (record::format(run, &task.subject), &task.subject) {
+        (Format::Custom, _) => (Encoding::Identity, CopyFacts::of_custom()),
+        (Format::Plain, Subject::Globals) => (Encoding::Gzip(run.encoder()), CopyFacts::None),
+        (Format::Plain, _) => (Encoding::Gzip(run.encoder()), CopyFacts::of_sql()),
     };
     let feeds = legs.iter_mut().zip(receivers).map(|(leg, chunks)| async {
         if let Some(upload) = leg.draft.upload() {
@@ -175,7 +183,8 @@ async fn stream(
         }
     });
     let work = async {
-        tokio::join!(pipeline::stream(reader, &encoding, &context.workers, senders, &counters), join_all(feeds)).0
+        let streamed = pipeline::stream(reader, facts, &encoding, &context.workers, senders, &counters);
+        tokio::join!(streamed, join_all(feeds)).0
     };
     let streamed = context.shutdown.guard(work).await;
     drop(lines);

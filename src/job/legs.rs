@@ -41,6 +41,8 @@ pub(super) struct Made {
     pub(super) locations: Vec<String>,
     /// Why other targets lack it.
     pub(super) failed: Vec<StageError>,
+    /// What a person should know of it.
+    pub(super) notes: Vec<String>,
 }
 
 /// Announces the backup on every target, under one name that is free on all of them.
@@ -125,7 +127,7 @@ impl Begun<'_> {
             sha256: manifest.sha256.clone(),
         };
         let failed = errors.into_iter().map(|error| StageError { stage: "store", error }).chain(self.failed).collect();
-        Ok(Made { stored, locations, failed })
+        Ok(Made { stored, locations, failed, notes: Vec::new() })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::run::Run;
 use crate::config::Format;
-use crate::facts::{DatabaseFacts, Facts, Subject, Versions};
+use crate::facts::{Contents, DatabaseFacts, Facts, Member, SequenceValue, Subject, Versions};
 use crate::hex;
+use crate::human;
 use crate::manifest::{self, Compression, Manifest};
-use crate::pipeline::Streamed;
+use crate::pipeline::{Found, Streamed};
 use crate::storage::key::Naming;
 use async_compression::tokio::write::GzipEncoder;
 use bytes::Bytes;
@@ -15,8 +16,18 @@ use tokio::io::AsyncWriteExt;
 /// A dump whose every byte was handed to the targets.
 pub(super) struct Dumped {
     pub(super) streamed: Streamed,
-    pub(super) databases: Vec<DatabaseFacts>,
+    /// Each with the bytes of the dump before it.
+    pub(super) databases: Vec<(u64, DatabaseFacts)>,
     pub(super) arguments: Vec<String>,
+}
+
+/// What is written beside an archive.
+pub(super) struct Described {
+    pub(super) manifest: Manifest,
+    /// Bytes of the facts file that the manifest names.
+    pub(super) facts: Bytes,
+    /// What a person should know of the archive.
+    pub(super) notes: Vec<String>,
 }
 
 /// The format of an archive: only a database can be a custom one.
@@ -41,8 +52,8 @@ pub(super) fn naming(run: &Run<'_>, subject: &Subject) -> Naming {
     }
 }
 
-/// The manifest, and the bytes of the facts file that it names.
-pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> (Manifest, Bytes) {
+/// What is known of a dump as it will be stored.
+pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> Described {
     let (context, server) = (run.context, &run.ready.server);
     let versions = Versions {
         server: server.version.text.clone(),
@@ -54,8 +65,9 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         id: naming.id(),
         subject: naming.subject.clone(),
         versions: versions.clone(),
-        databases: dumped.databases,
+        databases: fill(dumped.databases, dumped.streamed.found, dumped.streamed.members),
     };
+    let notes = facts.databases.iter().filter(|database| !database.rewritten.is_empty()).map(note_rewritten).collect();
     let facts_file = gzip_json(&facts).await;
     let dump = &context.config.dump;
     let (method, level) = match naming.format {
@@ -90,11 +102,39 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         totals: facts.databases.iter().map(|database| database.totals).sum(),
         properties: only.map(|database| database.properties),
     };
-    (manifest, facts_file)
+    Described { manifest, facts: facts_file, notes }
+}
+
+/// Gives each database what the stream found in its part of the dump.
+fn fill(databases: Vec<(u64, DatabaseFacts)>, found: Found, members: Vec<Member>) -> Vec<DatabaseFacts> {
+    let (begins, mut databases): (Vec<u64>, Vec<DatabaseFacts>) = databases.into_iter().unzip();
+    let mut contents = vec![Contents::default(); databases.len()];
+    let owner = |offset: u64| begins.partition_point(|begin| *begin <= offset).checked_sub(1);
+    for (rows, member) in found.rows.into_iter().zip(members) {
+        if let Some(owner) = owner(rows.raw_offset) {
+            contents[owner].add(rows.table, rows.columns, rows.rows, rows.fingerprint, member);
+        }
+    }
+    for (offset, set) in found.sequences {
+        if let Some(owner) = owner(offset) {
+            let value = SequenceValue { value: set.value, is_called: set.is_called };
+            contents[owner].sequences.insert(set.sequence, value);
+        }
+    }
+    databases.iter_mut().zip(contents).for_each(|(database, contents)| database.fill(contents));
+    databases
+}
+
+fn note_rewritten(database: &DatabaseFacts) -> String {
+    format!(
+        "{}: {} truncated or rewritten while the dump began, and may be empty in it although rows were there",
+        database.name,
+        human::were(&database.rewritten)
+    )
 }
 
 async fn gzip_json(value: &impl serde::Serialize) -> Bytes {
-    let json = serde_json::to_vec_pretty(value).unwrap_or_default();
+    let json = serde_json::to_vec(value).unwrap_or_default();
     let mut encoder = GzipEncoder::new(Vec::new());
     // writing to memory cannot fail
     let _ = encoder.write_all(&json).await;

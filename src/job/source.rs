@@ -83,10 +83,10 @@ impl Running {
         }
     }
 
-    /// What is known of the databases in the archive.
-    pub(super) fn databases(&self) -> Vec<DatabaseFacts> {
+    /// What is known of the databases in the archive, each with the bytes of the dump before it.
+    pub(super) fn databases(&self) -> Vec<(u64, DatabaseFacts)> {
         match self {
-            Self::Database { facts, .. } => vec![(**facts).clone()],
+            Self::Database { facts, .. } => vec![(0, (**facts).clone())],
             Self::Globals { .. } => Vec::new(),
             Self::Cluster { watch, .. } => watch.databases(),
         }
@@ -121,16 +121,17 @@ async fn enter(context: &Context, database: &str) -> Result<Connection, StageErr
     }
 }
 
-/// Starts to read.
+/// Starts to read. A dump that DDL has come before is an error, and a fact when that is `lenient`.
 pub(super) async fn open(
     context: &Context,
     ready: &Ready<'_>,
     task: &Task,
     source: Source,
+    lenient: bool,
 ) -> Result<Opened, StageError> {
     let (config, tools) = (&context.config, &ready.server.tools.chosen);
     info!("dumping {}", task.subject);
-    let (snapshot, facts) = match source {
+    let (snapshot, mut facts) = match source {
         Source::Snapshot(taken) => taken,
         Source::Database { connection, name, bytes } => take(context, connection, &name, bytes).await?,
         Source::Globals => {
@@ -140,13 +141,25 @@ pub(super) async fn open(
             let running = Running::Globals { stopper: dump.stopper() };
             return Ok(Opened { reader: Box::new(dump), running, arguments });
         }
-        Source::Cluster(connection) => return open_cluster(context, ready, task, connection).await,
+        Source::Cluster(connection) => return open_cluster(context, ready, task, connection, lenient).await,
     };
     let source = config.source.of(&facts.name);
     let arguments = dump::arguments(&config.dump, snapshot.id());
     let output = config.dump.format.into();
-    let dump = Dump::start(tools, &source, output, &arguments, &config.child_environment).at("dump")?;
-    let running = Running::Database { stopper: dump.stopper(), facts, _snapshot: snapshot };
+    let mut dump = Dump::start(tools, &source, output, &arguments, &config.child_environment).at("dump")?;
+    let stopper = dump.stopper();
+    let described = context.shutdown.guard(async {
+        dump.begun().await?;
+        snapshot.describe(&mut facts).await?;
+        let is_strict = !lenient && config.dump.leaves_out_nothing();
+        if is_strict && !facts.rewritten.is_empty() { Err(Error::Rewritten(facts.rewritten.clone())) } else { Ok(()) }
+    });
+    let described = described.await.map_err(Error::from).flatten();
+    if described.is_err() {
+        stopper.stop().await;
+    }
+    described.at("dump")?;
+    let running = Running::Database { stopper, facts, _snapshot: snapshot };
     Ok(Opened { reader: Box::new(dump), running, arguments })
 }
 
@@ -155,6 +168,7 @@ async fn open_cluster(
     ready: &Ready<'_>,
     task: &Task,
     connection: Connection,
+    lenient: bool,
 ) -> Result<Opened, StageError> {
     let config = &context.config;
     let parts = Parts {
@@ -165,6 +179,7 @@ async fn open_cluster(
         application: context.application(),
         passwords: ready.server.reads_passwords,
         databases: task.databases.clone(),
+        lenient,
     };
     let opened = context.shutdown.guard(cluster::stream(&connection, parts)).await.at("dump")?;
     let (stream, watch) = opened.map_err(Error::Cluster).at("dump")?;

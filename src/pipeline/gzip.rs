@@ -1,4 +1,4 @@
-//! The encoder, behind one function: a block in, a gzip member out.
+//! The encoder, behind one function: a block in, gzip members out.
 
 use bytes::Bytes;
 use libdeflater::{CompressionLvl, Compressor};
@@ -56,40 +56,58 @@ impl Gzip {
         }))
     }
 
-    /// Compresses one block into a whole gzip member.
-    pub fn member(&self, block: &[u8]) -> Bytes {
+    /// Compresses a block, cut into pieces at `cuts`, each into a whole gzip member; the answer is all of them one
+    /// after the other, and where each cut has come to.
+    pub fn members(&self, block: &[u8], cuts: &[usize]) -> (Bytes, Vec<usize>) {
         let shared = &*self.0;
         if shared.fast.level == shared.thorough.level {
-            return shared.fast.member(block);
+            return shared.fast.members(block, cuts);
         }
         if !shared.blocks.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE_EVERY) {
             let thorough = shared.prefer_thorough.load(Ordering::Relaxed);
-            return if thorough { &shared.thorough } else { &shared.fast }.member(block);
+            return if thorough { &shared.thorough } else { &shared.fast }.members(block, cuts);
         }
-        let (fast, thorough) = (shared.fast.member(block), shared.thorough.member(block));
+        let (fast, thorough) = (shared.fast.members(block, cuts), shared.thorough.members(block, cuts));
         #[allow(clippy::cast_precision_loss)]
-        let saved = 1.0 - thorough.len() as f64 / fast.len() as f64;
+        let saved = 1.0 - thorough.0.len() as f64 / fast.0.len() as f64;
         shared.prefer_thorough.store(saved >= WORTH_SAVING, Ordering::Relaxed);
-        if thorough.len() < fast.len() { thorough } else { fast }
+        if thorough.0.len() < fast.0.len() { thorough } else { fast }
     }
 }
 
 impl Pool {
-    fn member(&self, block: &[u8]) -> Bytes {
+    fn members(&self, block: &[u8], cuts: &[usize]) -> (Bytes, Vec<usize>) {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let worker = idle().pop();
         let mut worker =
             worker.unwrap_or_else(|| Worker { compressor: Compressor::new(self.level), output: Vec::new() });
-        let bound = worker.compressor.gzip_compress_bound(block.len());
-        if worker.output.len() < bound {
-            worker.output.resize(bound, 0);
+        let (mut begin, mut length, mut ends) = (0, 0, Vec::with_capacity(cuts.len()));
+        for end in cuts.iter().copied().chain([block.len()]) {
+            if begin < end {
+                length += worker.member(&block[begin..end], length);
+            }
+            begin = end;
+            ends.push(length);
         }
-        let member = match worker.compressor.gzip_compress(block, &mut worker.output) {
-            Ok(length) => Bytes::copy_from_slice(&worker.output[..length]),
+        // the last one is the end of the block and no cut
+        ends.pop();
+        let members = Bytes::copy_from_slice(&worker.output[..length]);
+        idle().push(worker);
+        (members, ends)
+    }
+}
+
+impl Worker {
+    /// Compresses a piece behind what the output holds already, and says how long it has become.
+    fn member(&mut self, piece: &[u8], at: usize) -> usize {
+        let bound = at + self.compressor.gzip_compress_bound(piece.len());
+        if self.output.len() < bound {
+            self.output.resize(bound, 0);
+        }
+        match self.compressor.gzip_compress(piece, &mut self.output[at..]) {
+            Ok(length) => length,
             // the output has the size that libdeflate itself names as enough
             Err(error) => unreachable!("gzip_compress_bound was not enough: {error:?}"),
-        };
-        idle().push(worker);
-        member
+        }
     }
 }

@@ -1,13 +1,17 @@
-//! The stream: source → gzip → digest → targets.
+//! The stream: source → facts → gzip → digest → targets.
 //!
-//! The source is any reader whose last read fails unless it was whole. Blocks are compressed on several cores at once,
-//! each into a gzip member of its own, and leave in the order they came. The slowest target sets the pace, and memory
+//! The source is any reader whose last read fails unless it was whole. What passes is read for its facts. Blocks are
+//! compressed on several cores at once, each into gzip members of its own that begin and end where the rows of a table
+//! do, and leave in the order they came. The slowest target sets the pace, and memory
 //! holds a few blocks whatever the database's size. Nothing here commits: the caller does, on an `Ok`, and only then.
 
+mod copy_facts;
 mod gzip;
 
+pub use copy_facts::{CopyFacts, Found, Mark, Rows};
 pub use gzip::Gzip;
 
+use crate::facts::Member;
 use crate::hex;
 use crate::progress::Counters;
 use bytes::{BufMut, Bytes};
@@ -34,6 +38,10 @@ pub struct Streamed {
     pub sha256: String,
     /// True for each target that took every byte.
     pub whole: Vec<bool>,
+    /// What is in it.
+    pub found: Found,
+    /// Where the rows of each of [`Found::rows`] are stored.
+    pub members: Vec<Member>,
 }
 
 /// Why the stream did not reach its end.
@@ -45,6 +53,9 @@ pub enum StreamError {
     /// Every target stopped taking bytes.
     #[error("no target takes the backup any more")]
     NoTarget,
+    /// The dump is whole by its own account, and cannot be read.
+    #[error("reading what is in the dump: {0}")]
+    Unreadable(&'static str),
     /// A worker died.
     #[error("compressing: {0}")]
     Worker(#[from] tokio::task::JoinError),
@@ -76,32 +87,56 @@ impl Workers {
     }
 }
 
+/// A block on its way to the targets.
+struct Encoded {
+    bytes: Bytes,
+    /// Where rows begin and end in them.
+    marks: Vec<Mark>,
+}
+
+impl Encoding {
+    fn encode(&self, block: Vec<u8>, mut marks: Vec<Mark>) -> Encoded {
+        match self {
+            Self::Identity => Encoded { bytes: block.into(), marks },
+            Self::Gzip(gzip) => {
+                let cuts: Vec<usize> = marks.iter().map(|mark| mark.at).collect();
+                let (bytes, ends) = gzip.members(&block, &cuts);
+                marks.iter_mut().zip(ends).for_each(|(mark, end)| mark.at = end);
+                Encoded { bytes, marks }
+            }
+        }
+    }
+}
+
 /// Moves the whole source into every target, or says why not. A target whose channel closes is left behind; the others
 /// go on.
 pub async fn stream(
     source: impl AsyncRead + Unpin,
+    facts: CopyFacts,
     encoding: &Encoding,
     workers: &Workers,
     targets: Vec<mpsc::Sender<Bytes>>,
     counters: &Counters,
 ) -> Result<Streamed, StreamError> {
     let (encoded, in_order) = mpsc::channel(workers.queue);
-    let (raw_bytes, mut streamed) = tokio::try_join!(
-        read_blocks(source, encoding, workers, encoded, counters),
+    let ((raw_bytes, facts), mut streamed) = tokio::try_join!(
+        read_blocks(source, facts, encoding, workers, encoded, counters),
         deliver(in_order, targets, counters),
     )?;
     streamed.raw_bytes = raw_bytes;
+    streamed.found = facts.finish().map_err(StreamError::Unreadable)?;
     Ok(streamed)
 }
 
 /// Cuts the source into blocks and has each encoded in the background.
 async fn read_blocks(
     mut source: impl AsyncRead + Unpin,
+    mut facts: CopyFacts,
     encoding: &Encoding,
     workers: &Workers,
-    encoded: mpsc::Sender<JoinHandle<Bytes>>,
+    encoded: mpsc::Sender<JoinHandle<Encoded>>,
     counters: &Counters,
-) -> Result<u64, StreamError> {
+) -> Result<(u64, CopyFacts), StreamError> {
     let mut total = 0;
     loop {
         let mut block = Vec::with_capacity(BLOCK);
@@ -114,42 +149,39 @@ async fn read_blocks(
             counters.add_raw(count as u64);
         }
         if block.is_empty() {
-            return Ok(total);
+            return Ok((total, facts));
         }
         total += block.len() as u64;
-        let Ok(permit) = workers.free.clone().acquire_owned().await else { return Ok(total) };
+        let marks = facts.take(&block);
+        let Ok(permit) = workers.free.clone().acquire_owned().await else { return Ok((total, facts)) };
         let encoding = encoding.clone();
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            match encoding {
-                Encoding::Identity => block.into(),
-                Encoding::Gzip(gzip) => gzip.member(&block),
-            }
+            encoding.encode(block, marks)
         });
         if encoded.send(work).await.is_err() {
             // the other side has the reason
-            return Ok(total);
+            return Ok((total, facts));
         }
     }
 }
 
-/// Hands encoded blocks to the digest and to every target, in order.
+/// Hands encoded blocks to the digests and to every target, in order.
 async fn deliver(
-    mut in_order: mpsc::Receiver<JoinHandle<Bytes>>,
+    mut in_order: mpsc::Receiver<JoinHandle<Encoded>>,
     targets: Vec<mpsc::Sender<Bytes>>,
     counters: &Counters,
 ) -> Result<Streamed, StreamError> {
     let mut targets: Vec<Option<mpsc::Sender<Bytes>>> = targets.into_iter().map(Some).collect();
-    let mut digest = Sha256::new();
-    let mut stored_bytes = 0;
+    let (mut digest, mut index) = (Sha256::new(), MemberIndex::default());
     while let Some(work) = in_order.recv().await {
-        let chunk = work.await?;
-        digest.update(&chunk);
-        stored_bytes += chunk.len() as u64;
-        counters.add_stored(chunk.len() as u64);
+        let Encoded { bytes, marks } = work.await?;
+        digest.update(&bytes);
+        index.take(&bytes, &marks);
+        counters.add_stored(bytes.len() as u64);
         for target in &mut targets {
             if let Some(sender) = target
-                && sender.send(chunk.clone()).await.is_err()
+                && sender.send(bytes.clone()).await.is_err()
             {
                 *target = None;
             }
@@ -158,8 +190,46 @@ async fn deliver(
             return Err(StreamError::NoTarget);
         }
     }
-    let sha256 = hex::encode(&digest.finalize());
-    Ok(Streamed { raw_bytes: 0, stored_bytes, sha256, whole: targets.iter().map(Option::is_some).collect() })
+    Ok(Streamed {
+        raw_bytes: 0,
+        stored_bytes: index.offset,
+        sha256: hex::encode(&digest.finalize()),
+        whole: targets.iter().map(Option::is_some).collect(),
+        found: Found::default(),
+        members: index.members,
+    })
+}
+
+/// Notes where the rows of each table are stored, and the digest of just these bytes.
+#[derive(Default)]
+struct MemberIndex {
+    offset: u64,
+    current: Option<(u64, Sha256)>,
+    members: Vec<Member>,
+}
+
+impl MemberIndex {
+    fn take(&mut self, bytes: &[u8], marks: &[Mark]) {
+        let mut done = 0;
+        for mark in marks {
+            self.advance(&bytes[done..mark.at]);
+            done = mark.at;
+            if mark.begins {
+                self.current = Some((self.offset, Sha256::new()));
+            } else if let Some((offset, digest)) = self.current.take() {
+                let sha256 = hex::encode(&digest.finalize());
+                self.members.push(Member { offset, length: self.offset - offset, sha256 });
+            }
+        }
+        self.advance(&bytes[done..]);
+    }
+
+    fn advance(&mut self, bytes: &[u8]) {
+        self.offset += bytes.len() as u64;
+        if let Some((_, digest)) = &mut self.current {
+            digest.update(bytes);
+        }
+    }
 }
 
 #[cfg(test)]

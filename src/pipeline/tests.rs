@@ -23,7 +23,7 @@ async fn run(
         })
     });
     let collect: Vec<_> = collect.collect();
-    let outcome = stream(source, &encoding, &Workers::new(2, 1), senders, &Counters::default()).await;
+    let outcome = stream(source, CopyFacts::None, &encoding, &Workers::new(2, 1), senders, &Counters::default()).await;
     let mut received = Vec::new();
     for task in collect {
         received.push(task.await.unwrap());
@@ -71,8 +71,16 @@ async fn a_target_that_goes_away_is_left_behind_and_the_other_gets_everything() 
         all
     });
     let source = Cursor::new(plain.clone());
-    let streamed =
-        stream(source, &Encoding::Identity, &Workers::new(2, 1), vec![lost, kept], &Counters::default()).await.unwrap();
+    let streamed = stream(
+        source,
+        CopyFacts::None,
+        &Encoding::Identity,
+        &Workers::new(2, 1),
+        vec![lost, kept],
+        &Counters::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!(streamed.whole, [false, true]);
     assert_eq!(collect.await.unwrap(), plain);
 }
@@ -82,7 +90,9 @@ async fn without_any_target_left_the_stream_fails() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     let source = Cursor::new(text(BLOCK * 4));
-    let outcome = stream(source, &Encoding::Identity, &Workers::new(2, 1), vec![sender], &Counters::default()).await;
+    let outcome =
+        stream(source, CopyFacts::None, &Encoding::Identity, &Workers::new(2, 1), vec![sender], &Counters::default())
+            .await;
     assert!(matches!(outcome, Err(StreamError::NoTarget)));
 }
 
@@ -120,8 +130,61 @@ proptest! {
 
     #[test]
     fn a_member_of_any_level_gives_back_its_block(block in proptest::collection::vec(any::<u8>(), 1..4096), level in 0_u8..=9) {
-        let member = Gzip::new(level).member(&block);
+        let member = Gzip::new(level).members(&block, &[]).0;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         prop_assert_eq!(runtime.block_on(gunzip(&member)), block);
+    }
+}
+
+/// A small dump with three tables, one of them in two blocks.
+fn dump() -> String {
+    let rows: String = (0..60_000).map(|n| format!("{n}\trow number {n}\n")).collect();
+    format!(
+        "CREATE TABLE public.a (id int, t text);\nCOPY public.a (id, t) FROM stdin;\n{rows}\\.\n\n\
+         COPY public.\"B\" (id) FROM stdin;\n1\n2\n\\.\n\nCOPY public.empty (id) FROM stdin;\n\\.\n\n\
+         COPY public.\"B\" (id) FROM stdin;\n3\n\\.\nSELECT pg_catalog.setval('public.s', 5, true);\n\
+         CREATE FUNCTION f() AS $$\nCOPY public.a (id) FROM stdin;\n1\n\\.\n$$;\n"
+    )
+}
+
+async fn run_with_facts(text: &str) -> (Streamed, Vec<u8>) {
+    let (sender, mut receiver) = mpsc::channel(1000);
+    let encoding = Encoding::Gzip(Gzip::new(6));
+    let (source, workers, counters) = (Cursor::new(text.as_bytes().to_vec()), Workers::new(2, 1), Counters::default());
+    let streamed = stream(source, CopyFacts::of_sql(), &encoding, &workers, vec![sender], &counters);
+    let streamed = streamed.await.unwrap();
+    let mut stored = Vec::new();
+    while let Some(chunk) = receiver.recv().await {
+        stored.extend_from_slice(&chunk);
+    }
+    (streamed, stored)
+}
+
+#[tokio::test]
+async fn rows_are_counted_and_summed_up_as_they_pass() {
+    let (streamed, _) = run_with_facts(&dump()).await;
+    let found: Vec<(&str, u64)> = streamed.found.rows.iter().map(|rows| (rows.table.as_str(), rows.rows)).collect();
+    assert_eq!(found, [("public.a", 60_000), ("public.\"B\"", 2), ("public.empty", 0), ("public.\"B\"", 1)]);
+    assert_eq!(streamed.found.rows[0].columns, ["id", "t"]);
+    assert_eq!(streamed.found.sequences[0].1.value, 5);
+    let mut sum = crate::fingerprint::RowSum::default();
+    ["2", "1"].iter().for_each(|row| sum.take(row.as_bytes(), true));
+    assert_eq!(streamed.found.rows[1].fingerprint, sum.finish().1);
+}
+
+#[tokio::test]
+async fn the_rows_of_a_table_can_be_read_alone_from_their_members() {
+    let text = dump();
+    let (streamed, stored) = run_with_facts(&text).await;
+    assert_eq!(gunzip(&stored).await, text.as_bytes());
+    assert_eq!(streamed.members.len(), streamed.found.rows.len());
+    for (member, rows) in streamed.members.iter().zip(&streamed.found.rows) {
+        let range = usize::try_from(member.offset).unwrap()..usize::try_from(member.offset + member.length).unwrap();
+        assert_eq!(hex::encode(&Sha256::digest(&stored[range.clone()])), member.sha256);
+        let alone = String::from_utf8(gunzip(&stored[range]).await).unwrap();
+        let begin = usize::try_from(rows.raw_offset).unwrap();
+        assert!(text[begin..].starts_with(&alone));
+        assert_eq!(alone.lines().count() as u64, rows.rows + 1, "the rows and the line that ends them");
+        assert!(alone.ends_with("\\.\n"));
     }
 }

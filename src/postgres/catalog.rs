@@ -1,6 +1,7 @@
 //! What a server has and what its databases are like.
 
 use crate::facts::{DatabaseProperties, Privilege};
+use crate::sql_lexer;
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -184,6 +185,13 @@ pub async fn own_bytes(client: &Client) -> Result<u64, Error> {
 pub async fn reads_role_passwords(client: &Client) -> Result<bool, Error> {
     let row = client.query_one("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')", &[]).await?;
     Ok(row.get(0))
+}
+
+/// A name that [`sql_lexer::qualified`] made as SQL of any version: reserved words are quoted too.
+pub(super) fn sql_name(qualified: &str) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    sql_lexer::parts(qualified)
+        .map_or_else(|| qualified.to_owned(), |(schema, name)| quoted(&schema) + "." + &quoted(&name))
 }
 
 /// Names as SQL identifiers, quoted where that is needed.

@@ -36,6 +36,9 @@ pub enum ClusterError {
     /// A question failed.
     #[error("asking the database: {}", super::cause(.0))]
     Query(#[from] tokio_postgres::Error),
+    /// DDL came between a snapshot and its dump.
+    #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::human::were(.0))]
+    Rewritten(Vec<String>),
     /// A part is not whole.
     #[error("{part}: {cause}")]
     Dump {
@@ -62,6 +65,8 @@ pub struct Parts {
     pub passwords: bool,
     /// The databases, in the order of the archive.
     pub databases: Vec<Database>,
+    /// Go on although DDL came between a snapshot and its dump.
+    pub lenient: bool,
 }
 
 /// What a stream of the whole server shows of itself while somebody else reads it; clones look at the same stream.
@@ -71,7 +76,7 @@ pub struct Watch(Arc<Mutex<Seen>>);
 #[derive(Default)]
 struct Seen {
     stopper: Option<Stopper>,
-    databases: Vec<DatabaseFacts>,
+    databases: Vec<(u64, DatabaseFacts)>,
 }
 
 impl Watch {
@@ -83,8 +88,8 @@ impl Watch {
         }
     }
 
-    /// Facts of the databases whose dump has begun, in their order.
-    pub fn databases(&self) -> Vec<DatabaseFacts> {
+    /// Facts of the databases whose dump has begun, in their order, each with the bytes of the stream before it.
+    pub fn databases(&self) -> Vec<(u64, DatabaseFacts)> {
         self.seen().databases.clone()
     }
 
@@ -97,7 +102,7 @@ impl Watch {
 struct Part {
     name: String,
     dump: Dump,
-    _snapshot: Option<Snapshot>,
+    snapshot: Option<Snapshot>,
 }
 
 struct Cluster {
@@ -105,6 +110,8 @@ struct Cluster {
     left: VecDeque<Database>,
     current: Option<Part>,
     watch: Watch,
+    /// Bytes handed on so far.
+    offset: u64,
 }
 
 /// The stream and what shows where it is. `connection` answers questions about the server.
@@ -114,12 +121,13 @@ pub async fn stream(
 ) -> Result<(impl Stream<Item = io::Result<Bytes>> + Send + use<>, Watch), ClusterError> {
     let watch = Watch::default();
     let preamble = preamble(connection, &parts.databases).await?;
-    let mut cluster =
-        Cluster { left: parts.databases.iter().cloned().collect(), parts, current: None, watch: watch.clone() };
+    let (left, offset) = (parts.databases.iter().cloned().collect(), preamble.len() as u64);
+    let mut cluster = Cluster { left, parts, current: None, watch: watch.clone(), offset };
     cluster.begin_globals()?;
     let first = stream::iter([Ok(Bytes::from(preamble))]);
     let rest = stream::try_unfold(cluster, |mut cluster| async move {
         let next = cluster.next().await.map_err(io::Error::other)?;
+        cluster.offset += next.as_ref().map_or(0, |bytes| bytes.len() as u64);
         Ok(next.map(|bytes| (bytes, cluster)))
     });
     Ok((stream::StreamExt::chain(first, rest), watch))
@@ -148,17 +156,25 @@ impl Cluster {
     fn begin_globals(&mut self) -> Result<(), ClusterError> {
         let arguments = dump::globals_arguments(&self.parts.settings, self.parts.passwords, true);
         let source = self.parts.source.clone();
-        self.begin("globals".to_owned(), &source, Output::Globals, &arguments, None)
+        self.current = Some(self.begin("globals".to_owned(), &source, Output::Globals, &arguments)?);
+        Ok(())
     }
 
     async fn begin_database(&mut self, database: &Database) -> Result<Bytes, ClusterError> {
         let source = self.parts.source.of(&database.name);
         let snapshot = Snapshot::open(connect(&source, &self.parts.application).await?).await?;
-        let facts = snapshot.facts(&database.name, database.bytes).await?;
+        let mut facts = snapshot.facts(&database.name, database.bytes).await?;
         let arguments = dump::create_arguments(&self.parts.settings, snapshot.id());
         info!("dumping {}", database.name);
-        self.watch.seen().databases.push(facts);
-        self.begin(database.name.clone(), &source, Output::Plain, &arguments, Some(snapshot))?;
+        let mut part = self.begin(database.name.clone(), &source, Output::Plain, &arguments)?;
+        part.dump.begun().await.map_err(|cause| ClusterError::Dump { part: database.name.clone(), cause })?;
+        snapshot.describe(&mut facts).await?;
+        if !facts.rewritten.is_empty() && !self.parts.lenient && self.parts.settings.leaves_out_nothing() {
+            return Err(ClusterError::Rewritten(facts.rewritten));
+        }
+        self.watch.seen().databases.push((self.offset, facts));
+        part.snapshot = Some(snapshot);
+        self.current = Some(part);
         // the first of these is restored while psql may still be connected to it
         let elsewhere =
             self.parts.databases.iter().all(|other| other.name != "template1") && database.name == "postgres";
@@ -172,13 +188,11 @@ impl Cluster {
         source: &Source,
         output: Output,
         arguments: &[String],
-        snapshot: Option<Snapshot>,
-    ) -> Result<(), ClusterError> {
+    ) -> Result<Part, ClusterError> {
         let started = Dump::start(&self.parts.tools, source, output, arguments, &self.parts.inherited);
         let dump = started.map_err(|cause| ClusterError::Dump { part: name.clone(), cause })?;
         self.watch.seen().stopper = Some(dump.stopper());
-        self.current = Some(Part { name, dump, _snapshot: snapshot });
-        Ok(())
+        Ok(Part { name, dump, snapshot: None })
     }
 
     /// The next bytes; none after the last part has ended well.

@@ -6,7 +6,8 @@
 use super::command::Child;
 use super::tools::Tools;
 use crate::config::{self, Format, RootCert, Source};
-use crate::custom_archive::{ArchiveEnd, ArchiveError};
+use crate::custom_archive::{Archive, ArchiveError};
+use bytes::{Bytes, BytesMut};
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
@@ -14,7 +15,7 @@ use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::ChildStdout;
 use tokio::sync::Mutex;
 
@@ -195,6 +196,9 @@ fn environment(source: &Source) -> Vec<(&'static str, OsString)> {
 /// Keepalives have no environment variable; this connection string carries nothing else.
 const KEEPALIVES: &str = "--dbname=keepalives_idle=30 keepalives_interval=10 keepalives_count=6";
 
+/// Most bytes that are read to see that a program writes.
+const FIRST: usize = 64 << 10;
+
 /// Which database pg_dumpall asks: it knows no `PGDATABASE`, and takes a bare name with `=` for a connection string.
 fn first_database(source: &Source) -> String {
     let escaped = source.database.replace('\\', "\\\\").replace('\'', "\\'");
@@ -208,11 +212,13 @@ pub struct Dump {
     child: Arc<Mutex<Child>>,
     end: End,
     state: State,
+    /// Bytes that were read to see that there are any.
+    first: Bytes,
 }
 
 enum End {
     Sql(Tail),
-    Custom(Box<ArchiveEnd>),
+    Custom(Box<Archive>),
 }
 
 /// The child's end: its status and the last lines of its stderr.
@@ -261,7 +267,26 @@ impl Dump {
             Output::Globals => End::Sql(Tail::of("database cluster dump")),
             Output::Custom => End::Custom(Box::default()),
         };
-        Ok(Self { program, stdout, child: Arc::new(Mutex::new(child)), end, state: State::Reading })
+        Ok(Self {
+            program,
+            stdout,
+            child: Arc::new(Mutex::new(child)),
+            end,
+            state: State::Reading,
+            first: Bytes::new(),
+        })
+    }
+
+    /// Waits until the program writes, which pg_dump does when it has locked every table and read the catalogue.
+    pub async fn begun(&mut self) -> Result<(), DumpError> {
+        let mut first = BytesMut::with_capacity(FIRST);
+        match self.read_buf(&mut first).await {
+            Ok(_) => {
+                self.first = first.freeze();
+                Ok(())
+            }
+            Err(error) => Err(error.downcast::<DumpError>().unwrap_or_else(DumpError::Read)),
+        }
     }
 
     /// A handle that ends the child from elsewhere.
@@ -284,6 +309,11 @@ impl Dump {
 impl AsyncRead for Dump {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.first.is_empty() {
+            let length = this.first.len().min(buf.remaining());
+            buf.put_slice(&this.first.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         loop {
             match &mut this.state {
                 State::Reading => {

@@ -2,7 +2,8 @@
 
 use super::catalog;
 use super::connection::Connection;
-use crate::facts::{DatabaseFacts, SnapshotRecord, Totals};
+use super::schema::{self, Described};
+use crate::facts::{Contents, DatabaseFacts, Schema, SnapshotRecord, Totals};
 use chrono::{DateTime, Utc};
 use tokio_postgres::SimpleQueryMessage;
 use tracing::warn;
@@ -65,12 +66,24 @@ impl Snapshot {
         self.id.as_deref()
     }
 
-    /// What the snapshot says of its database, whose size on the disk is known.
+    /// What the snapshot says of its database, whose size on the disk is known; schema and contents are still to come.
     pub async fn facts(&self, name: &str, database_bytes: u64) -> Result<DatabaseFacts, tokio_postgres::Error> {
         let (tables, properties) = catalog::describe(&self.connection).await?;
-        let totals = Totals { tables, database_bytes };
+        let totals = Totals { tables, rows: 0, database_bytes };
         let snapshot = SnapshotRecord { taken: self.taken, exported: self.id.is_some() };
-        Ok(DatabaseFacts { name: name.to_owned(), snapshot, totals, properties })
+        let (schema, contents) = (Schema::default(), Contents::default());
+        let name = name.to_owned();
+        Ok(DatabaseFacts { name, snapshot, totals, properties, schema, contents, rewritten: Vec::new() })
+    }
+
+    /// Adds the schema to facts of the same snapshot.
+    ///
+    /// Ask for it once pg_dump writes: it has locked every table by then, and read the catalogue, so that no DDL can come
+    /// between the two.
+    pub async fn describe(&self, facts: &mut DatabaseFacts) -> Result<(), tokio_postgres::Error> {
+        let Described { schema, rewritten } = schema::describe(&self.connection).await?;
+        facts.describe(schema, rewritten);
+        Ok(())
     }
 }
 

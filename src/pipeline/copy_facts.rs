@@ -1,0 +1,273 @@
+//! What the passing bytes say of their content: rows and their fingerprint for each table, and values of sequences.
+
+use crate::custom_archive::{Archive, Compression, Event};
+use crate::fingerprint::{Fingerprint, RowSum};
+use crate::sql_lexer::{Copy, Lexer, SequenceSet, Token};
+use flate2::{Decompress, FlushDecompress};
+use std::collections::HashMap;
+
+/// The rows of one table as they stood together in the dump; a table may have several such blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows {
+    /// Bytes of the dump before the first row.
+    pub raw_offset: u64,
+    /// The table, as [`crate::sql_lexer::qualified`] writes it.
+    pub table: String,
+    /// The columns in the order of the rows' fields.
+    pub columns: Vec<String>,
+    /// Number of rows.
+    pub rows: u64,
+    /// Their fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
+/// Everything that was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Blocks of rows, in the order of the dump.
+    pub rows: Vec<Rows>,
+    /// Values of sequences, each with the bytes of the dump before the end of its statement.
+    pub sequences: Vec<(u64, SequenceSet)>,
+}
+
+/// Where rows begin and end among the bytes just taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Bytes before it.
+    pub at: usize,
+    /// Rows begin here, else they end.
+    pub begins: bool,
+}
+
+/// What the dump is, and with it how it is read.
+#[derive(Default)]
+pub enum CopyFacts {
+    /// Nothing is wanted.
+    #[default]
+    None,
+    /// SQL.
+    Sql(Box<SqlFacts>),
+    /// pg_dump's custom archive.
+    Custom(Box<CustomFacts>),
+}
+
+impl CopyFacts {
+    /// For SQL.
+    pub fn of_sql() -> Self {
+        Self::Sql(Box::default())
+    }
+
+    /// For a custom archive.
+    pub fn of_custom() -> Self {
+        Self::Custom(Box::default())
+    }
+
+    /// Takes the next bytes; rows begin and end where the marks say.
+    pub fn take(&mut self, bytes: &[u8]) -> Vec<Mark> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Sql(facts) => facts.take(bytes),
+            Self::Custom(facts) => facts.take(bytes),
+        }
+    }
+
+    /// What was found, or why the bytes cannot be read.
+    pub fn finish(self) -> Result<Found, &'static str> {
+        match self {
+            Self::None => Ok(Found::default()),
+            Self::Sql(facts) => Ok(facts.found),
+            Self::Custom(facts) => facts.error.map_or(Ok(facts.found), Err),
+        }
+    }
+}
+
+/// Reads SQL.
+#[derive(Default)]
+pub struct SqlFacts {
+    offset: u64,
+    lexer: Lexer,
+    current: Option<Current>,
+    found: Found,
+}
+
+/// The table whose rows pass.
+struct Current {
+    raw_offset: u64,
+    copy: Copy,
+    sum: RowSum,
+}
+
+impl Current {
+    fn new(raw_offset: u64, copy: Copy) -> Self {
+        Self { raw_offset, copy, sum: RowSum::default() }
+    }
+
+    fn finish(self) -> Rows {
+        let (rows, fingerprint) = self.sum.finish();
+        Rows { raw_offset: self.raw_offset, table: self.copy.table, columns: self.copy.columns, rows, fingerprint }
+    }
+}
+
+impl SqlFacts {
+    fn take(&mut self, bytes: &[u8]) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        let mut input = bytes;
+        while let Some(token) = self.lexer.next(&mut input) {
+            let at = bytes.len() - input.len();
+            match token {
+                Token::Row { bytes, ends } => {
+                    if let Some(current) = &mut self.current {
+                        current.sum.take(bytes, ends);
+                    }
+                }
+                Token::CopyBegin => {
+                    let copy = self.lexer.copy().cloned();
+                    self.current = copy.map(|copy| Current::new(self.offset + at as u64, copy));
+                    marks.push(Mark { at, begins: true });
+                }
+                Token::CopyEnd(_) => {
+                    self.found.rows.extend(self.current.take().map(|mut current| {
+                        current.sum.forget_part();
+                        current.finish()
+                    }));
+                    marks.push(Mark { at, begins: false });
+                }
+                Token::StatementEnd => {
+                    if let Some(set) = SequenceSet::parse(self.lexer.statement()) {
+                        self.found.sequences.push((self.offset + at as u64, set));
+                    }
+                }
+                Token::Sql(_) | Token::Command(_) | Token::CommandEnd => {}
+            }
+        }
+        self.offset += bytes.len() as u64;
+        marks
+    }
+}
+
+/// Reads a custom archive: its table of contents says which rows a block of data holds, and the blocks are inflated as
+/// they pass, so that no table is read twice.
+#[derive(Default)]
+pub struct CustomFacts {
+    archive: Archive,
+    offset: u64,
+    copies: HashMap<i64, Copy>,
+    current: Option<Block>,
+    found: Found,
+    error: Option<&'static str>,
+}
+
+/// The data of one entry.
+struct Block {
+    current: Current,
+    lexer: Lexer,
+    inflate: Option<Inflate>,
+    is_over: bool,
+}
+
+/// A zlib stream, and room for what comes out of it.
+struct Inflate {
+    stream: Decompress,
+    output: Vec<u8>,
+}
+
+/// Bytes that are inflated at once.
+const INFLATED: usize = 64 << 10;
+
+impl Inflate {
+    fn new() -> Self {
+        Self { stream: Decompress::new(true), output: vec![0; INFLATED] }
+    }
+
+    /// Inflates the next of `input`, which is shortened by it; nothing when there is no more for now.
+    fn next(&mut self, input: &mut &[u8]) -> Result<&[u8], &'static str> {
+        let (read, written) = (self.stream.total_in(), self.stream.total_out());
+        let status = self.stream.decompress(input, &mut self.output, FlushDecompress::None);
+        status.map_err(|_| "the compressed rows of a table are damaged")?;
+        let taken = usize::try_from(self.stream.total_in() - read).unwrap_or(usize::MAX);
+        let made = usize::try_from(self.stream.total_out() - written).unwrap_or(usize::MAX);
+        *input = input.get(taken..).unwrap_or_default();
+        Ok(self.output.get(..made).unwrap_or_default())
+    }
+}
+
+impl CustomFacts {
+    fn take(&mut self, bytes: &[u8]) -> Vec<Mark> {
+        let (mut marks, mut input) = (Vec::new(), bytes);
+        while self.error.is_none() {
+            let Some(event) = self.archive.next(&mut input) else { break };
+            let at = bytes.len() - input.len();
+            match event {
+                Event::Entry(entry) => match entry.kind.as_slice() {
+                    b"TABLE DATA" => self.copies.extend(Copy::parse(&entry.copy).map(|copy| (entry.number, copy))),
+                    b"SEQUENCE SET" => {
+                        let set = SequenceSet::parse(&entry.definition);
+                        self.found.sequences.extend(set.map(|set| (self.archive.offset(), set)));
+                    }
+                    _ => {}
+                },
+                Event::Begin(number) => {
+                    let Some(copy) = self.copies.remove(&number) else { continue };
+                    let inflate = match self.archive.compression() {
+                        Compression::None => None,
+                        Compression::Zlib => Some(Inflate::new()),
+                        Compression::Other => {
+                            self.error = Some("its data are compressed by a method that this program cannot read");
+                            break;
+                        }
+                    };
+                    let current = Current::new(self.offset + at as u64, copy);
+                    self.current = Some(Block { current, lexer: Lexer::in_rows(), inflate, is_over: false });
+                    marks.push(Mark { at, begins: true });
+                }
+                Event::Data(data) => {
+                    if let Some(block) = &mut self.current {
+                        self.error = block.take(data).err();
+                    }
+                }
+                Event::End => {
+                    let Some(block) = self.current.take() else { continue };
+                    if !block.is_over {
+                        self.error = Some("the rows of a table break off");
+                    }
+                    self.found.rows.push(block.current.finish());
+                    marks.push(Mark { at, begins: false });
+                }
+            }
+        }
+        self.offset += bytes.len() as u64;
+        marks
+    }
+}
+
+impl Block {
+    fn take(&mut self, mut data: &[u8]) -> Result<(), &'static str> {
+        let Some(mut inflate) = self.inflate.take() else {
+            self.rows(data);
+            return Ok(());
+        };
+        loop {
+            let rows = inflate.next(&mut data)?;
+            self.rows(rows);
+            if rows.is_empty() {
+                break;
+            }
+        }
+        self.inflate = Some(inflate);
+        Ok(())
+    }
+
+    fn rows(&mut self, mut input: &[u8]) {
+        while !self.is_over
+            && let Some(token) = self.lexer.next(&mut input)
+        {
+            match token {
+                Token::Row { bytes, ends } => self.current.sum.take(bytes, ends),
+                _ => {
+                    self.current.sum.forget_part();
+                    self.is_over = true;
+                }
+            }
+        }
+    }
+}

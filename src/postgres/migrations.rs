@@ -1,0 +1,91 @@
+//! How far a schema was migrated: the tables of the migration tools that people use.
+
+use super::catalog::sql_name;
+use crate::facts::{Catalogue, Migration};
+use std::collections::BTreeSet;
+use tokio_postgres::{Client, Error};
+use tracing::warn;
+
+/// A tool, its table, the columns by which the table is known, and the question for version and dirty flag.
+struct Tool {
+    name: &'static str,
+    table: &'static str,
+    columns: &'static [&'static str],
+    /// Gives a version and whether it is dirty; `$` stands for the table.
+    question: &'static str,
+}
+
+/// The first that fits a table is taken. From the documentation of each tool.
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "golang-migrate",
+        table: "schema_migrations",
+        columns: &["version", "dirty"],
+        question: "SELECT max(version)::text, coalesce(bool_or(dirty), false) FROM $",
+    },
+    Tool {
+        name: "Rails",
+        table: "schema_migrations",
+        columns: &["version"],
+        question: "SELECT max(version)::text, false FROM $",
+    },
+    Tool {
+        name: "Flyway",
+        table: "flyway_schema_history",
+        columns: &["installed_rank", "version", "success"],
+        question: "SELECT (SELECT version::text FROM $ WHERE success AND version IS NOT NULL
+                           ORDER BY installed_rank DESC LIMIT 1), EXISTS (SELECT FROM $ WHERE NOT success)",
+    },
+    Tool {
+        name: "Alembic",
+        table: "alembic_version",
+        columns: &["version_num"],
+        question: "SELECT pg_catalog.string_agg(version_num::text, ',' ORDER BY version_num), false FROM $",
+    },
+    Tool {
+        name: "Diesel",
+        table: "__diesel_schema_migrations",
+        columns: &["version", "run_on"],
+        question: "SELECT max(version)::text, false FROM $",
+    },
+    Tool {
+        name: "sqlx",
+        table: "_sqlx_migrations",
+        columns: &["version", "success"],
+        question: "SELECT max(version)::text, NOT coalesce(bool_and(success), true) FROM $",
+    },
+    Tool {
+        name: "Django",
+        table: "django_migrations",
+        columns: &["id", "app", "name"],
+        question: "SELECT (SELECT app || '.' || name FROM $ ORDER BY id DESC LIMIT 1), false",
+    },
+];
+
+/// Versions in the tables that are known by name and columns.
+pub(super) async fn read(client: &Client, catalogue: &Catalogue) -> Result<Vec<Migration>, Error> {
+    let mut found = Vec::new();
+    for (table, properties) in &catalogue.tables {
+        let columns = properties.get("columns").and_then(serde_json::Value::as_array);
+        let columns: BTreeSet<&str> =
+            columns.into_iter().flatten().filter_map(|column| column.get("name")?.as_str()).collect();
+        let is_it = |tool: &&Tool| {
+            table.strip_suffix(tool.table).is_some_and(|schema| schema.ends_with('.'))
+                && tool.columns.iter().all(|column| columns.contains(column))
+        };
+        let Some(tool) = TOOLS.iter().find(is_it) else { continue };
+        // a table that is only like it must not end the transaction
+        client.batch_execute("SAVEPOINT migrations").await?;
+        match client.query_typed_one(&tool.question.replace('$', &sql_name(table)), &[]).await {
+            Ok(row) => {
+                let (tool, table) = (tool.name.to_owned(), table.clone());
+                found.push(Migration { tool, table, version: row.get(0), dirty: row.get(1) });
+            }
+            Err(error) => {
+                warn!("{table} looks like a table of {} and is not: {}", tool.name, super::cause(&error));
+                client.batch_execute("ROLLBACK TO migrations").await?;
+            }
+        }
+    }
+    Ok(found)
+}

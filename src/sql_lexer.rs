@@ -1,0 +1,446 @@
+//! Pure: SQL as psql reads it, in chunks as it streams by.
+//!
+//! The rules are those of `psqlscan.l`: quotes, `E''`, dollar quotes, nested comments, parentheses and the bodies of SQL
+//! functions decide where a statement ends; a backslash outside of quotes begins a command of psql; and rows follow
+//! `COPY … FROM stdin`, at the start of a statement only, up to the line `\.`. So whatever a function's body or a
+//! comment looks like, it is never taken for data.
+
+mod statement;
+
+pub use statement::{Copy, SequenceSet, parts, qualified};
+
+/// Bytes of one statement that are remembered; what comes after them is read all the same.
+const REMEMBERED: usize = 1 << 20;
+
+/// What stands next in the text. Every byte belongs to exactly one token, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token<'a> {
+    /// Part of a statement, or of what stands between statements.
+    Sql(&'a [u8]),
+    /// A statement has ended: [`Lexer::statement`] is its text. No bytes.
+    StatementEnd,
+    /// Part of a command of psql.
+    Command(&'a [u8]),
+    /// The command has ended with its line: [`Lexer::command`] is its text. No bytes.
+    CommandEnd,
+    /// The rows of a table begin: [`Lexer::copy`] says which. No bytes.
+    CopyBegin,
+    /// A row, or the next part of one; its line break is not in `bytes`, and counts as one byte where the row `ends`.
+    Row {
+        /// The row's text.
+        bytes: &'a [u8],
+        /// True when this is all of it.
+        ends: bool,
+    },
+    /// The line that ends the rows, or the rest of it: parts that were handed out as a row are none.
+    CopyEnd(&'a [u8]),
+}
+
+impl Token<'_> {
+    /// Bytes of the text that the token stands for.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Sql(bytes) | Self::Command(bytes) | Self::CopyEnd(bytes) => bytes.len(),
+            Self::Row { bytes, ends } => bytes.len() + usize::from(*ends),
+            Self::StatementEnd | Self::CommandEnd | Self::CopyBegin => 0,
+        }
+    }
+
+    /// True for tokens that stand for no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Follows a text through its chunks.
+#[derive(Debug, Default)]
+pub struct Lexer {
+    state: State,
+    /// The token without bytes that comes next.
+    pending: Option<Pending>,
+    /// The statement has been handed out, and the next byte begins another.
+    is_over: bool,
+    statement: Vec<u8>,
+    command: Vec<u8>,
+    depth: Depth,
+    /// The word that is being read, in small letters.
+    word: Vec<u8>,
+    /// `standard_conforming_strings` is off.
+    backslash_escapes: bool,
+    copy: Option<Copy>,
+    /// The current line among rows.
+    line: Line,
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum State {
+    #[default]
+    Plain,
+    /// One `-` or `/` that may begin a comment.
+    May(u8),
+    LineComment,
+    BlockComment {
+        depth: usize,
+        last: u8,
+    },
+    Quoted {
+        escapes: bool,
+        /// Behind a backslash.
+        escaped: bool,
+    },
+    /// Behind a closing quote: another one, at once or in a later line, goes on with the same string.
+    Closed {
+        escapes: bool,
+        new_line: bool,
+    },
+    Identifier,
+    DollarTag(Vec<u8>),
+    Dollar {
+        tag: Vec<u8>,
+        candidate: Option<Vec<u8>>,
+    },
+    Command,
+    /// Between a COPY statement and its rows.
+    CopyLine,
+    Rows,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Pending {
+    Statement,
+    Command,
+    Copy,
+}
+
+/// How deep in parentheses and in bodies of SQL functions the text is: a `;` there ends no statement.
+#[derive(Debug, Default)]
+struct Depth {
+    parentheses: usize,
+    bodies: usize,
+    words: usize,
+    /// First letters of the first words, where they are among those that may make a function.
+    opening: Vec<u8>,
+}
+
+impl Depth {
+    fn word(&mut self, word: &[u8]) {
+        if self.words < 4 && matches!(word, b"create" | b"or" | b"replace" | b"function" | b"procedure") {
+            self.opening.push(word[0]);
+        }
+        self.words += 1;
+        if !matches!(&self.opening[..], [b'c', b'f' | b'p', ..] | [b'c', b'o', b'r', b'f' | b'p', ..])
+            || self.parentheses > 0
+        {
+            return;
+        }
+        match word {
+            b"begin" => self.bodies += 1,
+            b"case" if self.bodies > 0 => self.bodies += 1,
+            b"end" => self.bodies = self.bodies.saturating_sub(1),
+            _ => {}
+        }
+    }
+
+    fn is_outside(&self) -> bool {
+        self.parentheses == 0 && self.bodies == 0
+    }
+}
+
+/// The current line among rows: its first bytes, as long as it may be the end of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Begins(usize),
+    IsRow,
+}
+
+/// The line that ends the rows; a carriage return may follow.
+const END: &[u8] = b"\\.\r";
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::Begins(0)
+    }
+}
+
+impl Line {
+    /// The line so far and `bytes`.
+    fn and(self, bytes: &[u8]) -> Self {
+        match self {
+            Self::Begins(length) if END[length..].starts_with(bytes) => Self::Begins(length + bytes.len()),
+            _ => Self::IsRow,
+        }
+    }
+
+    fn is_end(self) -> bool {
+        matches!(self, Self::Begins(length) if length >= 2)
+    }
+}
+
+impl Lexer {
+    /// A lexer that begins among the rows of a table.
+    pub fn in_rows() -> Self {
+        Self { state: State::Rows, ..Self::default() }
+    }
+
+    /// The statement that has just ended, without what stood before it; at most its first MiB.
+    pub fn statement(&self) -> &[u8] {
+        &self.statement
+    }
+
+    /// The command that has just ended, its backslash first.
+    pub fn command(&self) -> &[u8] {
+        &self.command
+    }
+
+    /// The table whose rows are read.
+    pub fn copy(&self) -> Option<&Copy> {
+        self.copy.as_ref()
+    }
+
+    /// True where nothing is open: no statement, no quote, no rows.
+    pub fn is_between_statements(&self) -> bool {
+        let is_open = !self.statement.is_empty() && !self.is_over;
+        matches!(self.state, State::Plain | State::LineComment) && !is_open
+    }
+
+    /// The next token of `input`, which is shortened by it; none at its end.
+    #[inline]
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Token<'a>> {
+        if self.state == State::Rows && self.pending.is_none() {
+            return (!input.is_empty()).then(|| self.next_row(input));
+        }
+        self.next_sql(input)
+    }
+
+    #[inline]
+    fn next_row<'a>(&mut self, input: &mut &'a [u8]) -> Token<'a> {
+        let all = *input;
+        let Some(length) = memchr::memchr(b'\n', all) else {
+            *input = &[];
+            self.line = self.line.and(all);
+            return Token::Row { bytes: all, ends: false };
+        };
+        let bytes = &all[..length];
+        *input = &all[length + 1..];
+        let line = std::mem::take(&mut self.line);
+        if line != Line::IsRow && line.and(bytes).is_end() {
+            self.state = State::Plain;
+            self.copy = None;
+            return Token::CopyEnd(&all[..=length]);
+        }
+        Token::Row { bytes, ends: true }
+    }
+
+    fn next_sql<'a>(&mut self, input: &mut &'a [u8]) -> Option<Token<'a>> {
+        match self.pending.take() {
+            Some(Pending::Statement) => {
+                self.is_over = true;
+                return Some(Token::StatementEnd);
+            }
+            Some(Pending::Command) => return Some(Token::CommandEnd),
+            Some(Pending::Copy) => return Some(Token::CopyBegin),
+            None => {}
+        }
+        let all = *input;
+        let in_command = self.state == State::Command;
+        let mut at = 0;
+        while at < all.len() && self.pending.is_none() && (self.state == State::Command) == in_command {
+            at += self.step(&all[at..]);
+        }
+        if at == 0 {
+            // a command begins, or the input is empty
+            return if all.is_empty() { None } else { self.next_sql(input) };
+        }
+        let (taken, rest) = all.split_at(at);
+        *input = rest;
+        Some(if in_command { Token::Command(taken) } else { Token::Sql(taken) })
+    }
+
+    /// Reads on in the current state; the answer is how many bytes that took, none where only the state changed.
+    fn step(&mut self, bytes: &[u8]) -> usize {
+        let byte = bytes[0];
+        match &mut self.state {
+            State::Plain => return self.step_plain(byte),
+            State::May(first) => {
+                let first = *first;
+                self.state = match (first, byte) {
+                    (b'-', b'-') => State::LineComment,
+                    (b'/', b'*') => State::BlockComment { depth: 1, last: 0 },
+                    _ => {
+                        self.remember(&[first]);
+                        State::Plain
+                    }
+                };
+                return usize::from(self.state != State::Plain);
+            }
+            State::LineComment => {
+                let length = memchr::memchr(b'\n', bytes);
+                if length.is_some() {
+                    self.state = State::Plain;
+                }
+                return length.unwrap_or(bytes.len());
+            }
+            State::BlockComment { depth, last } => {
+                match (*last, byte) {
+                    (b'/', b'*') => (*depth, *last) = (*depth + 1, 0),
+                    (b'*', b'/') => (*depth, *last) = (*depth - 1, 0),
+                    _ => *last = byte,
+                }
+                if *depth == 0 {
+                    self.state = State::Plain;
+                }
+                return 1;
+            }
+            State::Quoted { escapes, escaped } => {
+                if *escaped {
+                    *escaped = false;
+                    self.remember(&[byte]);
+                    return 1;
+                }
+                let special =
+                    if *escapes { memchr::memchr2(b'\'', b'\\', bytes) } else { memchr::memchr(b'\'', bytes) };
+                let length = special.map_or(bytes.len(), |at| at + 1);
+                match special.map(|at| bytes[at]) {
+                    Some(b'\'') => self.state = State::Closed { escapes: *escapes, new_line: false },
+                    Some(_) => *escaped = true,
+                    None => {}
+                }
+                self.remember(&bytes[..length]);
+                return length;
+            }
+            State::Closed { escapes, new_line } => {
+                let again = State::Quoted { escapes: *escapes, escaped: false };
+                match byte {
+                    b'\'' if *new_line || self.statement.last() == Some(&b'\'') => self.state = again,
+                    b'\n' | b'\r' => *new_line = true,
+                    byte if byte.is_ascii_whitespace() => {}
+                    _ => {
+                        self.state = State::Plain;
+                        return 0;
+                    }
+                }
+                self.remember(&[byte]);
+                return 1;
+            }
+            State::Identifier => {
+                let end = memchr::memchr(b'"', bytes);
+                if end.is_some() {
+                    self.state = State::Plain;
+                }
+                let length = end.map_or(bytes.len(), |at| at + 1);
+                self.remember(&bytes[..length]);
+                return length;
+            }
+            State::DollarTag(tag) => {
+                let is_tag = is_word(byte) && (!tag.is_empty() || !byte.is_ascii_digit());
+                if byte == b'$' {
+                    self.state = State::Dollar { tag: std::mem::take(tag), candidate: None };
+                } else if is_tag {
+                    tag.push(byte);
+                } else {
+                    self.state = State::Plain;
+                    return 0;
+                }
+            }
+            State::Dollar { tag, candidate } => match candidate {
+                Some(candidate_tag) if byte == b'$' && candidate_tag == tag => self.state = State::Plain,
+                _ if byte == b'$' => *candidate = Some(Vec::new()),
+                Some(tag) if is_word(byte) => tag.push(byte),
+                _ => {
+                    *candidate = None;
+                    let length = memchr::memchr(b'$', bytes).unwrap_or(bytes.len());
+                    self.remember(&bytes[..length]);
+                    return length;
+                }
+            },
+            State::Command => {
+                let end = memchr::memchr(b'\n', bytes);
+                let length = end.unwrap_or(bytes.len());
+                self.command.extend_from_slice(&bytes[..length.min(REMEMBERED)]);
+                if end.is_some() {
+                    (self.state, self.pending) = (State::Plain, Some(Pending::Command));
+                    return length + 1;
+                }
+                return length;
+            }
+            State::CopyLine => {
+                let end = memchr::memchr(b'\n', bytes);
+                if end.is_some() {
+                    (self.state, self.pending) = (State::Rows, Some(Pending::Copy));
+                }
+                return end.map_or(bytes.len(), |at| at + 1);
+            }
+            State::Rows => return 0,
+        }
+        self.remember(&[byte]);
+        1
+    }
+
+    fn step_plain(&mut self, byte: u8) -> usize {
+        let begins_word = byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80;
+        if begins_word || !self.word.is_empty() && (byte.is_ascii_digit() || byte == b'$') {
+            self.word.push(byte.to_ascii_lowercase());
+            self.remember(&[byte]);
+            return 1;
+        }
+        let word = std::mem::take(&mut self.word);
+        if !word.is_empty() {
+            self.depth.word(&word);
+        }
+        match byte {
+            b'\'' => {
+                let escapes = word == b"e" || self.backslash_escapes;
+                self.state = State::Quoted { escapes, escaped: false };
+            }
+            b'"' => self.state = State::Identifier,
+            b'$' => self.state = State::DollarTag(Vec::new()),
+            b'-' | b'/' => {
+                self.state = State::May(byte);
+                return 1;
+            }
+            b'\\' => {
+                self.command.clear();
+                self.state = State::Command;
+                return 0;
+            }
+            b'(' => self.depth.parentheses += 1,
+            b')' => self.depth.parentheses = self.depth.parentheses.saturating_sub(1),
+            b';' if self.depth.is_outside() => {
+                self.remember(b";");
+                self.end_statement();
+                return 1;
+            }
+            _ => {}
+        }
+        self.remember(&[byte]);
+        1
+    }
+
+    fn end_statement(&mut self) {
+        self.depth = Depth::default();
+        self.pending = Some(Pending::Statement);
+        if let Some(is_on) = statement::standard_conforming_strings(&self.statement) {
+            self.backslash_escapes = !is_on;
+        }
+        self.copy = Copy::parse(&self.statement);
+        if self.copy.is_some() {
+            self.state = State::CopyLine;
+        }
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        if std::mem::take(&mut self.is_over) {
+            self.statement.clear();
+        }
+        let bytes = if self.statement.is_empty() { bytes.trim_ascii_start() } else { bytes };
+        let room = REMEMBERED.saturating_sub(self.statement.len());
+        self.statement.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+}
+
+#[cfg(test)]
+mod tests;
