@@ -38,9 +38,13 @@ pub enum Event<'a> {
     Entry(Entry),
     /// The data of that entry begin.
     Begin(i64),
+    /// Among those data, those of a large object of that number begin.
+    Object(i64),
     /// Bytes of those data, as they are compressed.
     Data(&'a [u8]),
-    /// The data have ended.
+    /// The data of a large object have ended.
+    ObjectEnd,
+    /// The data of the entry have ended.
     End,
 }
 
@@ -201,9 +205,7 @@ impl Archive {
             State::ObjectId => {
                 let Some(object) = self.int(input) else { return Ok(Step::Wants) };
                 self.state = if object == 0 { State::BlockType } else { State::ChunkLength(BlockKind::Objects) };
-                if object == 0 {
-                    return Ok(Step::Event(Event::End));
-                }
+                return Ok(Step::Event(if object == 0 { Event::End } else { Event::Object(object) }));
             }
             State::ChunkLength(kind) => {
                 let Some(length) = self.int(input) else { return Ok(Step::Wants) };
@@ -213,8 +215,10 @@ impl Archive {
                     (Ok(0), BlockKind::Objects) => State::ObjectId,
                     (Ok(length), _) => State::Chunk(length, kind),
                 };
-                if self.state == State::BlockType {
-                    return Ok(Step::Event(Event::End));
+                match self.state {
+                    State::BlockType => return Ok(Step::Event(Event::End)),
+                    State::ObjectId => return Ok(Step::Event(Event::ObjectEnd)),
+                    _ => {}
                 }
             }
             State::Chunk(..) if input.is_empty() => return Ok(Step::Wants),
@@ -437,7 +441,7 @@ mod tests {
                             Event::Entry(entry) => entries.push(entry),
                             Event::Begin(number) => data.push((number, Vec::new())),
                             Event::Data(bytes) => data.last_mut().unwrap().1.extend_from_slice(bytes),
-                            Event::End => {}
+                            Event::Object(_) | Event::ObjectEnd | Event::End => {}
                         }
                     }
                 }

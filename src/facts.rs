@@ -3,7 +3,7 @@
 use crate::fingerprint::Fingerprint;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// What an archive holds.
@@ -141,7 +141,7 @@ pub struct Versions {
 ///
 /// A name has its schema before it, and its table where it belongs to one; parts are quoted where they are not made of
 /// small letters, digits and `_`. Properties named in [`DEPARSED`] are text that the server made of its own trees.
-pub type Objects = BTreeMap<String, BTreeMap<String, Value>>;
+pub type Objects = BTreeMap<String, Map<String, Value>>;
 
 /// Properties whose text differs from one major to the next, whatever the object.
 pub const DEPARSED: &[&str] = &["definition", "default", "checks", "bound", "using", "with_check", "body", "result"];
@@ -201,6 +201,18 @@ pub struct Contents {
     pub tables: BTreeMap<String, TableRows>,
     /// Sequences.
     pub sequences: BTreeMap<String, SequenceValue>,
+    /// Large objects.
+    #[serde(default)]
+    pub large_objects: LargeObjects,
+}
+
+/// All large objects of a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LargeObjects {
+    /// How many.
+    pub count: u64,
+    /// Their fingerprint, as if each were a row: its number in decimal digits, a tab, and its bytes.
+    pub fingerprint: Fingerprint,
 }
 
 /// How far the schema was migrated, by the tool whose table says so.
@@ -253,6 +265,8 @@ pub struct DatabaseFacts {
 impl DatabaseFacts {
     /// Takes the schema, which is read later than the rest.
     pub fn describe(&mut self, schema: Schema, rewritten: Vec<String>) {
+        let is_table = |table: &&Map<String, Value>| table.get("kind").is_some_and(|kind| kind == "r" || kind == "p");
+        self.totals.tables = schema.catalogue.tables.values().filter(is_table).count() as u64;
         (self.schema, self.rewritten) = (schema, rewritten);
     }
 

@@ -7,7 +7,7 @@
 
 mod statement;
 
-pub use statement::{Copy, SequenceSet, parts, qualified};
+pub use statement::{Copy, LargeObject, SequenceSet, parts, qualified, quoted};
 
 /// Bytes of one statement that are remembered; what comes after them is read all the same.
 const REMEMBERED: usize = 1 << 20;

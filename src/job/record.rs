@@ -121,6 +121,12 @@ fn fill(databases: Vec<(u64, DatabaseFacts)>, found: Found, members: Vec<Member>
             contents[owner].sequences.insert(set.sequence, value);
         }
     }
+    for (offset, fingerprint) in found.large_objects {
+        if let Some(owner) = owner(offset) {
+            contents[owner].large_objects.count += 1;
+            contents[owner].large_objects.fingerprint.add(fingerprint);
+        }
+    }
     databases.iter_mut().zip(contents).for_each(|(database, contents)| database.fill(contents));
     databases
 }

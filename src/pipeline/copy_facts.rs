@@ -2,7 +2,7 @@
 
 use crate::custom_archive::{Archive, Compression, Event};
 use crate::fingerprint::{Fingerprint, RowSum};
-use crate::sql_lexer::{Copy, Lexer, SequenceSet, Token};
+use crate::sql_lexer::{Copy, LargeObject, Lexer, SequenceSet, Token};
 use flate2::{Decompress, FlushDecompress};
 use std::collections::HashMap;
 
@@ -28,6 +28,8 @@ pub struct Found {
     pub rows: Vec<Rows>,
     /// Values of sequences, each with the bytes of the dump before the end of its statement.
     pub sequences: Vec<(u64, SequenceSet)>,
+    /// Large objects that end there, each with its fingerprint.
+    pub large_objects: Vec<(u64, Fingerprint)>,
 }
 
 /// Where rows begin and end among the bytes just taken.
@@ -87,6 +89,7 @@ pub struct SqlFacts {
     offset: u64,
     lexer: Lexer,
     current: Option<Current>,
+    large_object: RowSum,
     found: Found,
 }
 
@@ -133,8 +136,13 @@ impl SqlFacts {
                     marks.push(Mark { at, begins: false });
                 }
                 Token::StatementEnd => {
-                    if let Some(set) = SequenceSet::parse(self.lexer.statement()) {
-                        self.found.sequences.push((self.offset + at as u64, set));
+                    let (statement, at) = (self.lexer.statement(), self.offset + at as u64);
+                    self.found.sequences.extend(SequenceSet::parse(statement).map(|set| (at, set)));
+                    match LargeObject::parse(statement) {
+                        Some(LargeObject::Open(number)) => self.large_object.take(&number_of(number), false),
+                        Some(LargeObject::Write(bytes)) => self.large_object.take(&bytes, false),
+                        Some(LargeObject::Close) => self.found.large_objects.push((at, end_of(&mut self.large_object))),
+                        None => {}
                     }
                 }
                 Token::Sql(_) | Token::Command(_) | Token::CommandEnd => {}
@@ -143,6 +151,16 @@ impl SqlFacts {
         self.offset += bytes.len() as u64;
         marks
     }
+}
+
+/// What stands before a large object's bytes in its fingerprint.
+fn number_of(object: i64) -> Vec<u8> {
+    format!("{object}\t").into_bytes()
+}
+
+fn end_of(large_object: &mut RowSum) -> Fingerprint {
+    large_object.take(&[], true);
+    std::mem::take(large_object).finish().1
 }
 
 /// Reads a custom archive: its table of contents says which rows a block of data holds, and the blocks are inflated as
@@ -157,12 +175,15 @@ pub struct CustomFacts {
     error: Option<&'static str>,
 }
 
-/// The data of one entry.
+/// Data that pass: the rows of a table, or a large object.
 struct Block {
-    current: Current,
-    lexer: Lexer,
+    content: Content,
     inflate: Option<Inflate>,
-    is_over: bool,
+}
+
+enum Content {
+    Rows { current: Current, lexer: Lexer, is_over: bool },
+    LargeObject(RowSum),
 }
 
 /// A zlib stream, and room for what comes out of it.
@@ -208,31 +229,33 @@ impl CustomFacts {
                 },
                 Event::Begin(number) => {
                     let Some(copy) = self.copies.remove(&number) else { continue };
-                    let inflate = match self.archive.compression() {
-                        Compression::None => None,
-                        Compression::Zlib => Some(Inflate::new()),
-                        Compression::Other => {
-                            self.error = Some("its data are compressed by a method that this program cannot read");
-                            break;
-                        }
-                    };
                     let current = Current::new(self.offset + at as u64, copy);
-                    self.current = Some(Block { current, lexer: Lexer::in_rows(), inflate, is_over: false });
+                    self.begin(Content::Rows { current, lexer: Lexer::in_rows(), is_over: false });
                     marks.push(Mark { at, begins: true });
+                }
+                Event::Object(number) => {
+                    let mut large_object = RowSum::default();
+                    large_object.take(&number_of(number), false);
+                    self.begin(Content::LargeObject(large_object));
                 }
                 Event::Data(data) => {
                     if let Some(block) = &mut self.current {
-                        self.error = block.take(data).err();
+                        self.error = self.error.or(block.take(data).err());
                     }
                 }
-                Event::End => {
-                    let Some(block) = self.current.take() else { continue };
-                    if !block.is_over {
-                        self.error = Some("the rows of a table break off");
+                Event::ObjectEnd | Event::End => match self.current.take().map(|block| block.content) {
+                    Some(Content::Rows { current, is_over, .. }) => {
+                        if !is_over {
+                            self.error = Some("the rows of a table break off");
+                        }
+                        self.found.rows.push(current.finish());
+                        marks.push(Mark { at, begins: false });
                     }
-                    self.found.rows.push(block.current.finish());
-                    marks.push(Mark { at, begins: false });
-                }
+                    Some(Content::LargeObject(mut large_object)) => {
+                        self.found.large_objects.push((self.offset + at as u64, end_of(&mut large_object)));
+                    }
+                    None => {}
+                },
             }
         }
         self.offset += bytes.len() as u64;
@@ -240,32 +263,52 @@ impl CustomFacts {
     }
 }
 
+impl CustomFacts {
+    fn begin(&mut self, content: Content) {
+        let inflate = match self.archive.compression() {
+            Compression::None => None,
+            Compression::Zlib => Some(Inflate::new()),
+            Compression::Other => {
+                self.error = Some("its data are compressed by a method that this program cannot read");
+                None
+            }
+        };
+        self.current = Some(Block { content, inflate });
+    }
+}
+
 impl Block {
     fn take(&mut self, mut data: &[u8]) -> Result<(), &'static str> {
         let Some(mut inflate) = self.inflate.take() else {
-            self.rows(data);
+            self.content.take(data);
             return Ok(());
         };
         loop {
-            let rows = inflate.next(&mut data)?;
-            self.rows(rows);
-            if rows.is_empty() {
+            let bytes = inflate.next(&mut data)?;
+            self.content.take(bytes);
+            if bytes.is_empty() {
                 break;
             }
         }
         self.inflate = Some(inflate);
         Ok(())
     }
+}
 
-    fn rows(&mut self, mut input: &[u8]) {
-        while !self.is_over
-            && let Some(token) = self.lexer.next(&mut input)
-        {
-            match token {
-                Token::Row { bytes, ends } => self.current.sum.take(bytes, ends),
-                _ => {
-                    self.current.sum.forget_part();
-                    self.is_over = true;
+impl Content {
+    fn take(&mut self, mut input: &[u8]) {
+        match self {
+            Self::LargeObject(_) if input.is_empty() => {}
+            Self::LargeObject(sum) => sum.take(input, false),
+            Self::Rows { current, lexer, is_over } => {
+                while !*is_over && let Some(token) = lexer.next(&mut input) {
+                    match token {
+                        Token::Row { bytes, ends } => current.sum.take(bytes, ends),
+                        _ => {
+                            current.sum.forget_part();
+                            *is_over = true;
+                        }
+                    }
                 }
             }
         }

@@ -10,10 +10,10 @@ use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, Error};
 use tracing::warn;
 
-/// Number of tables and properties of the current database, in one question.
+/// Properties of the current database, in one question.
 ///
 /// The row of `pg_database` is read as JSON, because its columns differ from one major to the next: ICU's locale is
-/// `daticulocale` in 15 and 16, `datlocale` since 17, and absent before. Objects below number 16384 are the server's own.
+/// `daticulocale` in 15 and 16, `datlocale` since 17, and absent before.
 const DATABASE: &str = "
     SELECT pg_catalog.jsonb_build_object(
         'columns', pg_catalog.to_jsonb(d) - 'datacl',
@@ -29,11 +29,7 @@ const DATABASE: &str = "
         'settings', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                 'role', CASE s.setrole WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(s.setrole) END,
                 'values', s.setconfig))
-            FROM pg_catalog.pg_db_role_setting s WHERE s.setdatabase = d.oid),
-        'tables', (SELECT count(*) FROM pg_catalog.pg_class c
-            WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384 AND c.relpersistence <> 't'
-              AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e'
-                              AND e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid)))::text
+            FROM pg_catalog.pg_db_role_setting s WHERE s.setdatabase = d.oid))::text
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
 #[derive(Default, Deserialize)]
@@ -44,7 +40,6 @@ struct Row {
     comment: Option<String>,
     privileges: Option<Vec<Privilege>>,
     settings: Option<Vec<Settings>>,
-    tables: u64,
 }
 
 #[derive(Deserialize)]
@@ -53,8 +48,8 @@ struct Settings {
     values: Vec<String>,
 }
 
-/// Number of tables and properties of the current database.
-pub async fn describe(client: &Client) -> Result<(u64, DatabaseProperties), Error> {
+/// Properties of the current database.
+pub async fn properties(client: &Client) -> Result<DatabaseProperties, Error> {
     let question = format!("SELECT {} FROM ({DATABASE}) AS database (json)", bytes_of("database.json"));
     let row = client.query_typed_one(&question, &[]).await?;
     let row: Text = row.get(0);
@@ -62,7 +57,7 @@ pub async fn describe(client: &Client) -> Result<(u64, DatabaseProperties), Erro
         warn!("the server's answer about the database's properties is not understood ({error}); they are not recorded");
         Row::default()
     });
-    let Row { columns, owner, encoding, comment, mut privileges, settings, tables } = row;
+    let Row { columns, owner, encoding, comment, mut privileges, settings } = row;
     let text = |names: &[&str]| names.iter().find_map(|name| columns.get(name)?.as_str().map(str::to_owned));
     let locale_provider = match text(&["datlocprovider"]).as_deref() {
         Some("i") => "icu",
@@ -77,7 +72,7 @@ pub async fn describe(client: &Client) -> Result<(u64, DatabaseProperties), Erro
             Some(role) => drop(role_settings.insert(role, settings.values)),
         }
     }
-    let properties = DatabaseProperties {
+    Ok(DatabaseProperties {
         owner,
         privileges,
         comment,
@@ -91,8 +86,7 @@ pub async fn describe(client: &Client) -> Result<(u64, DatabaseProperties), Erro
         connection_limit: columns.get("datconnlimit").and_then(Value::as_i64).unwrap_or(-1),
         settings: of_database,
         role_settings,
-    };
-    Ok((tables, properties))
+    })
 }
 
 /// Text of the server as bytes. A database of encoding SQL_ASCII may hold anything, which the server refuses to send as

@@ -239,6 +239,8 @@ const SESSION: &[(u32, &str, &str)] = &[
     (0, "TimeZone", "'UTC'"),
     (0, "bytea_output", "'hex'"),
     (0, "search_path", "''"),
+    // compiling a question about the catalogue takes longer than answering it
+    (11, "jit", "off"),
 ];
 
 fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {

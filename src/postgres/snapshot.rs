@@ -68,8 +68,8 @@ impl Snapshot {
 
     /// What the snapshot says of its database, whose size on the disk is known; schema and contents are still to come.
     pub async fn facts(&self, name: &str, database_bytes: u64) -> Result<DatabaseFacts, tokio_postgres::Error> {
-        let (tables, properties) = catalog::describe(&self.connection).await?;
-        let totals = Totals { tables, rows: 0, database_bytes };
+        let properties = catalog::properties(&self.connection).await?;
+        let totals = Totals { database_bytes, ..Totals::default() };
         let snapshot = SnapshotRecord { taken: self.taken, exported: self.id.is_some() };
         let (schema, contents) = (Schema::default(), Contents::default());
         let name = name.to_owned();

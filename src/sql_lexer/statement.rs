@@ -1,5 +1,7 @@
 //! Statements of a dump that say something of its content.
 
+use crate::hex;
+
 /// The rows of one table: `COPY schema.table (columns) FROM stdin;`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copy {
@@ -34,7 +36,8 @@ pub fn parts(qualified: &str) -> Option<(String, String)> {
     Some((schema, words.name()?))
 }
 
-fn quoted(name: &str) -> String {
+/// A name of one part, in the same way.
+pub fn quoted(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.bytes().all(plain) && !name.is_empty() && !name.starts_with(|first: char| first.is_ascii_digit()) {
         name.to_owned()
@@ -69,11 +72,7 @@ impl SequenceSet {
     /// None for any other statement.
     pub fn parse(statement: &[u8]) -> Option<Self> {
         let mut words = Words(statement);
-        words.keyword("select")?;
-        words.keyword("pg_catalog")?;
-        words.symbol(b'.').then_some(())?;
-        words.keyword("setval")?;
-        words.symbol(b'(').then_some(())?;
+        (words.call()? == "setval").then_some(())?;
         let name = words.string()?;
         words.symbol(b',').then_some(())?;
         let value = words.number()?;
@@ -85,6 +84,35 @@ impl SequenceSet {
         };
         let sequence = Words(&name).qualified_name()?;
         Some(Self { sequence, value, is_called })
+    }
+}
+
+/// Part of a large object: `lo_open`, `lowrite` and `lo_close` follow each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LargeObject {
+    /// `SELECT pg_catalog.lo_open('number', …);`
+    Open(i64),
+    /// `SELECT pg_catalog.lowrite(0, '\\x…');`
+    Write(Vec<u8>),
+    /// `SELECT pg_catalog.lo_close(0);`
+    Close,
+}
+
+impl LargeObject {
+    /// None for any other statement.
+    pub fn parse(statement: &[u8]) -> Option<Self> {
+        let mut words = Words(statement);
+        let function = words.call()?;
+        match function.as_str() {
+            "lo_open" => std::str::from_utf8(&words.string()?).ok()?.parse().ok().map(Self::Open),
+            "lowrite" => {
+                words.number()?;
+                words.symbol(b',').then_some(())?;
+                hex::decode(words.string()?.strip_prefix(b"\\x")?).map(Self::Write)
+            }
+            "lo_close" => Some(Self::Close),
+            _ => None,
+        }
     }
 }
 
@@ -121,6 +149,15 @@ impl Words<'_> {
         }
         self.0 = rest;
         Some(())
+    }
+
+    /// `SELECT pg_catalog.function(`
+    fn call(&mut self) -> Option<String> {
+        self.keyword("select")?;
+        self.keyword("pg_catalog")?;
+        self.symbol(b'.').then_some(())?;
+        let function = self.name()?;
+        self.symbol(b'(').then_some(function)
     }
 
     fn symbol(&mut self, symbol: u8) -> bool {
