@@ -8,6 +8,8 @@ use crate::postgres::connection::ConnectError;
 use crate::postgres::dump::DumpError;
 use crate::postgres::lock::LockError;
 use crate::postgres::privileges::{self, Lack};
+use crate::postgres::restore::{Blame, RestoreError};
+use crate::postgres::scratch::ScratchError;
 use crate::postgres::tools::ToolError;
 use crate::shutdown::Stop;
 use crate::storage::StorageError;
@@ -112,6 +114,31 @@ pub enum Error {
     /// DDL came between the snapshot and the dump.
     #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::human::were(.0))]
     Rewritten(Vec<String>),
+    /// There is no scratch database to restore to.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+    /// A backup could not be restored, which says nothing of the backup.
+    #[error("restoring into the scratch database: {0}")]
+    Restore(RestoreError),
+    /// The verify server cannot take the dump.
+    #[error(
+        "the verify server is PostgreSQL {server}, and the dump was made by pg_dump {client}, which writes for that \
+         release and later ones; look at VERIFY_HOST"
+    )]
+    OlderServer {
+        /// Version of the verify server.
+        server: String,
+        /// Version of the client tools that made the dump.
+        client: String,
+    },
+    /// A backup is not what it should be.
+    #[error("{id} failed its verification: {failures}")]
+    Unproved {
+        /// The backup.
+        id: String,
+        /// What failed.
+        failures: String,
+    },
     /// A target failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -146,6 +173,7 @@ impl Error {
             Self::Config(_) => Exit::Config,
             Self::Usage(_) => Exit::Usage,
             Self::Connect(error)
+            | Self::Scratch(ScratchError::Connect(error))
             | Self::Lock(LockError::Connect(error))
             | Self::Cluster(ClusterError::Connect(error)) => match error {
                 ConnectError::Unreachable { .. } => Exit::Unreachable,
@@ -155,13 +183,21 @@ impl Error {
                 }
             },
             Self::Lock(LockError::Taken { .. }) => Exit::Locked,
-            Self::Lock(LockError::Query(error)) | Self::Query(error) | Self::Cluster(ClusterError::Query(error)) => {
-                match error.code() {
-                    Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Exit::Refused,
-                    _ => Exit::Unreachable,
-                }
-            }
-            Self::Tool(_) | Self::NothingSelected(_) | Self::Unnameable(_) => Exit::Config,
+            Self::Lock(LockError::Query(error))
+            | Self::Query(error)
+            | Self::Scratch(ScratchError::Query { cause: error, .. })
+            | Self::Cluster(ClusterError::Query(error)) => match error.code() {
+                Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Exit::Refused,
+                Some(code) if FULL.contains(&code) => Exit::Failed,
+                _ => Exit::Unreachable,
+            },
+            Self::Tool(_) | Self::NothingSelected(_) | Self::Unnameable(_) | Self::OlderServer { .. } => Exit::Config,
+            Self::Unproved { .. } => Exit::Corrupt,
+            Self::Scratch(ScratchError::Taken(..)) => Exit::Config,
+            Self::Restore(error) => match error.is_connection() {
+                true => Exit::Unreachable,
+                false => Exit::Failed,
+            },
             Self::Unreadable { .. } => Exit::Refused,
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) if error.is_permission() => {
                 Exit::Refused
@@ -231,11 +267,26 @@ impl Error {
             | Self::Lock(LockError::Connect(ConnectError::Unreachable { .. })) => {
                 Some("look at POSTGRES_HOST and POSTGRES_PORT, or raise RETRY_COUNT")
             }
+            Self::Scratch(ScratchError::Connect(_)) => Some("look at VERIFY_HOST, VERIFY_USER and VERIFY_PASSWORD"),
+            Self::Scratch(ScratchError::Query { cause, .. }) => match cause.code() {
+                Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+                    Some("VERIFY_USER must be allowed to make databases: ALTER ROLE … CREATEDB")
+                }
+                Some(code) if FULL.contains(&code) => Some("free some space on the verify server"),
+                _ => None,
+            },
+            Self::Restore(error) => match error.blame() {
+                Blame::Server(hint) => Some(hint),
+                Blame::Backup => None,
+            },
             Self::Storage(StorageError::Unavailable { .. }) => Some("look at REMOTE_ENDPOINT, or raise RETRY_COUNT"),
             _ => None,
         }
     }
 }
+
+/// The server has no room.
+const FULL: &[&SqlState] = &[&SqlState::DISK_FULL, &SqlState::INSUFFICIENT_RESOURCES, &SqlState::IO_ERROR];
 
 fn unreadable(role: &str, lacks: &[Lack]) -> String {
     let (objects, mend) = privileges::describe(lacks);

@@ -246,6 +246,9 @@ pub struct Schema {
 pub struct DatabaseFacts {
     /// Name.
     pub name: String,
+    /// Bytes of the dump before this database's part of it.
+    #[serde(default)]
+    pub raw_offset: u64,
     /// The snapshot.
     pub snapshot: SnapshotRecord,
     /// Counts.

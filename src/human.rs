@@ -19,9 +19,14 @@ pub fn duration(duration: TimeDelta) -> String {
     }
 }
 
-/// A number of things: `1 database`, `40 databases`.
+/// A number of things: `1 database`, `40 databases`, `3 queries`.
 pub fn count(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+    match (number, thing.strip_suffix('y')) {
+        (1, _) => format!("1 {thing}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) if thing.ends_with('x') => format!("{number} {thing}es"),
+        (_, None) => format!("{number} {thing}s"),
+    }
 }
 
 /// Text from elsewhere on one line: control characters are escaped, so that no name can forge a line of a log.

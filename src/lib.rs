@@ -2,7 +2,7 @@
 //!
 //! The modules in the order the data flows:
 //!
-//! settings → source → stream → storage → catalogue → retention → report
+//! settings → source → stream → storage → catalogue → retention → proof → report
 
 /// The command line.
 pub mod cli;
@@ -36,6 +36,8 @@ pub mod progress;
 pub mod report;
 /// Backups over one storage: begin, commit, list, remove, sweep.
 pub mod repository;
+/// Pure: a dump as SQL on its way into psql.
+pub mod restore_filter;
 /// Pure: which backups may go, and why each stays or goes.
 pub mod retention;
 /// The wish to stop, and why.
@@ -46,3 +48,5 @@ pub mod sql_lexer;
 pub mod storage;
 /// Logs.
 pub mod telemetry;
+/// Proof that a backup restores.
+pub mod verify;

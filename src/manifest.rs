@@ -42,6 +42,9 @@ pub struct Manifest {
     pub finished: DateTime<Utc>,
     /// Versions of server, client and this program.
     pub versions: Versions,
+    /// The number by which PostgreSQL knows the server and its clones; none where the role may not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<String>,
     /// Bytes that pg_dump wrote.
     pub raw_bytes: u64,
     /// Bytes of the archive.
@@ -111,6 +114,31 @@ impl Manifest {
     }
 }
 
+/// How a backup was verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// Restored and compared.
+    Restore,
+    /// Its stored bytes read and compared.
+    Checksum,
+}
+
+/// What the record of a verification says of its backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// Version of this layout.
+    pub version: u32,
+    /// SHA-256 of the archive that was meant, as its manifest has it.
+    pub sha256: String,
+    /// How it was verified.
+    pub how: How,
+    /// Nothing failed.
+    pub passed: bool,
+    /// When it ended.
+    pub finished: DateTime<Utc>,
+}
+
 /// What `.pending` and `.deleting` hold: whose they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
@@ -144,6 +172,7 @@ pub(crate) mod tests {
             snapshot: Some(SnapshotRecord { taken: time, exported: true }),
             finished: time,
             versions: Versions { server: "17.10".to_owned(), client: "17.10".to_owned(), tool: "0.1.0".to_owned() },
+            system_identifier: Some("7710654680363480094".to_owned()),
             raw_bytes: 1000,
             stored_bytes: 100,
             sha256: "00".repeat(32),

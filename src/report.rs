@@ -9,6 +9,8 @@ use serde::Serialize;
 /// One run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    /// What was done.
+    pub activity: Activity,
     /// The run.
     pub run_id: String,
     /// Name of the source.
@@ -37,6 +39,16 @@ pub struct Report {
     pub kept: Option<(usize, u64)>,
 }
 
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activity {
+    /// To make backups.
+    Backup,
+    /// To verify one that exists.
+    Verification,
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,7 +57,7 @@ pub enum Outcome {
     Success,
     /// Something is safe, and something else failed.
     Partial,
-    /// There is no backup.
+    /// There is no backup, or one that failed its verification.
     Failure,
 }
 
@@ -59,12 +71,29 @@ pub struct Entry {
     pub backup: Option<Stored>,
     /// Each target and what became of it; empty when the dump never began.
     pub places: Vec<Place>,
+    /// How it was verified; none when it was not.
+    pub verified: Option<Verified>,
     /// What went wrong.
     pub failures: Vec<Failure>,
     /// What a person should know although nothing failed.
     pub notes: Vec<String>,
     /// The newest backup before this run.
     pub previous: Option<Previous>,
+}
+
+/// The verification of an entry.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verified {
+    /// Nothing failed.
+    pub passed: bool,
+    /// Tables that were compared.
+    pub tables: u64,
+    /// Rows that were compared.
+    pub rows: u64,
+    /// Seconds that the restore took; none when nothing was restored.
+    pub restore_seconds: Option<f64>,
+    /// Checks that a person should look at although nothing failed.
+    pub warnings: usize,
 }
 
 /// The backup of an entry.
@@ -124,7 +153,8 @@ impl std::fmt::Display for Failure {
 impl Entry {
     /// Nothing has become of it yet.
     pub fn new(subject: Subject) -> Self {
-        Self { subject, backup: None, places: Vec::new(), failures: Vec::new(), notes: Vec::new(), previous: None }
+        let (places, failures, notes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { subject, backup: None, places, verified: None, failures, notes, previous: None }
     }
 
     /// Stored on every target.

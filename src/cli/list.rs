@@ -51,6 +51,7 @@ struct Row {
     sha256: String,
     locations: Vec<Place>,
     verified: bool,
+    failed_verification: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,8 +103,11 @@ async fn collect(arguments: &Arguments, config: &Config, target: Target) -> Resu
                 stored_bytes: manifest.stored_bytes,
                 sha256: manifest.sha256.clone(),
                 locations: Vec::new(),
-                verified: false,
+                verified: backup.is_verified(),
+                failed_verification: !backup.is_good() && backup.intact,
             });
+            row.verified |= backup.is_verified();
+            row.failed_verification |= backup.intact && !backup.is_good();
             row.locations.push(Place { side: place, path: location.of(&backup.key) });
         }
         if arguments.all {
@@ -135,7 +139,12 @@ fn show(listing: &Listing) {
                 human::duration(Utc::now() - row.started),
                 human::size(row.stored_bytes),
                 sides.join("+"),
-                if row.verified { "yes" } else { "no" }.to_owned(),
+                match (row.failed_verification, row.verified) {
+                    (true, _) => "FAILED",
+                    (false, true) => "yes",
+                    (false, false) => "no",
+                }
+                .to_owned(),
             ];
             cells.extend(several_sources.then(|| row.source.clone()));
             cells

@@ -2,10 +2,12 @@
 
 mod check;
 mod config;
+mod find;
 mod list;
 mod output;
 mod prune;
 mod run;
+mod verify;
 
 use crate::config::{BackupType, Config, Target, settings};
 use crate::error::{Error, Exit};
@@ -43,6 +45,8 @@ enum Command {
     Run(run::Arguments),
     /// The backups that exist
     List(list::Arguments),
+    /// Prove that a backup restores, and compare what it restores to with what was dumped
+    Verify(verify::Arguments),
     /// Delete what retention no longer keeps
     Prune(prune::Arguments),
     /// Examine database, client tools, targets and webhook before anything depends on them
@@ -146,6 +150,7 @@ pub async fn run(process: Process) -> Exit {
     let outcome = match command {
         Command::Run(arguments) => run::execute(&arguments, config, process.shutdown).await,
         Command::List(arguments) => guarded(&process.shutdown, list::execute(&arguments, &config)).await,
+        Command::Verify(arguments) => verify::execute(&arguments, &config, &process.shutdown).await,
         Command::Prune(arguments) => guarded(&process.shutdown, prune::execute(&arguments, &config)).await,
         Command::Check(format) => guarded(&process.shutdown, check::execute(&format, &config)).await,
         Command::Config(format) => config::execute(&format, &config),
@@ -184,9 +189,9 @@ fn command_line() -> clap::Command {
                 writeln!(help, "  {} [{}]\n      {}{later}", setting.name, setting.default.words(), setting.meaning);
         }
     }
-    let codes = "\nExit codes: 0 done, 1 partly done, 64 bad command line, 69 database or storage unreachable, 70 bug, \
-                 74 dump, disk or upload failed,\n75 another run holds the lock, 77 refused, 78 bad configuration, \
-                 130 SIGINT, 143 SIGTERM";
+    let codes = "\nExit codes: 0 done, 1 partly done, 64 bad command line, 65 corrupt backup or failed \
+                 verification,\n69 database or storage unreachable, 70 bug, 74 dump, disk or upload failed, \
+                 75 another run holds the lock,\n77 refused, 78 bad configuration, 130 SIGINT, 143 SIGTERM";
     help.push_str(codes);
     Cli::command().after_long_help(help)
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Exit, exit_of};
 use crate::human;
 use crate::job::{self, Context, prune};
 use crate::pipeline::Workers;
-use crate::postgres::connection;
+use crate::postgres::{self, connection};
 use crate::progress::Counters;
 use crate::shutdown::Shutdown;
 use chrono::Utc;
@@ -71,7 +71,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
 
 async fn dry_run(config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
-    let application = job::application(&run_id);
+    let application = postgres::application(&run_id);
     let connection = connection::connect(&config.source, &application).await?;
     let server = job::examine_server(config, &connection).await?;
     let sides = sides(config, config.target, &run_id).await?;

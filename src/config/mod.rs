@@ -11,11 +11,13 @@ mod secret;
 mod selection;
 pub mod settings;
 mod source;
+mod verify;
 
 pub use received::Origin;
 pub use secret::Secret;
 pub use selection::{Databases, Mode, Pattern, Selection, Shard};
 pub use source::{Retry, RootCert, Source, SslMode, Tls};
+pub use verify::Verify;
 
 use received::Received;
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,8 @@ pub struct Config {
     pub remote: Remote,
     /// How long local backups are kept.
     pub retention: Retention,
+    /// How backups are proved.
+    pub verify: Verify,
     /// Discord notices.
     pub discord: Discord,
     /// Logs.

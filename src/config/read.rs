@@ -3,7 +3,7 @@
 use super::received::Received;
 use super::{
     Config, Discord, Dump, Effective, Format, Local, Log, Mode, PathFormat, Remote, Retention, Secret, Selection,
-    Source, Sse, selection, settings, source,
+    Source, Sse, selection, settings, source, verify,
 };
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ pub(super) fn config(
     let several = selection.as_ref().is_some_and(Selection::is_several);
     let remote = read_remote(received, several);
     let retention = read_retention(received);
+    let verify = source.as_ref().and_then(|source| verify::read(received, source));
     let discord = read_discord(received);
     let log = read_log(received);
     let deadline = received.duration("BACKUP_TIMEOUT");
@@ -48,6 +49,7 @@ pub(super) fn config(
         local: local?,
         remote: remote?,
         retention: retention?,
+        verify: verify?,
         discord,
         log: log?,
         deadline: deadline.filter(|deadline| !deadline.is_zero()),
@@ -246,6 +248,9 @@ fn effective(received: &Received, source: &Source, several: bool) -> Vec<Effecti
         let value = match (setting.name, text) {
             ("BACKUP_SOURCE", None) => Some(source.name.clone()),
             ("REMOTE_PATH_FORMAT", None) => Some(if several { "database" } else { "monthly" }.to_owned()),
+            ("VERIFY_HOST", None) => Some(source.host.clone()),
+            ("VERIFY_PORT", None) => Some(source.port.to_string()),
+            ("VERIFY_USER", None) => Some(source.user.clone()),
             ("POSTGRES_PASSWORD", Some(_)) if source.password.is_none() => None,
             (_, Some(_)) if setting.secret => Some("(hidden)".to_owned()),
             (_, Some(text)) => Some(text),

@@ -73,7 +73,6 @@ impl Setting {
     }
 }
 
-const VERIFY: &str = "verification by restore";
 const CLOUDS: &str = "Google Cloud Storage and Azure";
 const REMOTE_PRUNE: &str = "remote retention";
 const AGE: &str = "encryption";
@@ -167,14 +166,14 @@ pub const GROUPS: &[(&str, &[Setting])] = &[
         unset("GCS_RETENTION_WEEKLY", "Alias of REMOTE_RETENTION_WEEKLY.").awaits(REMOTE_PRUNE),
     ]),
     ("Verification", &[
-        is("VERIFY_ENABLED", "false", "Restore each backup into a scratch database and compare.").awaits(VERIFY),
-        computed("VERIFY_HOST", "POSTGRES_HOST", "Server to restore to.").awaits(VERIFY),
-        computed("VERIFY_PORT", "POSTGRES_PORT", "Its port.").awaits(VERIFY),
-        computed("VERIFY_USER", "POSTGRES_USER", "Role that may create databases there.").awaits(VERIFY),
-        computed("VERIFY_PASSWORD", "POSTGRES_PASSWORD", "Its password.").secret().awaits(VERIFY),
-        computed("VERIFY_DB", "<database>_verify", "Name of the scratch database.").awaits(VERIFY),
-        unset("VERIFY_HEALTH_URL", "URL that must answer 2xx while the restored database is up.").awaits(VERIFY),
-        unset("VERIFY_QUERIES_FILE", "File of SQL queries that must each return true.").awaits(VERIFY),
+        is("VERIFY_ENABLED", "false", "Restore each backup into a scratch database and compare."),
+        computed("VERIFY_HOST", "POSTGRES_HOST", "Server to restore to: its major must be at least that of the pg_dump that made the backup. A server of another host is recommended."),
+        computed("VERIFY_PORT", "POSTGRES_PORT", "Its port."),
+        computed("VERIFY_USER", "POSTGRES_USER", "Role that may create databases there."),
+        computed("VERIFY_PASSWORD", "POSTGRES_PASSWORD", "Its password.").secret(),
+        computed("VERIFY_DB", "<database>_verify", "Wanted name of the scratch database; where somebody else's has it, the run's id is added."),
+        unset("VERIFY_HEALTH_URL", "URL that must answer 2xx while the restored database is up, for example of an application that is pointed at it."),
+        unset("VERIFY_QUERIES_FILE", "File of SQL queries, each ended by `;`, that must each return true in the restored database."),
     ]),
     ("Encryption", &[
         unset("AGE_RECIPIENTS", "age public keys, or a file of them.").awaits(AGE),

@@ -1,4 +1,4 @@
-//! The whole run: lock → preflight → dump and store each database → prune → tell people.
+//! The whole run: lock → preflight → dump and store each database → verify → prune → tell people.
 
 mod backup;
 mod legs;
@@ -8,8 +8,10 @@ mod record;
 mod run;
 mod source;
 pub mod tasks;
+mod verification;
 
 pub use preflight::{Server, choose_tasks, enter, examine_server, look_into};
+pub use verification::summary;
 
 use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit, exit_of};
@@ -20,7 +22,7 @@ use crate::pipeline::Workers;
 use crate::postgres;
 use crate::postgres::lock::{Lock, LockError};
 use crate::progress::{self, Counters};
-use crate::report::{Entry, Failure, Outcome, Report};
+use crate::report::{Activity, Entry, Failure, Outcome, Report};
 use crate::repository::Repository;
 use crate::shutdown::{Shutdown, Stop};
 use crate::storage::StorageError;
@@ -85,7 +87,7 @@ pub struct Side {
 impl Context {
     /// Name of this run's sessions on the server, by which others see that it lives.
     pub fn application(&self) -> String {
-        application(&self.run_id)
+        postgres::application(&self.run_id)
     }
 
     /// The shard that this run is, as the lock and people name it.
@@ -97,16 +99,6 @@ impl Context {
     async fn finish<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.shutdown.finish(CLEANUP, HASTY_CLEANUP, work).await
     }
-}
-
-/// Name of a run's sessions.
-pub fn application(run_id: &str) -> String {
-    format!("backup {run_id}")
-}
-
-/// The run that a session of that name belongs to.
-fn run_of(application: &str) -> Option<String> {
-    application.strip_prefix("backup ").map(str::to_owned)
 }
 
 /// An error and what the run was doing when it happened.
@@ -139,6 +131,7 @@ impl Drop for AbortOnDrop {
 pub async fn run(context: &Context) -> (Report, Exit) {
     let config = &context.config;
     let mut report = Report {
+        activity: Activity::Backup,
         run_id: context.run_id.clone(),
         source: config.source.name.clone(),
         shard: context.shard(),
@@ -189,12 +182,15 @@ async fn whole(context: &Context, report: &mut Report) -> Errors {
     let every_target = errors.0.is_empty();
     let run = Run::new(context, &ready, lock);
     save_all(&run, report, &mut errors).await;
+    if context.config.verify.enabled && !errors.is_stopped() {
+        verification::verify_all(context, report, &mut errors).await;
+    }
     let done: Vec<Subject> = report.entries.iter().filter(|entry| entry.is_done()).map(|e| e.subject.clone()).collect();
-    if report.entries.is_empty() || errors.0.iter().any(|error| matches!(error, Error::Stopped(_))) {
+    if report.entries.is_empty() || errors.is_stopped() {
         return errors;
     }
     if !every_target || done.is_empty() {
-        warn!("nothing is pruned, because not every target has the backup");
+        warn!("nothing is pruned, because not every target has a good backup");
     } else if let Err(error) = prune_after(&run, &done, report).await {
         errors.add(report, error);
     }
@@ -218,6 +214,16 @@ async fn nothing_begun(context: &Context, report: &mut Report, error: StageError
 struct Errors(Vec<Error>);
 
 impl Errors {
+    /// True when it was time to stop.
+    fn is_stopped(&self) -> bool {
+        self.0.iter().any(|error| matches!(error, Error::Stopped(_)))
+    }
+
+    /// True when a backup failed its verification.
+    fn is_unproved(&self) -> bool {
+        self.0.iter().any(|error| matches!(error, Error::Unproved { .. }))
+    }
+
     /// One more, which concerns the run as a whole.
     fn add(&mut self, report: &mut Report, error: StageError) {
         report.failures.push(failure(&error));
@@ -308,7 +314,7 @@ fn conclude(context: &Context, report: &mut Report, errors: &Errors) -> Exit {
     }
     let saved = report.entries.iter().any(|entry| entry.backup.is_some());
     let duration = human::duration(report.duration());
-    report.outcome = match (errors.0.is_empty(), saved) {
+    report.outcome = match (errors.0.is_empty(), saved && !errors.is_unproved()) {
         (true, _) => Outcome::Success,
         (false, true) => Outcome::Partial,
         (false, false) => Outcome::Failure,
@@ -321,6 +327,7 @@ fn conclude(context: &Context, report: &mut Report, errors: &Errors) -> Exit {
                 "backup partly done in {duration}: {summary}; what is stored is safe, see the errors for what is not"
             );
         }
+        Outcome::Failure if saved => error!("backup failed its verification, after {duration}: {summary}"),
         Outcome::Failure => error!("backup failed after {duration}"),
     }
     exit_of(errors.0.iter(), saved)

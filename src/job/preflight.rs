@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::human;
+use crate::postgres;
 use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection::{self, ConnectError, Connection, ServerVersion};
 use crate::postgres::lock::Lock;
@@ -28,6 +29,8 @@ pub struct Server {
     pub databases: Vec<Database>,
     /// The role may read the passwords of roles.
     pub reads_passwords: bool,
+    /// The number by which PostgreSQL knows the server.
+    pub system_identifier: Option<String>,
 }
 
 /// A run that may begin to dump.
@@ -56,7 +59,8 @@ pub async fn examine_server(config: &Config, connection: &Connection) -> Result<
         databases.push(Database { name: own.clone(), is_text: true, bytes, is_template: false });
     }
     let reads_passwords = catalog::reads_role_passwords(connection).await?;
-    Ok(Server { version, tools, databases, reads_passwords })
+    let system_identifier = catalog::system_identifier(connection).await;
+    Ok(Server { version, tools, databases, reads_passwords, system_identifier })
 }
 
 /// Chooses what to save, and makes sure that the tools for it are there.
@@ -156,7 +160,7 @@ async fn prepare_side(
         None => None,
     };
     let living: Option<Vec<String>> =
-        sessions.map(|sessions| sessions.iter().filter_map(|name| super::run_of(name)).collect());
+        sessions.map(|sessions| sessions.iter().filter_map(|name| postgres::run_of(name).map(str::to_owned)).collect());
     repository.sweep(&leftovers, living.as_deref(), (context.now)()).await;
     let newest = repository.newest(&tasks.subjects()).await?;
     let previous: HashMap<Subject, Previous> =

@@ -58,8 +58,8 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
             subject: manifest.subject.clone(),
             backup_type: manifest.backup_type,
             started: manifest.started,
-            good: backup.intact,
-            verified: false,
+            good: backup.is_good(),
+            verified: backup.is_verified(),
             replicated: remote.as_ref().is_none_or(|remote| remote.contains(&identity)),
         }
     };

@@ -16,8 +16,7 @@ use tokio::io::AsyncWriteExt;
 /// A dump whose every byte was handed to the targets.
 pub(super) struct Dumped {
     pub(super) streamed: Streamed,
-    /// Each with the bytes of the dump before it.
-    pub(super) databases: Vec<(u64, DatabaseFacts)>,
+    pub(super) databases: Vec<DatabaseFacts>,
     pub(super) arguments: Vec<String>,
 }
 
@@ -93,6 +92,7 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         snapshot: only.as_ref().map(|database| database.snapshot.clone()),
         finished: (context.now)(),
         versions,
+        system_identifier: server.system_identifier.clone(),
         raw_bytes: dumped.streamed.raw_bytes,
         stored_bytes: dumped.streamed.stored_bytes,
         sha256: dumped.streamed.sha256,
@@ -106,8 +106,8 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
 }
 
 /// Gives each database what the stream found in its part of the dump.
-fn fill(databases: Vec<(u64, DatabaseFacts)>, found: Found, members: Vec<Member>) -> Vec<DatabaseFacts> {
-    let (begins, mut databases): (Vec<u64>, Vec<DatabaseFacts>) = databases.into_iter().unzip();
+fn fill(mut databases: Vec<DatabaseFacts>, found: Found, members: Vec<Member>) -> Vec<DatabaseFacts> {
+    let begins: Vec<u64> = databases.iter().map(|database| database.raw_offset).collect();
     let mut contents = vec![Contents::default(); databases.len()];
     let owner = |offset: u64| begins.partition_point(|begin| *begin <= offset).checked_sub(1);
     for (rows, member) in found.rows.into_iter().zip(members) {

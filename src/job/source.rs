@@ -83,10 +83,10 @@ impl Running {
         }
     }
 
-    /// What is known of the databases in the archive, each with the bytes of the dump before it.
-    pub(super) fn databases(&self) -> Vec<(u64, DatabaseFacts)> {
+    /// What is known of the databases in the archive.
+    pub(super) fn databases(&self) -> Vec<DatabaseFacts> {
         match self {
-            Self::Database { facts, .. } => vec![(0, (**facts).clone())],
+            Self::Database { facts, .. } => vec![(**facts).clone()],
             Self::Globals { .. } => Vec::new(),
             Self::Cluster { watch, .. } => watch.databases(),
         }

@@ -5,9 +5,11 @@
 //! do, and leave in the order they came. The slowest target sets the pace, and memory
 //! holds a few blocks whatever the database's size. Nothing here commits: the caller does, on an `Ok`, and only then.
 
+mod archive;
 mod copy_facts;
 mod gzip;
 
+pub use archive::{Archive, ArchiveReadError, Stored};
 pub use copy_facts::{CopyFacts, Found, Mark, Rows};
 pub use gzip::Gzip;
 

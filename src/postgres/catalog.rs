@@ -183,9 +183,25 @@ pub async fn reads_role_passwords(client: &Client) -> Result<bool, Error> {
 
 /// A name that [`sql_lexer::qualified`] made as SQL of any version: reserved words are quoted too.
 pub(super) fn sql_name(qualified: &str) -> String {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     sql_lexer::parts(qualified)
-        .map_or_else(|| qualified.to_owned(), |(schema, name)| quoted(&schema) + "." + &quoted(&name))
+        .map_or_else(|| qualified.to_owned(), |(schema, name)| format!("{}.{}", quote(&schema), quote(&name)))
+}
+
+/// A name as an identifier, always in quotes.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as a string.
+pub(super) fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+}
+
+/// The number by which PostgreSQL knows a server and its clones; none where the role may not ask.
+pub async fn system_identifier(client: &Client) -> Option<String> {
+    let question = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()";
+    Some(client.query_typed_one(question, &[]).await.ok()?.get(0))
 }
 
 /// Names as SQL identifiers, quoted where that is needed.

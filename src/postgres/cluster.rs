@@ -76,7 +76,7 @@ pub struct Watch(Arc<Mutex<Seen>>);
 #[derive(Default)]
 struct Seen {
     stopper: Option<Stopper>,
-    databases: Vec<(u64, DatabaseFacts)>,
+    databases: Vec<DatabaseFacts>,
 }
 
 impl Watch {
@@ -88,8 +88,8 @@ impl Watch {
         }
     }
 
-    /// Facts of the databases whose dump has begun, in their order, each with the bytes of the stream before it.
-    pub fn databases(&self) -> Vec<(u64, DatabaseFacts)> {
+    /// Facts of the databases whose dump has begun, in their order.
+    pub fn databases(&self) -> Vec<DatabaseFacts> {
         self.seen().databases.clone()
     }
 
@@ -172,7 +172,8 @@ impl Cluster {
         if !facts.rewritten.is_empty() && !self.parts.lenient && self.parts.settings.leaves_out_nothing() {
             return Err(ClusterError::Rewritten(facts.rewritten));
         }
-        self.watch.seen().databases.push((self.offset, facts));
+        facts.raw_offset = self.offset;
+        self.watch.seen().databases.push(facts);
         part.snapshot = Some(snapshot);
         self.current = Some(part);
         // the first of these is restored while psql may still be connected to it

@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 use tracing::{debug, warn};
 
 /// Lines of stderr that are kept for the error.
@@ -17,6 +17,13 @@ const TAIL_LINES: usize = 12;
 const LINE_BYTES: usize = 1000;
 /// How long a child may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Bytes that a pipe to or from a child holds.
+const PIPE: usize = 1 << 20;
+
+fn no_pipe() -> std::io::Error {
+    std::io::Error::other("the child has no pipe")
+}
 
 /// A child process that cannot outlive its owner.
 #[derive(Debug)]
@@ -27,28 +34,51 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `program` with nothing of our environment but `environment`; its stdout is a pipe.
-    pub fn spawn(
+    /// Starts `program` with nothing of our environment but `environment`, and reads what it writes.
+    pub fn reader(
         program: &Path,
         arguments: &[OsString],
         environment: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
     ) -> std::io::Result<(Self, ChildStdout)> {
+        let mut child = Self::spawn(program, arguments, environment, [Stdio::null(), Stdio::piped()])?;
+        let stdout = child.inner.stdout.take().ok_or_else(no_pipe)?;
+        // fewer switches between the child and us; a kernel that allows less keeps its size
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
+        Ok((child, stdout))
+    }
+
+    /// The same the other way round: writes what it reads; what it writes is dropped.
+    pub fn writer(
+        program: &Path,
+        arguments: &[OsString],
+        environment: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> std::io::Result<(Self, ChildStdin)> {
+        let mut child = Self::spawn(program, arguments, environment, [Stdio::piped(), Stdio::null()])?;
+        let stdin = child.inner.stdin.take().ok_or_else(no_pipe)?;
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
+        Ok((child, stdin))
+    }
+
+    fn spawn(
+        program: &Path,
+        arguments: &[OsString],
+        environment: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+        [stdin, stdout]: [Stdio; 2],
+    ) -> std::io::Result<Self> {
         let mut inner = Command::new(program)
             .args(arguments)
             .env_clear()
             .envs(environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
-        let missing = || std::io::Error::other("the child has no pipe");
-        let stdout = inner.stdout.take().ok_or_else(missing)?;
-        let stderr = inner.stderr.take().ok_or_else(missing)?;
+        let stderr = inner.stderr.take().ok_or_else(no_pipe)?;
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let relay = tokio::spawn(relay(BufReader::new(stderr), tail.clone()));
-        Ok((Self { inner, tail, relay }, stdout))
+        Ok(Self { inner, tail, relay })
     }
 
     /// Waits for the end; the second value is the last lines of stderr.

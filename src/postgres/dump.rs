@@ -4,8 +4,9 @@
 //! dump that broke off for a whole one.
 
 use super::command::Child;
+use super::libpq::{KEEPALIVES, environment};
 use super::tools::Tools;
-use crate::config::{self, Format, RootCert, Source};
+use crate::config::{self, Format, Source};
 use crate::custom_archive::{Archive, ArchiveError};
 use bytes::{Bytes, BytesMut};
 use std::ffi::OsString;
@@ -164,38 +165,6 @@ fn ownership(settings: &config::Dump) -> impl Iterator<Item = String> {
     owner.into_iter().chain(settings.no_privileges.then(|| "--no-privileges".to_owned()))
 }
 
-/// libpq's environment for this source: names are plain data there, never parsed as a connection string.
-fn environment(source: &Source) -> Vec<(&'static str, OsString)> {
-    let mut variables: Vec<(&str, OsString)> = vec![
-        ("PGHOST", source.host.clone().into()),
-        ("PGPORT", source.port.to_string().into()),
-        ("PGUSER", source.user.clone().into()),
-        ("PGDATABASE", source.database.clone().into()),
-        ("PGSSLMODE", source.tls.mode.as_str().into()),
-        ("PGAPPNAME", "backup pg_dump".into()),
-        ("PGCONNECT_TIMEOUT", "20".into()),
-        // pg_dump pins DateStyle, IntervalStyle and extra_float_digits itself
-        ("PGOPTIONS", "-c TimeZone=UTC -c bytea_output=hex".into()),
-    ];
-    if let Some(password) = &source.password {
-        variables.push(("PGPASSWORD", password.expose().into()));
-    }
-    match &source.tls.root_cert {
-        Some(RootCert::File(path)) => variables.push(("PGSSLROOTCERT", path.into())),
-        Some(RootCert::System) => variables.push(("PGSSLROOTCERT", "system".into())),
-        // without this libpq reads ~/.postgresql/root.crt, and the mode would mean another thing than for us
-        None => variables.push(("PGSSLROOTCERT", "/nonexistent".into())),
-    }
-    if let Some((cert, key)) = &source.tls.client {
-        variables.push(("PGSSLCERT", cert.into()));
-        variables.push(("PGSSLKEY", key.into()));
-    }
-    variables
-}
-
-/// Keepalives have no environment variable; this connection string carries nothing else.
-const KEEPALIVES: &str = "--dbname=keepalives_idle=30 keepalives_interval=10 keepalives_count=6";
-
 /// Most bytes that are read to see that a program writes.
 const FIRST: usize = 64 << 10;
 
@@ -256,12 +225,10 @@ impl Dump {
         let arguments: Vec<OsString> =
             arguments.iter().map(String::as_str).chain(connection).map(OsString::from).collect();
         let inherited = inherited.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        let variables = inherited.chain(environment(source));
+        let variables = inherited.chain(environment(source, "backup pg_dump", "-c TimeZone=UTC -c bytea_output=hex"));
         let path = tools.program(program);
-        let (child, stdout) = Child::spawn(&path, &arguments, variables)
+        let (child, stdout) = Child::reader(&path, &arguments, variables)
             .map_err(|cause| DumpError::Spawn { program: path.display().to_string(), cause })?;
-        // fewer switches between pg_dump and us; a kernel that allows less keeps its size
-        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, 1 << 20);
         let end = match output {
             Output::Plain => End::Sql(Tail::of("database dump")),
             Output::Globals => End::Sql(Tail::of("database cluster dump")),

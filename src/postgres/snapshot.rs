@@ -73,7 +73,7 @@ impl Snapshot {
         let snapshot = SnapshotRecord { taken: self.taken, exported: self.id.is_some() };
         let (schema, contents) = (Schema::default(), Contents::default());
         let name = name.to_owned();
-        Ok(DatabaseFacts { name, snapshot, totals, properties, schema, contents, rewritten: Vec::new() })
+        Ok(DatabaseFacts { name, raw_offset: 0, snapshot, totals, properties, schema, contents, rewritten: Vec::new() })
     }
 
     /// Adds the schema to facts of the same snapshot.

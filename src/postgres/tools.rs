@@ -20,10 +20,22 @@ pub struct Tools {
 /// run commands where it is restored. From the release notes of PostgreSQL.
 const PATCHED: &[(u32, u32)] = &[(18, 6), (17, 11), (16, 15), (15, 19), (14, 24)];
 
+/// First release of each major whose psql has `\\restrict`. From the release notes of PostgreSQL.
+const RESTRICT: &[(u32, u32)] = &[(17, 6), (16, 10), (15, 14), (14, 19), (13, 22)];
+
 impl Tools {
     /// Path of one program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// True when psql can be locked against commands in what it reads.
+    pub fn knows_restrict(&self) -> bool {
+        let minor: u32 = self.version.split('.').nth(1).and_then(|text| text.parse().ok()).unwrap_or_default();
+        match RESTRICT.iter().find(|(major, _)| *major == self.major) {
+            Some((_, first)) => minor >= *first,
+            None => self.major > 17,
+        }
     }
 
     /// The release to update to, where known holes are open in this one; majors that are no longer maintained have
@@ -67,6 +79,17 @@ pub enum ToolError {
         /// Version of the newest tool.
         newest: String,
         /// Where that is.
+        path: PathBuf,
+    },
+    /// psql would run commands that a dump brings along.
+    #[error(
+        "psql {version} ({path}) cannot be locked against commands in a dump; update the client tools to a release of \
+         August 2025 or later"
+    )]
+    NoRestrict {
+        /// Its version.
+        version: String,
+        /// Where it is.
         path: PathBuf,
     },
     /// The installation lacks a program.

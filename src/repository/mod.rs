@@ -7,13 +7,15 @@
 
 mod draft;
 mod sweep;
+mod verification;
 
 pub use draft::{Content, Draft};
 pub use sweep::{Leftovers, Swept};
+pub use verification::FactsError;
 
 use crate::config::PathFormat;
 use crate::facts::Subject;
-use crate::manifest::{self, Manifest, Marker};
+use crate::manifest::{self, How, Manifest, Marker, Verification};
 use crate::storage::key::{self, Naming, Part};
 use crate::storage::{Location, Object, Owner, Storage, StorageError, read_small};
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tracing::warn;
+use verification::Records;
 
 /// Manifests read at once.
 const READS: usize = 16;
@@ -44,6 +47,20 @@ pub struct Backup {
     pub key: String,
     /// The archive is there and has the length that the manifest says.
     pub intact: bool,
+    /// Its latest verification.
+    pub verification: Option<Verification>,
+}
+
+impl Backup {
+    /// Whole, and not failed in its latest verification.
+    pub fn is_good(&self) -> bool {
+        self.intact && self.verification.as_ref().is_none_or(|verification| verification.passed)
+    }
+
+    /// Restored and found to be what it should be.
+    pub fn is_verified(&self) -> bool {
+        self.verification.as_ref().is_some_and(|verification| verification.passed && verification.how == How::Restore)
+    }
 }
 
 /// Everything that lies in a storage.
@@ -96,6 +113,10 @@ impl Repository {
         let read = stream::iter(manifests).map(|archive| self.read(archive)).buffered(READS);
         let read: Vec<Option<Backup>> = read.try_collect().await?;
         let mut backups: Vec<Backup> = read.into_iter().flatten().collect();
+        let records = Records::among(&objects);
+        let verified = stream::iter(backups.iter().map(|backup| self.latest_verification(backup, &records)));
+        let verified: Vec<Option<Verification>> = verified.buffered(READS).try_collect().await?;
+        backups.iter_mut().zip(verified).for_each(|(backup, verified)| backup.verification = verified);
         let sizes: HashMap<&str, u64> = objects.iter().map(|object| (object.key.as_str(), object.size)).collect();
         for backup in &mut backups {
             backup.intact = sizes.get(backup.key.as_str()) == Some(&backup.manifest.stored_bytes);
@@ -116,6 +137,16 @@ impl Repository {
         Ok(Catalog { backups, foreign })
     }
 
+    /// The backup of that archive, with its latest verification; none when it is not there.
+    pub async fn find(&self, archive: &str) -> Result<Option<Backup>, StorageError> {
+        let Some(mut backup) = self.read(archive.to_owned()).await? else { return Ok(None) };
+        let size = self.storage.head(archive).await?.map(|object| object.size);
+        backup.intact = size == Some(backup.manifest.stored_bytes);
+        let records = Records::among(&self.storage.list(archive).await?);
+        backup.verification = self.latest_verification(&backup, &records).await?;
+        Ok(Some(backup))
+    }
+
     /// The backup of that archive; none when its manifest vanished meanwhile or is not one.
     async fn read(&self, archive: String) -> Result<Option<Backup>, StorageError> {
         let name = key::companion(&archive, Part::Manifest);
@@ -129,7 +160,7 @@ impl Repository {
             }
         };
         match Manifest::parse(&bytes) {
-            Ok(manifest) => Ok(Some(Backup { manifest, key: archive, intact: true })),
+            Ok(manifest) => Ok(Some(Backup { manifest, key: archive, intact: true, verification: None })),
             Err(error) => {
                 warn!("{} is passed over: {error}", self.location().of(&name));
                 Ok(None)
@@ -137,10 +168,11 @@ impl Repository {
         }
     }
 
-    /// The newest backup of each subject of this source, where there is one. Reads from the newest on, and no further
-    /// than needed.
+    /// The newest backup of each subject of this source that has not failed a verification, where there is one. Reads
+    /// from the newest on, and no further than needed.
     pub async fn newest(&self, subjects: &[Subject]) -> Result<HashMap<Subject, Backup>, StorageError> {
         let mut objects = self.storage.list("").await?;
+        let records = Records::among(&objects);
         objects.retain(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))));
         objects.sort_by_key(|object| std::cmp::Reverse(object.modified));
         let archives =
@@ -150,9 +182,14 @@ impl Repository {
         while newest.len() < subjects.len()
             && let Some(backup) = read.try_next().await?
         {
-            if let Some(backup) = backup.filter(|backup| self.owns(backup))
+            if let Some(mut backup) = backup.filter(|backup| self.owns(backup))
                 && subjects.contains(&backup.manifest.subject)
+                && !newest.contains_key(&backup.manifest.subject)
             {
+                backup.verification = self.latest_verification(&backup, &records).await?;
+                if !backup.is_good() {
+                    continue;
+                }
                 newest.entry(backup.manifest.subject.clone()).or_insert(backup);
             }
         }

@@ -41,7 +41,7 @@ async fn commit(repository: &Repository, second: u32) -> Backup {
         Manifest { source: repository.source.clone(), stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
     let key = draft.key().to_owned();
     commit_draft(&mut draft, &manifest, b"facts").await.unwrap();
-    Backup { manifest, key, intact: true }
+    Backup { manifest, key, intact: true, verification: None }
 }
 
 const NAME: &str = "2026-01/backup_2026-01-28_02-05-01.sql.gz";

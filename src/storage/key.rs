@@ -156,7 +156,12 @@ pub fn parse(key: &str) -> Option<(&str, Part)> {
     })
 }
 
-/// Key of a companion of an archive; verifications carry a time and are not made here.
+/// Key of the record of a verification that ended then.
+pub fn verification(archive: &str, time: DateTime<Utc>) -> String {
+    format!("{archive}.verify-{}.json", time.format("%Y%m%dT%H%M%SZ"))
+}
+
+/// Key of a companion of an archive; verifications carry a time, and [`verification`] makes their keys.
 pub fn companion(archive: &str, part: Part) -> String {
     let ending = match part {
         Part::Archive | Part::Verification => "",

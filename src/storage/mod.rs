@@ -152,6 +152,11 @@ impl Location {
     pub fn of(&self, key: &str) -> String {
         format!("{}/{key}", self.name)
     }
+
+    /// The key of what is there for people, where it is in this store.
+    pub fn key_of<'a>(&self, place: &'a str) -> Option<&'a str> {
+        place.strip_prefix(&self.name)?.strip_prefix('/')
+    }
 }
 
 /// A place that keeps objects. The module's text is the contract.

@@ -1,7 +1,7 @@
 //! The message: one embed within Discord's limits.
 
 use crate::human;
-use crate::report::{Entry, Failure, Outcome, Previous, Report};
+use crate::report::{Activity, Entry, Failure, Outcome, Previous, Report};
 use serde_json::{Value, json};
 
 /// Limits of an embed, from Discord's documentation, in characters.
@@ -11,6 +11,10 @@ const FIELD: usize = 1024;
 const FIELDS: usize = 25;
 const TOTAL: usize = 6000;
 
+const GREEN: u32 = 0x2e_cc71;
+const AMBER: u32 = 0xf1_c40f;
+const RED: u32 = 0xe7_4c3c;
+
 /// Rows for what failed, where several databases were to be saved; the rest is named in one row.
 const FAILURE_ROWS: usize = 12;
 /// Characters of such a row.
@@ -18,10 +22,13 @@ const FAILURE_ROW: usize = 300;
 
 /// The message. Mentions are switched off, whatever a database is called.
 pub(super) fn message(report: &Report) -> Value {
-    let (colour, word) = match report.outcome {
-        Outcome::Success => (0x2e_cc71, "Backup done"),
-        Outcome::Partial => (0xf1_c40f, "Backup partly done"),
-        Outcome::Failure => (0xe7_4c3c, "Backup failed"),
+    let unproved = report.entries.iter().any(|entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed));
+    let (colour, word) = match (report.outcome, report.activity) {
+        (Outcome::Success, Activity::Backup) => (GREEN, "Backup done"),
+        (Outcome::Success, Activity::Verification) => (GREEN, "Verification passed"),
+        (Outcome::Partial, _) => (AMBER, "Backup partly done"),
+        (Outcome::Failure, Activity::Backup) if !unproved => (RED, "Backup failed"),
+        (Outcome::Failure, _) => (RED, "Verification failed"),
     };
     let mut fields = Fields::default();
     match (report.only(), report.entries.as_slice()) {
@@ -55,7 +62,7 @@ fn add_one(fields: &mut Fields, report: &Report, entry: &Entry) {
     }
     if let Some(stored) = &entry.backup {
         fields.add("SHA-256", &format!("`{}`", stored.sha256), false);
-        fields.add("Verified", "no (no restore was tried)", true);
+        fields.add("Verified", &verified(entry), entry.verified.is_none());
         fields.add("Pruned", &report.pruned.len().to_string(), true);
     }
     add_kept(fields, report);
@@ -64,6 +71,20 @@ fn add_one(fields: &mut Fields, report: &Report, entry: &Entry) {
     if report.outcome == Outcome::Failure {
         fields.add("Last good backup", &age(report, entry.previous), false);
     }
+}
+
+fn verified(entry: &Entry) -> String {
+    let Some(verified) = &entry.verified else { return "no (no restore was tried)".to_owned() };
+    let word = if verified.passed { "yes" } else { "FAILED" };
+    let restored = match verified.restore_seconds {
+        None => "stored bytes only".to_owned(),
+        Some(seconds) => format!("{} tables and {} rows, restored in {seconds:.0} s", verified.tables, verified.rows),
+    };
+    let warnings = match verified.warnings {
+        0 => String::new(),
+        count => format!(", {}", human::count(count, "warning")),
+    };
+    format!("{word}: {restored}{warnings}")
 }
 
 /// Several databases: sums, and a row for each one that failed.
@@ -77,6 +98,11 @@ fn add_several(fields: &mut Fields, report: &Report, entries: &[Entry]) {
         let place = |entry: &&Entry| entry.places.iter().any(|p| p.stored && p.location.starts_with(target.as_str()));
         let stored = entries.iter().filter(place).count();
         fields.add("Location", &format!("`{}`: {stored} of {}", plain(target), entries.len()), false);
+    }
+    if entries.iter().any(|entry| entry.verified.is_some()) {
+        let passed = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| verified.passed);
+        let passed = entries.iter().filter(passed).count();
+        fields.add("Verified", &format!("{passed} of {}", entries.len()), true);
     }
     fields.add("Pruned", &report.pruned.len().to_string(), true);
     add_kept(fields, report);

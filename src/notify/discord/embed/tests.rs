@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::BackupType;
 use crate::facts::Subject;
-use crate::report::{Place, Stored};
+use crate::report::{Activity, Place, Stored};
 use proptest::prelude::*;
 
 fn entry(name: &str) -> Entry {
@@ -24,6 +24,7 @@ fn failed(name: &str, failures: Vec<Failure>) -> Entry {
 
 fn report(outcome: Outcome, entries: Vec<Entry>) -> Report {
     Report {
+        activity: Activity::Backup,
         run_id: "0197".to_owned(),
         source: "db:5432".to_owned(),
         shard: None,

@@ -1,0 +1,116 @@
+//! The backup that somebody names: by id, `latest`, path or key.
+
+use super::{Location, sides};
+use crate::config::{Config, Target};
+use crate::error::Error;
+use crate::facts::Subject;
+use crate::human;
+use crate::repository::{Backup, Repository};
+use crate::storage::Owner;
+use crate::storage::local::Local;
+use clap::Args;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Which backup is meant.
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// Its id, `latest`, or the path or key of its archive
+    #[arg(value_name = "BACKUP", default_value = "latest")]
+    pub(super) name: String,
+    /// Only backups of this database
+    #[arg(long)]
+    pub(super) database: Option<String>,
+    /// Only backups of this source
+    #[arg(long)]
+    pub(super) source: Option<String>,
+    /// Side to read from [default: BACKUP_TARGET]
+    #[arg(long)]
+    pub(super) location: Option<Location>,
+}
+
+impl Named {
+    /// Finds it; where both sides have it, the folder's is taken.
+    pub(super) async fn find(&self, config: &Config, run_id: &str) -> Result<(Repository, Backup), Error> {
+        let target = self.location.map_or(config.target, Target::from);
+        let mut found: Vec<(Repository, Backup)> = Vec::new();
+        for side in sides(config, target, run_id).await? {
+            for backup in side.repository.catalog().await?.backups {
+                if self.is_meant(&side.repository, &backup) {
+                    found.push((side.repository.clone(), backup));
+                }
+            }
+        }
+        if found.is_empty()
+            && let Some(elsewhere) = self.find_file(config, run_id).await?
+        {
+            return Ok(elsewhere);
+        }
+        self.choose(found)
+    }
+
+    fn is_meant(&self, repository: &Repository, backup: &Backup) -> bool {
+        let manifest = &backup.manifest;
+        let is_named = match self.name.as_str() {
+            "latest" => true,
+            name => manifest.id == name || backup.key == name || repository.location().of(&backup.key) == name,
+        };
+        is_named
+            && self.database.as_ref().is_none_or(|database| manifest.subject.database() == Some(database))
+            && self.source.as_ref().is_none_or(|source| *source == manifest.source)
+    }
+
+    /// A file that lies anywhere, with its manifest beside it.
+    async fn find_file(&self, config: &Config, run_id: &str) -> Result<Option<(Repository, Backup)>, Error> {
+        let Ok(path) = Path::new(&self.name).canonicalize() else { return Ok(None) };
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return Ok(None);
+        };
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let storage = Arc::new(Local::new(folder, Owner::new(&config.source.name, run_id)));
+        let repository = Repository::new(storage, config.local.path_format, &config.source.name, run_id);
+        match repository.find(name).await? {
+            Some(backup) => Ok(Some((repository, backup))),
+            None => Err(Error::Usage(format!("{} has no manifest {name}.json beside it", path.display()))),
+        }
+    }
+
+    fn choose(&self, mut found: Vec<(Repository, Backup)>) -> Result<(Repository, Backup), Error> {
+        if self.name == "latest" {
+            // the globals are meant only where there is nothing else
+            if found.iter().any(|(_, backup)| backup.manifest.subject != Subject::Globals) {
+                found.retain(|(_, backup)| backup.manifest.subject != Subject::Globals);
+            }
+            let choices: BTreeSet<(String, String)> = found
+                .iter()
+                .map(|(_, backup)| (backup.manifest.source.clone(), backup.manifest.subject.to_string()))
+                .collect();
+            if choices.len() > 1 {
+                return Err(Error::Usage(ambiguous(&choices)));
+            }
+        }
+        let sources: BTreeSet<&String> = found.iter().map(|(_, backup)| &backup.manifest.source).collect();
+        if sources.len() > 1 {
+            let sources: Vec<&str> = sources.into_iter().map(String::as_str).collect();
+            let why =
+                format!("{} exists for several sources: {}; say which with --source", self.name, sources.join(", "));
+            return Err(Error::Usage(why));
+        }
+        // of equals the first, which is the folder's
+        found.reverse();
+        let newest = found.into_iter().max_by_key(|(_, backup)| backup.manifest.started);
+        newest.ok_or_else(|| {
+            Error::Usage(format!("there is no backup {}; `backup list` shows those that exist", self.name))
+        })
+    }
+}
+
+fn ambiguous(choices: &BTreeSet<(String, String)>) -> String {
+    let named: Vec<String> =
+        choices.iter().take(20).map(|(source, subject)| format!("{} of {source}", human::one_line(subject))).collect();
+    let more = if choices.len() > 20 { ", …" } else { "" };
+    format!("`latest` could mean several: {}{more}; say which with --database or --source", named.join(", "))
+}

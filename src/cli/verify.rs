@@ -1,0 +1,140 @@
+//! `backup verify`
+
+use super::find::Named;
+use super::{new_run_id, output};
+use crate::config::Config;
+use crate::error::{Error, Exit};
+use crate::human;
+use crate::job;
+use crate::manifest::How;
+use crate::notify;
+use crate::report::{Activity, Entry, Failure, Outcome, Place, Report, Stored};
+use crate::repository::Backup;
+use crate::shutdown::Shutdown;
+use crate::verify::Verifier;
+use crate::verify::report::{self, Check, Verdict};
+use chrono::{DateTime, Utc};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    backup: Named,
+    /// Read the stored bytes and compare them, and restore nothing
+    #[arg(long)]
+    checksum_only: bool,
+    /// Write the JSON report to this file, too
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &Shutdown) -> Result<Exit, Error> {
+    let (run_id, started) = (new_run_id(), Utc::now());
+    let (repository, backup) = shutdown.guard(arguments.backup.find(config, &run_id)).await??;
+    let how = if arguments.checksum_only { How::Checksum } else { How::Restore };
+    let verifier = Verifier { config, run_id: &run_id, shutdown, now: Utc::now };
+    let verified = verifier.verify(&repository, &backup, how).await;
+    let notice = notice(&run_id, started, &backup, repository.location().of(&backup.key), &verified);
+    notify::send(config, &notice, shutdown).await;
+    let report = verified?;
+    let json = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
+    if let Some(path) = &arguments.report {
+        std::fs::write(path, &json)
+            .map_err(|error| Error::Io(format!("--report: writing {}: {error}", path.display())))?;
+    }
+    if arguments.json {
+        output::print(&json);
+    } else {
+        show(&report);
+    }
+    if report.verification.passed {
+        return Ok(Exit::Done);
+    }
+    Err(Error::Unproved { id: report.id.clone(), failures: report.failures() })
+}
+
+fn show(report: &report::Report) {
+    let several = report.databases.len() > 1;
+    let row = |(database, check): (Option<&str>, &Check)| {
+        let verdict = match check.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Failed => "FAILED",
+            Verdict::NotApplicable => "-",
+        };
+        let result = match check.verdict {
+            Verdict::Ok => check.found.clone(),
+            _ => check.details.join("; "),
+        };
+        let result = if result.is_empty() { check.found.clone() } else { result };
+        let mut cells = vec![check.number.to_string(), check.check.clone(), verdict.to_owned(), result];
+        if several {
+            cells.insert(1, database.unwrap_or_default().to_owned());
+        }
+        cells.iter().map(|cell| human::one_line(cell).into_owned()).collect()
+    };
+    let mut headings = vec!["", "CHECK", "VERDICT", "RESULT"];
+    if several {
+        headings.insert(1, "DATABASE");
+    }
+    output::print_table(&headings, report.checks().map(row).collect());
+    let restored = report.restore_seconds().map(|seconds| format!(", restored in {seconds:.1} s")).unwrap_or_default();
+    let word = if report.verification.passed { "passed" } else { "FAILED" };
+    output::print(&format!("{} {word}{restored}\n", report.id));
+}
+
+/// What people are told.
+fn notice(
+    run_id: &str,
+    started: DateTime<Utc>,
+    backup: &Backup,
+    location: String,
+    verified: &Result<report::Report, Error>,
+) -> Report {
+    let manifest = &backup.manifest;
+    let mut entry = Entry::new(manifest.subject.clone());
+    entry.backup = Some(Stored {
+        id: manifest.id.clone(),
+        raw_bytes: manifest.raw_bytes,
+        stored_bytes: manifest.stored_bytes,
+        sha256: manifest.sha256.clone(),
+    });
+    entry.places = vec![Place { location, stored: true }];
+    let failure = |error: &Error| Failure {
+        stage: "verify",
+        cause: error.to_string(),
+        hint: error.hint().map(str::to_owned),
+        stderr: None,
+    };
+    match verified {
+        Ok(report) => {
+            entry.verified = Some(job::summary(report));
+            if !report.verification.passed {
+                let error = Error::Unproved { id: report.id.clone(), failures: report.failures() };
+                entry.failures.push(failure(&error));
+            }
+        }
+        Err(error) => entry.failures.push(failure(error)),
+    }
+    let outcome = if entry.failures.is_empty() { Outcome::Success } else { Outcome::Failure };
+    Report {
+        activity: Activity::Verification,
+        run_id: run_id.to_owned(),
+        source: manifest.source.clone(),
+        shard: None,
+        wanted: manifest.subject.to_string(),
+        backup_type: manifest.backup_type,
+        started,
+        finished: Utc::now(),
+        outcome,
+        entries: vec![entry],
+        targets: Vec::new(),
+        pruned: Vec::new(),
+        failures: Vec::new(),
+        kept: None,
+    }
+}

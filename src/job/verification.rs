@@ -1,0 +1,95 @@
+//! Verification of what a run has stored: restored from one target, and the bytes of the others compared with it.
+
+use super::{At, Context, Errors, Side, StageError, failure};
+use crate::error::Error;
+use crate::manifest::How;
+use crate::report::{Entry, Report, Verified};
+use crate::repository::Backup;
+use crate::verify::Verifier;
+use crate::verify::report::{self as verification, Verdict};
+use tracing::{error, info, warn};
+
+/// Verifies each backup of the run, one after the other.
+pub(super) async fn verify_all(context: &Context, report: &mut Report, errors: &mut Errors) {
+    if context.config.verify.is_source {
+        warn!(
+            "backups are verified on the source server itself, which costs it time and space; VERIFY_HOST names another"
+        );
+    }
+    for index in 0..report.entries.len() {
+        if report.entries[index].backup.is_none() {
+            continue;
+        }
+        let entry = &mut report.entries[index];
+        match verify(context, entry).await {
+            Ok(()) => {}
+            Err(error @ StageError { error: Error::Stopped(_), .. }) => return errors.add(report, error),
+            Err(error) => {
+                let failure = failure(&error);
+                error!(stage = failure.stage, "{}: {failure}", entry.subject);
+                entry.failures.push(failure);
+                errors.0.push(error.error);
+            }
+        }
+    }
+}
+
+/// Verifies the backup of one entry wherever it is stored.
+async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> {
+    let verifier = verifier(context);
+    let mut proof: Option<verification::Report> = None;
+    for place in entry.places.iter().filter(|place| place.stored) {
+        let Some((side, key)) = find_side(context, &place.location) else { continue };
+        let found = context.shutdown.guard(side.repository.find(key)).await.at("verify")?.at("verify")?;
+        let backup =
+            found.ok_or_else(|| Error::Io(format!("{} is not there any more", place.location))).at("verify")?;
+        let how = if proof.is_none() { How::Restore } else { How::Checksum };
+        let result = verifier.verify(&side.repository, &backup, how).await.at("verify")?;
+        entry.verified = Some(summary(proof.as_ref().filter(|_| result.verification.passed).unwrap_or(&result)));
+        if !result.verification.passed {
+            let (id, failures) = (result.id.clone(), result.failures());
+            return Err(Error::Unproved { id, failures }).at("verify");
+        }
+        match &proof {
+            // the same bytes restore the same way
+            Some(proof) => record(context, side, &backup, proof).await.at("verify")?,
+            None => proof = Some(result),
+        }
+    }
+    let Some(proof) = proof else { return Ok(()) };
+    for (database, check) in proof.with(Verdict::Warning) {
+        let database = database.map(|name| format!("{name}: ")).unwrap_or_default();
+        let note = format!("{database}{}: {}", check.check, check.details.join("; "));
+        warn!("{note}");
+        entry.notes.push(note);
+    }
+    info!("verified {}", proof.id);
+    Ok(())
+}
+
+fn verifier(context: &Context) -> Verifier<'_> {
+    let Context { config, run_id, shutdown, now, .. } = context;
+    Verifier { config, run_id, shutdown, now: *now }
+}
+
+fn find_side<'a>(context: &'a Context, location: &'a str) -> Option<(&'a Side, &'a str)> {
+    context.sides.iter().find_map(|side| Some((side, side.repository.location().key_of(location)?)))
+}
+
+async fn record(context: &Context, side: &Side, backup: &Backup, proof: &verification::Report) -> Result<(), Error> {
+    let location = side.repository.location().of(&backup.key);
+    let bytes = serde_json::to_vec_pretty(&verification::Report { location, ..proof.clone() }).unwrap_or_default();
+    let recorded = side.repository.record_verification(backup, proof.verification.finished, bytes.into());
+    Ok(context.shutdown.guard(recorded).await??)
+}
+
+/// What people are told of a verification.
+pub fn summary(report: &verification::Report) -> Verified {
+    Verified {
+        passed: report.verification.passed,
+        tables: report.databases.iter().map(|database| database.tables).sum(),
+        rows: report.databases.iter().map(|database| database.rows).sum(),
+        restore_seconds: report.restore_seconds(),
+        warnings: report.with(Verdict::Warning).count(),
+    }
+}

@@ -1,0 +1,38 @@
+//! What PostgreSQL's own tools are told of the server: everything by the environment, nothing on the command line.
+
+use crate::config::{RootCert, Source};
+use std::ffi::OsString;
+
+/// libpq's environment for this source: names are plain data there, never parsed as a connection string.
+///
+/// `application` names the session, `options` are what it sets: pg_dump pins DateStyle, IntervalStyle and
+/// extra_float_digits itself, the rest is pinned by them.
+pub(super) fn environment(source: &Source, application: &str, options: &str) -> Vec<(&'static str, OsString)> {
+    let mut variables: Vec<(&str, OsString)> = vec![
+        ("PGHOST", source.host.clone().into()),
+        ("PGPORT", source.port.to_string().into()),
+        ("PGUSER", source.user.clone().into()),
+        ("PGDATABASE", source.database.clone().into()),
+        ("PGSSLMODE", source.tls.mode.as_str().into()),
+        ("PGAPPNAME", application.into()),
+        ("PGCONNECT_TIMEOUT", "20".into()),
+        ("PGOPTIONS", options.into()),
+    ];
+    if let Some(password) = &source.password {
+        variables.push(("PGPASSWORD", password.expose().into()));
+    }
+    match &source.tls.root_cert {
+        Some(RootCert::File(path)) => variables.push(("PGSSLROOTCERT", path.into())),
+        Some(RootCert::System) => variables.push(("PGSSLROOTCERT", "system".into())),
+        // without this libpq reads ~/.postgresql/root.crt, and the mode would mean another thing than for us
+        None => variables.push(("PGSSLROOTCERT", "/nonexistent".into())),
+    }
+    if let Some((cert, key)) = &source.tls.client {
+        variables.push(("PGSSLCERT", cert.into()));
+        variables.push(("PGSSLKEY", key.into()));
+    }
+    variables
+}
+
+/// Keepalives have no environment variable; this connection string carries nothing else.
+pub(super) const KEEPALIVES: &str = "--dbname=keepalives_idle=30 keepalives_interval=10 keepalives_count=6";

@@ -1,0 +1,119 @@
+//! Records of verifications, and what a verification reads.
+
+use super::{Backup, Repository};
+use crate::facts::Facts;
+use crate::hex;
+use crate::manifest::Verification;
+use crate::storage::key::{self, Part};
+use crate::storage::{Download, Object, StorageError, read_small};
+use async_compression::tokio::bufread::GzipDecoder;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use tokio::io::AsyncReadExt;
+use tracing::warn;
+
+/// Most bytes of a facts file, and of what is in it.
+const FACTS: u64 = 1 << 30;
+/// Most bytes of a verification's record.
+const RECORD: u64 = 64 << 20;
+/// Verifications that may end in one second.
+const ATTEMPTS: usize = 10;
+
+/// Why there are no facts.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// The file cannot be read for now.
+    #[error(transparent)]
+    Storage(StorageError),
+    /// The file is missing or is not the one that was written.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+impl Repository {
+    /// The facts of a backup, whose file is held against the manifest.
+    pub async fn facts(&self, backup: &Backup) -> Result<Facts, FactsError> {
+        let name = key::companion(&backup.key, Part::Facts);
+        let bytes = match read_small(&*self.storage, &name, FACTS).await {
+            Ok(bytes) => bytes,
+            Err(error @ StorageError::NotFound { .. }) => return Err(FactsError::Damaged(error.to_string())),
+            Err(error) => return Err(FactsError::Storage(error)),
+        };
+        if hex::encode(&Sha256::digest(&bytes)) != backup.manifest.facts_sha256 {
+            return Err(FactsError::Damaged(format!("{name} is not the file that the manifest names")));
+        }
+        let mut json = Vec::new();
+        let read = GzipDecoder::new(&bytes[..]).take(FACTS).read_to_end(&mut json).await;
+        read.map_err(|error| FactsError::Damaged(format!("{name}: {error}")))?;
+        serde_json::from_slice(&json).map_err(|error| FactsError::Damaged(format!("{name}: {error}")))
+    }
+
+    /// The archive's bytes.
+    pub async fn open(&self, backup: &Backup) -> Result<Download, StorageError> {
+        self.storage.get(&backup.key).await
+    }
+
+    /// Stores the record of a verification beside its backup.
+    pub async fn record_verification(
+        &self,
+        backup: &Backup,
+        finished: DateTime<Utc>,
+        record: Bytes,
+    ) -> Result<(), StorageError> {
+        let mut time = finished;
+        for _ in 0..ATTEMPTS {
+            let name = key::verification(&backup.key, time);
+            match self.storage.put(&name, record.clone()).await {
+                Err(StorageError::AlreadyExists { .. }) => time += TimeDelta::seconds(1),
+                stored => return stored,
+            }
+        }
+        Err(StorageError::AlreadyExists { key: key::verification(&backup.key, finished) })
+    }
+
+    /// What the latest record of a backup's verifications says; none where there is none that can be read.
+    pub(super) async fn latest_verification(
+        &self,
+        backup: &Backup,
+        records: &Records,
+    ) -> Result<Option<Verification>, StorageError> {
+        let Some(name) = records.0.get(&backup.key) else { return Ok(None) };
+        let bytes = match read_small(&*self.storage, name, RECORD).await {
+            Ok(bytes) => bytes,
+            Err(StorageError::NotFound { .. }) => return Ok(None),
+            Err(error @ StorageError::Unavailable { .. }) => return Err(error),
+            Err(error) => {
+                warn!("{} is passed over: {error}", self.location().of(name));
+                return Ok(None);
+            }
+        };
+        match serde_json::from_slice::<Verification>(&bytes) {
+            Ok(verification) => Ok(Some(verification).filter(|one| one.sha256 == backup.manifest.sha256)),
+            Err(error) => {
+                warn!("{} is passed over: {error}", self.location().of(name));
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The latest record of each archive's verifications, by the archive's key.
+pub(super) struct Records(HashMap<String, String>);
+
+impl Records {
+    pub(super) fn among(objects: &[Object]) -> Self {
+        let mut latest: HashMap<String, String> = HashMap::new();
+        for object in objects {
+            if let Some((archive, Part::Verification)) = key::parse(&object.key) {
+                // names of one archive are in the order of time
+                let name = latest.entry(archive.to_owned()).or_default();
+                if object.key > *name {
+                    name.clone_from(&object.key);
+                }
+            }
+        }
+        Self(latest)
+    }
+}

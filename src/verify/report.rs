@@ -1,0 +1,153 @@
+//! Pure: what a verification found; stored beside its backup as `NAME.verify-<time>.json`.
+
+use crate::facts::Subject;
+use crate::manifest::Verification;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What a check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// There was nothing to check, and the details say why.
+    NotApplicable,
+    /// As expected.
+    Ok,
+    /// A person should know; the backup is good.
+    Warning,
+    /// The backup is not what it should be.
+    Failed,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its number; 0 is that of the archive itself.
+    pub number: u8,
+    /// What is checked.
+    pub check: String,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// What the facts say.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+    /// Differences and reasons, the first of many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}
+
+/// Most details of one check that are kept.
+const DETAILS: usize = 100;
+
+impl Check {
+    /// A check with its verdict; details beyond the first hundred are counted.
+    pub fn new(number: u8, verdict: Verdict, expected: String, found: String, mut details: Vec<String>) -> Self {
+        if details.len() > DETAILS {
+            let more = details.len() - DETAILS;
+            details.truncate(DETAILS);
+            details.push(format!("and {more} more"));
+        }
+        Self { number, check: title(number).to_owned(), verdict, expected, found, details }
+    }
+
+    /// A check that there is nothing to do for.
+    pub fn not_applicable(number: u8, reason: &str) -> Self {
+        Self::new(number, Verdict::NotApplicable, String::new(), String::new(), vec![reason.to_owned()])
+    }
+}
+
+/// What a check is called.
+pub fn title(number: u8) -> &'static str {
+    match number {
+        0 => "archive",
+        1 => "migration version",
+        2 => "migration not dirty",
+        3 => "tables and columns",
+        4 => "enum types",
+        5 => "indexes",
+        6 => "foreign keys",
+        7 => "row counts",
+        8 => "health check",
+        9 => "no orphan rows",
+        10 => "sequences",
+        11 => "views, functions, triggers, policies, extensions",
+        12 => "content fingerprints",
+        13 => "SQL checks",
+        14 => "database properties",
+        _ => "check",
+    }
+}
+
+/// One database of the backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseResult {
+    /// Its name at the source.
+    pub database: String,
+    /// Seconds from the first byte of the archive to a restored database; none when it was not restored.
+    pub restore_seconds: Option<f64>,
+    /// Tables that were compared.
+    pub tables: u64,
+    /// Rows that were compared.
+    pub rows: u64,
+    /// Checks 1 to 14.
+    pub checks: Vec<Check>,
+}
+
+/// A verification.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What it says of the backup.
+    #[serde(flatten)]
+    pub verification: Verification,
+    /// Id of the backup.
+    pub id: String,
+    /// The run that verified it.
+    pub run_id: String,
+    /// Name of the source.
+    pub source: String,
+    /// What the archive holds.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Where the bytes were read.
+    pub location: String,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// Version of the server that it was restored to.
+    pub server: Option<String>,
+    /// Check 0.
+    pub archive: Check,
+    /// The databases in it.
+    pub databases: Vec<DatabaseResult>,
+}
+
+impl Report {
+    /// Every check, each with its database.
+    pub fn checks(&self) -> impl Iterator<Item = (Option<&str>, &Check)> {
+        let of_databases =
+            self.databases.iter().flat_map(|one| one.checks.iter().map(|check| (Some(one.database.as_str()), check)));
+        std::iter::once((None, &self.archive)).chain(of_databases)
+    }
+
+    /// Checks of that verdict.
+    pub fn with(&self, verdict: Verdict) -> impl Iterator<Item = (Option<&str>, &Check)> {
+        self.checks().filter(move |(_, check)| check.verdict == verdict)
+    }
+
+    /// Seconds that restoring took in all; none when nothing was restored.
+    pub fn restore_seconds(&self) -> Option<f64> {
+        let seconds = self.databases.iter().filter_map(|database| database.restore_seconds);
+        seconds.reduce(|sum, seconds| sum + seconds)
+    }
+
+    /// What failed, in one line.
+    pub fn failures(&self) -> String {
+        let several = self.databases.len() > 1;
+        let failed = self.with(Verdict::Failed).map(|(database, check)| {
+            let database = database.filter(|_| several).map(|name| format!("{name}: ")).unwrap_or_default();
+            let detail = check.details.first().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            format!("{database}{}{detail}", check.check)
+        });
+        failed.collect::<Vec<_>>().join("; ")
+    }
+}

@@ -1,0 +1,115 @@
+//! A restored database, looked at as the source was.
+
+use super::checks::{Found, Terms};
+use crate::config::Config;
+use crate::error::Error;
+use crate::facts::DatabaseFacts;
+use crate::postgres::connection::Connection;
+use crate::postgres::scratch::{Scratch, ScratchServer};
+use crate::postgres::{self, catalog, contents, properties, schema};
+use crate::sql_lexer::{Lexer, Token};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the health check may take to answer.
+const HEALTH: Duration = Duration::from_secs(30);
+
+/// What looking needs.
+pub(super) struct Look<'a> {
+    pub(super) config: &'a Config,
+    pub(super) server: &'a ScratchServer,
+    pub(super) scratch: &'a Scratch,
+    /// Roles of the source that this server has.
+    pub(super) roles: &'a BTreeSet<String>,
+    pub(super) terms: Terms,
+}
+
+impl Look<'_> {
+    /// Everything that the checks compare.
+    pub(super) async fn found(&self, expected: &DatabaseFacts, restore_seconds: f64) -> Result<Found, Error> {
+        // an application that answers wrongly because of its database may change it, and that would show
+        let health = self.health().await;
+        let connection = self.server.enter(self.scratch, "backup verify").await?;
+        let queries = match &self.config.verify.queries {
+            None => None,
+            Some(path) => Some(ask(&connection, &read_queries(path)?).await),
+        };
+        let lc_monetary = &expected.schema.lc_monetary;
+        let contents =
+            contents::read(&connection, &expected.contents, &expected.properties.encoding, lc_monetary).await?;
+        let orphans = contents::orphans(&connection).await?;
+        connection.batch_execute("BEGIN READ ONLY").await?;
+        let schema = schema::describe(&connection).await?.schema;
+        connection.batch_execute("COMMIT").await?;
+        let unapplied = self.apply(expected).await;
+        let properties = catalog::properties(&connection).await?;
+        Ok(Found { schema, contents, properties, unapplied, orphans, health, queries, restore_seconds })
+    }
+
+    /// Gives the database the properties of the source; the answer is what was refused. Last, because they change what
+    /// sessions may do.
+    async fn apply(&self, expected: &DatabaseFacts) -> Vec<String> {
+        let (name, wanted) = (&self.scratch.name, &expected.properties);
+        let mut statements = properties::settings(name, wanted, self.roles);
+        if self.terms.owners {
+            statements.extend(properties::ownership(name, wanted));
+        }
+        let mut refused = Vec::new();
+        for statement in statements {
+            if let Err(error) = self.server.connection().batch_execute(&statement).await {
+                refused.push(format!("{statement}: {}", postgres::cause(&error)));
+            }
+        }
+        for role in wanted.role_settings.keys().filter(|role| !self.roles.contains(*role)) {
+            refused.push(format!("settings of the role {role}, which is not on this server"));
+        }
+        refused
+    }
+
+    async fn health(&self) -> Option<Result<String, String>> {
+        let url = self.config.verify.health_url.as_ref()?;
+        let client = reqwest::Client::builder().timeout(HEALTH).build();
+        let answer = match client {
+            Ok(client) => client.get(url).send().await,
+            Err(error) => Err(error),
+        };
+        Some(match answer {
+            Ok(answer) if answer.status().is_success() => Ok(answer.status().to_string()),
+            Ok(answer) => Err(answer.status().to_string()),
+            Err(error) => Err(error.without_url().to_string()),
+        })
+    }
+}
+
+/// The queries of a file, each without its `;`.
+fn read_queries(path: &Path) -> Result<Vec<String>, Error> {
+    let problem = |cause: String| Error::Io(format!("VERIFY_QUERIES_FILE: {}: {cause}", path.display()));
+    let mut text = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
+    // the last one may lack it
+    text.extend_from_slice(b"\n;\n");
+    let (mut lexer, mut input, mut queries) = (Lexer::default(), &text[..], Vec::new());
+    while let Some(token) = lexer.next(&mut input) {
+        match token {
+            Token::StatementEnd => {
+                let query = String::from_utf8_lossy(lexer.statement());
+                let query = query.trim_end_matches(';').trim();
+                queries.extend((!query.is_empty()).then(|| query.to_owned()));
+            }
+            Token::CommandEnd => return Err(problem("it has a command of psql; only queries can be asked".to_owned())),
+            _ => {}
+        }
+    }
+    if !lexer.is_between_statements() {
+        return Err(problem("it ends in the middle of a string or comment".to_owned()));
+    }
+    if queries.is_empty() { Err(problem("it has no query".to_owned())) } else { Ok(queries) }
+}
+
+async fn ask(connection: &Connection, queries: &[String]) -> Vec<(String, Result<bool, String>)> {
+    let mut answers = Vec::new();
+    for query in queries {
+        answers.push((query.clone(), contents::is_true(connection, query).await));
+    }
+    answers
+}
