@@ -103,7 +103,8 @@ impl Filter {
         let command = text.split_whitespace().next().unwrap_or("\\");
         match command {
             "\\restrict" | "\\unrestrict" => Ok(()),
-            "\\connect" if self.leave_out.databases => Ok(()),
+            // pg_dump writes it before a name that needs quotes
+            "\\connect" | "\\encoding" if self.leave_out.databases => Ok(()),
             _ => {
                 let command = command.chars().take(40).collect();
                 Err(FilterError::Command { line: self.line, command })

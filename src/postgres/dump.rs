@@ -84,6 +84,7 @@ impl DumpError {
         let stderr = self.stderr()?;
         let hints = [
             ("permission denied", "grant the role SELECT on it (pg_read_all_data reads everything)"),
+            ("out of shared memory", "raise max_locks_per_transaction on the server"),
             ("LOCK TABLE", "another session holds a table lock; raise BACKUP_LOCK_TIMEOUT or run at another time"),
             ("row-level security", "grant the role BYPASSRLS, or back up as the tables' owner"),
             ("no matching tables", "look at BACKUP_EXCLUDE_TABLES and PG_DUMP_EXTRA_ARGS"),

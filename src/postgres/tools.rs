@@ -81,6 +81,19 @@ pub enum ToolError {
         /// Where that is.
         path: PathBuf,
     },
+    /// All found are older than those that made a dump.
+    #[error(
+        "the dump was made by pg_dump {dump}, and the newest client tools found are {newest} ({path}); install those of \
+         that version or set PG_BIN_DIR"
+    )]
+    OlderThanDump {
+        /// Version of the `pg_dump` that made it.
+        dump: String,
+        /// Version of the newest tool.
+        newest: String,
+        /// Where that is.
+        path: PathBuf,
+    },
     /// psql would run commands that a dump brings along.
     #[error(
         "psql {version} ({path}) cannot be locked against commands in a dump; update the client tools to a release of \
@@ -98,6 +111,16 @@ pub enum ToolError {
         /// The missing program.
         path: PathBuf,
     },
+}
+
+impl ToolError {
+    /// The same, of tools that were looked for to restore a dump.
+    pub fn of_dump(self, dump: &str) -> Self {
+        match self {
+            Self::Older { newest, path, .. } => Self::OlderThanDump { dump: dump.to_owned(), newest, path },
+            other => other,
+        }
+    }
 }
 
 /// Folders where distributions keep one folder of tools for each major.

@@ -116,6 +116,9 @@ impl Verifier<'_> {
     /// nothing of the backup; nothing is recorded then.
     pub async fn verify(&self, repository: &Repository, backup: &Backup, how: How) -> Result<Report, Error> {
         let (manifest, location) = (&backup.manifest, repository.location().of(&backup.key));
+        // roles and tablespaces belong to no database, and are not made on a server for a proof
+        let is_globals = manifest.subject == Subject::Globals;
+        let how = if is_globals { How::Checksum } else { how };
         let started = (self.now)();
         info!("verifying {location}");
         let result = match self.shutdown.guard(repository.facts(backup)).await? {
@@ -149,7 +152,7 @@ impl Verifier<'_> {
         let failed = report.with(Verdict::Failed).count();
         report.verification.passed = failed == 0;
         // bytes that are as they were say nothing of a restore that failed
-        if how == How::Restore || !report.verification.passed {
+        if how == How::Restore || is_globals || !report.verification.passed {
             let bytes = serde_json::to_vec_pretty(&report).unwrap_or_default();
             let recorded = repository.record_verification(backup, report.verification.finished, bytes.into());
             self.shutdown.guard(recorded).await??;
@@ -165,19 +168,15 @@ impl Verifier<'_> {
         how: How,
     ) -> Result<ArchiveResult, Error> {
         let manifest = &backup.manifest;
-        let without =
-            |reason: &str| facts.databases.iter().map(|one| checks::not_restored(&one.name, reason)).collect();
-        let (how, reason) = match (how, &manifest.subject) {
-            (How::Restore, Subject::Globals) => (How::Checksum, "roles and tablespaces belong to no database"),
-            (how, _) => (how, "only the stored bytes were checked"),
-        };
+        let unrestored = |one: &DatabaseFacts| checks::not_restored(&one.name, "only the stored bytes were checked");
         match how {
             How::Restore => self.restore(repository, backup, facts).await,
             How::Checksum => {
                 let mut reading = self.open(repository, backup).await?;
                 let read = self.shutdown.guard(reading.skip()).await?;
                 let check = self.settle(manifest, facts, reading, read).await?;
-                Ok(ArchiveResult { check, databases: without(reason), server: None })
+                let databases = facts.databases.iter().map(unrestored).collect();
+                Ok(ArchiveResult { check, databases, server: None })
             }
         }
     }
@@ -253,8 +252,10 @@ impl Verifier<'_> {
             return Err(Error::OlderServer { server: version.text, client: manifest.versions.client.clone() });
         }
         let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
-        let found = tools::find(bin_dir, search_path, &config.child_environment, version.major, &version.text);
-        let tools = self.shutdown.guard(found).await??.chosen;
+        // older ones than made the dump may not read it; newer servers take what any of them sends
+        let dumped_by = &manifest.versions.client;
+        let found = tools::find(bin_dir, search_path, &config.child_environment, client, dumped_by);
+        let tools = self.shutdown.guard(found).await?.map_err(|error| error.of_dump(dumped_by))?.chosen;
         if manifest.format == Format::Plain && !tools.knows_restrict() {
             return Err(tools::ToolError::NoRestrict { version: tools.version, path: tools.folder }.into());
         }

@@ -135,7 +135,7 @@ impl Backup {
 
     /// Every archive in the local folder with its manifest, by what the manifest says it holds.
     pub fn archives(&self) -> BTreeMap<String, (PathBuf, serde_json::Value)> {
-        let manifests = self.files().into_iter().filter(|file| file.ends_with(".json"));
+        let manifests = self.files().into_iter().filter(|file| file.ends_with(".json") && !file.contains(".verify-"));
         let read = |file: String| {
             let path = self.path().join(file);
             let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -147,10 +147,44 @@ impl Backup {
         manifests.map(read).collect()
     }
 
+    /// Verifies the newest backup, and returns the report.
+    #[track_caller]
+    pub fn verify(&self, arguments: &[&str], code: i32) -> Report {
+        let outcome = self.run(&[&["verify", "--json"], arguments].concat()).exits(code);
+        Report(serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("no report: {}", outcome.log)))
+    }
+
+    /// Records of verifications, oldest first.
+    pub fn verifications(&self) -> Vec<Report> {
+        let records = self.files().into_iter().filter(|file| file.contains(".verify-"));
+        records
+            .map(|file| Report(serde_json::from_slice(&std::fs::read(self.path().join(file)).unwrap()).unwrap()))
+            .collect()
+    }
+
     /// The manifest beside an archive.
     pub fn manifest(&self) -> serde_json::Value {
         let path = format!("{}.json", self.archive().display());
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+}
+
+/// The report of a verification.
+#[derive(Debug)]
+pub struct Report(pub serde_json::Value);
+
+impl Report {
+    /// Verdict and details of the check of that number, in the first database; 0 is the archive.
+    pub fn check(&self, number: u64) -> (&str, String) {
+        let checks = self.0["databases"][0]["checks"].as_array().into_iter().flatten();
+        let mut all = checks.chain([&self.0["archive"]]);
+        let check = all.find(|check| check["number"] == number).unwrap_or_else(|| panic!("no check {number}"));
+        (check["verdict"].as_str().unwrap(), check["details"].to_string())
+    }
+
+    /// Numbers of the checks with that verdict.
+    pub fn with(&self, verdict: &str) -> Vec<u64> {
+        (0..=14).filter(|number| self.check(*number).0 == verdict).collect()
     }
 }
 

@@ -37,6 +37,12 @@ impl TableLock<'_> {
         self.count("NOT granted") == "1"
     }
 
+    /// Runs more SQL in the transaction that holds the lock, which ends with the lock.
+    pub fn run(&self, sql: &str) {
+        let mut stdin = self.client.stdin.as_ref().unwrap();
+        stdin.write_all(format!("{sql}\nCOMMIT;\n").as_bytes()).unwrap();
+    }
+
     /// Waits until somebody wants the table.
     pub fn wait_for_waiter(&self) {
         wait_for("somebody to wait for the table", || self.has_waiter());
@@ -83,6 +89,25 @@ impl Postgres {
              -c max_connections=60 -c shared_buffers=64MB -c max_prepared_transactions=2"
         );
         Self { folder: Some(folder), start: command, server: None, last_folder: None, port, bin: bin.to_owned() }
+    }
+
+    /// A fresh cluster whose disk is a tmpfs of so many megabytes, in a namespace of its own.
+    pub fn start_on_small_disk(bin: &str, megabytes: u32) -> Self {
+        let folder = unprivileged_folder();
+        let (path, port) = (folder.path().display(), free_port(0));
+        // the second namespace makes the mounting user an ordinary one again, because PostgreSQL refuses root
+        let command = format!(
+            "exec unshare -Urm sh -c \"mkdir '{path}/disk' && mount -t tmpfs -o size={megabytes}m tmpfs '{path}/disk' && \
+             exec unshare -U --map-user=1000 --map-group=1000 sh -c \\\"echo {PASSWORD} >'{path}/disk/password' && \
+             '{bin}/initdb' -D '{path}/disk/data' -U {USER} --pwfile='{path}/disk/password' --wal-segsize=1 \
+             --auth-local=trust --auth-host=scram-sha-256 -E UTF8 --locale=C -N && exec '{bin}/postgres' -D '{path}/disk/data' \
+             -p {port} -k '{path}' -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=16MB -c max_wal_size=8MB \
+             -c min_wal_size=2MB\\\"\""
+        );
+        let (folder, start) = (Some(folder), command);
+        let mut postgres = Self { folder, start, server: None, last_folder: None, port, bin: bin.to_owned() };
+        postgres.launch();
+        postgres
     }
 
     /// Puts a file for the server's eyes only into its folder, and returns its path.
