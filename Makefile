@@ -6,7 +6,7 @@ IMAGE_TAG ?= dev
 PG_MAJORS ?= 14 15 16 17 18
 PG_SOURCE ?= pgdg
 
-.PHONY: help demo test lint fmt docs bench image image-test clean
+.PHONY: help demo test restore-test lint fmt docs bench image image-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,11 @@ demo: ## back up a throwaway sample shop, restore it with psql, and stop everyth
 test: ## run every test against real servers, and print how many ran
 	@tests/tools/setup.sh test
 	@tests/tools/test.sh
+
+restore-test: ## restore the newest backup of ./backups on a PostgreSQL apart from everything, report into ./reports
+	@mkdir -p reports
+	@docker compose --profile verify run --rm --user "$$(id -u):$$(id -g)" verify; code=$$?; \
+	    docker compose --profile verify rm --stop --force --volumes verify-postgres >/dev/null; exit $$code
 
 lint: ## formatting, clippy with warnings as errors, documentation builds
 	cargo fmt --all --check

@@ -27,13 +27,13 @@ fn a_bad_configuration_exits_78_with_every_problem_and_before_any_work() {
     let backup = Backup::of(shared(), "postgres")
         .set("POSTGRES_PORT", "many")
         .set("BACKUP_TARGET", "moon")
-        .set("VERIFY_ENABLED", "true");
+        .set("AGE_RECIPIENTS", "age1x");
     backup
         .run(&[])
         .exits(78)
         .says("POSTGRES_PORT: got `many`")
         .says("BACKUP_TARGET: got `moon`")
-        .says("VERIFY_ENABLED");
+        .says("AGE_RECIPIENTS");
     assert_eq!(backup.files(), Vec::<String>::new());
 }
 

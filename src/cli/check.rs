@@ -10,6 +10,7 @@ use crate::notify;
 use crate::postgres::catalog::Database;
 use crate::postgres::connection;
 use crate::postgres::privileges::Lack;
+use crate::postgres::scratch::ScratchServer;
 use serde::Serialize;
 
 /// One line of the table.
@@ -62,6 +63,9 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
         if config.target == target || config.target == Target::All {
             check_side(config, target, &mut findings).await;
         }
+    }
+    if config.verify.enabled {
+        check_verify_server(config, &mut findings).await;
     }
     match notify::check(config).await {
         Some(Ok(())) => findings.good("Discord webhook", "it answers".to_owned()),
@@ -163,6 +167,42 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
             );
         }
     }
+}
+
+/// Looks at the server that backups are restored to.
+async fn check_verify_server(config: &Config, findings: &mut Findings) {
+    const CHECK: &str = "verify server";
+    let server = match ScratchServer::connect(&config.verify.server, &new_run_id()).await {
+        Ok(server) => server,
+        Err(error) => return findings.bad(CHECK, &error.into()),
+    };
+    match server.may_create().await {
+        Ok(true) => {}
+        Ok(false) => {
+            findings.exit.get_or_insert(Exit::Refused);
+            let user = &config.verify.server.user;
+            let (detail, hint) = (format!("{user} may not make databases"), format!("ALTER ROLE \"{user}\" CREATEDB;"));
+            return findings.add(CHECK, Verdict::Failed, detail, Some(hint));
+        }
+        Err(error) => return findings.bad(CHECK, &error.into()),
+    }
+    let version = server.connection().version();
+    let detail = format!("PostgreSQL {} on {}", version.text, config.verify.server.name);
+    let source = connection::connect(&config.source, "backup check").await;
+    let older = match &source {
+        Ok(source) => job::examine_server(config, source).await.ok().filter(|s| s.tools.chosen.major > version.major),
+        Err(_) => None,
+    };
+    if let Some(source) = older {
+        findings.exit.get_or_insert(Exit::Config);
+        let detail = format!("{detail}, and pg_dump {} writes for newer ones", source.tools.chosen.version);
+        return findings.add(CHECK, Verdict::Failed, detail, Some("look at VERIFY_HOST".to_owned()));
+    }
+    if config.verify.is_source {
+        let hint = "a server of another host (VERIFY_HOST) leaves the source alone, and proves more".to_owned();
+        return findings.add(CHECK, Verdict::Warning, format!("{detail} is the source itself"), Some(hint));
+    }
+    findings.good(CHECK, detail);
 }
 
 fn missing_privilege(config: &Config, check: &str, lack: Lack, findings: &mut Findings) {

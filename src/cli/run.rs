@@ -99,6 +99,9 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
         side.repository.newest(&tasks.subjects()).await?;
         output::print(&format!("would store in {}\n", side.repository.location().name));
     }
+    if config.verify.enabled {
+        output::print(&format!("would verify on {}\n", config.verify.server.name));
+    }
     if let Some(plan) = prune::plan(config, &sides, Utc::now()).await? {
         let plan = plan.only(&tasks.subjects());
         for (_, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {

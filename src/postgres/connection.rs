@@ -238,6 +238,10 @@ const SESSION: &[(u32, &str, &str)] = &[
     (0, "tcp_keepalives_interval", "10"),
     (0, "TimeZone", "'UTC'"),
     (0, "bytea_output", "'hex'"),
+    (0, "DateStyle", "'ISO'"),
+    (0, "IntervalStyle", "'postgres'"),
+    (0, "extra_float_digits", "3"),
+    (0, "quote_all_identifiers", "off"),
     (0, "search_path", "''"),
     // compiling a question about the catalogue takes longer than answering it
     (11, "jit", "off"),

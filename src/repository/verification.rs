@@ -18,7 +18,7 @@ use tracing::warn;
 const FACTS: u64 = 1 << 30;
 /// Most bytes of a verification's record.
 const RECORD: u64 = 64 << 20;
-/// Verifications that may end in one second.
+/// Verifications that may end in one moment.
 const ATTEMPTS: usize = 10;
 
 /// Why there are no facts.
@@ -66,7 +66,7 @@ impl Repository {
         for _ in 0..ATTEMPTS {
             let name = key::verification(&backup.key, time);
             match self.storage.put(&name, record.clone()).await {
-                Err(StorageError::AlreadyExists { .. }) => time += TimeDelta::seconds(1),
+                Err(StorageError::AlreadyExists { .. }) => time += TimeDelta::milliseconds(1),
                 stored => return stored,
             }
         }

@@ -158,7 +158,7 @@ pub fn parse(key: &str) -> Option<(&str, Part)> {
 
 /// Key of the record of a verification that ended then.
 pub fn verification(archive: &str, time: DateTime<Utc>) -> String {
-    format!("{archive}.verify-{}.json", time.format("%Y%m%dT%H%M%SZ"))
+    format!("{archive}.verify-{}.json", time.format("%Y%m%dT%H%M%S%.3fZ"))
 }
 
 /// Key of a companion of an archive; verifications carry a time, and [`verification`] makes their keys.

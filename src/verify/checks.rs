@@ -144,7 +144,28 @@ fn changes(expected: &Map<String, Value>, found: &Map<String, Value>) -> Vec<Str
     let names: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
     let changed = names.into_iter().filter(|name| expected.get(*name) != found.get(*name));
     let show = |value: Option<&Value>| value.map_or("none".to_owned(), short);
-    changed.map(|name| format!("{name} is {}, expected {}", show(found.get(name)), show(expected.get(name)))).collect()
+    let change = |name: &String| match (expected.get(name), found.get(name)) {
+        (Some(Value::Array(expected)), Some(Value::Array(found))) if name == "columns" => {
+            column_changes(expected, found)
+        }
+        (expected, found) => vec![format!("{name} is {}, expected {}", show(found), show(expected))],
+    };
+    changed.flat_map(change).collect()
+}
+
+/// What differs between the columns of two tables: theirs, or only their order.
+fn column_changes(expected: &[Value], found: &[Value]) -> Vec<String> {
+    let by_name = |columns: &[Value]| -> Objects {
+        let named = columns
+            .iter()
+            .filter_map(|column| Some((column.get("name")?.as_str()?.to_owned(), column.as_object()?.clone())));
+        named.collect()
+    };
+    let difference = Difference::between(&by_name(expected), &by_name(found), true);
+    let missing = difference.missing.iter().map(|name| format!("column {} is missing", human::one_line(name)));
+    let changes: Vec<String> =
+        missing.chain(difference.other.into_iter().map(|change| format!("column {change}"))).collect();
+    if changes.is_empty() { vec!["the columns are in another order".to_owned()] } else { changes }
 }
 
 /// The properties that can be compared.
