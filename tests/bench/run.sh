@@ -44,6 +44,8 @@ line "pg_dump | pigz -1" "$(median "$work/time.pigz1")" 1.00
 printf '%-24s %10s\n' "backup" "$ours"
 awk "BEGIN { printf \"stored size: %.1f MB, %.3f of gzip -6 (%.1f MB), at most 1.02\n\", $(size "$archive") / 1e6, $(size "$archive") / $(size "$work/gzip6.gz"), $(size "$work/gzip6.gz") / 1e6 }"
 
+SERVER_PID=$(head -n 1 "$work/server/data/postmaster.pid") PG_DUMP=$PG_BIN/pg_dump PGDATABASE=bench BENCH_RUNS=$runs cargo bench --quiet --locked --bench facts
+
 free_port() { python3 -c 'import socket
 while True:
     with socket.socket() as s, socket.socket() as t:
