@@ -7,7 +7,7 @@
 
 mod statement;
 
-pub use statement::{Copy, LargeObject, SequenceSet, parts, qualified, quoted};
+pub use statement::{Charset, Copy, LargeObject, SequenceSet, parts, qualified, quoted};
 
 /// Bytes of one statement that are remembered; what comes after them is read all the same.
 const REMEMBERED: usize = 1 << 20;
@@ -67,6 +67,7 @@ pub struct Lexer {
     word: Vec<u8>,
     /// `standard_conforming_strings` is off.
     backslash_escapes: bool,
+    charset: Charset,
     copy: Option<Copy>,
     /// The current line among rows.
     line: Line,
@@ -190,6 +191,11 @@ impl Lexer {
     /// The command that has just ended, its backslash first.
     pub fn command(&self) -> &[u8] {
         &self.command
+    }
+
+    /// How names are written at this place of the text.
+    pub fn charset(&self) -> Charset {
+        self.charset
     }
 
     /// The table whose rows are read.
@@ -422,7 +428,8 @@ impl Lexer {
         if let Some(is_on) = statement::standard_conforming_strings(&self.statement) {
             self.backslash_escapes = !is_on;
         }
-        self.copy = Copy::parse(&self.statement);
+        self.charset = Charset::parse(&self.statement).unwrap_or(self.charset);
+        self.copy = Copy::parse(&self.statement, self.charset);
         if self.copy.is_some() {
             self.state = State::CopyLine;
         }

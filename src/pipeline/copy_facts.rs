@@ -2,7 +2,7 @@
 
 use crate::custom_archive::{Archive, Compression, Event};
 use crate::fingerprint::{Fingerprint, RowSum};
-use crate::sql_lexer::{Copy, LargeObject, Lexer, SequenceSet, Token};
+use crate::sql_lexer::{Charset, Copy, LargeObject, Lexer, SequenceSet, Token};
 use flate2::{Decompress, FlushDecompress};
 use std::collections::HashMap;
 
@@ -137,7 +137,9 @@ impl SqlFacts {
                 }
                 Token::StatementEnd => {
                     let (statement, at) = (self.lexer.statement(), self.offset + at as u64);
-                    self.found.sequences.extend(SequenceSet::parse(statement).map(|set| (at, set)));
+                    self.found
+                        .sequences
+                        .extend(SequenceSet::parse(statement, self.lexer.charset()).map(|set| (at, set)));
                     match LargeObject::parse(statement) {
                         Some(LargeObject::Open(number)) => self.large_object.take(&number_of(number), false),
                         Some(LargeObject::Write(bytes)) => self.large_object.take(&bytes, false),
@@ -169,6 +171,7 @@ fn end_of(large_object: &mut RowSum) -> Fingerprint {
 pub struct CustomFacts {
     archive: Archive,
     offset: u64,
+    charset: Charset,
     copies: HashMap<i64, Copy>,
     current: Option<Block>,
     found: Found,
@@ -220,9 +223,13 @@ impl CustomFacts {
             let at = bytes.len() - input.len();
             match event {
                 Event::Entry(entry) => match entry.kind.as_slice() {
-                    b"TABLE DATA" => self.copies.extend(Copy::parse(&entry.copy).map(|copy| (entry.number, copy))),
+                    b"ENCODING" => self.charset = Charset::parse(&entry.definition).unwrap_or_default(),
+                    b"TABLE DATA" => {
+                        let copy = Copy::parse(&entry.copy, self.charset);
+                        self.copies.extend(copy.map(|copy| (entry.number, copy)));
+                    }
                     b"SEQUENCE SET" => {
-                        let set = SequenceSet::parse(&entry.definition);
+                        let set = SequenceSet::parse(&entry.definition, self.charset);
                         self.found.sequences.extend(set.map(|set| (self.archive.offset(), set)));
                     }
                     _ => {}

@@ -80,6 +80,14 @@ impl ScratchServer {
         catalog::system_identifier(&self.connection).await
     }
 
+    /// True when the server knows the locale, which may be that of another operating system.
+    pub async fn knows_locale(&self, lc_monetary: &str) -> bool {
+        let set = format!("SET lc_monetary = {}", literal(lc_monetary));
+        let known = self.connection.batch_execute(&set).await.is_ok();
+        let _ = self.connection.batch_execute("RESET lc_monetary").await;
+        known
+    }
+
     /// True when the role may make databases.
     pub async fn may_create(&self) -> Result<bool, ScratchError> {
         let question = "SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";

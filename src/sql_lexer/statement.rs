@@ -1,6 +1,46 @@
 //! Statements of a dump that say something of its content.
 
 use crate::hex;
+use encoding_rs::Encoding;
+
+/// How the names in a dump are written: as the database they came from, which `SET client_encoding` says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Charset(Option<&'static Encoding>);
+
+impl Charset {
+    /// What the statement sets; none for any other statement.
+    pub fn parse(statement: &[u8]) -> Option<Self> {
+        let mut words = Words::new(statement, Self::default());
+        words.keyword("set")?;
+        words.keyword("client_encoding")?;
+        words.symbol(b'=').then_some(())?;
+        let name = String::from_utf8(words.string()?).ok()?;
+        // PostgreSQL's names, where those of the web are others
+        let label = match name.as_str() {
+            "LATIN1" => "iso-8859-1".to_owned(),
+            "LATIN9" => "iso-8859-15".to_owned(),
+            "EUC_CN" | "GBK" => "gbk".to_owned(),
+            "KOI8R" => "koi8-r".to_owned(),
+            "KOI8U" => "koi8-u".to_owned(),
+            "WIN866" => "ibm866".to_owned(),
+            "WIN874" => "windows-874".to_owned(),
+            name => match (name.strip_prefix("LATIN"), name.strip_prefix("WIN")) {
+                (Some(number), _) => format!("latin{number}"),
+                (_, Some(page)) => format!("windows-{page}"),
+                (None, None) => name.replace('_', "-"),
+            },
+        };
+        // UTF8 and SQL_ASCII have none here
+        Some(Self(Encoding::for_label(label.as_bytes()).filter(|encoding| *encoding != encoding_rs::UTF_8)))
+    }
+
+    fn text(self, bytes: &[u8]) -> String {
+        match self.0 {
+            Some(encoding) => encoding.decode_without_bom_handling(bytes).0.into_owned(),
+            None => String::from_utf8_lossy(bytes).into_owned(),
+        }
+    }
+}
 
 /// The rows of one table: `COPY schema.table (columns) FROM stdin;`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +70,7 @@ pub fn qualified(schema: &str, name: &str) -> String {
 
 /// Schema and name of a name that [`qualified`] made.
 pub fn parts(qualified: &str) -> Option<(String, String)> {
-    let mut words = Words(qualified.as_bytes());
+    let mut words = Words::new(qualified.as_bytes(), Charset::default());
     let schema = words.name()?;
     words.symbol(b'.').then_some(())?;
     Some((schema, words.name()?))
@@ -48,8 +88,8 @@ pub fn quoted(name: &str) -> String {
 
 impl Copy {
     /// None for any other statement.
-    pub fn parse(statement: &[u8]) -> Option<Self> {
-        let mut words = Words(statement);
+    pub fn parse(statement: &[u8], charset: Charset) -> Option<Self> {
+        let mut words = Words::new(statement, charset);
         words.keyword("copy")?;
         let table = words.qualified_name()?;
         let mut columns = Vec::new();
@@ -70,8 +110,8 @@ impl Copy {
 
 impl SequenceSet {
     /// None for any other statement.
-    pub fn parse(statement: &[u8]) -> Option<Self> {
-        let mut words = Words(statement);
+    pub fn parse(statement: &[u8], charset: Charset) -> Option<Self> {
+        let mut words = Words::new(statement, charset);
         (words.call()? == "setval").then_some(())?;
         let name = words.string()?;
         words.symbol(b',').then_some(())?;
@@ -82,7 +122,7 @@ impl SequenceSet {
             "false" => false,
             _ => return None,
         };
-        let sequence = Words(&name).qualified_name()?;
+        let sequence = Words::new(&name, charset).qualified_name()?;
         Some(Self { sequence, value, is_called })
     }
 }
@@ -101,7 +141,7 @@ pub enum LargeObject {
 impl LargeObject {
     /// None for any other statement.
     pub fn parse(statement: &[u8]) -> Option<Self> {
-        let mut words = Words(statement);
+        let mut words = Words::new(statement, Charset::default());
         let function = words.call()?;
         match function.as_str() {
             "lo_open" => std::str::from_utf8(&words.string()?).ok()?.parse().ok().map(Self::Open),
@@ -118,7 +158,7 @@ impl LargeObject {
 
 /// What `SET standard_conforming_strings` sets; none for any other statement.
 pub(super) fn standard_conforming_strings(statement: &[u8]) -> Option<bool> {
-    let mut words = Words(statement);
+    let mut words = Words::new(statement, Charset::default());
     words.keyword("set")?;
     words.keyword("standard_conforming_strings")?;
     if !words.symbol(b'=') {
@@ -132,22 +172,29 @@ pub(super) fn standard_conforming_strings(statement: &[u8]) -> Option<bool> {
 }
 
 /// The words of one statement, as pg_dump writes them: without comments between.
-struct Words<'a>(&'a [u8]);
+struct Words<'a> {
+    text: &'a [u8],
+    charset: Charset,
+}
 
-impl Words<'_> {
+impl<'a> Words<'a> {
+    fn new(text: &'a [u8], charset: Charset) -> Self {
+        Self { text, charset }
+    }
+
     fn skip_space(&mut self) {
-        self.0 = self.0.trim_ascii_start();
+        self.text = self.text.trim_ascii_start();
     }
 
     /// Takes the word; none, and nothing taken, when another one stands there.
     fn keyword(&mut self, word: &str) -> Option<()> {
         self.skip_space();
-        let (first, rest) = self.0.split_at_checked(word.len())?;
+        let (first, rest) = self.text.split_at_checked(word.len())?;
         let ends = rest.first().is_none_or(|byte| !super::is_word(*byte) && *byte != b'$');
         if !ends || !first.eq_ignore_ascii_case(word.as_bytes()) {
             return None;
         }
-        self.0 = rest;
+        self.text = rest;
         Some(())
     }
 
@@ -162,9 +209,9 @@ impl Words<'_> {
 
     fn symbol(&mut self, symbol: u8) -> bool {
         self.skip_space();
-        let found = self.0.first() == Some(&symbol);
+        let found = self.text.first() == Some(&symbol);
         if found {
-            self.0 = &self.0[1..];
+            self.text = &self.text[1..];
         }
         found
     }
@@ -180,22 +227,22 @@ impl Words<'_> {
     /// An identifier; one without quotes in small letters, as the server reads it.
     fn name(&mut self) -> Option<String> {
         self.skip_space();
-        if self.0.first() == Some(&b'"') {
+        if self.text.first() == Some(&b'"') {
             let name = self.enclosed(b'"')?;
-            return Some(String::from_utf8_lossy(&name).into_owned());
+            return Some(self.charset.text(&name));
         }
-        let length = self.0.iter().take_while(|byte| super::is_word(**byte) || **byte == b'$').count();
-        let (name, rest) = self.0.split_at(length);
-        self.0 = rest;
-        (length > 0).then(|| String::from_utf8_lossy(name).to_ascii_lowercase())
+        let length = self.text.iter().take_while(|byte| super::is_word(**byte) || **byte == b'$').count();
+        let (name, rest) = self.text.split_at(length);
+        self.text = rest;
+        (length > 0).then(|| self.charset.text(name).to_ascii_lowercase())
     }
 
     /// A string; with an `E` before it a backslash stands for the byte behind it.
     fn string(&mut self) -> Option<Vec<u8>> {
         self.skip_space();
-        let escapes = matches!(self.0, [b'E' | b'e', b'\'', ..]);
+        let escapes = matches!(self.text, [b'E' | b'e', b'\'', ..]);
         if escapes {
-            self.0 = &self.0[1..];
+            self.text = &self.text[1..];
         }
         let text = self.enclosed(b'\'')?;
         if !escapes {
@@ -211,14 +258,14 @@ impl Words<'_> {
 
     /// What stands between two of these quotes, where a doubled one is itself.
     fn enclosed(&mut self, quote: u8) -> Option<Vec<u8>> {
-        let mut rest = self.0.strip_prefix(&[quote])?;
+        let mut rest = self.text.strip_prefix(&[quote])?;
         let mut text = Vec::new();
         loop {
             let end = memchr::memchr(quote, rest)?;
             text.extend_from_slice(&rest[..end]);
             rest = &rest[end + 1..];
             if rest.first() != Some(&quote) {
-                self.0 = rest;
+                self.text = rest;
                 return Some(text);
             }
             text.push(quote);
@@ -228,9 +275,9 @@ impl Words<'_> {
 
     fn number(&mut self) -> Option<i64> {
         self.skip_space();
-        let length = self.0.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
-        let (digits, rest) = self.0.split_at(length);
-        self.0 = rest;
+        let length = self.text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
+        let (digits, rest) = self.text.split_at(length);
+        self.text = rest;
         std::str::from_utf8(digits).ok()?.parse().ok()
     }
 }

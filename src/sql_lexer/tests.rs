@@ -118,21 +118,34 @@ fn tables_without_columns_have_empty_rows() {
 
 #[test]
 fn names_are_read_as_the_server_reads_them() {
-    let copy = Copy::parse(b"COPY \"a\"\"b\".\"New\nTable\" (id, \"Order\", a$b) FROM stdin;").unwrap();
+    let copy =
+        Copy::parse(b"COPY \"a\"\"b\".\"New\nTable\" (id, \"Order\", a$b) FROM stdin;", Charset::default()).unwrap();
     assert_eq!(copy.table, "\"a\"\"b\".\"New\nTable\"");
     assert_eq!(copy.columns, ["id", "Order", "a$b"]);
-    assert_eq!(Copy::parse(b"COPY public.t (a) TO stdout;"), None);
-    assert_eq!(Copy::parse(b"COPY public.t (a) FROM '/etc/passwd';"), None);
-    assert_eq!(Copy::parse(b"COPYING public.t FROM stdin;"), None);
+    assert_eq!(Copy::parse(b"COPY public.t (a) TO stdout;", Charset::default()), None);
+    assert_eq!(Copy::parse(b"COPY public.t (a) FROM '/etc/passwd';", Charset::default()), None);
+    assert_eq!(Copy::parse(b"COPYING public.t FROM stdin;", Charset::default()), None);
 }
 
 #[test]
 fn the_value_of_a_sequence_is_read_from_its_statement() {
-    let set = SequenceSet::parse(b"SELECT pg_catalog.setval('public.\"it''s \\ a\"', -12, false);").unwrap();
+    let set = SequenceSet::parse(b"SELECT pg_catalog.setval('public.\"it''s \\ a\"', -12, false);", Charset::default())
+        .unwrap();
     assert_eq!(set, SequenceSet { sequence: "public.\"it's \\ a\"".to_owned(), value: -12, is_called: false });
-    let set = SequenceSet::parse(b"SELECT pg_catalog.setval(E'public.\"a\\\\\\\\b\"', 7, true);").unwrap();
+    let set = SequenceSet::parse(b"SELECT pg_catalog.setval(E'public.\"a\\\\\\\\b\"', 7, true);", Charset::default())
+        .unwrap();
     assert_eq!(set.sequence, "public.\"a\\\\b\"");
-    assert_eq!(SequenceSet::parse(b"SELECT pg_catalog.lowrite(0, '\\x00');"), None);
+    assert_eq!(SequenceSet::parse(b"SELECT pg_catalog.lowrite(0, '\\x00');", Charset::default()), None);
+}
+
+#[test]
+fn names_are_read_in_the_encoding_that_the_dump_names() {
+    let mut text = b"SET client_encoding = 'LATIN1';\nCOPY public.\"caf\xe9\" (a) FROM stdin;\n1\n\\.\n".to_vec();
+    assert_eq!(read(&text, 7).rows[0].0, "public.\"café\"");
+    text.splice(23..29, *b"EUC_JP");
+    let name = text.windows(4).position(|window| window == b"caf\xe9").unwrap();
+    text.splice(name..name + 4, [0xc5, 0xec]);
+    assert_eq!(read(&text, 7).rows[0].0, "public.\"東\"");
 }
 
 proptest! {

@@ -1,0 +1,160 @@
+//! A stored archive, read from one database of it to the next, and what its bytes came to.
+
+use super::report::{Check, Verdict};
+use crate::config::Format;
+use crate::error::Error;
+use crate::facts::{Facts, Subject};
+use crate::fingerprint::Fingerprint;
+use crate::manifest::Manifest;
+use crate::pipeline::{Archive, ArchiveReadError, CopyFacts, Found, Stored};
+use crate::repository::{Backup, Repository};
+use crate::restore_filter::FilterError;
+use crate::storage::StorageError;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::io::AsyncRead;
+
+/// Why a dump does not go on into a database: what is wrong with the backup, or with something else.
+pub(super) enum Broken {
+    Backup(String),
+    Other(Error),
+}
+
+impl<E: Into<Error>> From<E> for Broken {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<FilterError> for Broken {
+    fn from(error: FilterError) -> Self {
+        Self::Backup(error.to_string())
+    }
+}
+
+type Body = Box<dyn AsyncRead + Send + Unpin>;
+
+/// A stored archive that is read from one database to the next.
+pub(super) struct Reading {
+    archive: Archive<Body>,
+    ahead: Bytes,
+    position: u64,
+    location: String,
+}
+
+impl Reading {
+    /// Opens the archive of a backup; a store that gives no byte for `limit` is given up.
+    pub(super) async fn open(repository: &Repository, backup: &Backup, limit: Duration) -> Result<Self, StorageError> {
+        let body = repository.open(backup).await?.body;
+        let manifest = &backup.manifest;
+        let facts = match (manifest.format, &manifest.subject) {
+            (Format::Custom, _) => CopyFacts::of_custom(),
+            (Format::Plain, Subject::Globals) => CopyFacts::None,
+            (Format::Plain, _) => CopyFacts::of_sql(),
+        };
+        let archive = Archive::new(body, manifest.format == Format::Plain, facts, limit);
+        Ok(Self { archive, ahead: Bytes::new(), position: 0, location: repository.location().of(&backup.key) })
+    }
+
+    /// Bytes of the dump that were handed out.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next bytes of the dump, none at `end`, or where the dump ends.
+    pub(super) async fn next(&mut self, end: Option<u64>) -> Result<Option<Bytes>, Broken> {
+        if self.ahead.is_empty() {
+            match self.archive.next().await {
+                Ok(Some(bytes)) => self.ahead = bytes,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(self.explain(error)),
+            }
+        }
+        let left = end.map_or(u64::MAX, |end| end - self.position);
+        let length = self.ahead.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.position += length as u64;
+        Ok((length > 0).then(|| self.ahead.split_to(length)))
+    }
+
+    /// Reads on to the end of the dump.
+    pub(super) async fn skip(&mut self) -> Result<(), Broken> {
+        while self.next(None).await?.is_some() {}
+        Ok(())
+    }
+
+    /// Check 0, once the dump was read as far as it goes.
+    pub(super) async fn settle(
+        self,
+        manifest: &Manifest,
+        facts: &Facts,
+        read: Result<(), Broken>,
+    ) -> Result<Check, Error> {
+        let (stored, found) = self.archive.finish().await.map_err(|error| unreadable(&self.location, &error))?;
+        let mut details = Vec::new();
+        let as_stored = stored.bytes == manifest.stored_bytes && stored.sha256 == manifest.sha256;
+        match read {
+            Ok(()) if !as_stored => details.push("the stored bytes are not those that were written".to_owned()),
+            Ok(()) => {}
+            Err(Broken::Backup(cause)) => details.push(cause),
+            // whatever went wrong, the bytes are not to be trusted
+            Err(Broken::Other(error @ Error::Restore(_))) if !as_stored => details.push(error.to_string()),
+            Err(Broken::Other(error)) => return Err(error),
+        }
+        if as_stored && details.is_empty() && manifest.subject != Subject::Globals {
+            details.extend(content_differences(facts, found));
+        }
+        if as_stored && details.is_empty() {
+            let text = describe(&stored);
+            return Ok(Check::new(0, Verdict::Ok, text.clone(), text, Vec::new()));
+        }
+        Ok(failed_archive(manifest, Some(&stored), details))
+    }
+
+    fn explain(&self, error: ArchiveReadError) -> Broken {
+        match error {
+            ArchiveReadError::Gzip(_) => Broken::Backup(error.to_string()),
+            ArchiveReadError::Store(cause) => Broken::Other(unreadable(&self.location, &cause)),
+        }
+    }
+}
+
+fn unreadable(location: &str, cause: &dyn std::fmt::Display) -> Error {
+    StorageError::Unavailable { action: format!("reading {location}"), cause: cause.to_string() }.into()
+}
+
+fn describe(stored: &Stored) -> String {
+    format!("{} bytes, SHA-256 {}", stored.bytes, stored.sha256)
+}
+
+pub(super) fn failed_archive(manifest: &Manifest, stored: Option<&Stored>, details: Vec<String>) -> Check {
+    let expected = describe(&Stored {
+        bytes: manifest.stored_bytes,
+        sha256: manifest.sha256.clone(),
+        raw_bytes: manifest.raw_bytes,
+    });
+    Check::new(0, Verdict::Failed, expected, stored.map(describe).unwrap_or_default(), details)
+}
+
+/// Rows in the archive that are not those of the facts, whatever database they are of.
+fn content_differences(facts: &Facts, found: Result<Found, &'static str>) -> Vec<String> {
+    let found = match found {
+        Ok(found) => found,
+        Err(cause) => return vec![cause.to_owned()],
+    };
+    let mut sums: BTreeMap<&str, (u64, Fingerprint)> = BTreeMap::new();
+    for rows in &found.rows {
+        let sum = sums.entry(&rows.table).or_default();
+        sum.0 += rows.rows;
+        sum.1.add(rows.fingerprint);
+    }
+    let mut expected: BTreeMap<&str, (u64, Fingerprint)> = BTreeMap::new();
+    for (table, rows) in facts.databases.iter().flat_map(|database| &database.contents.tables) {
+        let sum = expected.entry(table).or_default();
+        sum.0 += rows.rows;
+        sum.1.add(rows.fingerprint);
+    }
+    let tables: BTreeSet<&str> = sums.keys().chain(expected.keys()).copied().collect();
+    let changed = tables.into_iter().filter(|table| sums.get(table) != expected.get(table));
+    changed.map(|table| format!("{table}: the rows in the archive are not those that were dumped")).collect()
+}
