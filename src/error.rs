@@ -120,6 +120,12 @@ pub enum Error {
     /// A backup could not be restored, which says nothing of the backup.
     #[error("restoring into the scratch database: {0}")]
     Restore(RestoreError),
+    /// A restored database could not be looked at, which says nothing of the backup.
+    #[error("comparing the restored database: {}", postgres::cause(.0))]
+    Compare(tokio_postgres::Error),
+    /// The health check got no answer, which says nothing of the backup.
+    #[error("the health check got no answer: {0}")]
+    NoHealth(String),
     /// The verify server cannot take the dump.
     #[error(
         "the verify server is PostgreSQL {server}, and the dump was made by pg_dump {client}, which writes for that \
@@ -171,6 +177,9 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(_) => Exit::Config,
+            Self::Scratch(ScratchError::Query { cause, .. }) if cause.code().is_some_and(|c| LACKING.contains(&c)) => {
+                Exit::Config
+            }
             Self::Usage(_) => Exit::Usage,
             Self::Connect(error)
             | Self::Scratch(ScratchError::Connect(error))
@@ -185,6 +194,7 @@ impl Error {
             Self::Lock(LockError::Taken { .. }) => Exit::Locked,
             Self::Lock(LockError::Query(error))
             | Self::Query(error)
+            | Self::Compare(error)
             | Self::Scratch(ScratchError::Query { cause: error, .. })
             | Self::Cluster(ClusterError::Query(error)) => match error.code() {
                 Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Exit::Refused,
@@ -193,11 +203,12 @@ impl Error {
             },
             Self::Tool(_) | Self::NothingSelected(_) | Self::Unnameable(_) | Self::OlderServer { .. } => Exit::Config,
             Self::Unproved { .. } => Exit::Corrupt,
-            Self::Scratch(ScratchError::Taken(..)) => Exit::Config,
-            Self::Restore(error) => match error.is_connection() {
-                true => Exit::Unreachable,
-                false => Exit::Failed,
+            Self::Restore(error) => match error.blame() {
+                Blame::Connection(_) => Exit::Unreachable,
+                Blame::Privilege(_) => Exit::Refused,
+                Blame::Backup | Blame::Server(_) => Exit::Failed,
             },
+            Self::NoHealth(_) => Exit::Unreachable,
             Self::Unreadable { .. } => Exit::Refused,
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) if error.is_permission() => {
                 Exit::Refused
@@ -273,17 +284,29 @@ impl Error {
                     Some("VERIFY_USER must be allowed to make databases: ALTER ROLE … CREATEDB")
                 }
                 Some(code) if FULL.contains(&code) => Some("free some space on the verify server"),
+                Some(code) if LACKING.contains(&code) => {
+                    Some("the verify server lacks an encoding or a locale of the source; look at VERIFY_HOST")
+                }
                 _ => None,
             },
-            Self::Restore(error) => match error.blame() {
-                Blame::Server(hint) => Some(hint),
-                Blame::Backup => None,
-            },
+            Self::Restore(error) => error.blame().hint(),
+            Self::Compare(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                Some("VERIFY_USER lacks a privilege on the verify server; a superuser has it")
+            }
+            Self::NoHealth(_) => Some("look at VERIFY_HEALTH_URL"),
             Self::Storage(StorageError::Unavailable { .. }) => Some("look at REMOTE_ENDPOINT, or raise RETRY_COUNT"),
             _ => None,
         }
     }
 }
+
+/// The server does not know an encoding or a locale.
+const LACKING: &[&SqlState] = &[
+    &SqlState::WRONG_OBJECT_TYPE,
+    &SqlState::UNDEFINED_OBJECT,
+    &SqlState::INVALID_PARAMETER_VALUE,
+    &SqlState::FEATURE_NOT_SUPPORTED,
+];
 
 /// The server has no room.
 const FULL: &[&SqlState] = &[&SqlState::DISK_FULL, &SqlState::INSUFFICIENT_RESOURCES, &SqlState::IO_ERROR];

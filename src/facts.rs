@@ -144,7 +144,7 @@ pub struct Versions {
 pub type Objects = BTreeMap<String, Map<String, Value>>;
 
 /// Properties whose text differs from one major to the next, whatever the object.
-pub const DEPARSED: &[&str] = &["definition", "default", "checks", "bound", "using", "with_check", "body", "result"];
+pub const DEPARSED: &[&str] = &["definition", "defaults", "checks", "bound", "key", "using", "with_check", "body"];
 
 /// What a database is made of, outside the system's schemas and extensions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +180,9 @@ pub struct TableRows {
     pub rows: u64,
     /// Their fingerprint.
     pub fingerprint: Fingerprint,
+    /// The blocks of rows have their fields in different orders, and the fingerprint cannot be made again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_mixed: bool,
     /// Where they are stored; several where the dump has them in several blocks.
     pub members: Vec<Member>,
 }
@@ -204,6 +207,9 @@ pub struct Contents {
     /// Large objects.
     #[serde(default)]
     pub large_objects: LargeObjects,
+    /// How the bytes of the rows are to be read, as `SET client_encoding` in the dump says; none where it does not.
+    #[serde(default)]
+    pub encoding: Option<String>,
 }
 
 /// All large objects of a database.
@@ -233,6 +239,8 @@ pub struct Migration {
 pub struct Schema {
     /// Objects.
     pub catalogue: Catalogue,
+    /// The properties named in [`DEPARSED`] are among them; false where a lock was in the way.
+    pub has_texts: bool,
     /// Migration tools whose tables are there.
     pub migrations: Vec<Migration>,
     /// Roles that own something, have privileges or are named by policies.
@@ -286,6 +294,7 @@ impl Contents {
     /// Adds a block of rows.
     pub fn add(&mut self, table: String, columns: Vec<String>, rows: u64, fingerprint: Fingerprint, member: Member) {
         let table = self.tables.entry(table).or_default();
+        table.is_mixed |= !table.members.is_empty() && table.columns != columns;
         table.columns = columns;
         table.rows += rows;
         table.fingerprint.add(fingerprint);

@@ -12,18 +12,29 @@ pub struct LeaveOut {
     pub owners: bool,
     /// Statements that make, drop, or describe databases, and `\connect`: the dump is part of one of a whole server.
     pub databases: bool,
+    /// Statements that tie a database to its surroundings: tablespaces, which another server lacks, and subscriptions,
+    /// which would follow another server and cannot be dropped with their database.
+    pub surroundings: bool,
 }
 
 /// Why a dump is not handed to psql.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// A command of psql.
-    #[error("line {line} has the command `{command}` of psql, which pg_dump does not write; nothing of it was run")]
+    #[error("line {line} has the command `{command}` of psql, which pg_dump does not write; it was not run")]
     Command {
         /// Line of the dump, from 1.
         line: u64,
         /// Its first word.
         command: String,
+    },
+    /// A statement that reaches beyond the database.
+    #[error("line {line} has `{statement}`, which pg_dump does not write into the dump of a database; it was not run")]
+    Statement {
+        /// Line of the dump, from 1, on which it ends.
+        line: u64,
+        /// Its first words.
+        statement: String,
     },
     /// The text ends in the middle of something.
     #[error("the dump breaks off in the middle of a statement, a string or the rows of a table")]
@@ -56,12 +67,12 @@ impl Filter {
                 Token::Sql(sql) => {
                     self.count(sql);
                     self.held.extend_from_slice(sql);
-                    if self.held.len() > HELD || self.leave_out == LeaveOut::default() {
+                    if self.held.len() > HELD {
                         output.append(&mut self.held);
                     }
                 }
                 Token::StatementEnd => {
-                    if !self.is_left_out() {
+                    if !self.is_left_out()? {
                         output.append(&mut self.held);
                     }
                     self.held.clear();
@@ -112,14 +123,19 @@ impl Filter {
         }
     }
 
-    fn is_left_out(&self) -> bool {
-        let statement = self.lexer.statement();
-        if self.held.is_empty() || statement.len() > HELD {
-            return false;
+    fn is_left_out(&self) -> Result<bool, FilterError> {
+        let statement = String::from_utf8_lossy(&self.lexer.statement()[..self.lexer.statement().len().min(HELD)]);
+        let words: Vec<&str> = statement.split_whitespace().collect();
+        let leave_out = self.leave_out;
+        let is_left_out = leave_out.databases && is_of_database(&words)
+            || leave_out.owners && names_roles(&words)
+            || leave_out.surroundings && is_of_surroundings(&words);
+        if !is_left_out && reaches_beyond(&words, self.lexer.copy().is_some()) {
+            let statement = words.iter().take(3).copied().collect::<Vec<_>>().join(" ").chars().take(80).collect();
+            return Err(FilterError::Statement { line: self.line, statement });
         }
-        let text = String::from_utf8_lossy(statement);
-        let words: Vec<&str> = text.split_whitespace().collect();
-        self.leave_out.owners && names_roles(&words) || self.leave_out.databases && is_of_database(&words)
+        // what was too long to be held is on its way already
+        Ok(is_left_out && statement.len() < HELD)
     }
 }
 
@@ -128,8 +144,14 @@ fn names_roles(words: &[&str]) -> bool {
         ["GRANT" | "REVOKE", ..] | ["ALTER", "DEFAULT", "PRIVILEGES", ..] | ["SET", "SESSION", "AUTHORIZATION", ..] => {
             true
         }
-        // the role is one word, or a quoted one that may have spaces in it
-        ["ALTER", rest @ ..] => rest.windows(2).any(|pair| pair == ["OWNER", "TO"]),
+        ["ALTER", rest @ ..] => rest.windows(2).rposition(|pair| pair == ["OWNER", "TO"]).is_some_and(|at| {
+            // one name is all that may follow
+            let role = rest[at + 2..].join(" ");
+            let role = role.trim_end_matches(';');
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80;
+            let quoted = role.len() > 1 && role.starts_with('"') && role.ends_with('"');
+            !role.is_empty() && (quoted || role.bytes().all(plain))
+        }),
         _ => false,
     }
 }
@@ -142,6 +164,27 @@ fn is_of_database(words: &[&str]) -> bool {
         | ["UPDATE", "pg_catalog.pg_database", ..] => true,
         ["GRANT" | "REVOKE", rest @ ..] => rest.windows(2).any(|pair| pair == ["ON", "DATABASE"]),
         ["ALTER", "ROLE", rest @ ..] => rest.windows(2).any(|pair| pair == ["IN", "DATABASE"]),
+        _ => false,
+    }
+}
+
+fn is_of_surroundings(words: &[&str]) -> bool {
+    matches!(
+        words,
+        ["SET", "default_tablespace", ..]
+            | ["CREATE" | "ALTER", "SUBSCRIPTION", ..]
+            | ["COMMENT", "ON", "SUBSCRIPTION", ..]
+    )
+}
+
+/// True for statements of a file that came from elsewhere, which could change the server beyond the database.
+fn reaches_beyond(words: &[&str], is_rows: bool) -> bool {
+    let [first, second] = [0, 1].map(|at| words.get(at).map(|word| word.to_ascii_uppercase()).unwrap_or_default());
+    let third = words.get(2).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
+    match (first.as_str(), second.as_str()) {
+        ("CREATE" | "ALTER" | "DROP", "USER") => third != "MAPPING",
+        ("CREATE" | "ALTER" | "DROP", "DATABASE" | "ROLE" | "GROUP" | "TABLESPACE" | "SYSTEM") => true,
+        ("COPY", _) => !is_rows,
         _ => false,
     }
 }
@@ -173,7 +216,7 @@ mod tests {
 
     #[test]
     fn owners_and_privileges_are_left_out_on_demand_and_rows_never() {
-        let passed = filter(DUMP, LeaveOut { owners: true, databases: false }).unwrap();
+        let passed = filter(DUMP, LeaveOut { owners: true, ..LeaveOut::default() }).unwrap();
         assert!(!passed.contains("my role") && !passed.contains("GRANT"), "{passed}");
         assert!(passed.contains("COPY public.t (a) FROM stdin;\n\\N\nALTER TABLE x OWNER TO y;\n\\.\n"), "{passed}");
         assert!(passed.contains("SET x = 1;"));
@@ -183,10 +226,44 @@ mod tests {
     fn a_part_of_a_whole_servers_dump_says_nothing_of_its_database() {
         let part = "DROP DATABASE IF EXISTS a;\nCREATE DATABASE a WITH TEMPLATE = template0;\nALTER DATABASE a OWNER TO b;\n\
                     \\connect a\nGRANT CONNECT ON DATABASE a TO c;\nALTER ROLE c IN DATABASE a SET x TO '1';\nSELECT 1;\n";
-        let passed = filter(part, LeaveOut { owners: false, databases: true }).unwrap();
+        let passed = filter(part, LeaveOut { databases: true, ..LeaveOut::default() }).unwrap();
         assert_eq!(passed.trim(), "SELECT 1;");
         let grant = "GRANT SELECT ON TABLE t TO c;";
-        assert!(filter(grant, LeaveOut { owners: false, databases: true }).unwrap().contains(grant));
+        assert!(filter(grant, LeaveOut { databases: true, ..LeaveOut::default() }).unwrap().contains(grant));
+    }
+
+    #[test]
+    fn what_only_looks_like_an_owner_stays() {
+        let owners = LeaveOut { owners: true, ..LeaveOut::default() };
+        let text = "ALTER TABLE t ADD CONSTRAINT c CHECK ((note <> 'the OWNER TO be'::text)) NOT VALID;";
+        assert_eq!(filter(text, owners).unwrap(), text);
+        assert_eq!(filter("ALTER FUNCTION f(a int) OWNER TO \"a b\";", owners).unwrap(), "");
+    }
+
+    #[test]
+    fn surroundings_are_left_out_on_demand() {
+        let text =
+            "SET default_tablespace = fast;\nCREATE TABLE t ();\nCREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p;\n";
+        let passed = filter(text, LeaveOut { surroundings: true, ..LeaveOut::default() }).unwrap();
+        assert_eq!(passed.trim(), "CREATE TABLE t ();");
+    }
+
+    #[test]
+    fn statements_that_reach_beyond_the_database_are_refused() {
+        for statement in [
+            "DROP DATABASE precious;",
+            "create role evil superuser;",
+            "ALTER SYSTEM SET x = 1;",
+            "DROP TABLESPACE t;",
+            "COPY t FROM PROGRAM 'id';",
+            "COPY (SELECT 1) TO '/tmp/x';",
+            "ALTER USER postgres PASSWORD 'x';",
+        ] {
+            let refused = filter(&format!("SELECT 1;\n{statement}\n"), LeaveOut::default());
+            assert!(matches!(refused, Err(FilterError::Statement { line: 2, .. })), "{statement}: {refused:?}");
+        }
+        assert!(filter("CREATE USER MAPPING FOR u SERVER s;", LeaveOut::default()).is_ok());
+        assert!(filter("ALTER TABLE t RENAME TO role;", LeaveOut::default()).is_ok());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The wish to stop, and why.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Why a run has to end before it is done.
@@ -24,6 +25,7 @@ pub struct Shutdown {
     token: CancellationToken,
     signal: CancellationToken,
     reason: Arc<Mutex<Option<Stop>>>,
+    signalled: Arc<OnceLock<Instant>>,
 }
 
 impl Shutdown {
@@ -34,6 +36,7 @@ impl Shutdown {
             *current = Some(reason);
         }
         if reason != Stop::Deadline {
+            self.signalled.get_or_init(Instant::now);
             self.signal.cancel();
         }
         self.token.cancel();
@@ -58,12 +61,13 @@ impl Shutdown {
         }
     }
 
-    /// Runs `work`, which must not be dropped lightly, for at most `patience`, and for at most `haste` once a signal
-    /// has come; none when the time is over.
+    /// Runs `work`, which must not be dropped lightly, for at most `patience`, and at most until `haste` after a signal,
+    /// however many such works follow each other; none when the time is over.
     pub async fn finish<T>(&self, patience: Duration, haste: Duration, work: impl Future<Output = T>) -> Option<T> {
         let hurried = async {
             self.signal.cancelled().await;
-            tokio::time::sleep(haste).await;
+            let since = self.signalled.get().copied().unwrap_or_else(Instant::now);
+            tokio::time::sleep_until(since + haste).await;
         };
         tokio::select! {
             biased;

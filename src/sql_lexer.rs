@@ -7,7 +7,7 @@
 
 mod statement;
 
-pub use statement::{Charset, Copy, LargeObject, SequenceSet, parts, qualified, quoted};
+pub use statement::{Charset, Copy, LargeObject, SequenceSet, client_encoding, parts, qualified, quoted};
 
 /// Bytes of one statement that are remembered; what comes after them is read all the same.
 const REMEMBERED: usize = 1 << 20;
@@ -119,19 +119,19 @@ struct Depth {
     parentheses: usize,
     bodies: usize,
     words: usize,
-    /// First letters of the first words, where they are among those that may make a function.
-    opening: Vec<u8>,
+    /// First letters of the first words, each at its place, where they are among those that may make a function.
+    opening: [u8; 4],
 }
 
 impl Depth {
     fn word(&mut self, word: &[u8]) {
-        if self.words < 4 && matches!(word, b"create" | b"or" | b"replace" | b"function" | b"procedure") {
-            self.opening.push(word[0]);
+        if let Some(place) = self.opening.get_mut(self.words)
+            && matches!(word, b"create" | b"or" | b"replace" | b"function" | b"procedure")
+        {
+            *place = word[0];
         }
         self.words += 1;
-        if !matches!(&self.opening[..], [b'c', b'f' | b'p', ..] | [b'c', b'o', b'r', b'f' | b'p', ..])
-            || self.parentheses > 0
-        {
+        if !matches!(self.opening, [b'c', b'f' | b'p', ..] | [b'c', b'o', b'r', b'f' | b'p']) || self.parentheses > 0 {
             return;
         }
         match word {
@@ -294,6 +294,8 @@ impl Lexer {
                 }
                 if *depth == 0 {
                     self.state = State::Plain;
+                    // it parts two words
+                    self.remember(b" ");
                 }
                 return 1;
             }
@@ -342,7 +344,7 @@ impl Lexer {
                 if byte == b'$' {
                     self.state = State::Dollar { tag: std::mem::take(tag), candidate: None };
                 } else if is_tag {
-                    tag.push(byte);
+                    push(tag, byte);
                 } else {
                     self.state = State::Plain;
                     return 0;
@@ -351,7 +353,7 @@ impl Lexer {
             State::Dollar { tag, candidate } => match candidate {
                 Some(candidate_tag) if byte == b'$' && candidate_tag == tag => self.state = State::Plain,
                 _ if byte == b'$' => *candidate = Some(Vec::new()),
-                Some(tag) if is_word(byte) => tag.push(byte),
+                Some(tag) if is_word(byte) => push(tag, byte),
                 _ => {
                     *candidate = None;
                     let length = memchr::memchr(b'$', bytes).unwrap_or(bytes.len());
@@ -362,7 +364,8 @@ impl Lexer {
             State::Command => {
                 let end = memchr::memchr(b'\n', bytes);
                 let length = end.unwrap_or(bytes.len());
-                self.command.extend_from_slice(&bytes[..length.min(REMEMBERED)]);
+                let room = REMEMBERED.saturating_sub(self.command.len());
+                self.command.extend_from_slice(&bytes[..length.min(room)]);
                 if end.is_some() {
                     (self.state, self.pending) = (State::Plain, Some(Pending::Command));
                     return length + 1;
@@ -385,7 +388,7 @@ impl Lexer {
     fn step_plain(&mut self, byte: u8) -> usize {
         let begins_word = byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80;
         if begins_word || !self.word.is_empty() && (byte.is_ascii_digit() || byte == b'$') {
-            self.word.push(byte.to_ascii_lowercase());
+            push(&mut self.word, byte.to_ascii_lowercase());
             self.remember(&[byte]);
             return 1;
         }
@@ -442,6 +445,15 @@ impl Lexer {
         let bytes = if self.statement.is_empty() { bytes.trim_ascii_start() } else { bytes };
         let room = REMEMBERED.saturating_sub(self.statement.len());
         self.statement.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+/// Bytes of a word or a dollar quote's tag that are told apart.
+const WORD: usize = 4096;
+
+fn push(word: &mut Vec<u8>, byte: u8) {
+    if word.len() < WORD {
+        word.push(byte);
     }
 }
 

@@ -172,7 +172,7 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
 /// Looks at the server that backups are restored to.
 async fn check_verify_server(config: &Config, findings: &mut Findings) {
     const CHECK: &str = "verify server";
-    let server = match ScratchServer::connect(&config.verify.server, &new_run_id()).await {
+    let server = match ScratchServer::connect(&config.verify.server, &new_run_id(), &config.source.name).await {
         Ok(server) => server,
         Err(error) => return findings.bad(CHECK, &error.into()),
     };

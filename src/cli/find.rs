@@ -12,6 +12,7 @@ use clap::Args;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use tracing::warn;
 
 /// Which backup is meant.
 #[derive(Debug, Args)]
@@ -36,7 +37,16 @@ impl Named {
         let target = self.location.map_or(config.target, Target::from);
         let mut found: Vec<(Repository, Backup)> = Vec::new();
         for side in sides(config, target, run_id).await? {
-            for backup in side.repository.catalog().await?.backups {
+            let backups = match side.repository.catalog().await {
+                Ok(catalog) => catalog.backups,
+                // what is found already needs no other place, unless that might have a newer one
+                Err(error) if !found.is_empty() && self.name != "latest" => {
+                    warn!("{} is passed over: {error}", side.repository.location().name);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for backup in backups {
                 if self.is_meant(&side.repository, &backup) {
                     found.push((side.repository.clone(), backup));
                 }

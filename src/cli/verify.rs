@@ -11,11 +11,13 @@ use crate::notify;
 use crate::report::{Activity, Entry, Failure, Outcome, Place, Report, Stored};
 use crate::repository::Backup;
 use crate::shutdown::Shutdown;
-use crate::verify::Verifier;
 use crate::verify::report::{self, Check, Verdict};
+use crate::verify::{Verified, Verifier};
 use chrono::{DateTime, Utc};
 use clap::Args;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -33,28 +35,42 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &Shutdown) -> Result<Exit, Error> {
+    let _timer = job::deadline(config, shutdown);
     let (run_id, started) = (new_run_id(), Utc::now());
+    // what cannot be written is better known before
+    let mut file = arguments.report.as_deref().map(open).transpose()?;
     let (repository, backup) = shutdown.guard(arguments.backup.find(config, &run_id)).await??;
     let how = if arguments.checksum_only { How::Checksum } else { How::Restore };
     let verifier = Verifier { config, run_id: &run_id, shutdown, now: Utc::now };
     let verified = verifier.verify(&repository, &backup, how).await;
+    if let Ok(Verified { report, .. }) = &verified {
+        let json = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
+        if let (Some(file), Some(path)) = (&mut file, &arguments.report) {
+            file.set_len(0).and_then(|()| file.write_all(json.as_bytes())).map_err(|error| unwritable(path, &error))?;
+        }
+        if arguments.json {
+            output::print(&json);
+        } else {
+            show(report);
+        }
+    }
     let notice = notice(&run_id, started, &backup, repository.location().of(&backup.key), &verified);
     notify::send(config, &notice, shutdown).await;
-    let report = verified?;
-    let json = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
-    if let Some(path) = &arguments.report {
-        std::fs::write(path, &json)
-            .map_err(|error| Error::Io(format!("--report: writing {}: {error}", path.display())))?;
-    }
-    if arguments.json {
-        output::print(&json);
-    } else {
-        show(&report);
-    }
+    let Verified { report, unrecorded } = verified?;
     if report.verification.passed {
-        return Ok(Exit::Done);
+        return unrecorded.map_or(Ok(Exit::Done), Err);
     }
+    unrecorded.iter().for_each(|error| output::complain(&error.to_string()));
     Err(Error::Unproved { id: report.id.clone(), failures: report.failures() })
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    let opened = File::options().create(true).write(true).truncate(false).open(path);
+    opened.map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Error {
+    Error::Io(format!("--report: writing {}: {error}", path.display()))
 }
 
 fn show(report: &report::Report) {
@@ -93,7 +109,7 @@ fn notice(
     started: DateTime<Utc>,
     backup: &Backup,
     location: String,
-    verified: &Result<report::Report, Error>,
+    verified: &Result<Verified, Error>,
 ) -> Report {
     let manifest = &backup.manifest;
     let mut entry = Entry::new(manifest.subject.clone());
@@ -111,7 +127,7 @@ fn notice(
         stderr: None,
     };
     match verified {
-        Ok(report) => {
+        Ok(Verified { report, .. }) => {
             entry.verified = Some(job::summary(report));
             if !report.verification.passed {
                 let error = Error::Unproved { id: report.id.clone(), failures: report.failures() };

@@ -22,13 +22,19 @@ pub struct Verify {
     pub queries: Option<PathBuf>,
 }
 
+/// Longest name of a database, in bytes.
+const LONGEST: usize = 63;
+
 /// Every server has this database unless somebody removed it.
 const MAINTENANCE: &str = "postgres";
 
 impl Verify {
     /// Wanted name of the scratch database for backups of `database`.
     pub fn wanted(&self, database: &str) -> String {
-        self.database.clone().unwrap_or_else(|| format!("{database}_verify"))
+        let ending = "_verify";
+        let ends = (0..=LONGEST - ending.len()).rev().find(|at| database.is_char_boundary(*at.min(&database.len())));
+        let kept = &database[..ends.unwrap_or_default().min(database.len())];
+        self.database.clone().unwrap_or_else(|| format!("{kept}{ending}"))
     }
 }
 

@@ -37,8 +37,8 @@ use tracing::{error, info, warn};
 
 /// How long cleaning up after a failure may take, per target.
 const CLEANUP: Duration = Duration::from_secs(60);
-/// The same after a signal.
-const HASTY_CLEANUP: Duration = Duration::from_secs(6);
+/// The same, counted from a signal on.
+const HASTY_CLEANUP: Duration = Duration::from_secs(9);
 
 /// How long a run that has failed may look for the last good backup.
 const PREVIOUS: Duration = Duration::from_secs(5);
@@ -149,8 +149,7 @@ pub async fn run(context: &Context) -> (Report, Exit) {
     let shard = report.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
     let (source, backup_type) = (config.source.display(), context.backup_type.as_str());
     info!(run_id = report.run_id, "starting backup of {source} ({backup_type}{shard})");
-    let timer = config.deadline.map(|deadline| tokio::spawn(stop_after(deadline, context.shutdown.clone())));
-    let timer = timer.map(AbortOnDrop);
+    let timer = deadline(config, &context.shutdown);
     let errors = whole(context, &mut report).await;
     drop(timer);
     let exit = conclude(context, &mut report, &errors);
@@ -159,6 +158,15 @@ pub async fn run(context: &Context) -> (Report, Exit) {
     let exit = context.shutdown.signal().map_or(exit, |stop| Error::Stopped(stop).exit());
     (report, exit)
 }
+
+/// Asks everybody to stop when `BACKUP_TIMEOUT` is over, unless dropped before.
+pub fn deadline(config: &Config, shutdown: &Shutdown) -> Option<Timer> {
+    let timer = config.deadline.map(|deadline| tokio::spawn(stop_after(deadline, shutdown.clone())));
+    timer.map(|timer| Timer(AbortOnDrop(timer)))
+}
+
+/// A deadline that is under way.
+pub struct Timer(#[allow(dead_code, reason = "it lives until it is dropped")] AbortOnDrop);
 
 async fn stop_after(deadline: Duration, shutdown: Shutdown) {
     tokio::time::sleep(deadline).await;

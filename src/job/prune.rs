@@ -43,7 +43,8 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
     let remote: Option<HashSet<(String, String)>> = match sides.iter().find(|side| side.kind == SideKind::Remote) {
         Some(remote) if config.target == Target::All => {
             let catalog = remote.repository.catalog().await?;
-            let intact = catalog.backups.into_iter().filter(|backup| backup.intact);
+            // one that failed its verification there is no replica
+            let intact = catalog.backups.into_iter().filter(Backup::is_good);
             Some(intact.map(|backup| (backup.manifest.id, backup.manifest.sha256)).collect())
         }
         _ => None,

@@ -121,10 +121,15 @@ fn fill(mut databases: Vec<DatabaseFacts>, found: Found, members: Vec<Member>) -
             contents[owner].sequences.insert(set.sequence, value);
         }
     }
-    for (offset, fingerprint) in found.large_objects {
+    for (offset, run) in found.large_objects {
         if let Some(owner) = owner(offset) {
-            contents[owner].large_objects.count += 1;
-            contents[owner].large_objects.fingerprint.add(fingerprint);
+            contents[owner].large_objects.count += run.count;
+            contents[owner].large_objects.fingerprint.add(run.fingerprint);
+        }
+    }
+    for (offset, encoding) in found.encodings {
+        if let Some(owner) = owner(offset) {
+            contents[owner].encoding = Some(encoding);
         }
     }
     databases.iter_mut().zip(contents).for_each(|(database, contents)| database.fill(contents));

@@ -3,10 +3,10 @@
 use super::{At, Context, Errors, Side, StageError, failure};
 use crate::error::Error;
 use crate::manifest::How;
-use crate::report::{Entry, Report, Verified};
+use crate::report::{self, Entry, Report};
 use crate::repository::Backup;
-use crate::verify::Verifier;
 use crate::verify::report::{self as verification, Verdict};
+use crate::verify::{Verified, Verifier};
 use tracing::{error, info, warn};
 
 /// Verifies each backup of the run, one after the other.
@@ -44,11 +44,15 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
         let backup =
             found.ok_or_else(|| Error::Io(format!("{} is not there any more", place.location))).at("verify")?;
         let how = if proof.is_none() { How::Restore } else { How::Checksum };
-        let result = verifier.verify(&side.repository, &backup, how).await.at("verify")?;
+        let Verified { report: result, unrecorded } =
+            verifier.verify(&side.repository, &backup, how).await.at("verify")?;
         entry.verified = Some(summary(proof.as_ref().filter(|_| result.verification.passed).unwrap_or(&result)));
         if !result.verification.passed {
             let (id, failures) = (result.id.clone(), result.failures());
             return Err(Error::Unproved { id, failures }).at("verify");
+        }
+        if let Some(error) = unrecorded {
+            return Err(error).at("verify");
         }
         match &proof {
             // the same bytes restore the same way
@@ -84,8 +88,8 @@ async fn record(context: &Context, side: &Side, backup: &Backup, proof: &verific
 }
 
 /// What people are told of a verification.
-pub fn summary(report: &verification::Report) -> Verified {
-    Verified {
+pub fn summary(report: &verification::Report) -> report::Verified {
+    report::Verified {
         passed: report.verification.passed,
         tables: report.databases.iter().map(|database| database.tables).sum(),
         rows: report.databases.iter().map(|database| database.rows).sum(),

@@ -44,7 +44,8 @@ struct Digesting<R> {
     bytes: u64,
     failed: bool,
     limit: Duration,
-    stalled: Pin<Box<tokio::time::Sleep>>,
+    /// Runs while a read waits; the time between two reads is not the store's.
+    waiting: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Digesting<R> {
@@ -53,19 +54,22 @@ impl<R: AsyncRead + Unpin> AsyncRead for Digesting<R> {
         let before = buf.filled().len();
         let result = match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Pending => {
-                if this.stalled.as_mut().poll(cx).is_pending() {
+                let waiting = this.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.limit)));
+                if waiting.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 let text = format!("no byte came for {} s (STALL_TIMEOUT)", this.limit.as_secs());
                 Err(io::Error::new(io::ErrorKind::TimedOut, text))
             }
-            Poll::Ready(result) => result,
+            Poll::Ready(result) => {
+                this.waiting = None;
+                result
+            }
         };
         let new = &buf.filled()[before..];
         this.digest.update(new);
         this.bytes += new.len() as u64;
         this.failed |= result.is_err();
-        this.stalled.as_mut().reset(tokio::time::Instant::now() + this.limit);
         Poll::Ready(result)
     }
 }
@@ -85,8 +89,7 @@ pub struct Archive<R> {
 impl<R: AsyncRead + Unpin> Archive<R> {
     /// An archive whose bytes are `body`; a store that gives none for so long is given up.
     pub fn new(body: R, is_gzip: bool, facts: CopyFacts, limit: Duration) -> Self {
-        let stalled = Box::pin(tokio::time::sleep(limit));
-        let digesting = Digesting { inner: body, digest: Sha256::new(), bytes: 0, failed: false, limit, stalled };
+        let digesting = Digesting { inner: body, digest: Sha256::new(), bytes: 0, failed: false, limit, waiting: None };
         let layers = if is_gzip {
             let mut decoder = GzipDecoder::new(BufReader::with_capacity(CHUNK, digesting));
             decoder.multiple_members(true);

@@ -1,8 +1,9 @@
 //! What the passing bytes say of their content: rows and their fingerprint for each table, and values of sequences.
 
 use crate::custom_archive::{Archive, Compression, Event};
+use crate::facts::LargeObjects;
 use crate::fingerprint::{Fingerprint, RowSum};
-use crate::sql_lexer::{Charset, Copy, LargeObject, Lexer, SequenceSet, Token};
+use crate::sql_lexer::{Charset, Copy, LargeObject, Lexer, SequenceSet, Token, client_encoding};
 use flate2::{Decompress, FlushDecompress};
 use std::collections::HashMap;
 
@@ -28,8 +29,23 @@ pub struct Found {
     pub rows: Vec<Rows>,
     /// Values of sequences, each with the bytes of the dump before the end of its statement.
     pub sequences: Vec<(u64, SequenceSet)>,
-    /// Large objects that end there, each with its fingerprint.
-    pub large_objects: Vec<(u64, Fingerprint)>,
+    /// Runs of large objects that begin there.
+    pub large_objects: Vec<(u64, LargeObjects)>,
+    /// Encodings that the dump sets, each with the bytes before it.
+    pub encodings: Vec<(u64, String)>,
+}
+
+impl Found {
+    /// Adds a large object to the run that it belongs to.
+    fn add_large_object(&mut self, at: u64, begins_run: bool, fingerprint: Fingerprint) {
+        if begins_run || self.large_objects.is_empty() {
+            self.large_objects.push((at, LargeObjects::default()));
+        }
+        if let Some((_, run)) = self.large_objects.last_mut() {
+            run.count += 1;
+            run.fingerprint.add(fingerprint);
+        }
+    }
 }
 
 /// Where rows begin and end among the bytes just taken.
@@ -90,6 +106,7 @@ pub struct SqlFacts {
     lexer: Lexer,
     current: Option<Current>,
     large_object: RowSum,
+    had_command: bool,
     found: Found,
 }
 
@@ -143,11 +160,17 @@ impl SqlFacts {
                     match LargeObject::parse(statement) {
                         Some(LargeObject::Open(number)) => self.large_object.take(&number_of(number), false),
                         Some(LargeObject::Write(bytes)) => self.large_object.take(&bytes, false),
-                        Some(LargeObject::Close) => self.found.large_objects.push((at, end_of(&mut self.large_object))),
+                        Some(LargeObject::Close) => {
+                            let fingerprint = end_of(&mut self.large_object);
+                            // another database of the server may have begun
+                            self.found.add_large_object(at, std::mem::take(&mut self.had_command), fingerprint);
+                        }
                         None => {}
                     }
+                    self.found.encodings.extend(client_encoding(statement).map(|name| (at, name)));
                 }
-                Token::Sql(_) | Token::Command(_) | Token::CommandEnd => {}
+                Token::CommandEnd => self.had_command = true,
+                Token::Sql(_) | Token::Command(_) => {}
             }
         }
         self.offset += bytes.len() as u64;
@@ -223,7 +246,11 @@ impl CustomFacts {
             let at = bytes.len() - input.len();
             match event {
                 Event::Entry(entry) => match entry.kind.as_slice() {
-                    b"ENCODING" => self.charset = Charset::parse(&entry.definition).unwrap_or_default(),
+                    b"ENCODING" => {
+                        self.charset = Charset::parse(&entry.definition).unwrap_or_default();
+                        let name = client_encoding(&entry.definition);
+                        self.found.encodings.extend(name.map(|name| (self.archive.offset(), name)));
+                    }
                     b"TABLE DATA" => {
                         let copy = Copy::parse(&entry.copy, self.charset);
                         self.copies.extend(copy.map(|copy| (entry.number, copy)));
@@ -242,6 +269,8 @@ impl CustomFacts {
                 }
                 Event::Object(number) => {
                     let mut large_object = RowSum::default();
+                    // the archive writes numbers of objects as if they had a sign
+                    let number = i64::from((number & 0xffff_ffff) as u32);
                     large_object.take(&number_of(number), false);
                     self.begin(Content::LargeObject(large_object));
                 }
@@ -259,7 +288,7 @@ impl CustomFacts {
                         marks.push(Mark { at, begins: false });
                     }
                     Some(Content::LargeObject(mut large_object)) => {
-                        self.found.large_objects.push((self.offset + at as u64, end_of(&mut large_object)));
+                        self.found.add_large_object(self.offset + at as u64, false, end_of(&mut large_object));
                     }
                     None => {}
                 },

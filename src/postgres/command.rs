@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tracing::{debug, warn};
 
@@ -15,6 +15,8 @@ use tracing::{debug, warn};
 const TAIL_LINES: usize = 12;
 /// Longest line that is kept, in bytes.
 const LINE_BYTES: usize = 1000;
+/// Bytes without a line break that are read at once.
+const LONGEST: u64 = 64 << 10;
 /// How long a child may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -57,6 +59,17 @@ impl Child {
         let stdin = child.inner.stdin.take().ok_or_else(no_pipe)?;
         let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
         Ok((child, stdin))
+    }
+
+    /// Both at once: what is written to it comes out as something else.
+    pub fn filter(
+        program: &Path,
+        arguments: &[OsString],
+        environment: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> std::io::Result<(Self, ChildStdin, ChildStdout)> {
+        let mut child = Self::spawn(program, arguments, environment, [Stdio::piped(), Stdio::piped()])?;
+        let (stdin, stdout) = (child.inner.stdin.take(), child.inner.stdout.take());
+        Ok((child, stdin.ok_or_else(no_pipe)?, stdout.ok_or_else(no_pipe)?))
     }
 
     fn spawn(
@@ -117,7 +130,7 @@ async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDequ
     let mut line = Vec::new();
     loop {
         line.clear();
-        match stderr.read_until(b'\n', &mut line).await {
+        match (&mut stderr).take(LONGEST).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }

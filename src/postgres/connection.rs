@@ -118,10 +118,15 @@ impl std::ops::Deref for Connection {
 ///
 /// `application` names the session in `pg_stat_activity`.
 pub async fn connect(source: &Source, application: &str) -> Result<Connection, ConnectError> {
+    connect_with(source, application, "").await
+}
+
+/// The same with `options` for the server, as `-c name=value`; they hold from the first moment of the session.
+pub async fn connect_with(source: &Source, application: &str, options: &str) -> Result<Connection, ConnectError> {
     let attempts = source.retry.attempts as usize;
     let policy = ConstantBuilder::default().with_delay(source.retry.delay).with_max_times(attempts - 1).with_jitter();
     let mut failed = 0;
-    (|| connect_once(source, application))
+    (|| connect_once(source, application, options))
         .retry(policy)
         .when(ConnectError::is_transient)
         .notify(|error, pause| {
@@ -131,19 +136,19 @@ pub async fn connect(source: &Source, application: &str) -> Result<Connection, C
         .await
 }
 
-async fn connect_once(source: &Source, application: &str) -> Result<Connection, ConnectError> {
+async fn connect_once(source: &Source, application: &str, options: &str) -> Result<Connection, ConnectError> {
     let unreachable = |cause: &str| ConnectError::Unreachable { server: source.display(), cause: cause.to_owned() };
-    match tokio::time::timeout(ATTEMPT, negotiate(source, application)).await {
+    match tokio::time::timeout(ATTEMPT, negotiate(source, application, options)).await {
         Err(_) => Err(unreachable("no answer within 20 s")),
         Ok(connection) => connection,
     }
 }
 
 /// One attempt, or two where libpq makes two: `allow` and `prefer` try the other way when the first is refused.
-async fn negotiate(source: &Source, application: &str) -> Result<Connection, ConnectError> {
+async fn negotiate(source: &Source, application: &str, options: &str) -> Result<Connection, ConnectError> {
     use tokio_postgres::config::SslMode as Wire;
     if source.host.starts_with('/') {
-        return establish(source, application, Wire::Disable).await;
+        return establish(source, application, options, Wire::Disable).await;
     }
     let ways: &[Wire] = match source.tls.mode {
         SslMode::Disable => &[Wire::Disable],
@@ -151,10 +156,10 @@ async fn negotiate(source: &Source, application: &str) -> Result<Connection, Con
         SslMode::Prefer => &[Wire::Prefer, Wire::Disable],
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Wire::Require],
     };
-    let first = establish(source, application, ways[0]).await;
+    let first = establish(source, application, options, ways[0]).await;
     match (first, ways.get(1)) {
         (Err(first), Some(other)) if !first.is_transient() => {
-            establish(source, application, *other).await.map_err(|_| first)
+            establish(source, application, options, *other).await.map_err(|_| first)
         }
         (first, _) => first,
     }
@@ -163,12 +168,16 @@ async fn negotiate(source: &Source, application: &str) -> Result<Connection, Con
 async fn establish(
     source: &Source,
     application: &str,
+    options: &str,
     mode: tokio_postgres::config::SslMode,
 ) -> Result<Connection, ConnectError> {
     let mut config = tokio_postgres::Config::new();
     config.host(&source.host).port(source.port).user(&source.user).dbname(&source.database);
     config.application_name(application).ssl_mode(mode).connect_timeout(ATTEMPT);
     config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(Duration::from_secs(10));
+    if !options.is_empty() {
+        config.options(options);
+    }
     let from_file = || source.passfile.as_ref().and_then(|path| passfile::find(path, source, &source.database));
     if let Some(password) = source.password.as_ref().map(|secret| secret.expose().to_owned()).or_else(from_file) {
         config.password(password);
@@ -242,6 +251,7 @@ const SESSION: &[(u32, &str, &str)] = &[
     (0, "IntervalStyle", "'postgres'"),
     (0, "extra_float_digits", "3"),
     (0, "quote_all_identifiers", "off"),
+    (0, "standard_conforming_strings", "on"),
     (0, "search_path", "''"),
     // compiling a question about the catalogue takes longer than answering it
     (11, "jit", "off"),

@@ -1,26 +1,26 @@
 //! What lies in a restored database, read back as pg_dump would write it.
 
-use super::catalog::{literal, quote, sql_name};
+use super::catalog::{Text, bytes_of, literal, quote, sql_name};
 use super::connection::Connection;
 use crate::facts::{Contents, LargeObjects, SequenceValue, TableRows};
 use crate::fingerprint::{Fingerprint, RowSum};
 use crate::sql_lexer::{Lexer, Token, qualified, quoted};
 use futures_util::TryStreamExt;
 use std::collections::{BTreeMap, HashMap};
-use tokio_postgres::{Error, SimpleQueryMessage};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, SimpleQueryMessage, Statement};
 
 /// Sequences asked for at once.
 const SEQUENCES: usize = 200;
+/// Large objects read at once.
+const OBJECTS: usize = 16;
 /// Bytes of a large object read at once.
 const OBJECT_BYTES: i32 = 256 << 10;
 
-/// Reads what is expected, as far as it is there. Rows come in the bytes of `encoding`.
-pub async fn read(
-    connection: &Connection,
-    expected: &Contents,
-    encoding: &str,
-    lc_monetary: &str,
-) -> Result<Contents, Error> {
+/// Reads what is expected, as far as it is there; rows in the bytes of the encoding that the dump has them in.
+pub async fn read(connection: &Connection, expected: &Contents, lc_monetary: &str) -> Result<Contents, Error> {
+    let encoding = expected.encoding.as_deref().unwrap_or("UTF8");
     // a policy that hides rows is an error, as for pg_dump
     connection.batch_execute("SET row_security = off").await?;
     // a locale that this server lacks matters only where there is money, and then the rows differ
@@ -29,14 +29,16 @@ pub async fn read(
     let mut found = Contents::default();
     for (table, rows) in &expected.tables {
         if let Some(relation) = relations.get(table) {
-            let statement = relation.copy(table, &rows.columns, encoding);
+            let elsewhere = relation.leaves.iter().filter(|leaf| expected.tables.contains_key(&leaf.name));
+            let elsewhere: Vec<u32> = elsewhere.flat_map(|leaf| leaf.below.iter().copied()).collect();
+            let statement = relation.copy(table, &rows.columns, encoding, &elsewhere);
             let (count, fingerprint) = match sum(connection, &statement).await {
                 Ok(sum) => sum,
                 // without these columns it is another table, and that is told of elsewhere
-                Err(error) if error.as_db_error().is_some() => continue,
+                Err(error) if error.code().is_some_and(|code| MISSING.contains(&code)) => continue,
                 Err(error) => return Err(error),
             };
-            let rows = TableRows { columns: rows.columns.clone(), rows: count, fingerprint, members: Vec::new() };
+            let rows = TableRows { columns: rows.columns.clone(), rows: count, fingerprint, ..TableRows::default() };
             found.tables.insert(table.clone(), rows);
         }
     }
@@ -48,8 +50,20 @@ pub async fn read(
     Ok(found)
 }
 
+/// The table or one of its columns is not there.
+const MISSING: &[&SqlState] = &[&SqlState::UNDEFINED_COLUMN, &SqlState::UNDEFINED_TABLE];
+
+/// A table below a partitioned one.
+struct Leaf {
+    name: String,
+    /// Its own number, and those of all tables below it.
+    below: Vec<u32>,
+}
+
 /// How the rows of a table are copied.
 struct Relation {
+    /// Tables below it, which may have their rows in the dump for themselves.
+    leaves: Vec<Leaf>,
     /// Its rows are those of its partitions, or some of them belong to its extension.
     by_query: bool,
     /// `WHERE …` that tells the rows that people have put there from those of an extension.
@@ -57,27 +71,58 @@ struct Relation {
 }
 
 async fn relations(connection: &Connection) -> Result<HashMap<String, Relation>, Error> {
-    let question = "
-        SELECT n.nspname::text, c.relname::text, c.relkind = 'p', coalesce(
+    let (schema, name) = (bytes_of("n.nspname::text"), bytes_of("c.relname::text"));
+    let question = format!(
+        "SELECT c.oid, {schema}, {name}, c.relkind = 'p', coalesce(
             (SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)]
              FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig) LIMIT 1), '')
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'S')";
-    let rows = connection.query_typed(question, &[]).await?;
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'S')"
+    );
+    let inherits = "SELECT i.inhparent, i.inhrelid FROM pg_catalog.pg_inherits i
+                    JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE c.relispartition AND c.relkind IN ('r', 'p')";
+    let mut partitions: HashMap<u32, Vec<u32>> = HashMap::new();
+    for row in connection.query_typed(inherits, &[]).await? {
+        partitions.entry(row.get(0)).or_default().push(row.get(1));
+    }
+    let rows = connection.query_typed(&question, &[]).await?;
+    let name_of = |row: &tokio_postgres::Row| {
+        let (schema, name): (Text, Text) = (row.get(1), row.get(2));
+        qualified(&schema.text, &name.text)
+    };
+    let names: HashMap<u32, String> = rows.iter().map(|row| (row.get(0), name_of(row))).collect();
     let relation = |row: &tokio_postgres::Row| {
-        let (schema, name, is_partitioned, condition): (String, String, bool, String) =
-            (row.get(0), row.get(1), row.get(2), row.get(3));
+        let (oid, is_partitioned, condition): (u32, bool, String) = (row.get(0), row.get(3), row.get(4));
+        let leaf = |oid: u32| Some(Leaf { name: names.get(&oid)?.clone(), below: below(&partitions, oid) });
+        let leaves = below(&partitions, oid).into_iter().filter(|other| *other != oid).filter_map(leaf).collect();
         let by_query = is_partitioned || !condition.is_empty();
-        (qualified(&schema, &name), Relation { by_query, condition })
+        (name_of(row), Relation { leaves, by_query, condition })
     };
     Ok(rows.iter().map(relation).collect())
 }
 
+/// A partitioned table's number and those of everything below it.
+fn below(partitions: &HashMap<u32, Vec<u32>>, oid: u32) -> Vec<u32> {
+    let mut all = vec![oid];
+    let mut at = 0;
+    while let Some(oid) = all.get(at).copied() {
+        all.extend(partitions.get(&oid).into_iter().flatten());
+        at += 1;
+    }
+    all
+}
+
 impl Relation {
-    fn copy(&self, table: &str, columns: &[String], encoding: &str) -> String {
+    /// Rows in tables of these numbers are left out: the dump has them elsewhere.
+    fn copy(&self, table: &str, columns: &[String], encoding: &str, elsewhere: &[u32]) -> String {
         let (table, list) = (sql_name(table), columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", "));
+        let numbers = elsewhere.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let condition = match numbers.is_empty() {
+            true => self.condition.clone(),
+            false => format!("WHERE tableoid NOT IN ({numbers})"),
+        };
         let what = match (self.by_query, columns.is_empty()) {
-            (true, _) => format!("(SELECT {list} FROM {table} {})", self.condition),
+            (true, _) => format!("(SELECT {list} FROM {table} {condition})"),
             (false, true) => table,
             (false, false) => format!("{table} ({list})"),
         };
@@ -112,31 +157,34 @@ async fn sequences(connection: &Connection, names: &[&String]) -> Result<BTreeMa
 }
 
 async fn large_objects(connection: &Connection) -> Result<LargeObjects, Error> {
-    let rows = connection.query_typed("SELECT oid FROM pg_catalog.pg_largeobject_metadata", &[]).await?;
-    let mut all = LargeObjects { count: rows.len() as u64, fingerprint: Fingerprint::default() };
-    if rows.is_empty() {
-        return Ok(all);
-    }
     let part = connection.prepare("SELECT pg_catalog.lo_get($1, $2, $3)").await?;
-    for row in &rows {
-        let number: u32 = row.get(0);
-        let (mut sum, mut offset) = (RowSum::default(), 0_i64);
-        sum.take(format!("{number}\t").as_bytes(), false);
-        loop {
-            let row = connection.query_one(&part, &[&number, &offset, &OBJECT_BYTES]).await?;
-            let bytes: &[u8] = row.get(0);
-            if !bytes.is_empty() {
-                sum.take(bytes, false);
-            }
-            offset += bytes.len() as i64;
-            if bytes.len() < OBJECT_BYTES.unsigned_abs() as usize {
-                break;
-            }
+    let none: [(&str, Type); 0] = [];
+    let numbers = connection.query_typed_raw("SELECT oid FROM pg_catalog.pg_largeobject_metadata", none).await?;
+    let read = numbers.map_ok(|row| large_object(connection, &part, row.get(0))).try_buffer_unordered(OBJECTS);
+    read.try_fold(LargeObjects::default(), async |mut all, fingerprint| {
+        all.count += 1;
+        all.fingerprint.add(fingerprint);
+        Ok(all)
+    })
+    .await
+}
+
+async fn large_object(connection: &Connection, part: &Statement, number: u32) -> Result<Fingerprint, Error> {
+    let (mut sum, mut offset) = (RowSum::default(), 0_i64);
+    sum.take(format!("{number}\t").as_bytes(), false);
+    loop {
+        let row = connection.query_one(part, &[&number, &offset, &OBJECT_BYTES]).await?;
+        let bytes: &[u8] = row.get(0);
+        if !bytes.is_empty() {
+            sum.take(bytes, false);
         }
-        sum.take(&[], true);
-        all.fingerprint.add(sum.finish().1);
+        offset += bytes.len() as i64;
+        if bytes.len() < OBJECT_BYTES.unsigned_abs() as usize {
+            break;
+        }
     }
-    Ok(all)
+    sum.take(&[], true);
+    Ok(sum.finish().1)
 }
 
 /// Questions for rows that their validated foreign key does not allow, one for each key, by the key's own operators.
@@ -149,7 +197,10 @@ const FOREIGN_KEYS: &str = "
             ELSE pg_catalog.string_agg(pg_catalog.format('c.%I IS NOT NULL', a.attname), ' AND ') END,
         CASE pc.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END, pn.nspname, pc.relname,
         pg_catalog.string_agg(
-            pg_catalog.format('p.%I OPERATOR(%I.%s) c.%I', pa.attname, op_n.nspname, op.oprname, a.attname), ' AND '))
+            pg_catalog.format('p.%I OPERATOR(%I.%s) c.%I', pa.attname, op_n.nspname, op.oprname, a.attname)
+            -- of two collations that of the key decides, as for the server
+            || CASE WHEN a.attcollation <> pa.attcollation AND a.attcollation <> 0 AND pa.attcollation <> 0
+                    THEN ' COLLATE ' || pa.attcollation::pg_catalog.regcollation::text ELSE '' END, ' AND '))
     FROM pg_catalog.pg_constraint k
     JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_class pc ON pc.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace
@@ -199,4 +250,9 @@ pub async fn is_true(connection: &Connection, query: &str) -> Result<bool, Strin
         [row] => Err(format!("gave {} columns instead of one", row.len())),
         rows => Err(format!("gave {} rows instead of one", rows.len())),
     }
+}
+
+/// Ends row security for the owner of a restored table.
+pub async fn unforce_row_security(connection: &Connection, table: &str) -> Result<(), Error> {
+    connection.batch_execute(&format!("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", sql_name(table))).await
 }

@@ -166,6 +166,9 @@ fn ownership(settings: &config::Dump) -> impl Iterator<Item = String> {
     owner.into_iter().chain(settings.no_privileges.then(|| "--no-privileges".to_owned()))
 }
 
+/// What the session of pg_dump is told. Strings are written as the standard has them, whatever the database prefers.
+const OPTIONS: &str = "-c TimeZone=UTC -c bytea_output=hex -c standard_conforming_strings=on";
+
 /// Most bytes that are read to see that a program writes.
 const FIRST: usize = 64 << 10;
 
@@ -226,7 +229,7 @@ impl Dump {
         let arguments: Vec<OsString> =
             arguments.iter().map(String::as_str).chain(connection).map(OsString::from).collect();
         let inherited = inherited.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        let variables = inherited.chain(environment(source, "backup pg_dump", "-c TimeZone=UTC -c bytea_output=hex"));
+        let variables = inherited.chain(environment(source, "backup pg_dump", OPTIONS));
         let path = tools.program(program);
         let (child, stdout) = Child::reader(&path, &arguments, variables)
             .map_err(|cause| DumpError::Spawn { program: path.display().to_string(), cause })?;

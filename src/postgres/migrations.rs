@@ -68,7 +68,7 @@ pub(super) async fn read(client: &Client, catalogue: &Catalogue) -> Result<Vec<M
     for (table, properties) in &catalogue.tables {
         let columns = properties.get("columns").and_then(serde_json::Value::as_array);
         let columns: BTreeSet<&str> =
-            columns.into_iter().flatten().filter_map(|column| column.get("name")?.as_str()).collect();
+            columns.into_iter().flatten().filter_map(|column| column.as_str()?.split(' ').next()).collect();
         let is_it = |tool: &&Tool| {
             table.strip_suffix(tool.table).is_some_and(|schema| schema.ends_with('.'))
                 && tool.columns.iter().all(|column| columns.contains(column))

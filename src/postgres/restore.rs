@@ -1,14 +1,15 @@
-//! psql and pg_restore as writers: what they are given must go through whole, the first error ends it.
+//! psql as a writer: what it is given must go through whole, the first error ends it. And pg_restore as what makes SQL
+//! of a custom archive on the way there.
 
 use super::command::Child;
 use super::libpq::{KEEPALIVES, environment};
 use super::tools::Tools;
-use crate::config::{Format, Source};
+use crate::config::Source;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitStatus;
 use tokio::io::AsyncWriteExt;
-use tokio::process::ChildStdin;
+use tokio::process::{ChildStdin, ChildStdout};
 
 /// Why a dump was not restored.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ pub enum RestoreError {
         cause: io::Error,
     },
     /// It met an error.
-    #[error("{program} ended with {status}: {}", .stderr.replace('\n', " / "))]
+    #[error("{program} ended with {status}: {}", in_one_line(.stderr))]
     Exit {
         /// `psql` or `pg_restore`.
         program: &'static str,
@@ -41,114 +42,126 @@ pub enum RestoreError {
     },
 }
 
+/// Where in the server's sources an error arose tells people nothing.
+fn in_one_line(stderr: &str) -> String {
+    stderr.lines().filter(|line| !line.starts_with(LOCATION)).collect::<Vec<_>>().join(" / ")
+}
+
+/// What `VERBOSITY=verbose` adds in English; in other languages it stays in the message.
+const LOCATION: &str = "LOCATION: ";
+
 /// Whose fault a restore's failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     /// The backup's: its SQL does not run.
     Backup,
-    /// The server's: it is full, gone, or lacks something; the hint says what to do.
+    /// The server went away.
+    Connection(&'static str),
+    /// The role may not do it.
+    Privilege(&'static str),
+    /// The server's: it is full, or lacks something.
     Server(&'static str),
 }
 
-impl RestoreError {
-    /// True when the server went away.
-    pub fn is_connection(&self) -> bool {
-        const SIGNS: &[&str] = &[
-            "server closed the connection",
-            "terminating connection",
-            "connection to server",
-            "the database system is",
-        ];
-        matches!(self, Self::Exit { stderr, .. } if SIGNS.iter().any(|sign| stderr.contains(sign)))
-    }
-
-    /// Whose fault it is. A server that cannot take a good backup says nothing against the backup.
-    pub fn blame(&self) -> Blame {
-        const SIGNS: &[(&str, &str)] = &[
-            ("No space left on device", "free some space on the verify server, or give it a larger disk"),
-            ("could not extend file", "free some space on the verify server, or give it a larger disk"),
-            ("Disk quota exceeded", "free some space on the verify server, or raise the quota"),
-            ("server closed the connection", "look at the log of the verify server"),
-            ("terminating connection", "look at the log of the verify server"),
-            ("connection to server", "look at VERIFY_HOST and VERIFY_PORT"),
-            ("the database system is", "try again once the verify server is up"),
-            ("out of shared memory", "raise max_locks_per_transaction on the verify server"),
-            ("out of memory", "give the verify server more memory"),
-            ("is not available", "install the extension on the verify server"),
-            ("could not open extension control file", "install the extension on the verify server"),
-            ("could not access file", "install the library on the verify server"),
-            ("permission denied", "VERIFY_USER lacks a privilege; a superuser has it"),
-            ("must be superuser", "VERIFY_USER lacks a privilege; a superuser has it"),
-            ("must be owner", "VERIFY_USER lacks a privilege; a superuser has it"),
-            ("must be member of role", "VERIFY_USER lacks a privilege; a superuser has it"),
-            ("canceling statement due to", "somebody or a timeout cancelled it; try again"),
-        ];
+impl Blame {
+    /// What a person can do; nothing about the backup's own faults.
+    pub fn hint(self) -> Option<&'static str> {
         match self {
-            Self::Exit { stderr, .. } => {
-                let is_missing_role = stderr.contains("role \"") && stderr.contains("does not exist");
-                let sign = SIGNS.iter().find(|(sign, _)| stderr.contains(sign)).map(|(_, hint)| *hint);
-                let missing = "make the role on the verify server, or VERIFY_USER a superuser there";
-                sign.or(is_missing_role.then_some(missing)).map_or(Blame::Backup, Blame::Server)
-            }
-            Self::Spawn { .. } => Blame::Server("look at PG_BIN_DIR"),
-            Self::Write { .. } => Blame::Server("look at the log of the verify server"),
+            Self::Backup => None,
+            Self::Connection(hint) | Self::Privilege(hint) | Self::Server(hint) => Some(hint),
         }
     }
+}
+
+/// psql's exit code for an error in what it was given; 1 is its own trouble, 2 a lost connection.
+const SCRIPT_ERROR: i32 = 3;
+
+impl RestoreError {
+    /// Whose fault it is. A server that cannot take a good backup says nothing against the backup. Decided by the code
+    /// of the error, which is the same in every language, never by its text.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Spawn { .. } => Blame::Server("look at PG_BIN_DIR"),
+            Self::Write { .. } => Blame::Server("look at the log of the verify server"),
+            // no connection is involved: it cannot read the archive
+            Self::Exit { program: "pg_restore", .. } => Blame::Backup,
+            Self::Exit { status, stderr, .. } => match status.code() {
+                Some(SCRIPT_ERROR) => blame_of(stderr),
+                Some(_) => Blame::Connection("look at VERIFY_HOST, and at the log of the verify server"),
+                None => Blame::Server("somebody killed psql; look at the memory of this machine"),
+            },
+        }
+    }
+}
+
+fn blame_of(stderr: &str) -> Blame {
+    let Some(state) = sql_state(stderr) else { return Blame::Backup };
+    match (&state[..2], state) {
+        ("08", _) => Blame::Connection("a server that is needed did not answer; look at VERIFY_HOST"),
+        ("53", "53100") => Blame::Server("free some space on the verify server, or give it a larger disk"),
+        ("53", _) => Blame::Server("raise the limit on the verify server, or give it more memory"),
+        ("57", "57014") => Blame::Server("somebody or a timeout cancelled it; try again"),
+        ("57", _) => Blame::Connection("the verify server stopped; look at its log"),
+        ("55", _) => Blame::Server("something on the verify server is in use or not ready; try again"),
+        ("58" | "XX", state) if state != "XX000" => {
+            Blame::Server("look at the log of the verify server, and for libraries or extensions that it lacks")
+        }
+        (_, "42501") => Blame::Privilege("VERIFY_USER lacks a privilege on the verify server; a superuser has it"),
+        (_, "0A000" | "22023") => {
+            Blame::Server("the verify server lacks an extension, a locale or a setting of the source")
+        }
+        (_, "42704") if ["get_role", "get_tablespace"].iter().any(|place| stderr.contains(place)) => {
+            Blame::Server("make the role on the verify server, or VERIFY_USER a superuser there")
+        }
+        _ => Blame::Backup,
+    }
+}
+
+/// The first code of an error, between two spaces and a colon: `ERROR:  42501: permission denied`.
+fn sql_state(stderr: &str) -> Option<&str> {
+    let is_state = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    let mut candidates = stderr.match_indices(":  ").filter_map(|(at, _)| stderr.get(at + 3..at + 9));
+    candidates.find_map(|text| text.strip_suffix(':').filter(is_state))
 }
 
 /// How a dump is restored.
 #[derive(Debug, Clone, Copy)]
 pub struct Way<'a> {
-    /// SQL by psql, custom archives by pg_restore.
-    pub format: Format,
-    /// Give objects their owners and privileges.
-    pub owners: bool,
-    /// `lc_monetary` of the dump, by which values of type money are read.
+    /// `lc_monetary` of the dump, by which values of type money are read; empty is the server's own.
     pub lc_monetary: &'a str,
     /// Locks psql until this word: commands of psql in the dump are errors.
     pub restriction: &'a str,
 }
 
-/// A running program; write the whole dump, then [`Restore::finish`].
+/// A running psql; write the whole dump, then [`Restore::finish`].
 pub struct Restore {
-    program: &'static str,
     child: Child,
     stdin: Option<ChildStdin>,
 }
 
 impl Restore {
-    /// Starts the program on the database that `target` names.
+    /// Starts psql on the database that `target` names.
     pub async fn start(
         tools: &Tools,
         target: &Source,
         way: Way<'_>,
         inherited: &[(String, OsString)],
     ) -> Result<Self, RestoreError> {
-        let (program, mut arguments) = match way.format {
-            // -X: nothing of the operator's own settings
-            Format::Plain => ("psql", vec!["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", KEEPALIVES]),
-            Format::Custom => ("pg_restore", vec!["--no-password", "--exit-on-error", KEEPALIVES]),
-        };
-        if way.format == Format::Custom && !way.owners {
-            arguments.extend(["--no-owner", "--no-privileges"]);
-        }
+        // -X: nothing of the operator's own settings
+        let arguments =
+            ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-o", "/dev/null", KEEPALIVES];
         let money = way.lc_monetary.replace('\\', "\\\\").replace(' ', "\\ ");
         let money = if money.is_empty() { String::new() } else { format!(" -c lc_monetary={money}") };
         let options = format!(
             "-c TimeZone=UTC -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0 -c synchronous_commit=off \
              -c default_transaction_read_only=off{money}"
         );
-        let inherited = inherited.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        let application = format!("backup {program}");
-        let variables = inherited.chain(environment(target, &application, &options));
-        let arguments: Vec<OsString> = arguments.into_iter().map(OsString::from).collect();
-        let path = tools.program(program);
-        let (child, stdin) = Child::writer(&path, &arguments, variables)
+        let variables = visible(inherited).chain(environment(target, "backup psql", &options));
+        let path = tools.program("psql");
+        let (child, stdin) = Child::writer(&path, &arguments.map(OsString::from), variables)
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
-        let mut restore = Self { program, child, stdin: Some(stdin) };
-        if way.format == Format::Plain {
-            restore.write(format!("\\restrict {}\n", way.restriction).as_bytes()).await?;
-        }
+        let mut restore = Self { child, stdin: Some(stdin) };
+        restore.write(format!("\\restrict {}\n", way.restriction).as_bytes()).await?;
         Ok(restore)
     }
 
@@ -160,10 +173,8 @@ impl Restore {
             // it has ended, and says why
             Err(cause) => {
                 self.stdin = None;
-                match self.end().await {
-                    Err(error) => Err(error),
-                    Ok(()) => Err(RestoreError::Write { program: self.program, cause }),
-                }
+                end("psql", &mut self.child).await?;
+                Err(RestoreError::Write { program: "psql", cause })
             }
         }
     }
@@ -171,18 +182,80 @@ impl Restore {
     /// Ends the input and waits for the verdict.
     pub async fn finish(mut self) -> Result<(), RestoreError> {
         self.stdin = None;
-        self.end().await
+        end("psql", &mut self.child).await
     }
 
-    async fn end(&mut self) -> Result<(), RestoreError> {
-        let program = self.program;
-        let (status, stderr) = self.child.wait().await.map_err(|cause| RestoreError::Write { program, cause })?;
-        if status.success() { Ok(()) } else { Err(RestoreError::Exit { program, status, stderr }) }
-    }
-
-    /// Ends the program wherever it is, and reaps it.
+    /// Ends psql wherever it is, and reaps it.
     pub async fn stop(mut self) {
         self.stdin = None;
         self.child.stop().await;
+    }
+}
+
+fn visible(inherited: &[(String, OsString)]) -> impl Iterator<Item = (&str, OsString)> {
+    inherited.iter().map(|(name, value)| (name.as_str(), value.clone()))
+}
+
+async fn end(program: &'static str, child: &mut Child) -> Result<(), RestoreError> {
+    let (status, stderr) = child.wait().await.map_err(|cause| RestoreError::Write { program, cause })?;
+    if status.success() { Ok(()) } else { Err(RestoreError::Exit { program, status, stderr }) }
+}
+
+/// A running pg_restore that reads a custom archive and writes the SQL in it.
+pub struct Converter {
+    child: Child,
+    /// Takes the archive.
+    pub stdin: ChildStdin,
+    /// Gives the SQL; whether it was all is what [`Converted::finish`] says.
+    pub stdout: ChildStdout,
+}
+
+/// What is left of a converter whose pipes are in use.
+pub struct Converted(Child);
+
+impl Converter {
+    /// Starts pg_restore; it connects to nothing.
+    pub fn start(tools: &Tools, inherited: &[(String, OsString)]) -> Result<Self, RestoreError> {
+        let path = tools.program("pg_restore");
+        let arguments = ["--file=-"].map(OsString::from);
+        let (child, stdin, stdout) = Child::filter(&path, &arguments, visible(inherited))
+            .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
+        Ok(Self { child, stdin, stdout })
+    }
+
+    /// The pipes, each for whoever uses it.
+    pub fn split(self) -> (ChildStdin, ChildStdout, Converted) {
+        (self.stdin, self.stdout, Converted(self.child))
+    }
+}
+
+impl Converted {
+    /// Waits for the verdict.
+    pub async fn finish(mut self) -> Result<(), RestoreError> {
+        end("pg_restore", &mut self.0).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_an_error_decides_and_never_its_text() {
+        for (stderr, blame) in [
+            ("psql:<stdin>:7: ERROR:  23505: duplicate key\nDETAIL:  Key (a)=(permission denied)", Blame::Backup),
+            ("psql:<stdin>:7: ERROR:  P0001: permission denied for user x", Blame::Backup),
+            ("psql:<stdin>:7: FEHLER:  42501: keine Berechtigung", blame_of("ERROR:  42501: permission denied")),
+            (
+                "psql:<stdin>:7: ERROR:  42704: type \"role\" does not exist\nLOCATION:  typenameType, x.c:1",
+                Blame::Backup,
+            ),
+            ("no code at all", Blame::Backup),
+        ] {
+            assert_eq!(blame_of(stderr), blame, "{stderr}");
+        }
+        assert!(matches!(blame_of("ERROR:  53100: could not extend file"), Blame::Server(_)));
+        assert!(matches!(blame_of("ERROR:  42704: x\nLOCATION:  get_role_oid, acl.c:5335"), Blame::Server(_)));
+        assert!(matches!(blame_of("ERROR:  53400: temporary file size exceeds temp_file_limit"), Blame::Server(_)));
     }
 }

@@ -1,8 +1,8 @@
 //! Databases that live for one run: made, marked as ours by their comment, and dropped. What is not marked is never
 //! touched.
 
-use super::catalog::{self, literal, quote};
-use super::connection::{ConnectError, Connection, connect};
+use super::catalog::{self, Text, bytes_of, literal, quote};
+use super::connection::{ConnectError, Connection, connect, connect_with};
 use super::properties;
 use crate::config::Source;
 use crate::facts::DatabaseProperties;
@@ -10,8 +10,10 @@ use std::collections::BTreeSet;
 use tokio_postgres::error::SqlState;
 use tracing::{info, warn};
 
-/// What the comment of a scratch database, and of a role made for it, begins with; the run's id follows.
+/// What the comment of a scratch database, and of a role made for it, begins with; the run's id and its source follow.
 const MARK: &str = "scratch of backup run ";
+/// What a scratch database is called until it has its comment; the run's id follows.
+const UNMARKED: &str = "backup_scratch_";
 
 /// Why there is no scratch database.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +29,6 @@ pub enum ScratchError {
         /// What the server said.
         cause: tokio_postgres::Error,
     },
-    /// Both names are taken.
-    #[error("the databases {0} and {1} exist already and are not ours; look at VERIFY_DB")]
-    Taken(String, String),
 }
 
 /// A server on which scratch databases are made, over one session that shows others that this run lives.
@@ -37,6 +36,8 @@ pub struct ScratchServer {
     connection: Connection,
     server: Source,
     run_id: String,
+    /// Name of the source whose backups are restored: nobody else's leftovers are swept.
+    source: String,
     roles: Vec<String>,
 }
 
@@ -59,15 +60,16 @@ fn asking(action: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Sc
 }
 
 impl ScratchServer {
-    /// Connects for a run.
-    pub async fn connect(server: &Source, run_id: &str) -> Result<Self, ScratchError> {
+    /// Connects for a run that restores backups of the source of that name.
+    pub async fn connect(server: &Source, run_id: &str, source: &str) -> Result<Self, ScratchError> {
         let application = super::application(run_id);
         let connection = match connect(server, &application).await {
             // every server has this one
             Err(ConnectError::NoDatabase { .. }) => connect(&server.of("template1"), &application).await?,
             connection => connection?,
         };
-        Ok(Self { connection, server: server.clone(), run_id: run_id.to_owned(), roles: Vec::new() })
+        let (run_id, source) = (run_id.to_owned(), source.to_owned());
+        Ok(Self { connection, server: server.clone(), run_id, source, roles: Vec::new() })
     }
 
     /// The session.
@@ -95,27 +97,12 @@ impl ScratchServer {
         Ok(row.get(0))
     }
 
-    /// Drops what dead runs left: those without a session on this server.
+    /// Drops what dead runs of the same source left: those without a session on this server.
     pub async fn sweep(&self) -> Result<(), ScratchError> {
-        let marked = "
-            SELECT 'database', d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database')
-            FROM pg_catalog.pg_database d
-            UNION ALL
-            SELECT 'role', r.rolname::text, pg_catalog.shobj_description(r.oid, 'pg_authid') FROM pg_catalog.pg_roles r";
-        let rows = self.connection.query_typed(marked, &[]).await.map_err(asking("looking for leftovers"))?;
-        // asked after the leftovers were looked for: what was made since belongs to a run that lives
-        let living = "SELECT application_name FROM pg_catalog.pg_stat_activity WHERE application_name <> ''";
-        let living = self.connection.query_typed(living, &[]).await.map_err(asking("asking who lives"))?;
-        let living: Vec<String> = living.iter().map(|row| row.get(0)).collect();
-        for row in rows {
-            let (kind, name, comment): (String, String, Option<String>) = (row.get(0), row.get(1), row.get(2));
-            let Some(run_id) = comment.as_deref().and_then(|comment| comment.strip_prefix(MARK)) else { continue };
-            if living.iter().any(|application| super::run_of(application) == Some(run_id)) {
-                continue;
-            }
-            let dropped = match kind.as_str() {
-                "database" => self.drop_database(&name).await.map(|()| true),
-                _ => self.drop_role(&name).await,
+        for (kind, name, run_id) in self.leftovers().await? {
+            let dropped = match kind {
+                Kind::Database => drop_database(&self.connection, &name).await.map(|()| true),
+                Kind::Role => self.drop_role(&name).await,
             };
             match dropped {
                 Ok(false) => {}
@@ -126,41 +113,74 @@ impl ScratchServer {
         Ok(())
     }
 
+    /// What runs of this source left that have no session any more, databases first; each with its run.
+    async fn leftovers(&self) -> Result<Vec<(Kind, String, String)>, ScratchError> {
+        let marked = format!(
+            "SELECT true, {}, {} FROM pg_catalog.pg_database d
+             UNION ALL SELECT false, {}, {} FROM pg_catalog.pg_roles r ORDER BY 1 DESC",
+            bytes_of("d.datname::text"),
+            bytes_of("coalesce(pg_catalog.shobj_description(d.oid, 'pg_database'), '')"),
+            bytes_of("r.rolname::text"),
+            bytes_of("coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')"),
+        );
+        let rows = self.connection.query_typed(&marked, &[]).await.map_err(asking("looking for leftovers"))?;
+        // asked after the leftovers were looked for: what was made since belongs to a run that lives
+        let living = format!("SELECT {} FROM pg_catalog.pg_stat_activity", bytes_of("coalesce(application_name, '')"));
+        let living = self.connection.query_typed(&living, &[]).await.map_err(asking("asking who lives"))?;
+        let living: Vec<Text> = living.iter().map(|row| row.get(0)).collect();
+        let mut leftovers = Vec::new();
+        for row in rows {
+            let (is_database, name, comment): (bool, Text, Text) = (row.get(0), row.get(1), row.get(2));
+            let kind = if is_database { Kind::Database } else { Kind::Role };
+            let marked = comment.text.strip_prefix(MARK).and_then(|rest| rest.split_once(" of "));
+            let marked = marked.filter(|(_, source)| *source == self.source).map(|(run_id, _)| run_id);
+            // one whose maker died before it got its comment
+            let unmarked = name.text.strip_prefix(UNMARKED).filter(|run_id| is_database && is_run_id(run_id));
+            let Some(run_id) = marked.or(unmarked) else { continue };
+            if !living.iter().any(|application| super::run_of(&application.text) == Some(run_id)) {
+                leftovers.push((kind, name.text.clone(), run_id.to_owned()));
+            }
+        }
+        Ok(leftovers)
+    }
+
     /// Makes an empty database of the wanted name and with these properties, or, where that name is taken, of one that
-    /// ends in the run's id.
+    /// ends in the run's id. It gets its name only with its mark.
     pub async fn create(&self, wanted: &str, properties: &DatabaseProperties) -> Result<Scratch, ScratchError> {
         let major = self.connection.version().major;
-        let wanted = cut(wanted, LONGEST);
+        let unmarked = format!("{UNMARKED}{}", self.run_id);
         let other = format!("{}_{}", cut(wanted, LONGEST - 1 - self.run_id.len()), self.run_id);
+        let made = self.connection.batch_execute(&properties::create(&unmarked, properties, major)).await;
+        made.map_err(asking("making a database on the verify server"))?;
+        let comment = format!("COMMENT ON DATABASE {} IS {}", quote(&unmarked), literal(&self.mark()));
+        self.connection.batch_execute(&comment).await.map_err(asking("marking the scratch database"))?;
         for name in [wanted, &other] {
-            match self.connection.batch_execute(&properties::create(name, properties, major)).await {
-                Ok(()) => {}
-                Err(error) if error.code() == Some(&SqlState::DUPLICATE_DATABASE) => continue,
+            let rename = format!("ALTER DATABASE {} RENAME TO {}", quote(&unmarked), quote(name));
+            match self.connection.batch_execute(&rename).await {
+                Ok(()) => {
+                    info!("made the scratch database {name} on {}", self.server.name);
+                    return Ok(Scratch { name: name.to_owned() });
+                }
+                Err(error) if error.code().is_some_and(|code| TAKEN.contains(&code)) => {}
                 Err(cause) => {
-                    let action = format!("making the database {name} on the verify server");
+                    let action = format!("naming the scratch database {name}");
                     return Err(ScratchError::Query { action, cause });
                 }
             }
-            let comment = format!("COMMENT ON DATABASE {} IS {}", quote(name), literal(&self.mark()));
-            let scratch = Scratch { name: name.to_owned() };
-            if let Err(cause) = self.connection.batch_execute(&comment).await {
-                // it is ours all the same, and a moment old
-                let _ = self.drop_database(name).await;
-                return Err(ScratchError::Query { action: format!("marking the database {name}"), cause });
-            }
-            info!("made the scratch database {name} on {}", self.server.name);
-            return Ok(scratch);
         }
-        Err(ScratchError::Taken(wanted.to_owned(), other))
+        Ok(Scratch { name: unmarked })
     }
 
     fn mark(&self) -> String {
-        format!("{MARK}{}", self.run_id)
+        format!("{MARK}{} of {}", self.run_id, self.source)
     }
 
-    /// A session in a scratch database.
+    /// A session in a scratch database, in which nothing of the database itself is run.
     pub async fn enter(&self, scratch: &Scratch, application: &str) -> Result<Connection, ScratchError> {
-        Ok(connect(&self.server.of(&scratch.name), application).await?)
+        // only superusers make event triggers, and only they may switch them off
+        let quiet = self.connection.version().major >= 17 && self.connection.is_superuser();
+        let options = if quiet { "-c event_triggers=off" } else { "" };
+        Ok(connect_with(&self.server.of(&scratch.name), application, options).await?)
     }
 
     /// How client programs reach a scratch database.
@@ -170,24 +190,25 @@ impl ScratchServer {
 
     /// Drops a scratch database, and whoever is still in it.
     pub async fn drop(&self, scratch: &Scratch) -> Result<(), ScratchError> {
+        if self.connection.is_closed() {
+            let again = Self::connect(&self.server, &self.run_id, &self.source).await?;
+            return self.drop_by(&again.connection, scratch).await;
+        }
+        self.drop_by(&self.connection, scratch).await
+    }
+
+    async fn drop_by(&self, connection: &Connection, scratch: &Scratch) -> Result<(), ScratchError> {
         let question = "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database
                         WHERE datname = $1";
-        let row =
-            self.connection.query_opt(question, &[&scratch.name]).await.map_err(asking("looking at the comment"))?;
+        let row = connection.query_opt(question, &[&scratch.name]).await.map_err(asking("looking at the comment"))?;
         let comment: Option<String> = row.and_then(|row| row.get(0));
         if comment != Some(self.mark()) {
             warn!("the database {} does not carry our mark any more and is left alone", scratch.name);
             return Ok(());
         }
-        self.drop_database(&scratch.name).await?;
+        drop_database(connection, &scratch.name).await?;
         info!("dropped the scratch database {}", scratch.name);
         Ok(())
-    }
-
-    async fn drop_database(&self, name: &str) -> Result<(), ScratchError> {
-        let force = if self.connection.version().major >= 13 { " WITH (FORCE)" } else { "" };
-        let statement = format!("DROP DATABASE IF EXISTS {}{force}", quote(name));
-        self.connection.batch_execute(&statement).await.map_err(asking(format!("dropping the database {name}")))
     }
 
     /// False where another run needs the role: whoever comes last drops it.
@@ -214,9 +235,9 @@ impl ScratchServer {
         let lock = format!("SELECT pg_catalog.pg_advisory_lock_shared({ROLES_LOCK})");
         self.connection.batch_execute(&lock).await.map_err(asking("taking the lock for roles"))?;
         let mut present = BTreeSet::new();
-        let rows = self.connection.query_typed("SELECT rolname::text FROM pg_catalog.pg_roles", &[]).await;
-        let existing: BTreeSet<String> =
-            rows.map_err(asking("asking for roles"))?.iter().map(|row| row.get(0)).collect();
+        let roles = format!("SELECT {} FROM pg_catalog.pg_roles", bytes_of("rolname::text"));
+        let rows = self.connection.query_typed(&roles, &[]).await.map_err(asking("asking for roles"))?;
+        let existing: BTreeSet<String> = rows.iter().map(|row| row.get::<_, Text>(0).text).collect();
         for role in needed {
             if existing.contains(role) {
                 present.insert(role.clone());
@@ -228,12 +249,14 @@ impl ScratchServer {
             }
             let (name, mark) = (quote(role), literal(&self.mark()));
             let statements = format!("BEGIN; CREATE ROLE {name} NOLOGIN; COMMENT ON ROLE {name} IS {mark}; COMMIT");
-            match self.connection.batch_execute(&statements).await {
+            let made = self.connection.batch_execute(&statements).await;
+            if made.is_err() {
+                self.connection.batch_execute("ROLLBACK").await.map_err(asking("making a role"))?;
+            }
+            match made {
                 Ok(()) => self.roles.push(role.clone()),
                 // another run was faster
-                Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => {
-                    self.connection.batch_execute("ROLLBACK").await.map_err(asking("making a role"))?;
-                }
+                Err(error) if error.code().is_some_and(|code| TAKEN.contains(&code)) => {}
                 Err(cause) => return Err(ScratchError::Query { action: format!("making the role {role}"), cause }),
             }
             present.insert(role.clone());
@@ -244,16 +267,45 @@ impl ScratchServer {
         Ok(present)
     }
 
-    /// Drops the roles that were made, once the scratch databases are gone; those that another run needs too are left
-    /// to it.
+    /// Drops the roles that were made, once the scratch databases are gone, and those that other runs left to whoever
+    /// comes last.
     pub async fn close(self) -> Result<(), ScratchError> {
         let unlock = format!("SELECT pg_catalog.pg_advisory_unlock_shared({ROLES_LOCK})");
         self.connection.batch_execute(&unlock).await.map_err(asking("giving back the lock for roles"))?;
-        for role in &self.roles {
-            self.drop_role(role).await?;
+        let others = self.leftovers().await?.into_iter().filter(|(kind, _, _)| *kind == Kind::Role);
+        for role in self.roles.iter().cloned().chain(others.map(|(_, name, _)| name)) {
+            if let Err(error) = self.drop_role(&role).await {
+                warn!("the role {role}, made for a verification, stays: {error}");
+            }
         }
         Ok(())
     }
+}
+
+async fn drop_database(connection: &Connection, name: &str) -> Result<(), ScratchError> {
+    let force = if connection.version().major >= 13 { " WITH (FORCE)" } else { "" };
+    let statement = format!("DROP DATABASE IF EXISTS {}{force}", quote(name));
+    connection.batch_execute(&statement).await.map_err(asking(format!("dropping the database {name}")))
+}
+
+/// What a leftover is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Database,
+    Role,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Self::Database { "database" } else { "role" })
+    }
+}
+
+/// Somebody has the name, or takes it at this moment.
+const TAKEN: &[&SqlState] = &[&SqlState::DUPLICATE_DATABASE, &SqlState::DUPLICATE_OBJECT, &SqlState::UNIQUE_VIOLATION];
+
+fn is_run_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// At most so many bytes, and no part of a letter.

@@ -73,47 +73,43 @@ impl Repository {
         Err(StorageError::AlreadyExists { key: key::verification(&backup.key, finished) })
     }
 
-    /// What the latest record of a backup's verifications says; none where there is none that can be read.
+    /// What the latest record of a backup's verifications says; none where there is none that can be read and is meant
+    /// for these bytes.
     pub(super) async fn latest_verification(
         &self,
         backup: &Backup,
         records: &Records,
     ) -> Result<Option<Verification>, StorageError> {
-        let Some(name) = records.0.get(&backup.key) else { return Ok(None) };
-        let bytes = match read_small(&*self.storage, name, RECORD).await {
-            Ok(bytes) => bytes,
-            Err(StorageError::NotFound { .. }) => return Ok(None),
-            Err(error @ StorageError::Unavailable { .. }) => return Err(error),
-            Err(error) => {
-                warn!("{} is passed over: {error}", self.location().of(name));
-                return Ok(None);
-            }
-        };
-        match serde_json::from_slice::<Verification>(&bytes) {
-            Ok(verification) => Ok(Some(verification).filter(|one| one.sha256 == backup.manifest.sha256)),
-            Err(error) => {
-                warn!("{} is passed over: {error}", self.location().of(name));
-                Ok(None)
+        for name in records.0.get(&backup.key).into_iter().flatten() {
+            let read = match read_small(&*self.storage, name, RECORD).await {
+                Ok(bytes) => serde_json::from_slice::<Verification>(&bytes).map_err(|error| error.to_string()),
+                Err(StorageError::NotFound { .. }) => continue,
+                Err(error @ StorageError::Unavailable { .. }) => return Err(error),
+                Err(error) => Err(error.to_string()),
+            };
+            match read {
+                Ok(verification) if verification.sha256 == backup.manifest.sha256 => return Ok(Some(verification)),
+                Ok(_) => warn!("{} is of other bytes and is passed over", self.location().of(name)),
+                Err(error) => warn!("{} is passed over: {error}", self.location().of(name)),
             }
         }
+        Ok(None)
     }
 }
 
-/// The latest record of each archive's verifications, by the archive's key.
-pub(super) struct Records(HashMap<String, String>);
+/// The records of each archive's verifications, the latest first, by the archive's key.
+pub(super) struct Records(HashMap<String, Vec<String>>);
 
 impl Records {
     pub(super) fn among(objects: &[Object]) -> Self {
-        let mut latest: HashMap<String, String> = HashMap::new();
+        let mut records: HashMap<String, Vec<String>> = HashMap::new();
         for object in objects {
             if let Some((archive, Part::Verification)) = key::parse(&object.key) {
-                // names of one archive are in the order of time
-                let name = latest.entry(archive.to_owned()).or_default();
-                if object.key > *name {
-                    name.clone_from(&object.key);
-                }
+                records.entry(archive.to_owned()).or_default().push(object.key.clone());
             }
         }
-        Self(latest)
+        // names of one archive are in the order of time
+        records.values_mut().for_each(|names| names.sort_by(|a, b| b.cmp(a)));
+        Self(records)
     }
 }

@@ -3,6 +3,15 @@
 use crate::hex;
 use encoding_rs::Encoding;
 
+/// The name that `SET client_encoding = '…'` sets; none for any other statement.
+pub fn client_encoding(statement: &[u8]) -> Option<String> {
+    let mut words = Words::new(statement, Charset::default());
+    words.keyword("set")?;
+    words.keyword("client_encoding")?;
+    words.symbol(b'=').then_some(())?;
+    String::from_utf8(words.string()?).ok()
+}
+
 /// How the names in a dump are written: as the database they came from, which `SET client_encoding` says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Charset(Option<&'static Encoding>);
@@ -10,11 +19,7 @@ pub struct Charset(Option<&'static Encoding>);
 impl Charset {
     /// What the statement sets; none for any other statement.
     pub fn parse(statement: &[u8]) -> Option<Self> {
-        let mut words = Words::new(statement, Self::default());
-        words.keyword("set")?;
-        words.keyword("client_encoding")?;
-        words.symbol(b'=').then_some(())?;
-        let name = String::from_utf8(words.string()?).ok()?;
+        let name = client_encoding(statement)?;
         // PostgreSQL's names, where those of the web are others
         let label = match name.as_str() {
             "LATIN1" => "iso-8859-1".to_owned(),

@@ -88,6 +88,13 @@ fn the_body_of_an_sql_function_is_part_of_its_statement() {
 }
 
 #[test]
+fn a_view_called_function_makes_no_function() {
+    let text = "CREATE VIEW public.function AS SELECT begin FROM t;\nCOPY public.t (a) FROM stdin;\n1\n\\.\n";
+    let read = read_whole(text);
+    assert_eq!((read.statements.len(), read.rows.len()), (2, 1));
+}
+
+#[test]
 fn a_string_ends_where_the_server_says_so() {
     let off = "SET standard_conforming_strings = off;\nSELECT 'a\\';b';\nSELECT 1;\n";
     assert_eq!(read_whole(off).statements.len(), 3);

@@ -1,7 +1,11 @@
 //! Pure: a restored database held against the facts of its backup, to zero tolerance.
 
+use super::deparsed;
 use super::report::{Check, DatabaseResult, Verdict};
-use crate::facts::{Contents, DEPARSED, DatabaseFacts, DatabaseProperties, Objects, Schema};
+use crate::facts::{
+    Contents, DEPARSED, DatabaseFacts, DatabaseProperties, LargeObjects, Migration, Objects, Schema, SequenceValue,
+    TableRows,
+};
 use crate::human;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,24 +35,28 @@ pub struct Found {
 /// What may be expected of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// Both servers are of one major: text that they made of their own trees is the same.
-    pub same_major: bool,
+    /// Text that servers made of their own trees can be compared: both are of one major.
+    pub texts: bool,
     /// Owners and privileges were restored.
     pub owners: bool,
-    /// The dump leaves something out on purpose.
+    /// The dump leaves objects out on purpose.
     pub partial: bool,
+    /// The dump leaves rows out on purpose.
+    pub rows_left_out: bool,
 }
 
 /// All fourteen checks.
 pub fn compare(expected: &DatabaseFacts, found: &Found, terms: Terms) -> DatabaseResult {
+    let texts = terms.texts && expected.schema.has_texts && found.schema.has_texts;
+    let terms = Terms { texts, ..terms };
     let checks = vec![
-        migration_version(&expected.schema, &found.schema),
-        migration_dirty(&expected.schema, &found.schema),
+        migration_version(expected, found),
+        migration_dirty(expected, found),
         tables(expected, found, terms),
         of_kind(4, "enum type", &expected.schema.catalogue.enums, &found.schema.catalogue.enums, terms),
         indexes(expected, found, terms),
         foreign_keys(expected, found, terms),
-        row_counts(expected, found),
+        row_counts(expected, found, terms),
         health(found),
         orphans(found),
         sequences(expected, found, terms),
@@ -122,13 +130,13 @@ struct Difference {
 }
 
 impl Difference {
-    fn between(expected: &Objects, found: &Objects, same_major: bool) -> Self {
+    fn between(expected: &Objects, found: &Objects, texts: bool) -> Self {
         let mut difference = Self::default();
         for (name, properties) in expected {
             match found.get(name) {
                 None => difference.missing.push(name.clone()),
                 Some(found) => difference.other.extend(
-                    changes(&comparable(properties, same_major), &comparable(found, same_major))
+                    changes(&comparable(properties, texts), &comparable(found, texts))
                         .into_iter()
                         .map(|change| format!("{}: {change}", human::one_line(name))),
                 ),
@@ -168,55 +176,68 @@ fn changes(expected: &Map<String, Value>, found: &Map<String, Value>) -> Vec<Str
 
 /// What differs between the columns of two tables: theirs, or only their order.
 fn column_changes(expected: &[Value], found: &[Value]) -> Vec<String> {
-    let by_name = |columns: &[Value]| -> Objects {
-        let named = columns
-            .iter()
-            .filter_map(|column| Some((column.get("name")?.as_str()?.to_owned(), column.as_object()?.clone())));
-        named.collect()
-    };
-    let difference = Difference::between(&by_name(expected), &by_name(found), true);
-    let missing = difference.missing.iter().map(|name| format!("column {} is missing", human::one_line(name)));
-    let changes: Vec<String> =
-        missing.chain(difference.other.into_iter().map(|change| format!("column {change}"))).collect();
+    let lacks = |columns: &[Value], column: &&Value| !columns.contains(*column);
+    let missing = expected
+        .iter()
+        .filter(|column| lacks(found, column))
+        .map(|column| format!("column {} is missing", short(column)));
+    let surplus = found
+        .iter()
+        .filter(|column| lacks(expected, column))
+        .map(|column| format!("column {} is there instead", short(column)));
+    let changes: Vec<String> = missing.chain(surplus).collect();
     if changes.is_empty() { vec!["the columns are in another order".to_owned()] } else { changes }
 }
 
 /// The properties that can be compared.
-fn comparable(properties: &Map<String, Value>, same_major: bool) -> Map<String, Value> {
-    let mut properties = properties.clone();
-    if !same_major {
-        properties.retain(|name, _| !DEPARSED.contains(&name.as_str()));
-    }
+fn comparable(properties: &Map<String, Value>, texts: bool) -> Map<String, Value> {
     let inherits = properties.contains_key("parents");
-    if let Some(Value::Array(columns)) = properties.get_mut("columns") {
-        for column in columns.iter_mut().filter_map(Value::as_object_mut).filter(|_| !same_major) {
-            column.retain(|name, _| !DEPARSED.contains(&name.as_str()));
-        }
-        // what was made to inherit later has its columns in another order once it is restored
-        if inherits {
-            columns.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    let mut all = Map::new();
+    for (name, value) in properties {
+        let value = match (DEPARSED.contains(&name.as_str()), name.as_str(), value) {
+            (true, _, _) if !texts => continue,
+            (true, _, value) => deparsed::comparable(value.clone()),
+            // what was made to inherit later has its columns in another order once it is restored
+            (false, "columns", Value::Array(columns)) if inherits => {
+                let mut columns = columns.clone();
+                columns.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+                Value::Array(columns)
+            }
+            (false, _, value) => value.clone(),
+        };
+        if value.as_object().is_none_or(|value| !value.is_empty()) {
+            all.insert(name.clone(), value);
         }
     }
-    properties
+    all
 }
 
 fn of_kind(number: u8, what: &str, expected: &Objects, found: &Objects, terms: Terms) -> Check {
     if expected.is_empty() && found.is_empty() {
         return Check::not_applicable(number, &format!("the database has no {what}"));
     }
-    let (differences, warnings) = Difference::between(expected, found, terms.same_major).judge(terms);
+    let (differences, warnings) = Difference::between(expected, found, terms.texts).judge(terms);
     counted(number, what, (expected.len(), found.len()), differences, warnings)
 }
 
-fn migration_version(expected: &Schema, found: &Schema) -> Check {
-    if expected.migrations.is_empty() && found.migrations.is_empty() {
-        return Check::not_applicable(1, "no migration tool's table is there");
-    }
-    let versions = |schema: &Schema| -> BTreeMap<String, String> {
+/// What the migration tools say whose tables have their rows in the dump.
+fn migrations<'a>(facts: &'a DatabaseFacts, schema: &'a Schema) -> Vec<&'a Migration> {
+    let dumped = |migration: &&Migration| facts.contents.tables.contains_key(&migration.table);
+    schema.migrations.iter().filter(dumped).collect()
+}
+
+const NO_MIGRATIONS: &str = "the dump has the rows of no migration tool's table";
+
+fn migration_version(expected: &DatabaseFacts, found: &Found) -> Check {
+    let versions = |schema| -> BTreeMap<String, String> {
         let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "none".to_owned());
-        schema.migrations.iter().map(|m| (format!("{} ({})", m.tool, m.table), version(&m.version))).collect()
+        let all = migrations(expected, schema).into_iter();
+        all.map(|one| (format!("{} ({})", one.tool, one.table), version(&one.version))).collect()
     };
-    let (expected, found) = (versions(expected), versions(found));
+    let (expected, found) = (versions(&expected.schema), versions(&found.schema));
+    if expected.is_empty() && found.is_empty() {
+        return Check::not_applicable(1, NO_MIGRATIONS);
+    }
     let show = |versions: &BTreeMap<String, String>| {
         versions.iter().map(|(tool, version)| format!("{tool}: {version}")).collect::<Vec<_>>().join(", ")
     };
@@ -224,14 +245,15 @@ fn migration_version(expected: &Schema, found: &Schema) -> Check {
     Check::new(1, verdict, show(&expected), show(&found), Vec::new())
 }
 
-fn migration_dirty(expected: &Schema, found: &Schema) -> Check {
-    if expected.migrations.is_empty() && found.migrations.is_empty() {
-        return Check::not_applicable(2, "no migration tool's table is there");
+fn migration_dirty(expected: &DatabaseFacts, found: &Found) -> Check {
+    let (wanted, there) = (migrations(expected, &expected.schema), migrations(expected, &found.schema));
+    if wanted.is_empty() && there.is_empty() {
+        return Check::not_applicable(2, NO_MIGRATIONS);
     }
-    let dirty = |schema: &Schema| -> Vec<String> {
-        schema.migrations.iter().filter(|m| m.dirty).map(|m| m.table.clone()).collect()
+    let dirty = |all: Vec<&Migration>| -> Vec<String> {
+        all.into_iter().filter(|one| one.dirty).map(|one| one.table.clone()).collect()
     };
-    let (expected, found) = (dirty(expected), dirty(found));
+    let (expected, found) = (dirty(wanted), dirty(there));
     let verdict = match (expected == found, expected.is_empty()) {
         (false, _) => Verdict::Failed,
         (true, false) => Verdict::Warning,
@@ -247,7 +269,7 @@ fn tables(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
     if wanted.is_empty() && there.is_empty() {
         return Check::not_applicable(3, "the database has no table");
     }
-    let mut difference = Difference::between(wanted, there, terms.same_major);
+    let mut difference = Difference::between(wanted, there, terms.texts);
     // its rows are in the dump, so it is not left out
     let (lost, left_out): (Vec<String>, Vec<String>) =
         difference.missing.drain(..).partition(|name| expected.contents.tables.contains_key(name));
@@ -271,7 +293,7 @@ fn indexes(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
         wanted.remove(name);
         there.remove(name);
     }
-    let (differences, mut warnings) = Difference::between(&wanted, &there, terms.same_major).judge(terms);
+    let (differences, mut warnings) = Difference::between(&wanted, &there, terms.texts).judge(terms);
     warnings.extend(invalid.iter().map(|name| format!("{} was invalid at the source already", human::one_line(name))));
     counted(5, "index", counts, differences, warnings)
 }
@@ -281,7 +303,7 @@ fn foreign_keys(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check 
     if wanted.is_empty() && there.is_empty() {
         return Check::not_applicable(6, "the database has no foreign key");
     }
-    let (differences, mut warnings) = Difference::between(wanted, there, terms.same_major).judge(terms);
+    let (differences, mut warnings) = Difference::between(wanted, there, terms.texts).judge(terms);
     let unvalidated = wanted.iter().filter(|(_, key)| key.get("validated") != Some(&Value::Bool(true)));
     warnings.extend(
         unvalidated.map(|(name, _)| format!("{} was not validated at the source either", human::one_line(name))),
@@ -289,50 +311,67 @@ fn foreign_keys(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check 
     counted(6, "foreign key", (wanted.len(), there.len()), differences, warnings)
 }
 
-fn row_counts(expected: &DatabaseFacts, found: &Found) -> Check {
+/// True for a name that is not UTF-8 and stands here as something like it: nothing of that name can be asked for.
+fn is_unspeakable(table: &str) -> bool {
+    table.contains('\u{fffd}')
+}
+
+fn row_counts(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
     let (wanted, there) = (&expected.contents.tables, &found.contents.tables);
-    let mut details = Vec::new();
+    let (mut details, mut warnings, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for (table, rows) in wanted {
-        let (found, table, rows) = (there.get(table), human::one_line(table), rows.rows);
-        match found.map(|found| found.rows) {
+        let (name, rows) = (human::one_line(table), rows.rows);
+        match there.get(table).map(|found| found.rows) {
             Some(found) if found == rows => {}
-            Some(found) => details.push(format!("{table}: {rows} expected, {found} found")),
-            None => details.push(format!("{table}: {rows} expected, and they cannot be read")),
+            Some(found) => details.push(format!("{name}: {rows} expected, {found} found")),
+            None if is_unspeakable(table) => {
+                warnings.push(format!("{name}: its name is not UTF-8, so its rows were compared in the archive alone"));
+            }
+            None => details.push(format!("{name}: {rows} expected, and they cannot be read")),
         }
     }
-    let excluded: Vec<String> =
-        excluded(expected).map(|table| format!("{}: excluded, no rows in the dump", human::one_line(table))).collect();
-    if wanted.is_empty() {
-        let reason = "the dump has no rows of any table".to_owned();
-        let details = std::iter::once(reason).chain(excluded).collect();
+    for (table, is_logged) in excluded(expected) {
+        let name = human::one_line(table);
+        // a standby has no rows of unlogged tables
+        if terms.rows_left_out || terms.partial || !is_logged || is_unspeakable(table) {
+            notes.push(format!("{name}: excluded, no rows in the dump"));
+        } else {
+            details.push(format!("{name}: no rows in the dump, although nothing was to be left out"));
+        }
+    }
+    if wanted.is_empty() && details.is_empty() {
+        let details = std::iter::once("the dump has no rows of any table".to_owned()).chain(notes).collect();
         return Check::new(7, Verdict::NotApplicable, String::new(), String::new(), details);
     }
-    let sum = |tables: &BTreeMap<String, crate::facts::TableRows>| {
+    let sum = |tables: &BTreeMap<String, TableRows>| {
         let rows: u64 = tables.values().map(|table| table.rows).sum();
         format!("{rows} rows in {}", human::count(tables.len(), "table"))
     };
-    let verdict = verdict_of(&details, &[]);
-    details.extend(excluded);
+    let verdict = verdict_of(&details, &warnings);
+    details.extend(warnings);
+    details.extend(notes);
     Check::new(7, verdict, sum(wanted), sum(there), details)
 }
 
-/// Tables whose rows are not in the dump, neither by themselves nor through the table they are a partition of.
-fn excluded(expected: &DatabaseFacts) -> impl Iterator<Item = &String> {
+/// Tables whose rows are not in the dump, neither by themselves nor through the table they are a partition of, and
+/// whether they are logged.
+fn excluded(expected: &DatabaseFacts) -> impl Iterator<Item = (&String, bool)> {
     let (tables, contents) = (&expected.schema.catalogue.tables, &expected.contents.tables);
-    tables.iter().filter(|(_, table)| table.get("kind").is_some_and(|kind| kind == "r")).map(|(name, _)| name).filter(
-        move |name| {
-            let mut current = vec![name.as_str()];
-            while let Some(name) = current.pop() {
-                if contents.contains_key(name) {
-                    return false;
-                }
-                let table = tables.get(name).filter(|table| table.contains_key("bound") || table.contains_key("key"));
-                let parents = table.and_then(|table| table.get("parents")?.as_array());
-                current.extend(parents.into_iter().flatten().filter_map(Value::as_str));
+    let ordinary = tables.iter().filter(|(_, table)| table.get("kind").is_some_and(|kind| kind == "r"));
+    let is_excluded = move |name: &str| {
+        let mut current = vec![name];
+        while let Some(name) = current.pop() {
+            if contents.contains_key(name) {
+                return false;
             }
-            true
-        },
-    )
+            let table = tables.get(name).filter(|table| table.contains_key("is_partition"));
+            let parents = table.and_then(|table| table.get("parents")?.as_array());
+            current.extend(parents.into_iter().flatten().filter_map(Value::as_str));
+        }
+        true
+    };
+    let excluded = ordinary.filter(move |(name, _)| is_excluded(name));
+    excluded.map(|(name, table)| (name, table.get("persistence").is_none_or(|persistence| persistence != "u")))
 }
 
 fn health(found: &Found) -> Check {
@@ -361,9 +400,9 @@ fn sequences(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
     if wanted.is_empty() && there.is_empty() {
         return Check::not_applicable(10, "the database has no sequence");
     }
-    let (mut differences, warnings) = Difference::between(wanted, there, terms.same_major).judge(terms);
+    let (mut differences, warnings) = Difference::between(wanted, there, terms.texts).judge(terms);
     for (name, value) in &expected.contents.sequences {
-        let show = |value: &crate::facts::SequenceValue| {
+        let show = |value: &SequenceValue| {
             format!("{}{}", value.value, if value.is_called { "" } else { " (not called yet)" })
         };
         let found = found.contents.sequences.get(name);
@@ -392,7 +431,7 @@ fn code(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
     ];
     let (mut differences, mut warnings) = (Vec::new(), Vec::new());
     for (what, wanted, there) in &kinds {
-        let (different, warned) = Difference::between(wanted, there, terms.same_major).judge(terms);
+        let (different, warned) = Difference::between(wanted, there, terms.texts).judge(terms);
         differences.extend(different.into_iter().map(|text| format!("{what} {text}")));
         warnings.extend(warned.into_iter().map(|text| format!("{what} {text}")));
     }
@@ -420,16 +459,26 @@ fn fingerprints(expected: &DatabaseFacts, found: &Found) -> Check {
     if wanted.tables.is_empty() && wanted.large_objects.count == 0 {
         return Check::not_applicable(12, "the dump has no rows of any table");
     }
-    let mut details = Vec::new();
+    let (mut details, mut warnings) = (Vec::new(), Vec::new());
     for (table, rows) in &wanted.tables {
         let found = there.tables.get(table).map(|found| found.fingerprint);
-        if found != Some(rows.fingerprint) {
+        if rows.is_mixed || is_unspeakable(table) {
+            let why = if rows.is_mixed {
+                "its partitions have their columns in different orders"
+            } else {
+                "its name is not UTF-8"
+            };
+            warnings.push(format!(
+                "{}: {why}, so its fingerprint was compared in the archive alone",
+                human::one_line(table)
+            ));
+        } else if found != Some(rows.fingerprint) {
             let found = found.map_or("nothing".to_owned(), |found| found.to_string());
             details.push(format!("{}: {} expected, {found} found", human::one_line(table), rows.fingerprint));
         }
     }
     if wanted.large_objects != there.large_objects {
-        let show = |all: &crate::facts::LargeObjects| format!("{} ({})", all.count, all.fingerprint);
+        let show = |all: &LargeObjects| format!("{} ({})", all.count, all.fingerprint);
         details.push(format!(
             "large objects: {} expected, {} found",
             show(&wanted.large_objects),
@@ -438,7 +487,9 @@ fn fingerprints(expected: &DatabaseFacts, found: &Found) -> Check {
     }
     let all = human::count(wanted.tables.len(), "table");
     let same = wanted.tables.len().saturating_sub(details.len());
-    Check::new(12, verdict_of(&details, &[]), format!("{all} as dumped"), format!("{same} as dumped"), details)
+    let verdict = verdict_of(&details, &warnings);
+    details.extend(warnings);
+    Check::new(12, verdict, format!("{all} as dumped"), format!("{same} as dumped"), details)
 }
 
 fn queries(found: &Found) -> Check {
@@ -480,7 +531,13 @@ fn properties(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
         wanted.remove(name);
         there.remove(name);
     }
-    let differences = changes(&wanted, &there);
+    let mut differences = Vec::new();
+    for name in ["settings", "role_settings"] {
+        let (wanted, there) = (wanted.remove(name), there.remove(name));
+        // which ones, and not their values: one may be a secret
+        differences.extend((wanted != there).then(|| setting_changes(name, wanted.as_ref(), there.as_ref())));
+    }
+    differences.extend(changes(&wanted, &there));
     let (mut details, verdict) = (differences.clone(), verdict_of(&differences, &warnings));
     details.extend(warnings);
     Check::new(
@@ -490,6 +547,27 @@ fn properties(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
         format!("{} equal", wanted.len() - differences.len().min(wanted.len())),
         details,
     )
+}
+
+/// Names of settings that differ, with those of roles behind their roles.
+fn setting_changes(what: &str, expected: Option<&Value>, found: Option<&Value>) -> String {
+    fn collect(value: Option<&Value>, prefix: &str, all: &mut BTreeSet<(String, String)>) {
+        match value {
+            Some(Value::Array(settings)) => all.extend(settings.iter().filter_map(Value::as_str).map(|setting| {
+                let name = setting.split('=').next().unwrap_or_default();
+                (format!("{prefix}{name}"), setting.to_owned())
+            })),
+            Some(Value::Object(roles)) => {
+                roles.iter().for_each(|(role, settings)| collect(Some(settings), &format!("{role}."), all));
+            }
+            _ => {}
+        }
+    }
+    let (mut expected_all, mut found_all) = (BTreeSet::new(), BTreeSet::new());
+    collect(expected, "", &mut expected_all);
+    collect(found, "", &mut found_all);
+    let names: BTreeSet<&str> = expected_all.symmetric_difference(&found_all).map(|(name, _)| name.as_str()).collect();
+    format!("{what} differ: {}", names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Proof that a backup restores: its stored bytes read, restored into a scratch database, and compared with its facts.
 
 pub mod checks;
+mod deparsed;
 mod reading;
 pub mod report;
 mod restored;
@@ -25,8 +26,8 @@ use tracing::{info, warn};
 
 /// How long making and dropping a scratch database may take.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// The same after a signal.
-const HASTE: Duration = Duration::from_secs(8);
+/// The same, counted from a signal on.
+const HASTE: Duration = Duration::from_secs(11);
 
 /// Who verifies.
 pub struct Verifier<'a> {
@@ -40,6 +41,14 @@ pub struct Verifier<'a> {
     pub now: fn() -> DateTime<Utc>,
 }
 
+/// A backup that was verified.
+pub struct Verified {
+    /// What was found.
+    pub report: Report,
+    /// Why that is not written beside the backup.
+    pub unrecorded: Option<Error>,
+}
+
 /// What a stored archive came to besides the databases in it.
 struct ArchiveResult {
     check: Check,
@@ -49,8 +58,8 @@ struct ArchiveResult {
 
 impl Verifier<'_> {
     /// Verifies a backup and records the result beside it. An error says that it could not be tried to the end, and
-    /// nothing of the backup; nothing is recorded then.
-    pub async fn verify(&self, repository: &Repository, backup: &Backup, how: How) -> Result<Report, Error> {
+    /// nothing of the backup; nothing is recorded then. Where only the recording fails, that is told apart.
+    pub async fn verify(&self, repository: &Repository, backup: &Backup, how: How) -> Result<Verified, Error> {
         let (manifest, location) = (&backup.manifest, repository.location().of(&backup.key));
         // roles and tablespaces belong to no database, and are not made on a server for a proof
         let is_globals = manifest.subject == Subject::Globals;
@@ -87,13 +96,14 @@ impl Verifier<'_> {
         };
         let failed = report.with(Verdict::Failed).count();
         report.verification.passed = failed == 0;
+        let mut unrecorded = None;
         // bytes that are as they were say nothing of a restore that failed
         if how == How::Restore || is_globals || !report.verification.passed {
             let bytes = serde_json::to_vec_pretty(&report).unwrap_or_default();
             let recorded = repository.record_verification(backup, report.verification.finished, bytes.into());
-            self.shutdown.guard(recorded).await??;
+            unrecorded = self.shutdown.guard(recorded).await?.err().map(Error::from);
         }
-        Ok(report)
+        Ok(Verified { report, unrecorded })
     }
 
     async fn verify_archive(
@@ -120,7 +130,7 @@ impl Verifier<'_> {
 
     /// Restores every database of the archive and compares it.
     async fn restore(&self, repository: &Repository, backup: &Backup, facts: &Facts) -> Result<ArchiveResult, Error> {
-        let connected = ScratchServer::connect(&self.config.verify.server, self.run_id);
+        let connected = ScratchServer::connect(&self.config.verify.server, self.run_id, &backup.manifest.source);
         let mut server = self.shutdown.guard(connected).await??;
         self.shutdown.guard(server.sweep()).await??;
         let outcome = self.restore_on(&mut server, repository, backup, facts).await;
@@ -186,9 +196,10 @@ impl Verifier<'_> {
             info!("restoring without owners and privileges, because not every role of the source is to be had here");
         }
         let terms = Terms {
-            same_major: version.major == major_of(&manifest.versions.server),
+            texts: version.major == major_of(&manifest.versions.server),
             owners,
-            partial: leaves_out(&manifest.arguments),
+            partial: leaves_out(&manifest.arguments, &[WHOLE, ROWS].concat()),
+            rows_left_out: leaves_out(&manifest.arguments, WHOLE),
         };
         Ok(Restoring { verifier: self, backup, server, tools, roles, terms })
     }
@@ -199,21 +210,40 @@ fn major_of(version: &str) -> u32 {
     version.split(|letter: char| !letter.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// True when pg_dump was asked to leave something out.
-fn leaves_out(arguments: &[String]) -> bool {
-    const WHOLE: &[&str] = &[
-        "--no-password",
-        "--format",
-        "--compress",
-        "--lock-wait-timeout",
-        "--snapshot",
-        "--no-owner",
-        "--no-privileges",
-        "--create",
-        "--clean",
-        "--if-exists",
-    ];
-    arguments.iter().any(|argument| !WHOLE.contains(&argument.split('=').next().unwrap_or_default()))
+/// Arguments of pg_dump that leave nothing out of what is compared.
+const WHOLE: &[&str] = &[
+    "--no-password",
+    "--format",
+    "--compress",
+    "--lock-wait-timeout",
+    "--snapshot",
+    "--no-owner",
+    "--no-privileges",
+    "--create",
+    "--clean",
+    "--if-exists",
+    "--verbose",
+    "--no-comments",
+    "--no-security-labels",
+    "--no-publications",
+    "--no-subscriptions",
+    "--no-tablespaces",
+    "--no-toast-compression",
+    "--load-via-partition-root",
+    "--extra-float-digits",
+    "--quote-all-identifiers",
+    "--enable-row-security",
+    "--serializable-deferrable",
+    "--no-sync",
+    "--encoding",
+];
+
+/// Arguments of pg_dump that leave out rows and no objects.
+const ROWS: &[&str] = &["--exclude-table-data", "--exclude-table-data-and-children", "--no-unlogged-table-data"];
+
+/// True when an argument of pg_dump is none of these.
+fn leaves_out(arguments: &[String], harmless: &[&str]) -> bool {
+    arguments.iter().any(|argument| !harmless.contains(&argument.split('=').next().unwrap_or_default()))
 }
 
 /// Roles that a restore of the database names.

@@ -71,7 +71,7 @@ impl Reading {
                 Err(error) => return Err(self.explain(error)),
             }
         }
-        let left = end.map_or(u64::MAX, |end| end - self.position);
+        let left = end.map_or(u64::MAX, |end| end.saturating_sub(self.position));
         let length = self.ahead.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         self.position += length as u64;
         Ok((length > 0).then(|| self.ahead.split_to(length)))
@@ -98,7 +98,9 @@ impl Reading {
             Ok(()) => {}
             Err(Broken::Backup(cause)) => details.push(cause),
             // whatever went wrong, the bytes are not to be trusted
-            Err(Broken::Other(error @ Error::Restore(_))) if !as_stored => details.push(error.to_string()),
+            Err(Broken::Other(error)) if !as_stored && !matches!(error, Error::Stopped(_) | Error::Storage(_)) => {
+                details.push(error.to_string());
+            }
             Err(Broken::Other(error)) => return Err(error),
         }
         if as_stored && details.is_empty() && manifest.subject != Subject::Globals {

@@ -3,12 +3,12 @@
 use super::checks::{Found, Terms};
 use crate::config::Config;
 use crate::error::Error;
-use crate::facts::DatabaseFacts;
+use crate::facts::{Contents, DatabaseFacts, Schema};
 use crate::postgres::connection::Connection;
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::{self, catalog, contents, properties, schema};
 use crate::sql_lexer::{Lexer, Token};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,25 +26,37 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Everything that the checks compare.
+    /// Everything that the checks compare. What may change the database comes last.
     pub(super) async fn found(&self, expected: &DatabaseFacts, restore_seconds: f64) -> Result<Found, Error> {
-        // an application that answers wrongly because of its database may change it, and that would show
-        let health = self.health().await;
         let connection = self.server.enter(self.scratch, "backup verify").await?;
+        let (schema, contents, orphans) = self.look(&connection, expected).await.map_err(Error::Compare)?;
         let queries = match &self.config.verify.queries {
             None => None,
             Some(path) => Some(ask(&connection, &read_queries(path)?).await),
         };
-        let lc_monetary = &expected.schema.lc_monetary;
-        let contents =
-            contents::read(&connection, &expected.contents, &expected.properties.encoding, lc_monetary).await?;
-        let orphans = contents::orphans(&connection).await?;
-        connection.batch_execute("BEGIN READ ONLY").await?;
-        let schema = schema::describe(&connection).await?.schema;
-        connection.batch_execute("COMMIT").await?;
+        let health = self.health().await?;
         let unapplied = self.apply(expected).await;
-        let properties = catalog::properties(&connection).await?;
+        let properties = catalog::properties(&connection).await.map_err(Error::Compare)?;
         Ok(Found { schema, contents, properties, unapplied, orphans, health, queries, restore_seconds })
+    }
+
+    async fn look(
+        &self,
+        connection: &Connection,
+        expected: &DatabaseFacts,
+    ) -> Result<(Schema, Contents, (usize, BTreeMap<String, u64>)), tokio_postgres::Error> {
+        connection.batch_execute("BEGIN READ ONLY").await?;
+        let schema = schema::describe(connection).await?.schema;
+        connection.batch_execute("COMMIT").await?;
+        // policies that bind the owner too would hide rows from all but superusers
+        for (table, properties) in &schema.catalogue.tables {
+            if properties.contains_key("forced_row_security") && !connection.is_superuser() {
+                contents::unforce_row_security(connection, table).await?;
+            }
+        }
+        let contents = contents::read(connection, &expected.contents, &expected.schema.lc_monetary).await?;
+        let orphans = contents::orphans(connection).await?;
+        Ok((schema, contents, orphans))
     }
 
     /// Gives the database the properties of the source; the answer is what was refused. Last, because they change what
@@ -58,7 +70,9 @@ impl Look<'_> {
         let mut refused = Vec::new();
         for statement in statements {
             if let Err(error) = self.server.connection().batch_execute(&statement).await {
-                refused.push(format!("{statement}: {}", postgres::cause(&error)));
+                // not the value of a setting, which may be a secret
+                let what = statement.split(" TO '").next().unwrap_or_default();
+                refused.push(format!("{what}: {}", postgres::cause(&error)));
             }
         }
         for role in wanted.role_settings.keys().filter(|role| !self.roles.contains(*role)) {
@@ -67,18 +81,19 @@ impl Look<'_> {
         refused
     }
 
-    async fn health(&self) -> Option<Result<String, String>> {
-        let url = self.config.verify.health_url.as_ref()?;
+    /// None where there is no health check. One that gets no answer at all says nothing of the backup.
+    async fn health(&self) -> Result<Option<Result<String, String>>, Error> {
+        let Some(url) = self.config.verify.health_url.as_ref() else { return Ok(None) };
         let client = reqwest::Client::builder().timeout(HEALTH).build();
         let answer = match client {
             Ok(client) => client.get(url).send().await,
             Err(error) => Err(error),
         };
-        Some(match answer {
-            Ok(answer) if answer.status().is_success() => Ok(answer.status().to_string()),
-            Ok(answer) => Err(answer.status().to_string()),
-            Err(error) => Err(error.without_url().to_string()),
-        })
+        match answer {
+            Ok(answer) if answer.status().is_success() => Ok(Some(Ok(answer.status().to_string()))),
+            Ok(answer) => Ok(Some(Err(answer.status().to_string()))),
+            Err(error) => Err(Error::NoHealth(error.without_url().to_string())),
+        }
     }
 }
 

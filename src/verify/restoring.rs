@@ -8,14 +8,19 @@ use super::{HASTE, PATIENCE, Verifier};
 use crate::config::Format;
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, Subject};
-use crate::postgres::restore::{Blame, Restore, RestoreError, Way};
+use crate::postgres::restore::{Blame, Converter, Restore, RestoreError, Way};
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::tools::Tools;
 use crate::repository::Backup;
 use crate::restore_filter::{Filter, LeaveOut};
+use bytes::BytesMut;
 use std::collections::BTreeSet;
 use std::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::{info, warn};
+
+/// Bytes of SQL that are passed on at once.
+const CHUNK: usize = 256 << 10;
 
 /// What restoring needs.
 pub(super) struct Restoring<'a> {
@@ -105,19 +110,22 @@ impl Restoring<'_> {
         if !knows_locale {
             warn!("the verify server lacks the locale {lc_monetary}, so values of type money may be read as others");
         }
-        let way = Way {
-            format: self.backup.manifest.format,
-            owners: self.terms.owners,
-            lc_monetary: if knows_locale { lc_monetary } else { "" },
-            restriction: run_id,
-        };
+        let way = Way { lc_monetary: if knows_locale { lc_monetary } else { "" }, restriction: run_id };
         let target = self.server.source(scratch);
         let restore = Restore::start(&self.tools, &target, way, &config.child_environment);
         let mut restore = shutdown.guard(restore).await?.map_err(blame)?;
-        let leave_out =
-            LeaveOut { owners: !self.terms.owners, databases: self.backup.manifest.subject == Subject::Cluster };
-        let filter = (way.format == Format::Plain).then(|| Filter::new(leave_out));
-        let filled = shutdown.guard(fill(reading, (expected.raw_offset, end), filter, &mut restore)).await;
+        let is_part = self.backup.manifest.subject == Subject::Cluster;
+        let filter = Filter::new(LeaveOut { owners: !self.terms.owners, databases: is_part, surroundings: true });
+        let filling = async {
+            match self.backup.manifest.format {
+                Format::Plain => fill(reading, (expected.raw_offset, end), filter, &mut restore).await,
+                Format::Custom => {
+                    let converter = Converter::start(&self.tools, &config.child_environment).map_err(blame)?;
+                    fill_converted(reading, converter, filter, &mut restore).await
+                }
+            }
+        };
+        let filled = shutdown.guard(filling).await;
         match filled {
             Ok(Ok(())) => shutdown.guard(restore.finish()).await?.map_err(blame)?,
             Ok(Err(broken)) => {
@@ -143,32 +151,57 @@ impl Restoring<'_> {
 async fn fill(
     reading: &mut Reading,
     (begin, end): (u64, Option<u64>),
-    mut filter: Option<Filter>,
+    mut filter: Filter,
     restore: &mut Restore,
 ) -> Result<(), Broken> {
     // before the first database of a whole server are roles, and statements that make room
     while reading.position() < begin && reading.next(Some(begin)).await?.is_some() {}
     let mut passed = Vec::new();
     while let Some(bytes) = reading.next(end).await? {
-        match &mut filter {
-            None => restore.write(&bytes).await.map_err(blame)?,
-            Some(filter) => {
-                filter.take(&bytes, &mut passed)?;
-                restore.write(&passed).await.map_err(blame)?;
-                passed.clear();
+        filter.take(&bytes, &mut passed)?;
+        restore.write(&passed).await.map_err(blame)?;
+        passed.clear();
+    }
+    filter.finish(&mut passed)?;
+    Ok(restore.write(&passed).await.map_err(blame)?)
+}
+
+/// The same for a custom archive, which pg_restore makes SQL of on the way.
+async fn fill_converted(
+    reading: &mut Reading,
+    converter: Converter,
+    mut filter: Filter,
+    restore: &mut Restore,
+) -> Result<(), Broken> {
+    let (mut archive, mut sql, converted) = converter.split();
+    let feed = async {
+        while let Some(bytes) = reading.next(None).await? {
+            // it says itself why it takes no more
+            if archive.write_all(&bytes).await.is_err() {
+                break;
             }
         }
-    }
-    if let Some(filter) = filter {
-        filter.finish(&mut passed)?;
-        restore.write(&passed).await.map_err(blame)?;
-    }
-    Ok(())
+        drop(archive);
+        Ok::<_, Broken>(())
+    };
+    let pass = async {
+        let (mut chunk, mut passed) = (BytesMut::with_capacity(CHUNK), Vec::new());
+        while sql.read_buf(&mut chunk).await.map_err(|error| Broken::Other(Error::Io(error.to_string())))? > 0 {
+            filter.take(&chunk, &mut passed)?;
+            restore.write(&passed).await.map_err(blame)?;
+            (chunk.clear(), passed.clear());
+        }
+        Ok(passed)
+    };
+    let ((), mut passed) = tokio::try_join!(feed, pass)?;
+    converted.finish().await.map_err(blame)?;
+    filter.finish(&mut passed)?;
+    Ok(restore.write(&passed).await.map_err(blame)?)
 }
 
 fn blame(error: RestoreError) -> Broken {
     match error.blame() {
         Blame::Backup => Broken::Backup(error.to_string()),
-        Blame::Server(_) => Broken::Other(Error::Restore(error)),
+        _ => Broken::Other(Error::Restore(error)),
     }
 }

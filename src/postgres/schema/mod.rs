@@ -13,6 +13,8 @@ use rows::{Oid, Rows};
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
 use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+use tracing::warn;
 
 /// A database's schema, and what happened to it since the snapshot of the transaction that asks.
 #[derive(Debug, Default)]
@@ -23,18 +25,34 @@ pub struct Described {
     pub rewritten: Vec<String>,
 }
 
-/// Reads the schema of the connected database.
+/// How long text of the server's trees may be waited for. Who waits behind pg_dump for a table would keep this waiting
+/// behind it, while pg_dump waits for its output to be read.
+const TEXTS: &str = "SAVEPOINT schema; SET LOCAL lock_timeout = '2s'";
+
+/// Reads the schema of the connected database, in the transaction that is open there.
 pub async fn describe(connection: &Connection) -> Result<Described, Error> {
-    let rows = rows::read(connection, connection.version().major);
-    let money = connection.query_typed_one("SELECT pg_catalog.current_setting('lc_monetary')", &[]);
-    let (rows, money) = futures_util::future::try_join(rows, money).await?;
+    let major = connection.version().major;
+    connection.batch_execute(TEXTS).await?;
+    let (rows, has_texts) = match rows::read(connection, major, true).await {
+        Ok(rows) => (rows, true),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            warn!(
+                "somebody holds or wants a lock on a table, so defaults, views and indexes are recorded without text"
+            );
+            connection.batch_execute("ROLLBACK TO schema").await?;
+            (rows::read(connection, major, false).await?, false)
+        }
+        Err(error) => return Err(error),
+    };
+    let money = connection.query_typed_one("SELECT pg_catalog.current_setting('lc_monetary')", &[]).await?;
     let names = Names::of(&rows);
     let rewritten = rows.relations.iter().filter(|relation| relation.rewritten);
     let rewritten = rewritten.filter_map(|relation| names.relations.get(&relation.oid).cloned()).collect();
     let catalogue = catalogue(&rows, &names);
     let migrations = migrations::read(connection, &catalogue).await?;
     let roles = rows.roles.into_iter().map(|role| role.name).collect();
-    Ok(Described { schema: Schema { catalogue, migrations, roles, lc_monetary: money.get(0) }, rewritten })
+    let schema = Schema { catalogue, has_texts, migrations, roles, lc_monetary: money.get(0) };
+    Ok(Described { schema, rewritten })
 }
 
 /// Names by number. What belongs to the system or to an extension has none here.
@@ -99,12 +117,13 @@ fn catalogue(rows: &Rows, names: &Names<'_>) -> Catalogue {
     let of_kinds =
         |kinds: &'static [&str]| rows.relations.iter().filter(|relation| kinds.contains(&relation.kind.as_str()));
     let columns = columns(rows);
-    let (parents, checks) = (parents(rows, names), checks(rows));
+    let (parents, checks, defaults) = (parents(rows, names), checks(rows), defaults(rows, names));
     let tables = of_kinds(&["r", "p", "f"]).map(|table| {
         let name = names.relations.get(&table.oid).cloned();
         let all = json!({
-            "kind": table.kind, "persistence": table.persistence, "columns": columns.get(&table.oid),
+            "kind": table.kind, "is_partition": table.is_partition, "persistence": table.persistence, "columns": columns.get(&table.oid),
             "parents": parents.get(&table.oid), "key": table.key, "bound": table.bound, "checks": checks.get(&table.oid),
+            "defaults": defaults.get(&table.oid),
             "row_security": table.row_security, "forced_row_security": table.forced_row_security,
         });
         (name, all)
@@ -112,8 +131,10 @@ fn catalogue(rows: &Rows, names: &Names<'_>) -> Catalogue {
     let views = of_kinds(&["v", "m"]).map(|view| {
         let name = names.relations.get(&view.oid).cloned();
         let populated = (view.kind == "m").then_some(view.populated);
+        let mut options = view.options.clone();
+        options.iter_mut().for_each(|options| options.sort());
         let all = json!({
-            "kind": view.kind, "columns": columns.get(&view.oid), "populated": populated, "options": view.options,
+            "kind": view.kind, "columns": columns.get(&view.oid), "populated": populated, "options": options,
             "definition": view.definition,
         });
         (name, all)
@@ -175,19 +196,23 @@ fn catalogue(rows: &Rows, names: &Names<'_>) -> Catalogue {
     }
 }
 
-fn columns(rows: &Rows) -> HashMap<Oid, Vec<Value>> {
-    let mut defaults: HashMap<(Oid, i16), &Option<String>> =
-        rows.defaults.iter().map(|default| ((default.relation, default.number), &default.text)).collect();
-    let mut columns: HashMap<Oid, Vec<Value>> = HashMap::new();
+/// Columns in their order, each with its type and what else it is.
+fn columns(rows: &Rows) -> HashMap<Oid, Vec<String>> {
+    let mut columns: HashMap<Oid, Vec<String>> = HashMap::new();
     for column in &rows.columns {
-        let all = json!({
-            "name": column.name, "type": column.r#type, "not_null": column.not_null, "identity": column.identity,
-            "generated": column.generated, "collation": column.collation,
-            "default": defaults.remove(&(column.relation, column.number)),
-        });
-        columns.entry(column.relation).or_default().push(Value::Object(properties(all)));
+        columns.entry(column.relation).or_default().push(format!("{} {}", quoted(&column.name), column.text));
     }
     columns
+}
+
+fn defaults(rows: &Rows, names: &Names<'_>) -> HashMap<Oid, Map<String, Value>> {
+    let mut defaults: HashMap<Oid, Map<String, Value>> = HashMap::new();
+    for default in &rows.defaults {
+        if let Some(column) = names.columns.get(&(default.relation, default.number)) {
+            defaults.entry(default.relation).or_default().insert((*column).to_owned(), json!(default.text));
+        }
+    }
+    defaults
 }
 
 fn parents<'a>(rows: &Rows, names: &'a Names<'_>) -> HashMap<Oid, Vec<&'a str>> {
@@ -216,7 +241,7 @@ fn functions(rows: &Rows, names: &Names<'_>) -> Objects {
             "leakproof": function.leakproof, "settings": function.settings, "source": function.source,
             "file": function.file, "body": function.body, "language": function.language,
         });
-        (name.map(|name| format!("{name}({})", function.arguments)), all)
+        (name.zip(function.arguments.as_ref()).map(|(name, arguments)| format!("{name}({arguments})")), all)
     });
     objects(all)
 }

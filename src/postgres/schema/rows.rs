@@ -3,8 +3,10 @@
 //! Objects below number 16384 are the server's own.
 
 use super::super::catalog::{Text, bytes_of};
+use futures_util::TryStreamExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 use tracing::warn;
 
@@ -61,6 +63,7 @@ pub(super) struct Relation {
     pub(super) row_security: bool,
     pub(super) forced_row_security: bool,
     pub(super) populated: bool,
+    pub(super) is_partition: bool,
     pub(super) options: Option<Vec<String>>,
     pub(super) key: Option<String>,
     pub(super) bound: Option<String>,
@@ -72,6 +75,7 @@ pub(super) struct Relation {
 const RELATIONS: &str = "
     SELECT oid, relname AS name, relnamespace AS namespace, relkind AS kind, relpersistence AS persistence,
            relrowsecurity AS row_security, relforcerowsecurity AS forced_row_security, relispopulated AS populated,
+           relispartition AND relkind <> 'i' AS is_partition,
            CASE WHEN relkind IN ('v', 'm') THEN reloptions END AS options,
            CASE relkind WHEN 'p' THEN pg_catalog.pg_get_partkeydef(oid) END AS key,
            CASE WHEN relispartition AND relkind <> 'i' THEN pg_catalog.pg_get_expr(relpartbound, oid) END AS bound,
@@ -85,27 +89,29 @@ pub(super) struct Column {
     pub(super) relation: Oid,
     pub(super) number: i16,
     pub(super) name: String,
-    pub(super) r#type: String,
-    pub(super) not_null: bool,
-    pub(super) identity: String,
-    pub(super) generated: String,
-    pub(super) collation: Option<String>,
+    /// Type and what else it is, but for its default.
+    pub(super) text: String,
 }
 
 /// Number 100 is the database's own collation.
 fn columns(major: u32) -> String {
     let collation = match major {
-        13.. => "CASE WHEN attcollation NOT IN (0, 100) THEN attcollation::pg_catalog.regcollation::text END",
-        _ => "NULL",
+        13.. => {
+            "CASE WHEN a.attcollation NOT IN (0, 100) THEN ' collate ' || a.attcollation::pg_catalog.regcollation::text
+                  ELSE '' END"
+        }
+        _ => "''",
     };
     format!(
-        "SELECT attrelid AS relation, attnum AS number, attname AS name, attnotnull AS not_null,
-                pg_catalog.format_type(atttypid, atttypmod) AS type, attidentity AS identity,
-                attgenerated AS generated, {collation} AS collation
-         FROM pg_catalog.pg_attribute WHERE attnum > 0 AND NOT attisdropped
-           AND attrelid IN (SELECT oid FROM pg_catalog.pg_class
-                            WHERE oid >= 16384 AND relkind IN ('r', 'p', 'f', 'v', 'm') AND relpersistence <> 't')
-         ORDER BY attrelid, attnum"
+        "SELECT a.attrelid AS relation, a.attnum AS number, a.attname AS name,
+                pg_catalog.format_type(a.atttypid, a.atttypmod) || {collation}
+                || CASE WHEN a.attnotnull AND c.relkind NOT IN ('v', 'm') THEN ' not null' ELSE '' END
+                || CASE WHEN a.attidentity <> '' THEN ' identity ' || a.attidentity::text ELSE '' END
+                || CASE WHEN a.attgenerated <> '' THEN ' generated ' || a.attgenerated::text ELSE '' END AS text
+         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.oid >= 16384 AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+           AND c.relpersistence <> 't'
+         ORDER BY a.attrelid, a.attnum"
     )
 }
 
@@ -150,7 +156,8 @@ const CONSTRAINTS: &str = "
            confmatchtype AS match, condeferrable AS deferrable, condeferred AS deferred,
            CASE contype WHEN 'c' THEN pg_catalog.pg_get_constraintdef(oid) END AS definition
     FROM pg_catalog.pg_constraint
-    WHERE oid >= 16384 AND contype IN ('c', 'f') AND conrelid <> 0 AND conparentid = 0";
+    WHERE oid >= 16384 AND contype IN ('c', 'f') AND conrelid <> 0 AND conparentid = 0
+      AND (contype = 'f' OR conislocal)";
 
 #[derive(Deserialize)]
 pub(super) struct Index {
@@ -206,7 +213,8 @@ pub(super) struct Function {
     pub(super) oid: Oid,
     pub(super) name: String,
     pub(super) namespace: Oid,
-    pub(super) arguments: String,
+    /// None for a function that is gone by now.
+    pub(super) arguments: Option<String>,
     pub(super) kind: String,
     pub(super) result: Option<String>,
     pub(super) language: String,
@@ -239,7 +247,7 @@ pub(super) struct Trigger {
     pub(super) name: String,
     pub(super) relation: Oid,
     pub(super) enabled: String,
-    pub(super) definition: String,
+    pub(super) definition: Option<String>,
 }
 
 fn triggers(major: u32) -> String {
@@ -257,7 +265,7 @@ pub(super) struct EventTrigger {
     pub(super) name: String,
     pub(super) event: String,
     pub(super) enabled: String,
-    pub(super) function: String,
+    pub(super) function: Option<String>,
     pub(super) tags: Option<Vec<String>>,
 }
 const EVENT_TRIGGERS: &str = "
@@ -291,7 +299,7 @@ pub(super) struct Extension {
 }
 const EXTENSIONS: &str = "
     SELECT extname AS name, extnamespace AS namespace, extversion AS version
-    FROM pg_catalog.pg_extension WHERE oid >= 16384";
+    FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'";
 
 /// What belongs to an extension.
 #[derive(Deserialize)]
@@ -313,31 +321,46 @@ const ROLES: &str = "
     WHERE d.datname = pg_catalog.current_database() AND s.refclassid = 1260
       AND (s.dbid = d.oid OR s.dbid = 0 AND s.classid = 1262 AND s.objid = d.oid)";
 
-/// Asks for everything at once: no question waits for the answer to another.
-pub(super) async fn read(client: &Client, major: u32) -> Result<Rows, Error> {
+/// Functions that make text of the server's trees. They lock the tables that they look at, for the moment.
+const TEXTS: &[&str] = &[
+    "pg_catalog.pg_get_partkeydef(oid)",
+    "pg_catalog.pg_get_expr(relpartbound, oid)",
+    "pg_catalog.pg_get_viewdef(oid)",
+    "pg_catalog.pg_get_expr(adbin, adrelid)",
+    "pg_catalog.pg_get_constraintdef(oid)",
+    "pg_catalog.pg_get_indexdef(indexrelid)",
+    "pg_catalog.pg_get_function_sqlbody(oid)",
+    "pg_catalog.pg_get_triggerdef(oid)",
+    "pg_catalog.pg_get_expr(polqual, polrelid)",
+    "pg_catalog.pg_get_expr(polwithcheck, polrelid)",
+];
+
+/// Asks for everything at once: no question waits for the answer to another. Without `texts` nothing is locked.
+pub(super) async fn read(client: &Client, major: u32, texts: bool) -> Result<Rows, Error> {
+    let asker = Asker { client, texts };
     let (columns, functions, triggers) = (columns(major), functions(major), triggers(major));
     let first = futures_util::future::try_join5(
-        ask(client, NAMESPACES),
-        ask(client, RELATIONS),
-        ask(client, &columns),
-        ask(client, DEFAULTS),
-        ask(client, PARENTS),
+        asker.ask(NAMESPACES),
+        asker.ask(RELATIONS),
+        asker.ask(&columns),
+        asker.ask(DEFAULTS),
+        asker.ask(PARENTS),
     );
     let second = futures_util::future::try_join5(
-        ask(client, CONSTRAINTS),
-        ask(client, INDEXES),
-        ask(client, SEQUENCES),
-        ask(client, ENUMS),
-        ask(client, LABELS),
+        asker.ask(CONSTRAINTS),
+        asker.ask(INDEXES),
+        asker.ask(SEQUENCES),
+        asker.ask(ENUMS),
+        asker.ask(LABELS),
     );
     let third = futures_util::future::try_join5(
-        ask(client, &functions),
-        ask(client, &triggers),
-        ask(client, EVENT_TRIGGERS),
-        ask(client, POLICIES),
-        ask(client, EXTENSIONS),
+        asker.ask(&functions),
+        asker.ask(&triggers),
+        asker.ask(EVENT_TRIGGERS),
+        asker.ask(POLICIES),
+        asker.ask(EXTENSIONS),
     );
-    let fourth = futures_util::future::try_join(ask(client, MEMBERS), ask(client, ROLES));
+    let fourth = futures_util::future::try_join(asker.ask(MEMBERS), asker.ask(ROLES));
     let (first, second, third, fourth) = futures_util::future::try_join4(first, second, third, fourth).await?;
     let (namespaces, relations, columns, defaults, parents) = first;
     let (constraints, indexes, sequences, enums, labels) = second;
@@ -364,14 +387,30 @@ pub(super) async fn read(client: &Client, major: u32) -> Result<Rows, Error> {
     })
 }
 
-/// One question, answered in JSON, which takes whatever characters the database holds.
-async fn ask<T: DeserializeOwned>(client: &Client, question: &str) -> Result<Vec<T>, Error> {
-    let json = "coalesce(pg_catalog.json_agg(r)::text, '[]')";
-    let question = format!("SELECT {} FROM ({question}) AS r", bytes_of(json));
-    let row = client.query_typed_one(&question, &[]).await?;
-    let row: Text = row.get(0);
-    Ok(serde_json::from_str(&row.text).unwrap_or_else(|error| {
-        warn!("an answer of the server about its catalogue is not understood ({error}) and not recorded");
-        Vec::new()
-    }))
+struct Asker<'a> {
+    client: &'a Client,
+    texts: bool,
+}
+
+impl Asker<'_> {
+    /// One question, each row answered in JSON, which takes whatever characters the database holds.
+    async fn ask<T: DeserializeOwned>(&self, question: &str) -> Result<Vec<T>, Error> {
+        let mut question = question.to_owned();
+        for text in TEXTS.iter().filter(|_| !self.texts) {
+            question = question.replace(text, "NULL::text");
+        }
+        let json = bytes_of("pg_catalog.row_to_json(r)::text");
+        let question = format!("SELECT {json} FROM ({question}) AS r");
+        let none: [(&str, Type); 0] = [];
+        let mut rows = std::pin::pin!(self.client.query_typed_raw(&question, none).await?);
+        let mut answers = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            let row: Text = row.get(0);
+            match serde_json::from_str(&row.text) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => warn!("a row of the server's catalogue is not understood ({error}) and not recorded"),
+            }
+        }
+        Ok(answers)
+    }
 }
