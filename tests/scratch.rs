@@ -128,6 +128,24 @@ fn what_a_killed_run_left_is_swept_by_the_next_and_a_living_ones_is_not() {
 }
 
 #[test]
+fn two_at_once_are_both_proved_and_leave_nothing() {
+    let (source, server) = (Postgres::start(&tool("PG_BIN")), verify_server());
+    source.sql("postgres", "CREATE ROLE shared_by_both");
+    let database = source.database("twice");
+    source.sql(&database, "CREATE TABLE t AS SELECT 1 AS a; ALTER TABLE t OWNER TO shared_by_both");
+    let backup = Backup::of(&source, &database).set("VERIFY_PORT", &server.port.to_string());
+    backup.run(&[]).exits(0);
+    for _ in 0..5 {
+        let children: Vec<Child> = (0..3).map(|_| backup.spawn(&["verify"])).collect();
+        for child in children {
+            finish(child).exits(0);
+        }
+        assert_eq!(databases(&server), "");
+        assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname = 'shared_by_both'"), "0");
+    }
+}
+
+#[test]
 fn a_verify_server_without_room_is_named_and_nothing_is_said_against_the_backup() {
     let source = shared();
     let database = source.database("large");

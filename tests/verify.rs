@@ -49,6 +49,80 @@ fn everything_awkward_is_restored_and_compared_to_the_last_row() {
 }
 
 #[test]
+fn what_looks_different_after_a_restore_and_is_the_same_is_no_failure() {
+    let source = Postgres::start(&tool("PG_BIN"));
+    let folder = source.private_folder("space");
+    source.sql("postgres", &format!("CREATE TABLESPACE fast LOCATION '{folder}'"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/odd.sql");
+    for (encoding, setting) in [
+        ("UTF8", "standard_conforming_strings = off"),
+        ("UTF8", "client_encoding = 'LATIN1'"),
+        ("LATIN1", "work_mem = '5MB'"),
+        ("EUC_JP", "DateStyle = 'German'"),
+    ] {
+        let database = format!("odd_{}", encoding.to_lowercase());
+        source.sql("postgres", &format!("DROP DATABASE IF EXISTS {database}"));
+        source.sql("postgres", &format!("CREATE DATABASE {database} TEMPLATE template0 ENCODING '{encoding}'"));
+        if encoding == "EUC_JP" {
+            let japanese = tempfile::NamedTempFile::new().unwrap();
+            let text = "SET client_encoding = 'UTF8';\nCREATE TABLE \"表\" (\"列\" text);\nINSERT INTO \"表\" VALUES ('東京');\n";
+            std::fs::write(japanese.path(), text).unwrap();
+            source.run_file(&database, japanese.path());
+        } else {
+            source.run_file(&database, &script);
+        }
+        source.sql(
+            &database,
+            &format!("CREATE TABLE placed TABLESPACE fast AS SELECT 1 AS a; ALTER DATABASE {database} SET {setting}"),
+        );
+        for (port, format) in [(source.port, "plain"), (VERIFY.port, "plain"), (VERIFY.port, "custom")] {
+            let backup =
+                Backup::of(&source, &database).set("BACKUP_FORMAT", format).set("VERIFY_PORT", &port.to_string());
+            backup.run(&[]).exits(0);
+            let report = backup.verify(&[], 0);
+            assert_eq!(report.with("warning"), [] as [u64; 0], "{encoding} {format}: {:#}", report.0);
+            let details = report.check(7).1;
+            assert!(!details.contains("excluded"), "{encoding} {format}: {details}");
+        }
+        source.sql(&database, "DROP SUBSCRIPTION IF EXISTS never");
+        assert_eq!(
+            source.sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname ~ '^{database}_'")),
+            "0"
+        );
+    }
+}
+
+#[test]
+fn a_lock_on_a_table_that_is_left_out_keeps_no_run_waiting() {
+    let postgres = shared();
+    let database = postgres.database("locked");
+    postgres.sql(
+        &database,
+        "CREATE TABLE t (a int CHECK (a > 0)); CREATE VIEW v AS SELECT * FROM t WHERE a > 1; CREATE TABLE u AS SELECT 7 AS b",
+    );
+    let _lock = postgres.lock_table(&database);
+    let backup = Backup::of(postgres, &database).set("PG_DUMP_EXTRA_ARGS", "-t u");
+    backup.run(&[]).exits(0).says("recorded without text");
+    assert_eq!(backup.verify(&[], 0).0["databases"][0]["rows"], 1);
+}
+
+#[test]
+fn a_restore_that_stands_still_is_not_a_store_that_does() {
+    let postgres = shared();
+    let database = postgres.database("pause");
+    postgres.sql(
+        &database,
+        "CREATE FUNCTION slow(a int) RETURNS boolean LANGUAGE plpgsql AS
+             'BEGIN IF a = 1 AND pg_catalog.current_database() ~ ''_verify'' THEN PERFORM pg_catalog.pg_sleep(3); END IF; RETURN true; END';
+         CREATE TABLE a AS SELECT 1 AS a; ALTER TABLE a ADD CHECK (public.slow(a));
+         CREATE TABLE b AS SELECT md5(g::text) AS b FROM generate_series(1, 200000) g",
+    );
+    let backup = Backup::of(postgres, &database).set("STALL_TIMEOUT", "1");
+    backup.run(&[]).exits(0);
+    backup.verify(&[], 0);
+}
+
+#[test]
 fn ten_thousand_tables_are_compared_one_by_one() {
     let mut postgres = Postgres::prepare(&tool("PG_BIN"));
     postgres.configure("max_locks_per_transaction", "512");

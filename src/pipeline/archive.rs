@@ -75,7 +75,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Digesting<R> {
 }
 
 enum Layers<R> {
-    Gzip(GzipDecoder<BufReader<Digesting<R>>>),
+    Gzip(Box<GzipDecoder<BufReader<Digesting<R>>>>),
     Identity(Digesting<R>),
 }
 
@@ -93,7 +93,7 @@ impl<R: AsyncRead + Unpin> Archive<R> {
         let layers = if is_gzip {
             let mut decoder = GzipDecoder::new(BufReader::with_capacity(CHUNK, digesting));
             decoder.multiple_members(true);
-            Layers::Gzip(decoder)
+            Layers::Gzip(Box::new(decoder))
         } else {
             Layers::Identity(digesting)
         };

@@ -208,7 +208,7 @@ struct Block {
 }
 
 enum Content {
-    Rows { current: Current, lexer: Lexer, is_over: bool },
+    Rows { current: Current, lexer: Box<Lexer>, is_over: bool },
     LargeObject(RowSum),
 }
 
@@ -264,7 +264,7 @@ impl CustomFacts {
                 Event::Begin(number) => {
                     let Some(copy) = self.copies.remove(&number) else { continue };
                     let current = Current::new(self.offset + at as u64, copy);
-                    self.begin(Content::Rows { current, lexer: Lexer::in_rows(), is_over: false });
+                    self.begin(Content::Rows { current, lexer: Box::new(Lexer::in_rows()), is_over: false });
                     marks.push(Mark { at, begins: true });
                 }
                 Event::Object(number) => {

@@ -163,7 +163,7 @@ async fn fill(
         passed.clear();
     }
     filter.finish(&mut passed)?;
-    Ok(restore.write(&passed).await.map_err(blame)?)
+    restore.write(&passed).await.map_err(blame)
 }
 
 /// The same for a custom archive, which pg_restore makes SQL of on the way.
@@ -189,14 +189,15 @@ async fn fill_converted(
         while sql.read_buf(&mut chunk).await.map_err(|error| Broken::Other(Error::Io(error.to_string())))? > 0 {
             filter.take(&chunk, &mut passed)?;
             restore.write(&passed).await.map_err(blame)?;
-            (chunk.clear(), passed.clear());
+            chunk.clear();
+            passed.clear();
         }
         Ok(passed)
     };
     let ((), mut passed) = tokio::try_join!(feed, pass)?;
     converted.finish().await.map_err(blame)?;
     filter.finish(&mut passed)?;
-    Ok(restore.write(&passed).await.map_err(blame)?)
+    restore.write(&passed).await.map_err(blame)
 }
 
 fn blame(error: RestoreError) -> Broken {

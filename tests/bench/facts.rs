@@ -71,10 +71,10 @@ async fn main() {
         "\n{:<32} {:>12} {:>12} {:>8} {:>8}",
         "processor time of a backup", "without s", "with s", "ratio", "at most"
     );
-    let formats: [(&str, fn() -> CopyFacts); 2] =
-        [("--format=plain", CopyFacts::of_sql), ("--format=custom --compress=9", CopyFacts::of_custom)];
-    for (format, facts) in formats {
-        let encoding = || if format.contains("plain") { Encoding::Gzip(Gzip::new(6)) } else { Encoding::Identity };
+    for format in ["--format=plain", "--format=custom --compress=9"] {
+        let is_plain = format.contains("plain");
+        let facts = || if is_plain { CopyFacts::of_sql() } else { CopyFacts::of_custom() };
+        let encoding = || if is_plain { Encoding::Gzip(Gzip::new(6)) } else { Encoding::Identity };
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for _ in 0..runs {
             without.push(run(format, CopyFacts::None, &encoding()).await);
