@@ -233,7 +233,8 @@ fn an_archive_whose_content_was_changed_is_caught_although_every_sum_is_right() 
             text.replacen(from, to, 1)
         }
     };
-    let cases: Vec<(&str, Box<dyn Fn(String) -> String>, &[u64])> = vec![
+    type Change = Box<dyn Fn(String) -> String>;
+    let cases: Vec<(&str, Change, &[u64])> = vec![
         ("a row less", Box::new(change("17\t18\t17\n", "")), &[0, 7, 12]),
         ("a row twice", Box::new(change("17\t18\t17\n", "17\t18\t17\n17\t18\t17\n")), &[0]),
         ("a value", Box::new(change("17\t18\t17\n", "17\t18\t18\n")), &[0, 12]),

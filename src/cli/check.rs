@@ -188,17 +188,18 @@ async fn check_verify_server(config: &Config, findings: &mut Findings) {
     }
     let version = server.connection().version();
     let detail = format!("PostgreSQL {} on {}", version.text, config.verify.server.name);
-    let source = connection::connect(&config.source, "backup check").await;
-    let older = match &source {
-        Ok(source) => job::examine_server(config, source).await.ok().filter(|s| s.tools.chosen.major > version.major),
+    let source = match connection::connect(&config.source, "backup check").await {
+        Ok(source) => job::examine_server(config, &source).await.ok(),
         Err(_) => None,
     };
-    if let Some(source) = older {
+    if let Some(tools) = source.as_ref().map(|source| &source.tools.chosen).filter(|tools| tools.major > version.major)
+    {
         findings.exit.get_or_insert(Exit::Config);
-        let detail = format!("{detail}, and pg_dump {} writes for newer ones", source.tools.chosen.version);
+        let detail = format!("{detail}, and pg_dump {} writes for newer ones", tools.version);
         return findings.add(CHECK, Verdict::Failed, detail, Some("look at VERIFY_HOST".to_owned()));
     }
-    if config.verify.is_source {
+    let identifier = source.and_then(|source| source.system_identifier);
+    if config.verify.is_source || identifier.is_some() && identifier == server.system_identifier().await {
         let hint = "a server of another host (VERIFY_HOST) leaves the source alone, and proves more".to_owned();
         return findings.add(CHECK, Verdict::Warning, format!("{detail} is the source itself"), Some(hint));
     }

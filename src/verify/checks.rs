@@ -1,15 +1,15 @@
 //! Pure: a restored database held against the facts of its backup, to zero tolerance.
 
-use super::deparsed;
+mod difference;
+mod rows;
+
 use super::report::{Check, DatabaseResult, Verdict};
-use crate::facts::{
-    Contents, DEPARSED, DatabaseFacts, DatabaseProperties, LargeObjects, Migration, Objects, Schema, SequenceValue,
-    TableRows,
-};
+use crate::facts::{Contents, DatabaseFacts, DatabaseProperties, Migration, Objects, Schema, SequenceValue};
 use crate::human;
+use difference::{Difference, changes, setting_changes, short};
+use rows::{fingerprints, row_counts};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+use std::collections::BTreeMap;
 
 /// What was found in a restored database.
 #[derive(Debug, Clone)]
@@ -114,104 +114,6 @@ fn counted(
     Check::new(number, verdict, human::count(counts.0, what), human::count(counts.1, what), differences)
 }
 
-fn short(value: impl Display) -> String {
-    let text = value.to_string();
-    let text = human::one_line(&text);
-    if text.chars().count() > 80 { text.chars().take(79).collect::<String>() + "…" } else { text.into_owned() }
-}
-
-/// What differs between two sets of objects.
-#[derive(Default)]
-struct Difference {
-    /// Objects that are not there.
-    missing: Vec<String>,
-    /// Everything else.
-    other: Vec<String>,
-}
-
-impl Difference {
-    fn between(expected: &Objects, found: &Objects, texts: bool) -> Self {
-        let mut difference = Self::default();
-        for (name, properties) in expected {
-            match found.get(name) {
-                None => difference.missing.push(name.clone()),
-                Some(found) => difference.other.extend(
-                    changes(&comparable(properties, texts), &comparable(found, texts))
-                        .into_iter()
-                        .map(|change| format!("{}: {change}", human::one_line(name))),
-                ),
-            }
-        }
-        let surplus = found.keys().filter(|name| !expected.contains_key(*name));
-        difference.other.extend(surplus.map(|name| format!("{} is there and should not be", human::one_line(name))));
-        difference
-    }
-
-    /// Differences, and warnings: from a dump that leaves things out on purpose, nobody can tell what is missing.
-    fn judge(self, terms: Terms) -> (Vec<String>, Vec<String>) {
-        let missing = |name: &String| format!("{} is missing", human::one_line(name));
-        let left_out =
-            |name: &String| format!("{} is not there; the dump leaves things out on purpose", human::one_line(name));
-        let mut differences = self.other;
-        if terms.partial {
-            return (differences, self.missing.iter().map(left_out).collect());
-        }
-        differences.splice(0..0, self.missing.iter().map(missing));
-        (differences, Vec::new())
-    }
-}
-
-fn changes(expected: &Map<String, Value>, found: &Map<String, Value>) -> Vec<String> {
-    let names: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
-    let changed = names.into_iter().filter(|name| expected.get(*name) != found.get(*name));
-    let show = |value: Option<&Value>| value.map_or("none".to_owned(), short);
-    let change = |name: &String| match (expected.get(name), found.get(name)) {
-        (Some(Value::Array(expected)), Some(Value::Array(found))) if name == "columns" => {
-            column_changes(expected, found)
-        }
-        (expected, found) => vec![format!("{name} is {}, expected {}", show(found), show(expected))],
-    };
-    changed.flat_map(change).collect()
-}
-
-/// What differs between the columns of two tables: theirs, or only their order.
-fn column_changes(expected: &[Value], found: &[Value]) -> Vec<String> {
-    let lacks = |columns: &[Value], column: &&Value| !columns.contains(*column);
-    let missing = expected
-        .iter()
-        .filter(|column| lacks(found, column))
-        .map(|column| format!("column {} is missing", short(column)));
-    let surplus = found
-        .iter()
-        .filter(|column| lacks(expected, column))
-        .map(|column| format!("column {} is there instead", short(column)));
-    let changes: Vec<String> = missing.chain(surplus).collect();
-    if changes.is_empty() { vec!["the columns are in another order".to_owned()] } else { changes }
-}
-
-/// The properties that can be compared.
-fn comparable(properties: &Map<String, Value>, texts: bool) -> Map<String, Value> {
-    let inherits = properties.contains_key("parents");
-    let mut all = Map::new();
-    for (name, value) in properties {
-        let value = match (DEPARSED.contains(&name.as_str()), name.as_str(), value) {
-            (true, _, _) if !texts => continue,
-            (true, _, value) => deparsed::comparable(value.clone()),
-            // what was made to inherit later has its columns in another order once it is restored
-            (false, "columns", Value::Array(columns)) if inherits => {
-                let mut columns = columns.clone();
-                columns.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
-                Value::Array(columns)
-            }
-            (false, _, value) => value.clone(),
-        };
-        if value.as_object().is_none_or(|value| !value.is_empty()) {
-            all.insert(name.clone(), value);
-        }
-    }
-    all
-}
-
 fn of_kind(number: u8, what: &str, expected: &Objects, found: &Objects, terms: Terms) -> Check {
     if expected.is_empty() && found.is_empty() {
         return Check::not_applicable(number, &format!("the database has no {what}"));
@@ -311,69 +213,6 @@ fn foreign_keys(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check 
     counted(6, "foreign key", (wanted.len(), there.len()), differences, warnings)
 }
 
-/// True for a name that is not UTF-8 and stands here as something like it: nothing of that name can be asked for.
-fn is_unspeakable(table: &str) -> bool {
-    table.contains('\u{fffd}')
-}
-
-fn row_counts(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
-    let (wanted, there) = (&expected.contents.tables, &found.contents.tables);
-    let (mut details, mut warnings, mut notes) = (Vec::new(), Vec::new(), Vec::new());
-    for (table, rows) in wanted {
-        let (name, rows) = (human::one_line(table), rows.rows);
-        match there.get(table).map(|found| found.rows) {
-            Some(found) if found == rows => {}
-            Some(found) => details.push(format!("{name}: {rows} expected, {found} found")),
-            None if is_unspeakable(table) => {
-                warnings.push(format!("{name}: its name is not UTF-8, so its rows were compared in the archive alone"));
-            }
-            None => details.push(format!("{name}: {rows} expected, and they cannot be read")),
-        }
-    }
-    for (table, is_logged) in excluded(expected) {
-        let name = human::one_line(table);
-        // a standby has no rows of unlogged tables
-        if terms.rows_left_out || terms.partial || !is_logged || is_unspeakable(table) {
-            notes.push(format!("{name}: excluded, no rows in the dump"));
-        } else {
-            details.push(format!("{name}: no rows in the dump, although nothing was to be left out"));
-        }
-    }
-    if wanted.is_empty() && details.is_empty() {
-        let details = std::iter::once("the dump has no rows of any table".to_owned()).chain(notes).collect();
-        return Check::new(7, Verdict::NotApplicable, String::new(), String::new(), details);
-    }
-    let sum = |tables: &BTreeMap<String, TableRows>| {
-        let rows: u64 = tables.values().map(|table| table.rows).sum();
-        format!("{rows} rows in {}", human::count(tables.len(), "table"))
-    };
-    let verdict = verdict_of(&details, &warnings);
-    details.extend(warnings);
-    details.extend(notes);
-    Check::new(7, verdict, sum(wanted), sum(there), details)
-}
-
-/// Tables whose rows are not in the dump, neither by themselves nor through the table they are a partition of, and
-/// whether they are logged.
-fn excluded(expected: &DatabaseFacts) -> impl Iterator<Item = (&String, bool)> {
-    let (tables, contents) = (&expected.schema.catalogue.tables, &expected.contents.tables);
-    let ordinary = tables.iter().filter(|(_, table)| table.get("kind").is_some_and(|kind| kind == "r"));
-    let is_excluded = move |name: &str| {
-        let mut current = vec![name];
-        while let Some(name) = current.pop() {
-            if contents.contains_key(name) {
-                return false;
-            }
-            let table = tables.get(name).filter(|table| table.contains_key("is_partition"));
-            let parents = table.and_then(|table| table.get("parents")?.as_array());
-            current.extend(parents.into_iter().flatten().filter_map(Value::as_str));
-        }
-        true
-    };
-    let excluded = ordinary.filter(move |(name, _)| is_excluded(name));
-    excluded.map(|(name, table)| (name, table.get("persistence").is_none_or(|persistence| persistence != "u")))
-}
-
 fn health(found: &Found) -> Check {
     let (verdict, text) = match &found.health {
         None => return Check::not_applicable(8, "VERIFY_HEALTH_URL is not set"),
@@ -454,44 +293,6 @@ fn code(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
     Check::new(11, verdict, count(0), count(1), differences)
 }
 
-fn fingerprints(expected: &DatabaseFacts, found: &Found) -> Check {
-    let (wanted, there) = (&expected.contents, &found.contents);
-    if wanted.tables.is_empty() && wanted.large_objects.count == 0 {
-        return Check::not_applicable(12, "the dump has no rows of any table");
-    }
-    let (mut details, mut warnings) = (Vec::new(), Vec::new());
-    for (table, rows) in &wanted.tables {
-        let found = there.tables.get(table).map(|found| found.fingerprint);
-        if rows.is_mixed || is_unspeakable(table) {
-            let why = if rows.is_mixed {
-                "its partitions have their columns in different orders"
-            } else {
-                "its name is not UTF-8"
-            };
-            warnings.push(format!(
-                "{}: {why}, so its fingerprint was compared in the archive alone",
-                human::one_line(table)
-            ));
-        } else if found != Some(rows.fingerprint) {
-            let found = found.map_or("nothing".to_owned(), |found| found.to_string());
-            details.push(format!("{}: {} expected, {found} found", human::one_line(table), rows.fingerprint));
-        }
-    }
-    if wanted.large_objects != there.large_objects {
-        let show = |all: &LargeObjects| format!("{} ({})", all.count, all.fingerprint);
-        details.push(format!(
-            "large objects: {} expected, {} found",
-            show(&wanted.large_objects),
-            show(&there.large_objects)
-        ));
-    }
-    let all = human::count(wanted.tables.len(), "table");
-    let same = wanted.tables.len().saturating_sub(details.len());
-    let verdict = verdict_of(&details, &warnings);
-    details.extend(warnings);
-    Check::new(12, verdict, format!("{all} as dumped"), format!("{same} as dumped"), details)
-}
-
 fn queries(found: &Found) -> Check {
     let Some(queries) = &found.queries else { return Check::not_applicable(13, "VERIFY_QUERIES_FILE is not set") };
     let wrong = |(query, result): &(String, Result<bool, String>)| match result {
@@ -547,27 +348,6 @@ fn properties(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
         format!("{} equal", wanted.len() - differences.len().min(wanted.len())),
         details,
     )
-}
-
-/// Names of settings that differ, with those of roles behind their roles.
-fn setting_changes(what: &str, expected: Option<&Value>, found: Option<&Value>) -> String {
-    fn collect(value: Option<&Value>, prefix: &str, all: &mut BTreeSet<(String, String)>) {
-        match value {
-            Some(Value::Array(settings)) => all.extend(settings.iter().filter_map(Value::as_str).map(|setting| {
-                let name = setting.split('=').next().unwrap_or_default();
-                (format!("{prefix}{name}"), setting.to_owned())
-            })),
-            Some(Value::Object(roles)) => {
-                roles.iter().for_each(|(role, settings)| collect(Some(settings), &format!("{role}."), all));
-            }
-            _ => {}
-        }
-    }
-    let (mut expected_all, mut found_all) = (BTreeSet::new(), BTreeSet::new());
-    collect(expected, "", &mut expected_all);
-    collect(found, "", &mut found_all);
-    let names: BTreeSet<&str> = expected_all.symmetric_difference(&found_all).map(|(name, _)| name.as_str()).collect();
-    format!("{what} differ: {}", names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

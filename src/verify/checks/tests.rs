@@ -1,3 +1,4 @@
+use super::rows::excluded;
 use super::*;
 use crate::facts::{Catalogue, SnapshotRecord, TableRows, Totals};
 use crate::manifest::tests::sample;

@@ -1,0 +1,128 @@
+//! What differs between objects, and in words that people understand.
+
+use super::super::deparsed;
+use super::Terms;
+use crate::facts::{DEPARSED, Objects};
+use crate::human;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+pub(super) fn short(value: impl Display) -> String {
+    let text = value.to_string();
+    let text = human::one_line(&text);
+    if text.chars().count() > 80 { text.chars().take(79).collect::<String>() + "…" } else { text.into_owned() }
+}
+
+/// What differs between two sets of objects.
+#[derive(Default)]
+pub(super) struct Difference {
+    /// Objects that are not there.
+    pub(super) missing: Vec<String>,
+    /// Everything else.
+    pub(super) other: Vec<String>,
+}
+
+impl Difference {
+    pub(super) fn between(expected: &Objects, found: &Objects, texts: bool) -> Self {
+        let mut difference = Self::default();
+        for (name, properties) in expected {
+            match found.get(name) {
+                None => difference.missing.push(name.clone()),
+                Some(found) => difference.other.extend(
+                    changes(&comparable(properties, texts), &comparable(found, texts))
+                        .into_iter()
+                        .map(|change| format!("{}: {change}", human::one_line(name))),
+                ),
+            }
+        }
+        let surplus = found.keys().filter(|name| !expected.contains_key(*name));
+        difference.other.extend(surplus.map(|name| format!("{} is there and should not be", human::one_line(name))));
+        difference
+    }
+
+    /// Differences, and warnings: from a dump that leaves things out on purpose, nobody can tell what is missing.
+    pub(super) fn judge(self, terms: Terms) -> (Vec<String>, Vec<String>) {
+        let missing = |name: &String| format!("{} is missing", human::one_line(name));
+        let left_out =
+            |name: &String| format!("{} is not there; the dump leaves things out on purpose", human::one_line(name));
+        let mut differences = self.other;
+        if terms.partial {
+            return (differences, self.missing.iter().map(left_out).collect());
+        }
+        differences.splice(0..0, self.missing.iter().map(missing));
+        (differences, Vec::new())
+    }
+}
+
+pub(super) fn changes(expected: &Map<String, Value>, found: &Map<String, Value>) -> Vec<String> {
+    let names: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    let changed = names.into_iter().filter(|name| expected.get(*name) != found.get(*name));
+    let show = |value: Option<&Value>| value.map_or("none".to_owned(), short);
+    let change = |name: &String| match (expected.get(name), found.get(name)) {
+        (Some(Value::Array(expected)), Some(Value::Array(found))) if name == "columns" => {
+            column_changes(expected, found)
+        }
+        (expected, found) => vec![format!("{name} is {}, expected {}", show(found), show(expected))],
+    };
+    changed.flat_map(change).collect()
+}
+
+/// What differs between the columns of two tables: theirs, or only their order.
+pub(super) fn column_changes(expected: &[Value], found: &[Value]) -> Vec<String> {
+    let lacks = |columns: &[Value], column: &&Value| !columns.contains(*column);
+    let missing = expected
+        .iter()
+        .filter(|column| lacks(found, column))
+        .map(|column| format!("column {} is missing", short(column)));
+    let surplus = found
+        .iter()
+        .filter(|column| lacks(expected, column))
+        .map(|column| format!("column {} is there instead", short(column)));
+    let changes: Vec<String> = missing.chain(surplus).collect();
+    if changes.is_empty() { vec!["the columns are in another order".to_owned()] } else { changes }
+}
+
+/// The properties that can be compared.
+pub(super) fn comparable(properties: &Map<String, Value>, texts: bool) -> Map<String, Value> {
+    let inherits = properties.contains_key("parents");
+    let mut all = Map::new();
+    for (name, value) in properties {
+        let value = match (DEPARSED.contains(&name.as_str()), name.as_str(), value) {
+            (true, _, _) if !texts => continue,
+            (true, _, value) => deparsed::comparable(value.clone()),
+            // what was made to inherit later has its columns in another order once it is restored
+            (false, "columns", Value::Array(columns)) if inherits => {
+                let mut columns = columns.clone();
+                columns.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+                Value::Array(columns)
+            }
+            (false, _, value) => value.clone(),
+        };
+        if value.as_object().is_none_or(|value| !value.is_empty()) {
+            all.insert(name.clone(), value);
+        }
+    }
+    all
+}
+
+/// Names of settings that differ, with those of roles behind their roles.
+pub(super) fn setting_changes(what: &str, expected: Option<&Value>, found: Option<&Value>) -> String {
+    fn collect(value: Option<&Value>, prefix: &str, all: &mut BTreeSet<(String, String)>) {
+        match value {
+            Some(Value::Array(settings)) => all.extend(settings.iter().filter_map(Value::as_str).map(|setting| {
+                let name = setting.split('=').next().unwrap_or_default();
+                (format!("{prefix}{name}"), setting.to_owned())
+            })),
+            Some(Value::Object(roles)) => {
+                roles.iter().for_each(|(role, settings)| collect(Some(settings), &format!("{role}."), all));
+            }
+            _ => {}
+        }
+    }
+    let (mut expected_all, mut found_all) = (BTreeSet::new(), BTreeSet::new());
+    collect(expected, "", &mut expected_all);
+    collect(found, "", &mut found_all);
+    let names: BTreeSet<&str> = expected_all.symmetric_difference(&found_all).map(|(name, _)| name.as_str()).collect();
+    format!("{what} differ: {}", names.into_iter().collect::<Vec<_>>().join(", "))
+}
