@@ -149,11 +149,12 @@ async fn dump(
     legs: &mut [Leg<'_>],
 ) -> Result<(Dumped, Running), StageError> {
     let opened = source::open(run.context, run.ready, task, source, lenient).await?;
-    let Opened { reader, running, arguments } = opened;
-    let streamed = stream(run, task, reader, legs).await;
+    let Opened { reader, mut running, arguments } = opened;
+    let streamed = tokio::try_join!(stream(run, task, reader, legs), running.describe(run.context, lenient));
     // dropping the stream has closed the child's output; here it is ended and reaped, whatever it was doing
     running.stop().await;
-    Ok((Dumped { streamed: streamed?, databases: running.databases(), arguments }, running))
+    let (streamed, ()) = streamed?;
+    Ok((Dumped { streamed, databases: running.databases(), arguments }, running))
 }
 
 async fn stream(

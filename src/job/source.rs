@@ -69,12 +69,24 @@ pub(super) struct Opened {
 
 /// What lives as long as the reader is read.
 pub(super) enum Running {
-    Database { stopper: Stopper, facts: Box<DatabaseFacts>, _snapshot: Snapshot },
+    Database { stopper: Stopper, facts: Box<DatabaseFacts>, snapshot: Snapshot },
     Globals { stopper: Stopper },
     Cluster { watch: Watch, _connection: Connection },
 }
 
 impl Running {
+    /// Completes what is known of a database while its dump is read. A dump that DDL has come before is an error, and a
+    /// fact when that is `lenient`.
+    pub(super) async fn describe(&mut self, context: &Context, lenient: bool) -> Result<(), StageError> {
+        let Self::Database { facts, snapshot, .. } = self else { return Ok(()) };
+        context.shutdown.guard(snapshot.describe(facts)).await.at("dump")?.at("dump")?;
+        let is_strict = !lenient && context.config.dump.leaves_out_nothing();
+        match is_strict && !facts.rewritten.is_empty() {
+            true => Err(Error::Rewritten(facts.rewritten.clone())).at("dump"),
+            false => Ok(()),
+        }
+    }
+
     /// Ends the child, whatever it was doing, and reaps it.
     pub(super) async fn stop(&self) {
         match self {
@@ -121,7 +133,8 @@ async fn enter(context: &Context, database: &str) -> Result<Connection, StageErr
     }
 }
 
-/// Starts to read. A dump that DDL has come before is an error, and a fact when that is `lenient`.
+/// Starts to read: whoever has an answer may ask what the dump shows, because it has locked its tables by now. A cluster
+/// asks by itself, and is as `lenient` as [`Running::describe`].
 pub(super) async fn open(
     context: &Context,
     ready: &Ready<'_>,
@@ -131,7 +144,7 @@ pub(super) async fn open(
 ) -> Result<Opened, StageError> {
     let (config, tools) = (&context.config, &ready.server.tools.chosen);
     info!("dumping {}", task.subject);
-    let (snapshot, mut facts) = match source {
+    let (snapshot, facts) = match source {
         Source::Snapshot(taken) => taken,
         Source::Database { connection, name, bytes } => take(context, connection, &name, bytes).await?,
         Source::Globals => {
@@ -148,18 +161,12 @@ pub(super) async fn open(
     let output = config.dump.format.into();
     let mut dump = Dump::start(tools, &source, output, &arguments, &config.child_environment).at("dump")?;
     let stopper = dump.stopper();
-    let described = context.shutdown.guard(async {
-        dump.begun().await?;
-        snapshot.describe(&mut facts).await?;
-        let is_strict = !lenient && config.dump.leaves_out_nothing();
-        if is_strict && !facts.rewritten.is_empty() { Err(Error::Rewritten(facts.rewritten.clone())) } else { Ok(()) }
-    });
-    let described = described.await.map_err(Error::from).flatten();
-    if described.is_err() {
+    let begun = context.shutdown.guard(dump.begun()).await;
+    if !matches!(begun, Ok(Ok(()))) {
         stopper.stop().await;
     }
-    described.at("dump")?;
-    let running = Running::Database { stopper, facts, _snapshot: snapshot };
+    begun.at("dump")?.at("dump")?;
+    let running = Running::Database { stopper, facts, snapshot };
     Ok(Opened { reader: Box::new(dump), running, arguments })
 }
 
