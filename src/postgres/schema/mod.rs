@@ -29,16 +29,25 @@ pub struct Described {
 /// behind it, while pg_dump waits for its output to be read.
 const TEXTS: &str = "SAVEPOINT schema; SET LOCAL lock_timeout = '2s'";
 
+/// Somebody holds or wants a lock on a table, or what the snapshot shows is gone by now.
+const IN_THE_WAY: &[&SqlState] = &[
+    &SqlState::LOCK_NOT_AVAILABLE,
+    &SqlState::INTERNAL_ERROR,
+    &SqlState::UNDEFINED_TABLE,
+    &SqlState::UNDEFINED_OBJECT,
+    &SqlState::UNDEFINED_COLUMN,
+    &SqlState::UNDEFINED_FUNCTION,
+];
+
 /// Reads the schema of the connected database, in the transaction that is open there.
 pub async fn describe(connection: &Connection) -> Result<Described, Error> {
     let major = connection.version().major;
     connection.batch_execute(TEXTS).await?;
     let (rows, has_texts) = match rows::read(connection, major, true).await {
         Ok(rows) => (rows, true),
-        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-            warn!(
-                "somebody holds or wants a lock on a table, so defaults, views and indexes are recorded without text"
-            );
+        Err(error) if error.code().is_some_and(|code| IN_THE_WAY.contains(&code)) => {
+            let cause = super::cause(&error);
+            warn!("DDL is in the way ({cause}), so defaults, views and indexes are recorded without text");
             connection.batch_execute("ROLLBACK TO schema").await?;
             (rows::read(connection, major, false).await?, false)
         }
