@@ -472,6 +472,27 @@ fn every_database_of_a_whole_server_is_proved_apart_and_nothing_of_the_verify_se
 }
 
 #[test]
+fn check_looks_at_the_verify_server_too() {
+    let database = shared().database("checked");
+    let backup = |source: &Postgres, host: &str, port: u16| {
+        let database = if source.port == shared().port { database.as_str() } else { "postgres" };
+        Backup::of(source, database)
+            .set("VERIFY_ENABLED", "true")
+            .set("VERIFY_HOST", host)
+            .set("VERIFY_PORT", &port.to_string())
+            .set("RETRY_COUNT", "1")
+    };
+    // also by another name of the same host
+    for host in ["127.0.0.1", "localhost"] {
+        backup(shared(), host, shared().port).run(&["check"]).exits(0).says("is the source itself");
+    }
+    let good = backup(shared(), "127.0.0.1", VERIFY.port).run(&["check"]).exits(0).says("PostgreSQL 18.");
+    assert!(!good.stdout.contains("is the source itself"), "{}", good.stdout);
+    backup(shared(), "127.0.0.1", 1).run(&["check"]).exits(69).says("verify server");
+    backup(&VERIFY, "127.0.0.1", shared().port).run(&["check"]).exits(78).says("look at VERIFY_HOST");
+}
+
+#[test]
 fn both_sides_are_read_and_both_have_the_record() {
     let database = rich(shared());
     let prefix = s3::fresh_prefix();
