@@ -72,6 +72,19 @@ impl RowSum {
         self.partial = None;
     }
 
+    /// A large object, as if it were a row: its number in decimal digits, a tab, and then its bytes in parts.
+    pub fn of_large_object(number: u32) -> Self {
+        let mut sum = Self::default();
+        sum.take(format!("{number}\t").as_bytes(), false);
+        sum
+    }
+
+    /// The fingerprint of a large object whose bytes were all taken.
+    pub fn finish_large_object(mut self) -> Fingerprint {
+        self.take(&[], true);
+        self.fingerprint
+    }
+
     /// Number of rows and their fingerprint.
     pub fn finish(self) -> (u64, Fingerprint) {
         (self.rows, self.fingerprint)

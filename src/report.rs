@@ -3,6 +3,7 @@
 use crate::config::BackupType;
 use crate::facts::Subject;
 use crate::human;
+use crate::manifest::Manifest;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -107,6 +108,18 @@ pub struct Stored {
     pub stored_bytes: u64,
     /// SHA-256 of the archive.
     pub sha256: String,
+}
+
+impl Stored {
+    /// The backup of that manifest.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self {
+            id: manifest.id.clone(),
+            raw_bytes: manifest.raw_bytes,
+            stored_bytes: manifest.stored_bytes,
+            sha256: manifest.sha256.clone(),
+        }
+    }
 }
 
 /// One target of an entry.

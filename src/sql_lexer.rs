@@ -36,22 +36,6 @@ pub enum Token<'a> {
     CopyEnd(&'a [u8]),
 }
 
-impl Token<'_> {
-    /// Bytes of the text that the token stands for.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Sql(bytes) | Self::Command(bytes) | Self::CopyEnd(bytes) => bytes.len(),
-            Self::Row { bytes, ends } => bytes.len() + usize::from(*ends),
-            Self::StatementEnd | Self::CommandEnd | Self::CopyBegin => 0,
-        }
-    }
-
-    /// True for tokens that stand for no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 /// Follows a text through its chunks.
 #[derive(Debug, Default)]
 pub struct Lexer {

@@ -8,7 +8,7 @@ use crate::human;
 use crate::job;
 use crate::manifest::How;
 use crate::notify;
-use crate::report::{Activity, Entry, Failure, Outcome, Place, Report, Stored};
+use crate::report::{Activity, Entry, Outcome, Place, Report, Stored};
 use crate::repository::Backup;
 use crate::shutdown::Shutdown;
 use crate::verify::report::{self, Check, Verdict};
@@ -113,28 +113,17 @@ fn notice(
 ) -> Report {
     let manifest = &backup.manifest;
     let mut entry = Entry::new(manifest.subject.clone());
-    entry.backup = Some(Stored {
-        id: manifest.id.clone(),
-        raw_bytes: manifest.raw_bytes,
-        stored_bytes: manifest.stored_bytes,
-        sha256: manifest.sha256.clone(),
-    });
+    entry.backup = Some(Stored::of(manifest));
     entry.places = vec![Place { location, stored: true }];
-    let failure = |error: &Error| Failure {
-        stage: "verify",
-        cause: error.to_string(),
-        hint: error.hint().map(str::to_owned),
-        stderr: None,
-    };
     match verified {
         Ok(Verified { report, .. }) => {
             entry.verified = Some(job::summary(report));
             if !report.verification.passed {
                 let error = Error::Unproved { id: report.id.clone(), failures: report.failures() };
-                entry.failures.push(failure(&error));
+                entry.failures.push(job::failure("verify", &error));
             }
         }
-        Err(error) => entry.failures.push(failure(error)),
+        Err(error) => entry.failures.push(job::failure("verify", error)),
     }
     let outcome = if entry.failures.is_empty() { Outcome::Success } else { Outcome::Failure };
     Report {

@@ -73,6 +73,16 @@ impl Received {
         parsed
     }
 
+    /// An address of the web, as it was given.
+    pub(super) fn url(&mut self, name: &'static str) -> Option<String> {
+        let text = self.text(name);
+        let valid = |text: &String| url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if text.as_ref().is_some_and(|text| !valid(text)) {
+            self.refuse(name, "an http or https URL");
+        }
+        text
+    }
+
     pub(super) fn number(&mut self, name: &'static str, least: u32, most: u32) -> Option<u32> {
         let allowed = format!("a number from {least} to {most}");
         let before = self.problems.len();
@@ -223,11 +233,7 @@ fn read_retention(received: &mut Received) -> Option<Retention> {
 }
 
 fn read_discord(received: &mut Received) -> Discord {
-    let url = received.text("DISCORD_WEBHOOK_URL");
-    let valid = |text: &String| url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if url.as_ref().is_some_and(|text| !valid(text)) {
-        received.refuse("DISCORD_WEBHOOK_URL", "an http or https URL");
-    }
+    let url = received.url("DISCORD_WEBHOOK_URL");
     Discord {
         url: url.map(Secret::from),
         on_success: received.flag("DISCORD_NOTIFY_SUCCESS"),

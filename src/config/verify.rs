@@ -25,16 +25,17 @@ pub struct Verify {
 /// Longest name of a database, in bytes.
 const LONGEST: usize = 63;
 
+/// What the name of a scratch database ends in.
+const ENDING: &str = "_verify";
+
 /// Every server has this database unless somebody removed it.
 const MAINTENANCE: &str = "postgres";
 
 impl Verify {
     /// Wanted name of the scratch database for backups of `database`.
     pub fn wanted(&self, database: &str) -> String {
-        let ending = "_verify";
-        let ends = (0..=LONGEST - ending.len()).rev().find(|at| database.is_char_boundary(*at.min(&database.len())));
-        let kept = &database[..ends.unwrap_or_default().min(database.len())];
-        self.database.clone().unwrap_or_else(|| format!("{kept}{ending}"))
+        let kept = &database[..database.floor_char_boundary(LONGEST - ENDING.len())];
+        self.database.clone().unwrap_or_else(|| format!("{kept}{ENDING}"))
     }
 }
 
@@ -51,11 +52,7 @@ pub(super) fn read(received: &mut Received, source: &Source) -> Option<Verify> {
         received
             .refuse("VERIFY_DB", "a name that no database of the server has; the scratch database is made and dropped");
     }
-    let health_url = received.text("VERIFY_HEALTH_URL");
-    let is_url = |text: &String| url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if health_url.as_ref().is_some_and(|text| !is_url(text)) {
-        received.refuse("VERIFY_HEALTH_URL", "an http or https URL");
-    }
+    let health_url = received.url("VERIFY_HEALTH_URL");
     let queries = received.text("VERIFY_QUERIES_FILE").map(PathBuf::from);
     if let Some(path) = &queries
         && let Err(error) = std::fs::File::open(path)

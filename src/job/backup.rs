@@ -169,11 +169,9 @@ async fn stream(
     let lines = (!context.terminal).then(|| AbortOnDrop(tokio::spawn(lines)));
 
     let (senders, receivers): (Vec<_>, Vec<_>) = legs.iter().map(|_| mpsc::channel(TARGET_QUEUE)).unzip();
-    let (encoding, facts) = match (record::format(run, &task.subject), &task.subject) {
-        (Format::Custom, _) => (Encoding::Identity, CopyFacts::of_custom()),
-        (Format::Plain, Subject::Globals) => (Encoding::Gzip(run.encoder()), CopyFacts::None),
-        (Format::Plain, _) => (Encoding::Gzip(run.encoder()), CopyFacts::of_sql()),
-    };
+    let is_custom = record::format(run, &task.subject) == Format::Custom;
+    let encoding = if is_custom { Encoding::Identity } else { Encoding::Gzip(run.encoder()) };
+    let facts = CopyFacts::of(&task.subject, is_custom);
     let feeds = legs.iter_mut().zip(receivers).map(|(leg, chunks)| async {
         if let Some(upload) = leg.draft.upload() {
             let fed = feed(upload, chunks, config.stall_timeout).await;

@@ -120,12 +120,7 @@ impl Begun<'_> {
         if locations.is_empty() {
             return Err(one_of(errors)).at("store");
         }
-        let stored = Stored {
-            id: manifest.id.clone(),
-            raw_bytes: manifest.raw_bytes,
-            stored_bytes: manifest.stored_bytes,
-            sha256: manifest.sha256.clone(),
-        };
+        let stored = Stored::of(manifest);
         let failed = errors.into_iter().map(|error| StageError { stage: "store", error }).chain(self.failed).collect();
         Ok(Made { stored, locations, failed, notes: Vec::new() })
     }

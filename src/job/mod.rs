@@ -119,7 +119,7 @@ impl<T, E: Into<Error>> At<T> for Result<T, E> {
 }
 
 /// Ends a task when its owner goes.
-struct AbortOnDrop(JoinHandle<()>);
+pub struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -160,13 +160,10 @@ pub async fn run(context: &Context) -> (Report, Exit) {
 }
 
 /// Asks everybody to stop when `BACKUP_TIMEOUT` is over, unless dropped before.
-pub fn deadline(config: &Config, shutdown: &Shutdown) -> Option<Timer> {
+pub fn deadline(config: &Config, shutdown: &Shutdown) -> Option<AbortOnDrop> {
     let timer = config.deadline.map(|deadline| tokio::spawn(stop_after(deadline, shutdown.clone())));
-    timer.map(|timer| Timer(AbortOnDrop(timer)))
+    timer.map(AbortOnDrop)
 }
-
-/// A deadline that is under way.
-pub struct Timer(#[allow(dead_code, reason = "it lives until it is dropped")] AbortOnDrop);
 
 async fn stop_after(deadline: Duration, shutdown: Shutdown) {
     tokio::time::sleep(deadline).await;
@@ -234,7 +231,7 @@ impl Errors {
 
     /// One more, which concerns the run as a whole.
     fn add(&mut self, report: &mut Report, error: StageError) {
-        report.failures.push(failure(&error));
+        report.failures.push(failure(error.stage, &error.error));
         self.0.push(error.error);
     }
 }
@@ -282,7 +279,7 @@ async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Errors) {
                 stopped.get_or_insert(error);
                 continue;
             }
-            let failure = failure(&error);
+            let failure = failure(error.stage, &error.error);
             let subject = if several { format!("{}: ", entry.subject) } else { String::new() };
             error!(stage = failure.stage, "{subject}{failure}");
             entry.failures.push(failure);
@@ -341,8 +338,8 @@ fn conclude(context: &Context, report: &mut Report, errors: &Errors) -> Exit {
     exit_of(errors.0.iter(), saved)
 }
 
-fn failure(error: &StageError) -> Failure {
-    let StageError { stage, error } = error;
+/// An error as people are told of it, and what was being done.
+pub fn failure(stage: &'static str, error: &Error) -> Failure {
     Failure {
         stage,
         cause: error.to_string(),

@@ -25,7 +25,7 @@ pub(super) async fn verify_all(context: &Context, report: &mut Report, errors: &
             Ok(()) => {}
             Err(error @ StageError { error: Error::Stopped(_), .. }) => return errors.add(report, error),
             Err(error) => {
-                let failure = failure(&error);
+                let failure = failure(error.stage, &error.error);
                 error!(stage = failure.stage, "{}: {failure}", entry.subject);
                 entry.failures.push(failure);
                 errors.0.push(error.error);

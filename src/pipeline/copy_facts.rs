@@ -1,7 +1,7 @@
 //! What the passing bytes say of their content: rows and their fingerprint for each table, and values of sequences.
 
 use crate::custom_archive::{Archive, Compression, Event};
-use crate::facts::LargeObjects;
+use crate::facts::{LargeObjects, Subject};
 use crate::fingerprint::{Fingerprint, RowSum};
 use crate::sql_lexer::{Charset, Copy, LargeObject, Lexer, SequenceSet, Token, client_encoding};
 use flate2::{Decompress, FlushDecompress};
@@ -70,6 +70,15 @@ pub enum CopyFacts {
 }
 
 impl CopyFacts {
+    /// For a dump of that content, as a custom archive or as SQL. Globals have neither rows nor sequences.
+    pub fn of(subject: &Subject, is_custom: bool) -> Self {
+        match (subject, is_custom) {
+            (_, true) => Self::of_custom(),
+            (Subject::Globals, false) => Self::None,
+            (_, false) => Self::of_sql(),
+        }
+    }
+
     /// For SQL.
     pub fn of_sql() -> Self {
         Self::Sql(Box::default())
@@ -158,10 +167,10 @@ impl SqlFacts {
                         .sequences
                         .extend(SequenceSet::parse(statement, self.lexer.charset()).map(|set| (at, set)));
                     match LargeObject::parse(statement) {
-                        Some(LargeObject::Open(number)) => self.large_object.take(&number_of(number), false),
+                        Some(LargeObject::Open(number)) => self.large_object = RowSum::of_large_object(number),
                         Some(LargeObject::Write(bytes)) => self.large_object.take(&bytes, false),
                         Some(LargeObject::Close) => {
-                            let fingerprint = end_of(&mut self.large_object);
+                            let fingerprint = std::mem::take(&mut self.large_object).finish_large_object();
                             // another database of the server may have begun
                             self.found.add_large_object(at, std::mem::take(&mut self.had_command), fingerprint);
                         }
@@ -176,16 +185,6 @@ impl SqlFacts {
         self.offset += bytes.len() as u64;
         marks
     }
-}
-
-/// What stands before a large object's bytes in its fingerprint.
-fn number_of(object: i64) -> Vec<u8> {
-    format!("{object}\t").into_bytes()
-}
-
-fn end_of(large_object: &mut RowSum) -> Fingerprint {
-    large_object.take(&[], true);
-    std::mem::take(large_object).finish().1
 }
 
 /// Reads a custom archive: its table of contents says which rows a block of data holds, and the blocks are inflated as
@@ -268,11 +267,9 @@ impl CustomFacts {
                     marks.push(Mark { at, begins: true });
                 }
                 Event::Object(number) => {
-                    let mut large_object = RowSum::default();
                     // the archive writes numbers of objects as if they had a sign
-                    let number = i64::from((number & 0xffff_ffff) as u32);
-                    large_object.take(&number_of(number), false);
-                    self.begin(Content::LargeObject(large_object));
+                    let number = (number & 0xffff_ffff) as u32;
+                    self.begin(Content::LargeObject(RowSum::of_large_object(number)));
                 }
                 Event::Data(data) => {
                     if let Some(block) = &mut self.current {
@@ -287,8 +284,9 @@ impl CustomFacts {
                         self.found.rows.push(current.finish());
                         marks.push(Mark { at, begins: false });
                     }
-                    Some(Content::LargeObject(mut large_object)) => {
-                        self.found.add_large_object(self.offset + at as u64, false, end_of(&mut large_object));
+                    Some(Content::LargeObject(large_object)) => {
+                        let fingerprint = large_object.finish_large_object();
+                        self.found.add_large_object(self.offset + at as u64, false, fingerprint);
                     }
                     None => {}
                 },
@@ -297,9 +295,7 @@ impl CustomFacts {
         self.offset += bytes.len() as u64;
         marks
     }
-}
 
-impl CustomFacts {
     fn begin(&mut self, content: Content) {
         let inflate = match self.archive.compression() {
             Compression::None => None,

@@ -93,7 +93,7 @@ pub struct ServerVersion {
 
 impl ServerVersion {
     /// Reads `15.18 (Debian 15.18-0+deb12u1)` or `19beta1`.
-    fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let text = text.split_whitespace().next().unwrap_or_default();
         let digits = text.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default();
         Self { major: digits.parse().unwrap_or_default(), text: text.to_owned() }

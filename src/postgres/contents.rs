@@ -170,8 +170,7 @@ async fn large_objects(connection: &Connection) -> Result<LargeObjects, Error> {
 }
 
 async fn large_object(connection: &Connection, part: &Statement, number: u32) -> Result<Fingerprint, Error> {
-    let (mut sum, mut offset) = (RowSum::default(), 0_i64);
-    sum.take(format!("{number}\t").as_bytes(), false);
+    let (mut sum, mut offset) = (RowSum::of_large_object(number), 0_i64);
     loop {
         let row = connection.query_one(part, &[&number, &offset, &OBJECT_BYTES]).await?;
         let bytes: &[u8] = row.get(0);
@@ -183,8 +182,7 @@ async fn large_object(connection: &Connection, part: &Statement, number: u32) ->
             break;
         }
     }
-    sum.take(&[], true);
-    Ok(sum.finish().1)
+    Ok(sum.finish_large_object())
 }
 
 /// Questions for rows that their validated foreign key does not allow, one for each key, by the key's own operators.

@@ -202,34 +202,22 @@ async fn end(program: &'static str, child: &mut Child) -> Result<(), RestoreErro
 }
 
 /// A running pg_restore that reads a custom archive and writes the SQL in it.
-pub struct Converter {
-    child: Child,
-    /// Takes the archive.
-    pub stdin: ChildStdin,
-    /// Gives the SQL; whether it was all is what [`Converted::finish`] says.
-    pub stdout: ChildStdout,
-}
-
-/// What is left of a converter whose pipes are in use.
-pub struct Converted(Child);
+pub struct Converter(Child);
 
 impl Converter {
-    /// Starts pg_restore; it connects to nothing.
-    pub fn start(tools: &Tools, inherited: &[(String, OsString)]) -> Result<Self, RestoreError> {
+    /// Starts pg_restore, which connects to nothing: one pipe takes the archive, the other gives the SQL, and whether
+    /// that was all is what [`Converter::finish`] says.
+    pub fn start(
+        tools: &Tools,
+        inherited: &[(String, OsString)],
+    ) -> Result<(Self, ChildStdin, ChildStdout), RestoreError> {
         let path = tools.program("pg_restore");
         let arguments = ["--file=-"].map(OsString::from);
         let (child, stdin, stdout) = Child::filter(&path, &arguments, visible(inherited))
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
-        Ok(Self { child, stdin, stdout })
+        Ok((Self(child), stdin, stdout))
     }
 
-    /// The pipes, each for whoever uses it.
-    pub fn split(self) -> (ChildStdin, ChildStdout, Converted) {
-        (self.stdin, self.stdout, Converted(self.child))
-    }
-}
-
-impl Converted {
     /// Waits for the verdict.
     pub async fn finish(mut self) -> Result<(), RestoreError> {
         end("pg_restore", &mut self.0).await

@@ -149,7 +149,8 @@ impl ScratchServer {
     pub async fn create(&self, wanted: &str, properties: &DatabaseProperties) -> Result<Scratch, ScratchError> {
         let major = self.connection.version().major;
         let unmarked = format!("{UNMARKED}{}", self.run_id);
-        let other = format!("{}_{}", cut(wanted, LONGEST - 1 - self.run_id.len()), self.run_id);
+        let kept = wanted.floor_char_boundary(LONGEST - 1 - self.run_id.len());
+        let other = format!("{}_{}", &wanted[..kept], self.run_id);
         let made = self.connection.batch_execute(&properties::create(&unmarked, properties, major)).await;
         made.map_err(asking("making a database on the verify server"))?;
         let comment = format!("COMMENT ON DATABASE {} IS {}", quote(&unmarked), literal(&self.mark()));
@@ -306,10 +307,4 @@ const TAKEN: &[&SqlState] = &[&SqlState::DUPLICATE_DATABASE, &SqlState::DUPLICAT
 
 fn is_run_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// At most so many bytes, and no part of a letter.
-fn cut(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-    &text[..end]
 }

@@ -29,9 +29,14 @@ impl Tools {
         self.folder.join(name)
     }
 
+    /// 18 of 15.18.
+    fn minor(&self) -> u32 {
+        self.version.split('.').nth(1).and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
     /// True when psql can be locked against commands in what it reads.
     pub fn knows_restrict(&self) -> bool {
-        let minor: u32 = self.version.split('.').nth(1).and_then(|text| text.parse().ok()).unwrap_or_default();
+        let minor = self.minor();
         match RESTRICT.iter().find(|(major, _)| *major == self.major) {
             Some((_, first)) => minor >= *first,
             None => self.major > 17,
@@ -41,7 +46,7 @@ impl Tools {
     /// The release to update to, where known holes are open in this one; majors that are no longer maintained have
     /// none, and the oldest maintained one is named.
     pub fn update_wanted(&self) -> Option<String> {
-        let minor: u32 = self.version.split('.').nth(1).and_then(|text| text.parse().ok()).unwrap_or_default();
+        let minor = self.minor();
         let (oldest, patched) = PATCHED.last()?;
         match PATCHED.iter().find(|(major, _)| *major == self.major) {
             Some((major, patched)) => (minor < *patched).then(|| format!("{major}.{patched}")),

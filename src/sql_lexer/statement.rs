@@ -136,7 +136,7 @@ impl SequenceSet {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LargeObject {
     /// `SELECT pg_catalog.lo_open('number', …);`
-    Open(i64),
+    Open(u32),
     /// `SELECT pg_catalog.lowrite(0, '\\x…');`
     Write(Vec<u8>),
     /// `SELECT pg_catalog.lo_close(0);`

@@ -11,6 +11,7 @@ use crate::config::{Config, Format};
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, Subject};
 use crate::manifest::{self, How, Verification};
+use crate::postgres::connection::ServerVersion;
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::tools;
 use crate::repository::{Backup, FactsError, Repository};
@@ -167,7 +168,7 @@ impl Verifier<'_> {
     ) -> Result<Restoring<'a>, Error> {
         let (config, manifest) = (self.config, &backup.manifest);
         let version = server.connection().version().clone();
-        let client = major_of(&manifest.versions.client);
+        let client = ServerVersion::parse(&manifest.versions.client).major;
         if version.major < client {
             return Err(Error::OlderServer { server: version.text, client: manifest.versions.client.clone() });
         }
@@ -196,18 +197,13 @@ impl Verifier<'_> {
             info!("restoring without owners and privileges, because not every role of the source is to be had here");
         }
         let terms = Terms {
-            texts: version.major == major_of(&manifest.versions.server),
+            texts: version.major == ServerVersion::parse(&manifest.versions.server).major,
             owners,
             partial: leaves_out(&manifest.arguments, &[WHOLE, ROWS].concat()),
             rows_left_out: leaves_out(&manifest.arguments, WHOLE),
         };
         Ok(Restoring { verifier: self, backup, server, tools, roles, terms })
     }
-}
-
-/// 17 of `17.10`.
-fn major_of(version: &str) -> u32 {
-    version.split(|letter: char| !letter.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// Arguments of pg_dump that leave nothing out of what is compared.

@@ -48,12 +48,9 @@ impl Reading {
     pub(super) async fn open(repository: &Repository, backup: &Backup, limit: Duration) -> Result<Self, StorageError> {
         let body = repository.open(backup).await?.body;
         let manifest = &backup.manifest;
-        let facts = match (manifest.format, &manifest.subject) {
-            (Format::Custom, _) => CopyFacts::of_custom(),
-            (Format::Plain, Subject::Globals) => CopyFacts::None,
-            (Format::Plain, _) => CopyFacts::of_sql(),
-        };
-        let archive = Archive::new(body, manifest.format == Format::Plain, facts, limit);
+        let is_custom = manifest.format == Format::Custom;
+        let facts = CopyFacts::of(&manifest.subject, is_custom);
+        let archive = Archive::new(body, !is_custom, facts, limit);
         Ok(Self { archive, ahead: Bytes::new(), position: 0, location: repository.location().of(&backup.key) })
     }
 
@@ -144,19 +141,21 @@ fn content_differences(facts: &Facts, found: Result<Found, &'static str>) -> Vec
         Ok(found) => found,
         Err(cause) => return vec![cause.to_owned()],
     };
-    let mut sums: BTreeMap<&str, (u64, Fingerprint)> = BTreeMap::new();
-    for rows in &found.rows {
-        let sum = sums.entry(&rows.table).or_default();
-        sum.0 += rows.rows;
-        sum.1.add(rows.fingerprint);
-    }
-    let mut expected: BTreeMap<&str, (u64, Fingerprint)> = BTreeMap::new();
-    for (table, rows) in facts.databases.iter().flat_map(|database| &database.contents.tables) {
-        let sum = expected.entry(table).or_default();
-        sum.0 += rows.rows;
-        sum.1.add(rows.fingerprint);
-    }
-    let tables: BTreeSet<&str> = sums.keys().chain(expected.keys()).copied().collect();
-    let changed = tables.into_iter().filter(|table| sums.get(table) != expected.get(table));
+    let found = sums(found.rows.iter().map(|rows| (rows.table.as_str(), rows.rows, rows.fingerprint)));
+    let expected = facts.databases.iter().flat_map(|database| &database.contents.tables);
+    let expected = sums(expected.map(|(table, rows)| (table.as_str(), rows.rows, rows.fingerprint)));
+    let tables: BTreeSet<&str> = found.keys().chain(expected.keys()).copied().collect();
+    let changed = tables.into_iter().filter(|table| found.get(table) != expected.get(table));
     changed.map(|table| format!("{table}: the rows in the archive are not those that were dumped")).collect()
+}
+
+/// Rows and their fingerprint by table; one may come more than once.
+fn sums<'a>(all: impl Iterator<Item = (&'a str, u64, Fingerprint)>) -> BTreeMap<&'a str, (u64, Fingerprint)> {
+    let mut sums: BTreeMap<&str, (u64, Fingerprint)> = BTreeMap::new();
+    for (table, rows, fingerprint) in all {
+        let sum = sums.entry(table).or_default();
+        sum.0 += rows;
+        sum.1.add(fingerprint);
+    }
+    sums
 }

@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use std::collections::BTreeSet;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout};
 use tracing::{info, warn};
 
 /// Bytes of SQL that are passed on at once.
@@ -120,8 +121,8 @@ impl Restoring<'_> {
             match self.backup.manifest.format {
                 Format::Plain => fill(reading, (expected.raw_offset, end), filter, &mut restore).await,
                 Format::Custom => {
-                    let converter = Converter::start(&self.tools, &config.child_environment).map_err(blame)?;
-                    fill_converted(reading, converter, filter, &mut restore).await
+                    let started = Converter::start(&self.tools, &config.child_environment).map_err(blame)?;
+                    fill_converted(reading, started, filter, &mut restore).await
                 }
             }
         };
@@ -169,11 +170,10 @@ async fn fill(
 /// The same for a custom archive, which pg_restore makes SQL of on the way.
 async fn fill_converted(
     reading: &mut Reading,
-    converter: Converter,
+    (converter, mut archive, mut sql): (Converter, ChildStdin, ChildStdout),
     mut filter: Filter,
     restore: &mut Restore,
 ) -> Result<(), Broken> {
-    let (mut archive, mut sql, converted) = converter.split();
     let feed = async {
         while let Some(bytes) = reading.next(None).await? {
             // it says itself why it takes no more
@@ -195,7 +195,7 @@ async fn fill_converted(
         Ok(passed)
     };
     let ((), mut passed) = tokio::try_join!(feed, pass)?;
-    converted.finish().await.map_err(blame)?;
+    converter.finish().await.map_err(blame)?;
     filter.finish(&mut passed)?;
     restore.write(&passed).await.map_err(blame)
 }
