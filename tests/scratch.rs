@@ -160,6 +160,7 @@ fn a_verify_server_without_room_is_named_and_nothing_is_said_against_the_backup(
     assert!(!outcome.log.contains("failed its verification"), "{}", outcome.log);
     assert_eq!(backup.verifications().len(), 0);
     assert_eq!(databases(&server), "");
+    assert!(!server.log().contains("PANIC"), "{}", server.log());
 }
 
 #[test]

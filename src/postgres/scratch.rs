@@ -198,6 +198,26 @@ impl ScratchServer {
         self.drop_by(&self.connection, scratch).await
     }
 
+    /// Drops the largest tables. A server drops a database with a checkpoint, and panics there when its disk is full, which
+    /// would end every session on it.
+    pub async fn empty(&self, scratch: &Scratch) -> Result<(), ScratchError> {
+        let connection = self.enter(scratch, &super::application(&self.run_id)).await?;
+        let ended = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+                     WHERE datname = current_database() AND pid <> pg_catalog.pg_backend_pid();
+                     SET lock_timeout = '5s'";
+        connection.batch_execute(ended).await.map_err(asking("ending the restore's sessions"))?;
+        let largest = "SELECT oid::regclass::text FROM pg_catalog.pg_class WHERE relkind = 'r' AND oid >= 16384
+                       ORDER BY pg_catalog.pg_table_size(oid) DESC LIMIT 20";
+        let largest = connection.query_typed(largest, &[]).await.map_err(asking("asking for the largest tables"))?;
+        for table in largest {
+            // where there is no room for even that, the next one may do
+            // TRUNCATE would need room for new files
+            let drop = format!("DROP TABLE IF EXISTS {} CASCADE", table.get::<_, String>(0));
+            connection.batch_execute(&drop).await.map_err(asking("dropping the largest tables"))?;
+        }
+        Ok(())
+    }
+
     async fn drop_by(&self, connection: &Connection, scratch: &Scratch) -> Result<(), ScratchError> {
         let question = "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database
                         WHERE datname = $1";

@@ -69,6 +69,12 @@ impl Restoring<'_> {
     ) -> Result<DatabaseResult, Broken> {
         let scratch = self.make(expected).await?;
         let restored = self.restore_into(&scratch, reading, expected, end).await;
+        if restored.is_err() {
+            let emptied = self.verifier.shutdown.finish(PATIENCE, HASTE, self.server.empty(&scratch)).await;
+            if let Some(Err(error)) = emptied {
+                warn!("{error}");
+            }
+        }
         self.remove(&scratch).await;
         restored
     }
