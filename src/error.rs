@@ -1,6 +1,7 @@
 //! Everything that ends a command early, and the exit code each of it means.
 
 use crate::config::Problems;
+use crate::encryption::KeyError;
 use crate::pipeline::StreamError;
 use crate::postgres;
 use crate::postgres::cluster::ClusterError;
@@ -151,6 +152,14 @@ pub enum Error {
     /// Several targets failed, each for its own reason.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Targets(Vec<Error>),
+    /// A backup cannot be decrypted.
+    #[error("{name}: {cause}; look at AGE_IDENTITY_FILE")]
+    Key {
+        /// The file.
+        name: String,
+        /// What is wrong with the keys.
+        cause: KeyError,
+    },
     /// It was time to stop.
     #[error(transparent)]
     Stopped(#[from] Stop),
@@ -176,7 +185,7 @@ impl Error {
     /// The exit code, as the contract lists them.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) => Exit::Config,
+            Self::Config(_) | Self::Key { .. } => Exit::Config,
             Self::Scratch(ScratchError::Query { cause, .. }) if cause.code().is_some_and(|c| LACKING.contains(&c)) => {
                 Exit::Config
             }

@@ -93,7 +93,7 @@ pub struct Privilege {
     pub grantable: bool,
 }
 
-/// A run of bytes in the stored archive: for SQL, whole gzip members that hold the rows of a table in COPY's text
+/// A run of bytes in the archive, before that is encrypted: for SQL, whole gzip members that hold the rows of a table in COPY's text
 /// format and the line `\\.` that ends them, nothing else; in a custom archive, the chunks of a block of data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
@@ -302,7 +302,7 @@ impl Contents {
     }
 }
 
-/// The facts file `NAME.facts.json.gz`.
+/// The facts file `NAME.facts.json.gz`, with `.age` behind it where the archive is encrypted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Version of this layout.

@@ -10,6 +10,8 @@ pub mod cli;
 pub mod config;
 /// Pure: pg_dump's custom archive, read as it streams by.
 pub mod custom_archive;
+/// Pure: keys, and bytes encrypted to them.
+pub mod encryption;
 /// Everything that ends a command early, and its exit code.
 pub mod error;
 /// Pure: what is known of a backup's content.
@@ -26,7 +28,7 @@ pub mod job;
 pub mod manifest;
 /// Telling people.
 pub mod notify;
-/// The stream: source → gzip → digest → targets.
+/// The stream: source → facts → gzip → encryption → digest → targets.
 pub mod pipeline;
 /// PostgreSQL: our own connections, and its own tools as child processes.
 pub mod postgres;

@@ -53,14 +53,14 @@ pub struct Manifest {
     pub sha256: String,
     /// SHA-256 of the facts file, in hexadecimal.
     pub facts_sha256: String,
-    /// Arguments of pg_dump, or of pg_dumpall for globals.
+    /// Arguments of pg_dump, or of pg_dumpall for globals; of an encrypted archive the options without their values.
     pub arguments: Vec<String>,
     /// The databases of a cluster archive; empty when they do not fit, and then only the facts file has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<String>,
     /// Counts.
     pub totals: Totals,
-    /// Properties of the one database; none when they do not fit, and then only the facts file has them.
+    /// Properties of the one database; none when they do not fit or are encrypted, and then only the facts file has them.
     pub properties: Option<DatabaseProperties>,
 }
 
@@ -98,6 +98,18 @@ impl Manifest {
         } else {
             render(&Self { properties: None, databases: Vec::new(), ..self.clone() })
         }
+    }
+
+    /// Without what could hold names of a schema: only the facts file has that, and it is encrypted.
+    #[must_use]
+    pub fn without_names(self) -> Self {
+        let options = self.arguments.iter().filter(|argument| argument.starts_with('-'));
+        let name = |option: &String| match option.strip_prefix("--") {
+            Some(long) => format!("--{}", long.split('=').next().unwrap_or_default()),
+            // a short option may have its value right behind it
+            None => option.chars().take(2).collect(),
+        };
+        Self { arguments: options.map(name).collect(), properties: None, ..self }
     }
 
     /// Reads stored bytes.

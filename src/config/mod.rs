@@ -19,6 +19,7 @@ pub use selection::{Databases, Mode, Pattern, Selection, Shard};
 pub use source::{Retry, RootCert, Source, SslMode, Tls};
 pub use verify::Verify;
 
+use crate::encryption::{Identities, Recipients};
 use received::Received;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -44,6 +45,8 @@ pub struct Config {
     pub retention: Retention,
     /// How backups are proved.
     pub verify: Verify,
+    /// Who may read backups.
+    pub encryption: Encryption,
     /// Discord notices.
     pub discord: Discord,
     /// Logs.
@@ -258,6 +261,15 @@ pub struct Retention {
     pub monthly: u32,
     /// Newest good backups that never go.
     pub min_keep: u32,
+}
+
+/// Keys of age.
+#[derive(Debug, Clone, Default)]
+pub struct Encryption {
+    /// Who may read what is written; none leaves it unencrypted.
+    pub recipients: Option<Recipients>,
+    /// What may be read.
+    pub identities: Option<Identities>,
 }
 
 /// Discord notices.

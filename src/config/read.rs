@@ -2,9 +2,10 @@
 
 use super::received::Received;
 use super::{
-    Config, Discord, Dump, Effective, Format, Local, Log, Mode, PathFormat, Remote, Retention, Secret, Selection,
-    Source, Sse, selection, settings, source, verify,
+    Config, Discord, Dump, Effective, Encryption, Format, Local, Log, Mode, PathFormat, Remote, Retention, Secret,
+    Selection, Source, Sse, selection, settings, source, verify,
 };
+use crate::encryption::{Identities, Recipients};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +27,10 @@ pub(super) fn config(
     let remote = read_remote(received, several);
     let retention = read_retention(received);
     let verify = source.as_ref().and_then(|source| verify::read(received, source));
+    let encryption = read_encryption(received);
+    if verify.as_ref().is_some_and(|verify| verify.enabled) {
+        refuse_what_cannot_be_proved(received, &encryption);
+    }
     let discord = read_discord(received);
     let log = read_log(received);
     let deadline = received.duration("BACKUP_TIMEOUT");
@@ -50,6 +55,7 @@ pub(super) fn config(
         remote: remote?,
         retention: retention?,
         verify: verify?,
+        encryption,
         discord,
         log: log?,
         deadline: deadline.filter(|deadline| !deadline.is_zero()),
@@ -230,6 +236,39 @@ fn read_retention(received: &mut Received) -> Option<Retention> {
     let monthly = count("BACKUP_RETENTION_MONTHLY");
     let min_keep = count("RETENTION_MIN_KEEP");
     Some(Retention { days: days?, daily: daily?, weekly: weekly?, monthly: monthly?, min_keep: min_keep? })
+}
+
+/// Keys are given as such or in a file; a private key only in a file.
+fn read_encryption(received: &mut Received) -> Encryption {
+    let recipients = received.text("AGE_RECIPIENTS").and_then(|text| {
+        let text = if text.starts_with("age1") || text.contains(',') { Ok(text) } else { read_keys(&text) };
+        let parsed = text.and_then(|text| Recipients::parse(&text).map_err(|error| error.to_string()));
+        parsed.map_err(|error| received.problems.push(format!("AGE_RECIPIENTS: {error}"))).ok()
+    });
+    let identities = received.text("AGE_IDENTITY_FILE").and_then(|path| {
+        let parsed =
+            read_keys(&path).and_then(|text| Identities::parse(&text).map_err(|error| format!("{path}: {error}")));
+        parsed.map_err(|error| received.problems.push(format!("AGE_IDENTITY_FILE: {error}"))).ok()
+    });
+    Encryption { recipients, identities }
+}
+
+fn read_keys(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("reading {path}: {error}"))
+}
+
+fn refuse_what_cannot_be_proved(received: &mut Received, encryption: &Encryption) {
+    let Some(recipients) = &encryption.recipients else { return };
+    let problem = match &encryption.identities {
+        Some(identities) if identities.open_some_of(recipients) => return,
+        Some(_) => "AGE_IDENTITY_FILE opens nothing that is encrypted to AGE_RECIPIENTS, and VERIFY_ENABLED needs that",
+        // the reason is among the problems already
+        None if received.is_set("AGE_IDENTITY_FILE") => return,
+        None => {
+            "VERIFY_ENABLED with AGE_RECIPIENTS needs AGE_IDENTITY_FILE; or verify elsewhere, where the private key is"
+        }
+    };
+    received.problems.push(problem.to_owned());
 }
 
 fn read_discord(received: &mut Received) -> Discord {

@@ -75,7 +75,6 @@ impl Setting {
 
 const CLOUDS: &str = "Google Cloud Storage and Azure";
 const REMOTE_PRUNE: &str = "remote retention";
-const AGE: &str = "encryption";
 const NOTICES: &str = "this notice";
 const METRICS: &str = "metrics";
 const DAEMON: &str = "the scheduler daemon";
@@ -176,8 +175,8 @@ pub const GROUPS: &[(&str, &[Setting])] = &[
         unset("VERIFY_QUERIES_FILE", "File of SQL queries, each ended by `;`, that must each return true in the restored database."),
     ]),
     ("Encryption", &[
-        unset("AGE_RECIPIENTS", "age public keys, or a file of them.").awaits(AGE),
-        unset("AGE_IDENTITY_FILE", "File of the age private key, for verify and restore only.").awaits(AGE),
+        unset("AGE_RECIPIENTS", "age public keys between commas, or a file of them; backups are encrypted to all of them."),
+        unset("AGE_IDENTITY_FILE", "File of the age private key; only verify and restore need it."),
     ]),
     ("Notices and metrics", &[
         unset("DISCORD_WEBHOOK_URL", "Discord webhook.").secret(),

@@ -125,7 +125,15 @@ async fn make_once(run: &Run<'_>, task: &Task, lenient: bool) -> Result<Made, St
             return Err(error);
         }
     };
-    let Described { manifest, facts, notes } = record::describe(run, &begun.naming, dumped).await;
+    let described = record::describe(run, &begun.naming, dumped).await;
+    let described = match described.map_err(|error| Error::from(pipeline::StreamError::Encrypt(error))) {
+        Ok(described) => described,
+        Err(error) => {
+            legs::abandon(context, begun.legs).await;
+            return Err(error).at("store");
+        }
+    };
+    let Described { manifest, facts, notes } = described;
     // a lock that was never to be had is not lost
     if run.holds_lock().await.is_ok_and(|held| held != Some(false)) {
         // the server may clean up again while the targets finish
@@ -170,7 +178,8 @@ async fn stream(
 
     let (senders, receivers): (Vec<_>, Vec<_>) = legs.iter().map(|_| mpsc::channel(TARGET_QUEUE)).unzip();
     let is_custom = record::format(run, &task.subject) == Format::Custom;
-    let encoding = if is_custom { Encoding::Identity } else { Encoding::Gzip(run.encoder()) };
+    let gzip = (!is_custom).then(|| run.encoder());
+    let encoding = Encoding { gzip, recipients: config.encryption.recipients.clone() };
     let facts = CopyFacts::of(&task.subject, is_custom);
     let feeds = legs.iter_mut().zip(receivers).map(|(leg, chunks)| async {
         if let Some(upload) = leg.draft.upload() {

@@ -2,6 +2,7 @@
 
 use super::run::Run;
 use crate::config::Format;
+use crate::encryption;
 use crate::facts::{Contents, DatabaseFacts, Facts, Member, SequenceValue, Subject, Versions};
 use crate::hex;
 use crate::human;
@@ -11,6 +12,7 @@ use crate::storage::key::Naming;
 use async_compression::tokio::write::GzipEncoder;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use std::io;
 use tokio::io::AsyncWriteExt;
 
 /// A dump whose every byte was handed to the targets.
@@ -46,13 +48,14 @@ pub(super) fn naming(run: &Run<'_>, subject: &Subject) -> Naming {
         several: config.selection.tells_apart,
         backup_type: run.context.backup_type,
         format: format(run, subject),
+        encrypted: config.encryption.recipients.is_some(),
         time: (run.context.now)(),
         zone: config.dump.timezone,
     }
 }
 
 /// What is known of a dump as it will be stored.
-pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> Described {
+pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> io::Result<Described> {
     let (context, server) = (run.context, &run.ready.server);
     let versions = Versions {
         server: server.version.text.clone(),
@@ -67,7 +70,11 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         databases: fill(dumped.databases, dumped.streamed.found, dumped.streamed.members),
     };
     let notes = facts.databases.iter().filter(|database| !database.rewritten.is_empty()).map(note_rewritten).collect();
-    let facts_file = gzip_json(&facts).await;
+    let recipients = context.config.encryption.recipients.as_ref();
+    let mut facts_file = gzip_json(&facts).await;
+    if let Some(recipients) = recipients {
+        facts_file = recipients.encrypt(&facts_file)?;
+    }
     let dump = &context.config.dump;
     let (method, level) = match naming.format {
         Format::Plain => ("gzip", dump.sql_level()),
@@ -87,7 +94,7 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         backup_type: naming.backup_type,
         format: naming.format,
         compression: Compression { method: method.to_owned(), level },
-        encryption: None,
+        encryption: recipients.map(|_| encryption::METHOD.to_owned()),
         started: naming.time,
         snapshot: only.as_ref().map(|database| database.snapshot.clone()),
         finished: (context.now)(),
@@ -102,7 +109,8 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         totals: facts.databases.iter().map(|database| database.totals).sum(),
         properties: only.map(|database| database.properties),
     };
-    Described { manifest, facts: facts_file, notes }
+    let manifest = if recipients.is_some() { manifest.without_names() } else { manifest };
+    Ok(Described { manifest, facts: facts_file, notes })
 }
 
 /// Gives each database what the stream found in its part of the dump.

@@ -1,12 +1,14 @@
-//! A stored archive on its way back: digest → gunzip → dump, and the facts that pass.
+//! A stored archive on its way back: digest → decryption → gunzip → dump, and the facts that pass.
 
 use super::{CopyFacts, Found};
+use crate::encryption::{Identities, KeyError};
 use crate::hex;
 use async_compression::tokio::bufread::GzipDecoder;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
@@ -31,9 +33,17 @@ pub enum ArchiveReadError {
     /// The store breaks off or stands still.
     #[error("{0}")]
     Store(io::Error),
-    /// The bytes are not gzip, or no longer.
-    #[error("it is not whole gzip: {0}")]
-    Gzip(io::Error),
+    /// The bytes are not what was written, or no longer.
+    #[error("it is not whole {format}: {cause}")]
+    Damaged {
+        /// `gzip`, or `age and gzip`.
+        format: &'static str,
+        /// What is wrong with them.
+        cause: io::Error,
+    },
+    /// It is encrypted and cannot be decrypted.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// Bytes that are counted and digested as they are read. A read that takes too long is an error, and errors of the
@@ -74,46 +84,76 @@ impl<R: AsyncRead + Unpin> AsyncRead for Digesting<R> {
     }
 }
 
-enum Layers<R> {
-    Gzip(Box<GzipDecoder<BufReader<Digesting<R>>>>),
-    Identity(Digesting<R>),
+/// The stored bytes, which the layers above read through, and which are read on when those give up.
+struct Shared<R>(Arc<Mutex<Digesting<R>>>);
+
+impl<R> Shared<R> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Digesting<R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn share(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Shared<R> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_read(cx, buf)
+    }
+}
+
+/// What an archive is wrapped in.
+#[derive(Clone, Copy)]
+pub struct Wrapping<'a> {
+    /// The dump is gzip.
+    pub gzip: bool,
+    /// The archive is encrypted, and these keys may open it.
+    pub age: Option<&'a Identities>,
 }
 
 /// A stored archive; read the dump in it to its end, or give it up, then ask [`Archive::finish`].
 pub struct Archive<R> {
-    layers: Layers<R>,
+    stored: Shared<R>,
+    dump: Box<dyn AsyncRead + Send + Unpin>,
+    wrapping: &'static str,
     facts: CopyFacts,
     raw_bytes: u64,
 }
 
-impl<R: AsyncRead + Unpin> Archive<R> {
+impl<R: AsyncRead + Send + Unpin + 'static> Archive<R> {
     /// An archive whose bytes are `body`; a store that gives none for so long is given up.
-    pub fn new(body: R, is_gzip: bool, facts: CopyFacts, limit: Duration) -> Self {
+    pub async fn open(
+        body: R,
+        wrapping: Wrapping<'_>,
+        facts: CopyFacts,
+        limit: Duration,
+    ) -> Result<Self, ArchiveReadError> {
         let digesting = Digesting { inner: body, digest: Sha256::new(), bytes: 0, failed: false, limit, waiting: None };
-        let layers = if is_gzip {
-            let mut decoder = GzipDecoder::new(BufReader::with_capacity(CHUNK, digesting));
+        let stored = Shared(Arc::new(Mutex::new(digesting)));
+        let mut dump: Box<dyn AsyncRead + Send + Unpin> = Box::new(stored.share());
+        if let Some(identities) = wrapping.age {
+            dump = match identities.decrypt(dump).await {
+                Ok(decrypted) => Box::new(Box::pin(decrypted)),
+                Err(KeyError::Damaged(cause)) if stored.lock().failed => {
+                    return Err(ArchiveReadError::Store(io::Error::other(cause)));
+                }
+                Err(error) => return Err(error.into()),
+            };
+        }
+        if wrapping.gzip {
+            let mut decoder = GzipDecoder::new(BufReader::with_capacity(CHUNK, dump));
             decoder.multiple_members(true);
-            Layers::Gzip(Box::new(decoder))
-        } else {
-            Layers::Identity(digesting)
-        };
-        Self { layers, facts, raw_bytes: 0 }
+            dump = Box::new(decoder);
+        }
+        let wrapping = if wrapping.age.is_some() { "age and gzip" } else { "gzip" };
+        Ok(Self { stored, dump, wrapping, facts, raw_bytes: 0 })
     }
 
     /// The next bytes of the dump; none at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ArchiveReadError> {
         let mut chunk = BytesMut::with_capacity(CHUNK);
-        let (read, failed) = match &mut self.layers {
-            Layers::Gzip(decoder) => {
-                let read = decoder.read_buf(&mut chunk).await;
-                (read, decoder.get_ref().get_ref().failed)
-            }
-            Layers::Identity(body) => {
-                let read = body.read_buf(&mut chunk).await;
-                (read, body.failed)
-            }
-        };
-        match read {
+        match self.dump.read_buf(&mut chunk).await {
             Ok(0) => Ok(None),
             Ok(_) => {
                 self.raw_bytes += chunk.len() as u64;
@@ -121,22 +161,20 @@ impl<R: AsyncRead + Unpin> Archive<R> {
                 self.facts.take(&chunk);
                 Ok(Some(chunk))
             }
-            Err(error) if failed => Err(ArchiveReadError::Store(error)),
-            Err(error) => Err(ArchiveReadError::Gzip(error)),
+            Err(error) if self.stored.lock().failed => Err(ArchiveReadError::Store(error)),
+            Err(cause) => Err(ArchiveReadError::Damaged { format: self.wrapping, cause }),
         }
     }
 
     /// Reads what is left of the stored bytes, whatever they are, so that their digest is known.
     pub async fn finish(self) -> Result<(Stored, Result<Found, &'static str>), ArchiveReadError> {
-        let mut digesting = match self.layers {
-            Layers::Gzip(decoder) => decoder.into_inner().into_inner(),
-            Layers::Identity(body) => body,
-        };
         let mut rest = BytesMut::with_capacity(CHUNK);
-        while digesting.read_buf(&mut rest).await.map_err(ArchiveReadError::Store)? > 0 {
+        while self.stored.share().read_buf(&mut rest).await.map_err(ArchiveReadError::Store)? > 0 {
             rest.clear();
         }
-        let (bytes, sha256) = (digesting.bytes, hex::encode(&digesting.digest.finalize()));
+        let digesting = self.stored.lock();
+        let (bytes, sha256) = (digesting.bytes, hex::encode(&digesting.digest.clone().finalize()));
+        drop(digesting);
         Ok((Stored { bytes, sha256, raw_bytes: self.raw_bytes }, self.facts.finish()))
     }
 }

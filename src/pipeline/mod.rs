@@ -1,4 +1,4 @@
-//! The stream: source → facts → gzip → digest → targets.
+//! The stream: source → facts → gzip → encryption → digest → targets.
 //!
 //! The source is any reader whose last read fails unless it was whole. What passes is read for its facts. Blocks are
 //! compressed on several cores at once, each into gzip members of its own that begin and end where the rows of a table
@@ -9,10 +9,11 @@ mod archive;
 mod copy_facts;
 mod gzip;
 
-pub use archive::{Archive, ArchiveReadError, Stored};
+pub use archive::{Archive, ArchiveReadError, Stored, Wrapping};
 pub use copy_facts::{CopyFacts, Found, Mark, Rows};
 pub use gzip::Gzip;
 
+use crate::encryption::Recipients;
 use crate::facts::Member;
 use crate::hex;
 use crate::progress::Counters;
@@ -58,18 +59,21 @@ pub enum StreamError {
     /// The dump is whole by its own account, and cannot be read.
     #[error("reading what is in the dump: {0}")]
     Unreadable(&'static str),
+    /// The stream cannot be encrypted.
+    #[error("encrypting: {0}")]
+    Encrypt(#[source] io::Error),
     /// A worker died.
     #[error("compressing: {0}")]
     Worker(#[from] tokio::task::JoinError),
 }
 
-/// What becomes of a block before it is stored.
-#[derive(Debug, Clone)]
-pub enum Encoding {
-    /// Nothing.
-    Identity,
-    /// A gzip member.
-    Gzip(Gzip),
+/// What becomes of the dump before it is stored.
+#[derive(Debug, Clone, Default)]
+pub struct Encoding {
+    /// Each block becomes gzip members; none leaves the blocks as they are.
+    pub gzip: Option<Gzip>,
+    /// Who may read the stream; none is everybody.
+    pub recipients: Option<Recipients>,
 }
 
 /// How many blocks may be encoded at once; clones share the number, so that streams side by side use no more
@@ -98,15 +102,11 @@ struct Encoded {
 
 impl Encoding {
     fn encode(&self, block: Vec<u8>, mut marks: Vec<Mark>) -> Encoded {
-        match self {
-            Self::Identity => Encoded { bytes: block.into(), marks },
-            Self::Gzip(gzip) => {
-                let cuts: Vec<usize> = marks.iter().map(|mark| mark.at).collect();
-                let (bytes, ends) = gzip.members(&block, &cuts);
-                marks.iter_mut().zip(ends).for_each(|(mark, end)| mark.at = end);
-                Encoded { bytes, marks }
-            }
-        }
+        let Some(gzip) = &self.gzip else { return Encoded { bytes: block.into(), marks } };
+        let cuts: Vec<usize> = marks.iter().map(|mark| mark.at).collect();
+        let (bytes, ends) = gzip.members(&block, &cuts);
+        marks.iter_mut().zip(ends).for_each(|(mark, end)| mark.at = end);
+        Encoded { bytes, marks }
     }
 }
 
@@ -123,7 +123,7 @@ pub async fn stream(
     let (encoded, in_order) = mpsc::channel(workers.queue);
     let ((raw_bytes, facts), mut streamed) = tokio::try_join!(
         read_blocks(source, facts, encoding, workers, encoded, counters),
-        deliver(in_order, targets, counters),
+        deliver(in_order, encoding.recipients.as_ref(), targets, counters),
     )?;
     streamed.raw_bytes = raw_bytes;
     streamed.found = facts.finish().map_err(StreamError::Unreadable)?;
@@ -171,35 +171,61 @@ async fn read_blocks(
 /// Hands encoded blocks to the digests and to every target, in order.
 async fn deliver(
     mut in_order: mpsc::Receiver<JoinHandle<Encoded>>,
+    recipients: Option<&Recipients>,
     targets: Vec<mpsc::Sender<Bytes>>,
     counters: &Counters,
 ) -> Result<Streamed, StreamError> {
-    let mut targets: Vec<Option<mpsc::Sender<Bytes>>> = targets.into_iter().map(Some).collect();
-    let (mut digest, mut index) = (Sha256::new(), MemberIndex::default());
+    let mut encryptor = recipients.map(Recipients::encryptor).transpose().map_err(StreamError::Encrypt)?;
+    let mut index = MemberIndex::default();
+    let targets = targets.into_iter().map(Some).collect();
+    let mut stored = Outgoing { targets, digest: Sha256::new(), bytes: 0, counters };
     while let Some(work) = in_order.recv().await {
         let Encoded { bytes, marks } = work.await?;
-        digest.update(&bytes);
         index.take(&bytes, &marks);
-        counters.add_stored(bytes.len() as u64);
-        for target in &mut targets {
+        match &mut encryptor {
+            Some(encryptor) => stored.take(encryptor.take(&bytes).map_err(StreamError::Encrypt)?).await?,
+            None => stored.take(bytes).await?,
+        }
+    }
+    if let Some(encryptor) = encryptor {
+        stored.take(encryptor.finish().map_err(StreamError::Encrypt)?).await?;
+    }
+    Ok(Streamed {
+        raw_bytes: 0,
+        stored_bytes: stored.bytes,
+        sha256: hex::encode(&stored.digest.finalize()),
+        whole: stored.targets.iter().map(Option::is_some).collect(),
+        found: Found::default(),
+        members: index.members,
+    })
+}
+
+/// What leaves for the targets.
+struct Outgoing<'a> {
+    /// None for one that was left behind.
+    targets: Vec<Option<mpsc::Sender<Bytes>>>,
+    digest: Sha256,
+    bytes: u64,
+    counters: &'a Counters,
+}
+
+impl Outgoing<'_> {
+    async fn take(&mut self, bytes: Bytes) -> Result<(), StreamError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.digest.update(&bytes);
+        self.bytes += bytes.len() as u64;
+        self.counters.add_stored(bytes.len() as u64);
+        for target in &mut self.targets {
             if let Some(sender) = target
                 && sender.send(bytes.clone()).await.is_err()
             {
                 *target = None;
             }
         }
-        if targets.iter().all(Option::is_none) {
-            return Err(StreamError::NoTarget);
-        }
+        if self.targets.iter().all(Option::is_none) { Err(StreamError::NoTarget) } else { Ok(()) }
     }
-    Ok(Streamed {
-        raw_bytes: 0,
-        stored_bytes: index.offset,
-        sha256: hex::encode(&digest.finalize()),
-        whole: targets.iter().map(Option::is_some).collect(),
-        found: Found::default(),
-        members: index.members,
-    })
 }
 
 /// Notes where the rows of each table are stored, and the digest of just these bytes.

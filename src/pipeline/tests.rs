@@ -31,6 +31,10 @@ async fn run(
     (outcome, received)
 }
 
+fn gzipped(gzip: Gzip) -> Encoding {
+    Encoding { gzip: Some(gzip), recipients: None }
+}
+
 async fn gunzip(bytes: &[u8]) -> Vec<u8> {
     let mut decoder = GzipDecoder::new(bytes);
     decoder.multiple_members(true);
@@ -46,7 +50,7 @@ fn text(length: usize) -> Vec<u8> {
 #[tokio::test]
 async fn every_target_receives_the_same_bytes_and_the_digest_is_theirs() {
     let plain = text(BLOCK * 3 + 12_345);
-    let (outcome, received) = run(Cursor::new(plain.clone()), Encoding::Gzip(Gzip::new(6)), 2).await;
+    let (outcome, received) = run(Cursor::new(plain.clone()), gzipped(Gzip::new(6)), 2).await;
     let streamed = outcome.unwrap();
     assert_eq!(received[0], received[1]);
     assert_eq!(streamed.raw_bytes, plain.len() as u64);
@@ -74,7 +78,7 @@ async fn a_target_that_goes_away_is_left_behind_and_the_other_gets_everything() 
     let streamed = stream(
         source,
         CopyFacts::None,
-        &Encoding::Identity,
+        &Encoding::default(),
         &Workers::new(2, 1),
         vec![lost, kept],
         &Counters::default(),
@@ -91,7 +95,7 @@ async fn without_any_target_left_the_stream_fails() {
     drop(receiver);
     let source = Cursor::new(text(BLOCK * 4));
     let outcome =
-        stream(source, CopyFacts::None, &Encoding::Identity, &Workers::new(2, 1), vec![sender], &Counters::default())
+        stream(source, CopyFacts::None, &Encoding::default(), &Workers::new(2, 1), vec![sender], &Counters::default())
             .await;
     assert!(matches!(outcome, Err(StreamError::NoTarget)));
 }
@@ -114,14 +118,14 @@ impl AsyncRead for Breaks {
 #[tokio::test]
 async fn a_source_that_breaks_off_is_an_error_wherever_it_happens() {
     for length in [0, 1, BLOCK, BLOCK * 5 + 3] {
-        let (outcome, _) = run(Breaks(length), Encoding::Gzip(Gzip::new(1)), 1).await;
+        let (outcome, _) = run(Breaks(length), gzipped(Gzip::new(1)), 1).await;
         assert!(matches!(outcome, Err(StreamError::Source(_))), "after {length} bytes");
     }
 }
 
 #[tokio::test]
 async fn an_empty_source_gives_an_empty_target() {
-    let (outcome, received) = run(Cursor::new(Vec::new()), Encoding::Gzip(Gzip::new(6)), 1).await;
+    let (outcome, received) = run(Cursor::new(Vec::new()), gzipped(Gzip::new(6)), 1).await;
     assert_eq!((outcome.unwrap().raw_bytes, received[0].len()), (0, 0));
 }
 
@@ -149,7 +153,7 @@ fn dump() -> String {
 
 async fn run_with_facts(text: &str) -> (Streamed, Vec<u8>) {
     let (sender, mut receiver) = mpsc::channel(1000);
-    let encoding = Encoding::Gzip(Gzip::new(6));
+    let encoding = gzipped(Gzip::new(6));
     let (source, workers, counters) = (Cursor::new(text.as_bytes().to_vec()), Workers::new(2, 1), Counters::default());
     let streamed = stream(source, CopyFacts::of_sql(), &encoding, &workers, vec![sender], &counters);
     let streamed = streamed.await.unwrap();

@@ -18,6 +18,7 @@ fn naming(second: u32) -> Naming {
         several: false,
         backup_type: BackupType::Auto,
         format: Format::Plain,
+        encrypted: false,
         time: format!("2026-01-28T02:05:{second:02}Z").parse().unwrap(),
         zone: chrono_tz::UTC,
     }

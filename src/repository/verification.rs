@@ -1,6 +1,7 @@
 //! Records of verifications, and what a verification reads.
 
 use super::{Backup, Repository};
+use crate::encryption::{Identities, KeyError};
 use crate::facts::Facts;
 use crate::hex;
 use crate::manifest::Verification;
@@ -30,11 +31,19 @@ pub enum FactsError {
     /// The file is missing or is not the one that was written.
     #[error("{0}")]
     Damaged(String),
+    /// The file is encrypted, and there is no key that opens it.
+    #[error("{name}: {cause}")]
+    Key {
+        /// The file.
+        name: String,
+        /// What is wrong with the keys.
+        cause: KeyError,
+    },
 }
 
 impl Repository {
-    /// The facts of a backup, whose file is held against the manifest.
-    pub async fn facts(&self, backup: &Backup) -> Result<Facts, FactsError> {
+    /// The facts of a backup, whose file is held against the manifest. Encrypted ones need a key.
+    pub async fn facts(&self, backup: &Backup, keys: Option<&Identities>) -> Result<Facts, FactsError> {
         let name = key::companion(&backup.key, Part::Facts);
         let bytes = match read_small(&*self.storage, &name, FACTS).await {
             Ok(bytes) => bytes,
@@ -44,6 +53,13 @@ impl Repository {
         if hex::encode(&Sha256::digest(&bytes)) != backup.manifest.facts_sha256 {
             return Err(FactsError::Damaged(format!("{name} is not the file that the manifest names")));
         }
+        let bytes = match backup.manifest.encryption {
+            Some(_) => decrypt(&bytes, keys).await.map_err(|error| match error {
+                KeyError::Damaged(_) => FactsError::Damaged(format!("{name}: {error}")),
+                cause => FactsError::Key { name: self.location().of(&name), cause },
+            })?,
+            None => bytes.into(),
+        };
         let mut json = Vec::new();
         let read = GzipDecoder::new(&bytes[..]).take(FACTS).read_to_end(&mut json).await;
         read.map_err(|error| FactsError::Damaged(format!("{name}: {error}")))?;
@@ -95,6 +111,13 @@ impl Repository {
         }
         Ok(None)
     }
+}
+
+async fn decrypt(bytes: &[u8], keys: Option<&Identities>) -> Result<Vec<u8>, KeyError> {
+    let mut reader = Box::pin(keys.ok_or(KeyError::Missing)?.decrypt(bytes).await?);
+    let mut plain = Vec::new();
+    reader.read_to_end(&mut plain).await.map_err(|error| KeyError::Damaged(error.to_string()))?;
+    Ok(plain)
 }
 
 /// The records of each archive's verifications, the latest first, by the archive's key.

@@ -36,6 +36,8 @@ pub struct Naming {
     pub backup_type: BackupType,
     /// Format of the archive.
     pub format: Format,
+    /// The archive is encrypted.
+    pub encrypted: bool,
     /// Start of the backup.
     pub time: DateTime<Utc>,
     /// Zone in which names show it.
@@ -57,7 +59,7 @@ impl Naming {
 
     /// The archive's key under a layout.
     pub fn key(&self, layout: PathFormat) -> String {
-        let ending = ending(self.format);
+        let ending = format!("{}{}", ending(self.format), if self.encrypted { ENCRYPTED } else { "" });
         let local = self.time.with_timezone(&self.zone);
         let name = format!("{}{ending}", self.id());
         match layout {
@@ -70,7 +72,10 @@ impl Naming {
     }
 }
 
-/// Ending of an archive's name.
+/// What the name of an encrypted file ends in, as `age` itself has it.
+pub const ENCRYPTED: &str = ".age";
+
+/// Ending of an archive's name, before [`ENCRYPTED`].
 pub fn ending(format: Format) -> &'static str {
     match format {
         Format::Plain => ".sql.gz",
@@ -115,7 +120,7 @@ pub enum Part {
     Archive,
     /// `NAME.sha256`
     Checksum,
-    /// `NAME.facts.json.gz`
+    /// `NAME.facts.json.gz`, and with [`ENCRYPTED`] behind it where NAME has that
     Facts,
     /// `NAME.verify-<time>.json`
     Verification,
@@ -138,11 +143,15 @@ pub fn parse(key: &str) -> Option<(&str, Part)> {
     ];
     let is_archive = |name: &str| {
         let name = name.rsplit('/').next().unwrap_or(name);
+        let name = name.strip_suffix(ENCRYPTED).unwrap_or(name);
         !name.starts_with('.')
             && [".sql.gz", ".dump"].iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| !stem.is_empty()))
     };
-    if is_archive(key) && !key.ends_with(".facts.json.gz") {
+    if is_archive(key) {
         return Some((key, Part::Archive));
+    }
+    if let Some(archive) = key.strip_suffix(".facts.json.gz.age") {
+        return (archive.ends_with(ENCRYPTED) && is_archive(archive)).then_some((archive, Part::Facts));
     }
     if let Some((archive, time)) = key.rsplit_once(".verify-")
         && time.ends_with(".json")
@@ -166,6 +175,7 @@ pub fn companion(archive: &str, part: Part) -> String {
     let ending = match part {
         Part::Archive | Part::Verification => "",
         Part::Checksum => ".sha256",
+        Part::Facts if archive.ends_with(ENCRYPTED) => ".facts.json.gz.age",
         Part::Facts => ".facts.json.gz",
         Part::Manifest => ".json",
         Part::Pending => ".pending",
@@ -186,6 +196,7 @@ mod tests {
             several: false,
             backup_type: BackupType::Daily,
             format: Format::Plain,
+            encrypted: false,
             time: "2026-01-27T19:05:00Z".parse().unwrap(),
             zone: chrono_tz::Asia::Bangkok,
         }
@@ -216,11 +227,13 @@ mod tests {
     #[test]
     fn parts_are_told_from_foreign_files() {
         let archive = "2026-01/backup_2026-01-28_02-05-00.sql.gz";
-        for part in [Part::Archive, Part::Checksum, Part::Facts, Part::Manifest, Part::Pending, Part::Deleting] {
-            assert_eq!(parse(&companion(archive, part)), Some((archive, part)));
+        for archive in [archive, "a.dump", "a.sql.gz.age", "a.dump.age"] {
+            for part in [Part::Archive, Part::Checksum, Part::Facts, Part::Manifest, Part::Pending, Part::Deleting] {
+                assert_eq!(parse(&companion(archive, part)), Some((archive, part)));
+            }
         }
         assert_eq!(parse(&format!("{archive}.verify-20260128T020500Z.json")), Some((archive, Part::Verification)));
-        for foreign in ["notes.txt", "a.json", "x/.hidden.sql.gz", ".sql.gz", "dump.sql", "a.pending", ""] {
+        for foreign in ["notes.txt", "a.json", "x/.hidden.sql.gz", ".sql.gz", "dump.sql", "a.pending", "a.age", ""] {
             assert_eq!(parse(foreign), None, "{foreign}");
         }
     }

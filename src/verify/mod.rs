@@ -8,6 +8,7 @@ mod restored;
 mod restoring;
 
 use crate::config::{Config, Format};
+use crate::encryption::KeyError;
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, Subject};
 use crate::manifest::{self, How, Verification};
@@ -67,9 +68,14 @@ impl Verifier<'_> {
         let how = if is_globals { How::Checksum } else { how };
         let started = (self.now)();
         info!("verifying {location}");
-        let result = match self.shutdown.guard(repository.facts(backup)).await? {
+        let keys = self.config.encryption.identities.as_ref();
+        let result = match self.shutdown.guard(repository.facts(backup, keys)).await? {
             Ok(facts) => self.verify_archive(repository, backup, &facts, how).await?,
+            Err(FactsError::Key { cause: KeyError::Missing, .. }) if how == How::Checksum => {
+                self.verify_sealed(repository, backup).await?
+            }
             Err(FactsError::Storage(error)) => return Err(error.into()),
+            Err(FactsError::Key { name, cause }) => return Err(Error::Key { name, cause }),
             Err(FactsError::Damaged(cause)) => {
                 let name = manifest.subject.to_string();
                 let check = failed_archive(manifest, None, vec![format!("its facts file is damaged: {cause}")]);
@@ -100,7 +106,9 @@ impl Verifier<'_> {
         let mut unrecorded = None;
         // bytes that are as they were say nothing of a restore that failed
         if how == How::Restore || is_globals || !report.verification.passed {
-            let bytes = serde_json::to_vec_pretty(&report).unwrap_or_default();
+            // what lies beside an encrypted archive tells no names either
+            let public = if manifest.encryption.is_some() { &report.without_names() } else { &report };
+            let bytes = serde_json::to_vec_pretty(public).unwrap_or_default();
             let recorded = repository.record_verification(backup, report.verification.finished, bytes.into());
             unrecorded = self.shutdown.guard(recorded).await?.err().map(Error::from);
         }
@@ -114,19 +122,36 @@ impl Verifier<'_> {
         facts: &Facts,
         how: How,
     ) -> Result<ArchiveResult, Error> {
-        let manifest = &backup.manifest;
         let unrestored = |one: &DatabaseFacts| checks::not_restored(&one.name, "only the stored bytes were checked");
         match how {
             How::Restore => self.restore(repository, backup, facts).await,
             How::Checksum => {
-                let opened = Reading::open(repository, backup, self.config.stall_timeout);
-                let mut reading = self.shutdown.guard(opened).await??;
-                let read = self.shutdown.guard(reading.skip()).await?;
-                let check = self.shutdown.guard(reading.settle(manifest, facts, read)).await??;
+                let check = self.read_whole(repository, backup, Some(facts)).await?;
                 let databases = facts.databases.iter().map(unrestored).collect();
                 Ok(ArchiveResult { check, databases, server: None })
             }
         }
+    }
+
+    /// The stored bytes of an archive that cannot be decrypted here.
+    async fn verify_sealed(&self, repository: &Repository, backup: &Backup) -> Result<ArchiveResult, Error> {
+        let check = self.read_whole(repository, backup, None).await?;
+        let why = "it is encrypted, and without AGE_IDENTITY_FILE only its stored bytes were compared";
+        let databases = vec![checks::not_restored(&backup.manifest.subject.to_string(), why)];
+        Ok(ArchiveResult { check, databases, server: None })
+    }
+
+    async fn read_whole(
+        &self,
+        repository: &Repository,
+        backup: &Backup,
+        facts: Option<&Facts>,
+    ) -> Result<Check, Error> {
+        let keys = self.config.encryption.identities.as_ref();
+        let opened = Reading::open(repository, backup, keys, self.config.stall_timeout);
+        let mut reading = self.shutdown.guard(opened).await??;
+        let read = self.shutdown.guard(reading.skip()).await?;
+        self.shutdown.guard(reading.settle(&backup.manifest, facts, read)).await?
     }
 
     /// Restores every database of the archive and compares it.
@@ -152,10 +177,11 @@ impl Verifier<'_> {
     ) -> Result<ArchiveResult, Error> {
         let version = server.connection().version().text.clone();
         let restoring = self.prepare(server, backup, facts).await?;
-        let opened = Reading::open(repository, backup, self.config.stall_timeout);
+        let keys = self.config.encryption.identities.as_ref();
+        let opened = Reading::open(repository, backup, keys, self.config.stall_timeout);
         let mut reading = self.shutdown.guard(opened).await??;
         let (databases, read) = restoring.restore_all(&mut reading, facts).await;
-        let check = self.shutdown.guard(reading.settle(&backup.manifest, facts, read)).await??;
+        let check = self.shutdown.guard(reading.settle(&backup.manifest, Some(facts), read)).await??;
         Ok(ArchiveResult { check, databases, server: Some(version) })
     }
 

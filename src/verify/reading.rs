@@ -2,11 +2,12 @@
 
 use super::report::{Check, Verdict};
 use crate::config::Format;
+use crate::encryption::Identities;
 use crate::error::Error;
 use crate::facts::{Facts, Subject};
 use crate::fingerprint::Fingerprint;
 use crate::manifest::Manifest;
-use crate::pipeline::{Archive, ArchiveReadError, CopyFacts, Found, Stored};
+use crate::pipeline::{Archive, ArchiveReadError, CopyFacts, Found, Stored, Wrapping};
 use crate::repository::{Backup, Repository};
 use crate::restore_filter::FilterError;
 use crate::storage::StorageError;
@@ -44,14 +45,30 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Opens the archive of a backup; a store that gives no byte for `limit` is given up.
-    pub(super) async fn open(repository: &Repository, backup: &Backup, limit: Duration) -> Result<Self, StorageError> {
+    /// Opens the archive of a backup; a store that gives no byte for `limit` is given up. Of an encrypted one without
+    /// keys the stored bytes are read, and nothing of what is in them.
+    pub(super) async fn open(
+        repository: &Repository,
+        backup: &Backup,
+        keys: Option<&Identities>,
+        limit: Duration,
+    ) -> Result<Self, Error> {
         let body = repository.open(backup).await?.body;
-        let manifest = &backup.manifest;
+        let (manifest, location) = (&backup.manifest, repository.location().of(&backup.key));
         let is_custom = manifest.format == Format::Custom;
-        let facts = CopyFacts::of(&manifest.subject, is_custom);
-        let archive = Archive::new(body, !is_custom, facts, limit);
-        Ok(Self { archive, ahead: Bytes::new(), position: 0, location: repository.location().of(&backup.key) })
+        let is_encrypted = manifest.encryption.is_some();
+        let (facts, wrapping) = if is_encrypted && keys.is_none() {
+            (CopyFacts::None, Wrapping { gzip: false, age: None })
+        } else {
+            let wrapping = Wrapping { gzip: !is_custom, age: keys.filter(|_| is_encrypted) };
+            (CopyFacts::of(&manifest.subject, is_custom), wrapping)
+        };
+        let archive = Archive::open(body, wrapping, facts, limit).await;
+        let archive = archive.map_err(|error| match error {
+            ArchiveReadError::Key(cause) => Error::Key { name: location.clone(), cause },
+            error => unreadable(&location, &error),
+        })?;
+        Ok(Self { archive, ahead: Bytes::new(), position: 0, location })
     }
 
     /// Bytes of the dump that were handed out.
@@ -80,11 +97,11 @@ impl Reading {
         Ok(())
     }
 
-    /// Check 0, once the dump was read as far as it goes.
+    /// Check 0, once the dump was read as far as it goes; without facts it is of the stored bytes alone.
     pub(super) async fn settle(
         self,
         manifest: &Manifest,
-        facts: &Facts,
+        facts: Option<&Facts>,
         read: Result<(), Broken>,
     ) -> Result<Check, Error> {
         let (stored, found) = self.archive.finish().await.map_err(|error| unreadable(&self.location, &error))?;
@@ -100,7 +117,7 @@ impl Reading {
             }
             Err(Broken::Other(error)) => return Err(error),
         }
-        if as_stored && details.is_empty() && manifest.subject != Subject::Globals {
+        if let Some(facts) = facts.filter(|_| as_stored && details.is_empty() && manifest.subject != Subject::Globals) {
             details.extend(content_differences(facts, found));
         }
         if as_stored && details.is_empty() {
@@ -112,7 +129,7 @@ impl Reading {
 
     fn explain(&self, error: ArchiveReadError) -> Broken {
         match error {
-            ArchiveReadError::Gzip(_) => Broken::Backup(error.to_string()),
+            ArchiveReadError::Damaged { .. } | ArchiveReadError::Key(_) => Broken::Backup(error.to_string()),
             ArchiveReadError::Store(cause) => Broken::Other(unreadable(&self.location, &cause)),
         }
     }

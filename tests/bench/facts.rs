@@ -74,7 +74,8 @@ async fn main() {
     for format in ["--format=plain", "--format=custom --compress=9"] {
         let is_plain = format.contains("plain");
         let facts = || if is_plain { CopyFacts::of_sql() } else { CopyFacts::of_custom() };
-        let encoding = || if is_plain { Encoding::Gzip(Gzip::new(6)) } else { Encoding::Identity };
+        let encoding =
+            || if is_plain { Encoding { gzip: Some(Gzip::new(6)), recipients: None } } else { Encoding::default() };
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for _ in 0..runs {
             without.push(run(format, CopyFacts::None, &encoding()).await);

@@ -5,10 +5,11 @@ use super::s3::{ACCESS, BUCKET, SECRET};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 /// Settings and a folder of one run.
 pub struct Backup {
-    pub folder: tempfile::TempDir,
+    pub folder: Arc<tempfile::TempDir>,
     environment: BTreeMap<String, String>,
     wrapper: Vec<String>,
 }
@@ -44,7 +45,7 @@ impl Outcome {
 impl Backup {
     /// Local target, one attempt, short waits.
     pub fn of(postgres: &Postgres, database: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("backup-test-").tempdir().unwrap();
+        let folder = Arc::new(tempfile::Builder::new().prefix("backup-test-").tempdir().unwrap());
         let backup = Self { folder, environment: BTreeMap::new(), wrapper: Vec::new() };
         let path = std::env::var("PATH").unwrap();
         // child processes inherit HOME, so that a test finds those of its own run
@@ -64,6 +65,18 @@ impl Backup {
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// The same folder with one setting changed.
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut environment = self.environment.clone();
+        environment.insert(name.to_owned(), value.to_owned());
+        Self { folder: self.folder.clone(), environment, wrapper: self.wrapper.clone() }
+    }
+
+    /// What a setting is set to.
+    pub fn get(&self, name: &str) -> String {
+        self.environment[name].clone()
     }
 
     /// Sends the backup to an S3 endpoint as well (`all`) or only there (`remote`).
@@ -127,7 +140,10 @@ impl Backup {
         let archives: Vec<String> = self
             .files()
             .into_iter()
-            .filter(|file| (file.ends_with(".sql.gz") && !file.ends_with(".facts.json.gz")) || file.ends_with(".dump"))
+            .filter(|file| {
+                let name = file.strip_suffix(".age").unwrap_or(file);
+                name.ends_with(".sql.gz") || name.ends_with(".dump")
+            })
             .collect();
         assert_eq!(archives.len(), 1, "{:?}", self.files());
         self.path().join(&archives[0])

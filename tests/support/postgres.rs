@@ -236,7 +236,20 @@ impl Postgres {
 
     /// One of PostgreSQL's own tools, told where this server is.
     pub fn client(&self, program: &str) -> Command {
-        let mut command = Command::new(format!("{}/{program}", self.bin));
+        self.reach(Command::new(format!("{}/{program}", self.bin)))
+    }
+
+    /// Runs a script of the shell that finds the server and its client programs.
+    #[track_caller]
+    pub fn shell(&self, script: &str) -> String {
+        let path = format!("{}:{}", self.bin, std::env::var("PATH").unwrap());
+        let mut command = self.reach(Command::new("bash"));
+        let output = command.env("PATH", path).args(["-euo", "pipefail", "-c", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn reach(&self, mut command: Command) -> Command {
         command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string());
         command.env("PGUSER", USER).env("PGPASSWORD", PASSWORD).env("PGCONNECT_TIMEOUT", "5");
         command
