@@ -8,10 +8,11 @@ use postgres_backup_job::config::Retry;
 use postgres_backup_job::storage::local::Local;
 use postgres_backup_job::storage::memory::Memory;
 use postgres_backup_job::storage::retry::Retrying;
-use postgres_backup_job::storage::{Owner, Storage, StorageError, read_small};
+use postgres_backup_job::storage::{Owner, Storage, StorageError, WHOLE, read_small};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{RUNTIME, s3};
+use tokio::io::AsyncReadExt;
 
 fn retrying(storage: impl Storage + 'static) -> Retrying {
     Retrying::new(Arc::new(storage), Retry { attempts: 3, delay: Duration::from_millis(10) })
@@ -51,7 +52,7 @@ async fn small_objects(storage: &dyn Storage) {
     let key = "folder/a%20b.json";
     assert!(storage.list("").await.unwrap().is_empty());
     assert!(storage.head(key).await.unwrap().is_none());
-    assert!(matches!(storage.get(key).await, Err(StorageError::NotFound { .. })));
+    assert!(matches!(storage.get(key, WHOLE).await, Err(StorageError::NotFound { .. })));
     storage.delete(key).await.unwrap();
 
     storage.put(key, Bytes::from_static(b"first")).await.unwrap();
@@ -60,6 +61,14 @@ async fn small_objects(storage: &dyn Storage) {
     assert!(matches!(storage.put(key, Bytes::from_static(b"other")).await, Err(StorageError::AlreadyExists { .. })));
     assert_eq!(&read_small(storage, key, 100).await.unwrap()[..], b"first", "an object was overwritten");
     assert!(read_small(storage, key, 4).await.is_err(), "an object above the limit was read");
+
+    for (range, expected) in [(0..2, "fi"), (1..4, "irs"), (4..u64::MAX, "t"), (0..100, "first"), (WHOLE, "first")] {
+        let mut part = storage.get(key, range.clone()).await.unwrap();
+        assert_eq!(part.size, 5, "the size is that of the whole object");
+        let mut bytes = Vec::new();
+        part.body.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected, "{range:?}");
+    }
 
     storage.put("empty", Bytes::new()).await.unwrap();
     assert_eq!(read_small(storage, "empty", 100).await.unwrap().len(), 0);

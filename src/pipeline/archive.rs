@@ -9,8 +9,7 @@ use sha2::{Digest, Sha256};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 
 /// Bytes handed on at once.
@@ -46,36 +45,19 @@ pub enum ArchiveReadError {
     Key(#[from] KeyError),
 }
 
-/// Bytes that are counted and digested as they are read. A read that takes too long is an error, and errors of the
-/// store are told from those of whoever reads through this.
+/// Bytes that are counted and digested as they are read. Errors of the store are told from those of whoever reads through this.
 struct Digesting<R> {
     inner: R,
     digest: Sha256,
     bytes: u64,
     failed: bool,
-    limit: Duration,
-    /// Runs while a read waits; the time between two reads is not the store's.
-    waiting: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Digesting<R> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let result = match Pin::new(&mut this.inner).poll_read(cx, buf) {
-            Poll::Pending => {
-                let waiting = this.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.limit)));
-                if waiting.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                let text = format!("no byte came for {} s (STALL_TIMEOUT)", this.limit.as_secs());
-                Err(io::Error::new(io::ErrorKind::TimedOut, text))
-            }
-            Poll::Ready(result) => {
-                this.waiting = None;
-                result
-            }
-        };
+        let result = ready!(Pin::new(&mut this.inner).poll_read(cx, buf));
         let new = &buf.filled()[before..];
         this.digest.update(new);
         this.bytes += new.len() as u64;
@@ -122,14 +104,9 @@ pub struct Archive<R> {
 }
 
 impl<R: AsyncRead + Send + Unpin + 'static> Archive<R> {
-    /// An archive whose bytes are `body`; a store that gives none for so long is given up.
-    pub async fn open(
-        body: R,
-        wrapping: Wrapping<'_>,
-        facts: CopyFacts,
-        limit: Duration,
-    ) -> Result<Self, ArchiveReadError> {
-        let digesting = Digesting { inner: body, digest: Sha256::new(), bytes: 0, failed: false, limit, waiting: None };
+    /// An archive whose bytes are `body`.
+    pub async fn open(body: R, wrapping: Wrapping<'_>, facts: CopyFacts) -> Result<Self, ArchiveReadError> {
+        let digesting = Digesting { inner: body, digest: Sha256::new(), bytes: 0, failed: false };
         let stored = Shared(Arc::new(Mutex::new(digesting)));
         let mut dump: Box<dyn AsyncRead + Send + Unpin> = Box::new(stored.share());
         if let Some(identities) = wrapping.age {

@@ -6,12 +6,15 @@ use crate::facts::Facts;
 use crate::hex;
 use crate::manifest::Verification;
 use crate::storage::key::{self, Part};
-use crate::storage::{Download, Object, StorageError, read_small};
+use crate::storage::resume::Resuming;
+use crate::storage::{Object, StorageError, read_small};
 use async_compression::tokio::bufread::GzipDecoder;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tracing::warn;
 
@@ -66,9 +69,9 @@ impl Repository {
         serde_json::from_slice(&json).map_err(|error| FactsError::Damaged(format!("{name}: {error}")))
     }
 
-    /// The archive's bytes.
-    pub async fn open(&self, backup: &Backup) -> Result<Download, StorageError> {
-        self.storage.get(&backup.key).await
+    /// The archive's bytes, or some of them; a store that gives none for `limit` is asked again.
+    pub async fn open(&self, backup: &Backup, range: Range<u64>, limit: Duration) -> Result<Resuming, StorageError> {
+        Resuming::open(self.storage.clone(), &backup.key, range, limit).await
     }
 
     /// Stores the record of a verification beside its backup.

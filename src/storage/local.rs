@@ -10,10 +10,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with, statvfs, unlink};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
 
 /// Unflushed bytes after which the data so far is sent to the disk in the background.
@@ -197,14 +199,21 @@ impl Storage for Local {
         .await
     }
 
-    async fn get(&self, key: &str) -> Result<Download, StorageError> {
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Download, StorageError> {
         let path = self.path(key)?;
+        let begin = range.start;
         let (file, size) = blocking(move || {
-            let opened = File::open(&path).and_then(|file| file.metadata().map(|meta| (file, meta.len())));
-            opened.map_err(|error| explain("reading", &path, &error))
+            let open = || {
+                let mut file = File::open(&path)?;
+                let size = file.metadata()?.len();
+                file.seek(SeekFrom::Start(begin))?;
+                Ok((file, size))
+            };
+            open().map_err(|error| explain("reading", &path, &error))
         })
         .await?;
-        Ok(Download { size, body: Box::new(tokio::fs::File::from_std(file)) })
+        let body = tokio::fs::File::from_std(file).take(range.end.saturating_sub(begin));
+        Ok(Download { size, body: Box::new(body) })
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ struct Content {
     objects: BTreeMap<String, (Bytes, DateTime<Utc>)>,
     unfinished: Vec<Unfinished>,
     uploads: u64,
+    /// Bytes after which every download ends.
+    breaks_off_after: Option<usize>,
 }
 
 /// Objects that live as long as the last clone.
@@ -22,6 +25,12 @@ pub struct Memory(Arc<Mutex<Content>>);
 impl Memory {
     fn content(&self) -> MutexGuard<'_, Content> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every download from now on ends after so many bytes, as if the connection was lost.
+    #[cfg(test)]
+    pub(super) fn break_off_after(&self, bytes: usize) {
+        self.content().breaks_off_after = Some(bytes);
     }
 
     fn create(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
@@ -52,11 +61,15 @@ impl Storage for Memory {
         Ok(self.list(key).await?.into_iter().find(|object| object.key == key))
     }
 
-    async fn get(&self, key: &str) -> Result<Download, StorageError> {
-        match self.content().objects.get(key) {
-            Some((bytes, _)) => Ok(Download { size: bytes.len() as u64, body: Box::new(Cursor::new(bytes.clone())) }),
-            None => Err(StorageError::NotFound { key: key.to_owned() }),
-        }
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Download, StorageError> {
+        let content = self.content();
+        let Some((bytes, _)) = content.objects.get(key) else {
+            return Err(StorageError::NotFound { key: key.to_owned() });
+        };
+        let at = |offset: u64| usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
+        let part = bytes.slice(at(range.start)..at(range.end));
+        let part = content.breaks_off_after.map_or(part.clone(), |most| part.slice(..most.min(part.len())));
+        Ok(Download { size: bytes.len() as u64, body: Box::new(Cursor::new(part)) })
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {

@@ -11,6 +11,7 @@
 pub mod key;
 pub mod local;
 pub mod memory;
+pub mod resume;
 pub mod retry;
 pub mod s3;
 
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -105,11 +107,14 @@ pub struct Object {
     pub modified: Option<DateTime<Utc>>,
 }
 
-/// An object's length and its bytes.
+/// Every byte of an object.
+pub const WHOLE: Range<u64> = 0..u64::MAX;
+
+/// An object's length and its bytes, or some of them.
 pub struct Download {
-    /// Length in bytes.
+    /// Length of the whole object in bytes.
     pub size: u64,
-    /// The bytes; a short read is an error of the reader.
+    /// The bytes that were asked for; too few of them mean that the store broke off.
     pub body: Box<dyn AsyncRead + Send + Unpin>,
 }
 
@@ -168,8 +173,9 @@ pub trait Storage: Send + Sync {
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError>;
     /// The object, or none.
     async fn head(&self, key: &str) -> Result<Option<Object>, StorageError>;
-    /// The object's bytes.
-    async fn get(&self, key: &str) -> Result<Download, StorageError>;
+    /// The object's bytes from the first of the range to the one before its end, or as far as there are any; the range
+    /// begins within the object, or at 0.
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Download, StorageError>;
     /// Creates a small object in one step.
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError>;
     /// Removes an object; a missing one is no error.
@@ -273,7 +279,7 @@ pub async fn read_small(storage: &dyn Storage, key: &str, limit: u64) -> Result<
 async fn read_once(storage: &dyn Storage, key: &str, limit: u64) -> Result<Bytes, StorageError> {
     use tokio::io::AsyncReadExt;
     let action = || format!("reading {}", storage.location().of(key));
-    let download = storage.get(key).await?;
+    let download = storage.get(key, WHOLE).await?;
     if download.size > limit {
         let cause = format!("it has {} bytes, more than the {limit} such a file may have", download.size);
         return Err(StorageError::Failed { action: action(), cause });

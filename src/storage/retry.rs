@@ -5,6 +5,7 @@ use crate::config::Retry;
 use async_trait::async_trait;
 use backon::{ConstantBuilder, Retryable};
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::Arc;
 use tracing::warn;
 
@@ -49,8 +50,8 @@ impl Storage for Retrying {
         with_retry(self.retry, || self.inner.head(key)).await
     }
 
-    async fn get(&self, key: &str) -> Result<Download, StorageError> {
-        with_retry(self.retry, || self.inner.get(key)).await
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Download, StorageError> {
+        with_retry(self.retry, || self.inner.get(key, range.clone())).await
     }
 
     /// A repeated attempt that finds our very bytes there takes them for the work of the one before, whose answer was

@@ -10,11 +10,11 @@ use crate::manifest::Manifest;
 use crate::pipeline::{Archive, ArchiveReadError, CopyFacts, Found, Stored, Wrapping};
 use crate::repository::{Backup, Repository};
 use crate::restore_filter::FilterError;
-use crate::storage::StorageError;
+use crate::storage::resume::Resuming;
+use crate::storage::{StorageError, WHOLE};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::io::AsyncRead;
 
 /// Why a dump does not go on into a database: what is wrong with the backup, or with something else.
 pub(super) enum Broken {
@@ -34,18 +34,16 @@ impl From<FilterError> for Broken {
     }
 }
 
-type Body = Box<dyn AsyncRead + Send + Unpin>;
-
 /// A stored archive that is read from one database to the next.
 pub(super) struct Reading {
-    archive: Archive<Body>,
+    archive: Archive<Resuming>,
     ahead: Bytes,
     position: u64,
     location: String,
 }
 
 impl Reading {
-    /// Opens the archive of a backup; a store that gives no byte for `limit` is given up. Of an encrypted one without
+    /// Opens the archive of a backup; a store that gives no byte for `limit` is asked again. Of an encrypted one without
     /// keys the stored bytes are read, and nothing of what is in them.
     pub(super) async fn open(
         repository: &Repository,
@@ -53,7 +51,7 @@ impl Reading {
         keys: Option<&Identities>,
         limit: Duration,
     ) -> Result<Self, Error> {
-        let body = repository.open(backup).await?.body;
+        let body = repository.open(backup, WHOLE, limit).await?;
         let (manifest, location) = (&backup.manifest, repository.location().of(&backup.key));
         let is_custom = manifest.format == Format::Custom;
         let is_encrypted = manifest.encryption.is_some();
@@ -63,7 +61,7 @@ impl Reading {
             let wrapping = Wrapping { gzip: !is_custom, age: keys.filter(|_| is_encrypted) };
             (CopyFacts::of(&manifest.subject, is_custom), wrapping)
         };
-        let archive = Archive::open(body, wrapping, facts, limit).await;
+        let archive = Archive::open(body, wrapping, facts).await;
         let archive = archive.map_err(|error| match error {
             ArchiveReadError::Key(cause) => Error::Key { name: location.clone(), cause },
             error => unreadable(&location, &error),

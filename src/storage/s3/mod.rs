@@ -8,7 +8,7 @@ mod count;
 mod error;
 mod upload;
 
-use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload};
+use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload, WHOLE};
 use crate::config::{self, Checksum, Retry, Sse};
 use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;
@@ -25,6 +25,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use error::explain;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -213,10 +214,25 @@ impl Storage for S3 {
         }
     }
 
-    async fn get(&self, key: &str) -> Result<Download, StorageError> {
-        let answer = self.client.get_object().bucket(&self.bucket).key(self.full(key)).send().await;
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Download, StorageError> {
+        let request = self.client.get_object().bucket(&self.bucket).key(self.full(key));
+        let answer = if range == WHOLE {
+            request.send().await
+        } else {
+            // the last byte is named, not the one behind it
+            let last = if range.end == WHOLE.end { String::new() } else { (range.end - 1).to_string() };
+            request.range(format!("bytes={}-{last}", range.start)).send().await
+        };
         let answer = answer.map_err(|error| explain(self.action("reading", key), key, &error))?;
-        Ok(Download { size: size(answer.content_length()), body: Box::new(answer.body.into_async_read()) })
+        // of a part, the store says `bytes 0-9/100`
+        let total = answer.content_range().and_then(|range| range.rsplit('/').next()?.parse().ok());
+        let is_part = total.is_some() || range == WHOLE;
+        if !is_part {
+            let cause = "the store gave the whole object where a part was asked for".to_owned();
+            return Err(StorageError::Failed { action: self.action("reading", key), cause });
+        }
+        let size = total.unwrap_or_else(|| size(answer.content_length()));
+        Ok(Download { size, body: Box::new(answer.body.into_async_read()) })
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {

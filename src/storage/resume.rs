@@ -1,0 +1,151 @@
+//! The bytes of an object, read on where a store breaks off or stands still.
+
+use super::{Storage, StorageError};
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Sleep, sleep};
+use tracing::warn;
+
+/// How often in a row the bytes are asked for again without one more having come.
+const ATTEMPTS: u32 = 3;
+
+type Body = Box<dyn AsyncRead + Send + Unpin>;
+type Opening = Pin<Box<dyn Future<Output = Result<(u64, Body), StorageError>> + Send>>;
+
+enum State {
+    /// The store is asked for the rest.
+    Opening(Opening),
+    Reading(Body),
+}
+
+/// Reads a range of an object; an error only where asking again did not help either.
+pub struct Resuming {
+    storage: Arc<dyn Storage>,
+    key: String,
+    left: Range<u64>,
+    size: u64,
+    state: State,
+    limit: Duration,
+    /// Runs while a read waits; the time between two reads is not the store's.
+    waiting: Option<Pin<Box<Sleep>>>,
+    /// Times it was opened again since the last byte.
+    attempts: u32,
+}
+
+impl Resuming {
+    /// Opens the range, or what there is of it; a store that gives no byte for `limit` is asked again.
+    pub async fn open(
+        storage: Arc<dyn Storage>,
+        key: &str,
+        range: Range<u64>,
+        limit: Duration,
+    ) -> Result<Self, StorageError> {
+        let download = storage.get(key, range.clone()).await?;
+        let left = range.start..range.end.min(download.size);
+        let (key, state, size) = (key.to_owned(), State::Reading(download.body), download.size);
+        Ok(Self { storage, key, left, size, state, limit, waiting: None, attempts: 0 })
+    }
+
+    /// Length of the whole object in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Asks the store for the rest, or says why not.
+    fn open_again(&mut self, why: io::Error) -> io::Result<()> {
+        self.attempts += 1;
+        if self.attempts > ATTEMPTS {
+            return Err(why);
+        }
+        warn!("reading {}: {why}; asking for the rest again", self.storage.location().of(&self.key));
+        let (storage, key, range) = (self.storage.clone(), self.key.clone(), self.left.clone());
+        self.state = State::Opening(Box::pin(async move {
+            let download = storage.get(&key, range).await?;
+            Ok((download.size, download.body))
+        }));
+        Ok(())
+    }
+
+    fn poll_once(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match &mut self.state {
+                State::Opening(opening) => {
+                    let (size, body) = ready!(opening.as_mut().poll(cx)).map_err(io::Error::other)?;
+                    if size != self.size {
+                        return Poll::Ready(Err(io::Error::other("it has changed while it was read")));
+                    }
+                    self.state = State::Reading(body);
+                }
+                State::Reading(body) => return Pin::new(body).poll_read(cx, buf),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Resuming {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.left.is_empty() || buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let before = buf.filled().len();
+            let failed = match this.poll_once(cx, buf) {
+                Poll::Pending => {
+                    let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(this.limit)));
+                    ready!(waiting.as_mut().poll(cx));
+                    let text = format!("no byte came for {} s (STALL_TIMEOUT)", this.limit.as_secs());
+                    io::Error::new(io::ErrorKind::TimedOut, text)
+                }
+                Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                    this.left.start += (buf.filled().len() - before) as u64;
+                    (this.waiting, this.attempts) = (None, 0);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(())) => io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off"),
+                Poll::Ready(Err(error)) => error,
+            };
+            this.waiting = None;
+            if let Err(error) = this.open_again(failed) {
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Memory;
+    use super::*;
+    use bytes::Bytes;
+    use tokio::io::AsyncReadExt;
+
+    async fn read(range: Range<u64>, unreliable: usize) -> io::Result<Vec<u8>> {
+        let store = Memory::default();
+        store.put("key", Bytes::from_static(b"0123456789")).await.unwrap();
+        store.break_off_after(unreliable);
+        let mut reader = Resuming::open(Arc::new(store), "key", range, Duration::from_secs(1)).await.unwrap();
+        assert_eq!(reader.size(), 10);
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).await.map(|_| bytes)
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_is_read_on_where_it_broke_off() {
+        for unreliable in [1, 3, 9, 100] {
+            assert_eq!(read(0..u64::MAX, unreliable).await.unwrap(), b"0123456789", "{unreliable}");
+            assert_eq!(read(2..7, unreliable).await.unwrap(), b"23456", "{unreliable}");
+        }
+        assert_eq!(read(7..7, 1).await.unwrap(), b"");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_gives_nothing_more_is_an_error_in_the_end() {
+        assert_eq!(read(0..u64::MAX, 0).await.unwrap_err().to_string(), "it broke off");
+    }
+}
