@@ -1,6 +1,6 @@
 //! Everything that ends a command early, and the exit code each of it means.
 
-use crate::config::Problems;
+use crate::config::{Problems, ServerRole};
 use crate::encryption::KeyError;
 use crate::pipeline::StreamError;
 use crate::postgres;
@@ -119,7 +119,7 @@ pub enum Error {
     #[error(transparent)]
     Scratch(#[from] ScratchError),
     /// A backup could not be restored, which says nothing of the backup.
-    #[error("restoring into the scratch database: {0}")]
+    #[error("restoring: {0}")]
     Restore(RestoreError),
     /// A restored database could not be looked at, which says nothing of the backup.
     #[error("comparing the restored database: {}", postgres::cause(.0))]
@@ -127,13 +127,15 @@ pub enum Error {
     /// The health check got no answer, which says nothing of the backup.
     #[error("the health check got no answer: {0}")]
     NoHealth(String),
-    /// The verify server cannot take the dump.
+    /// The server cannot take the dump.
     #[error(
-        "the verify server is PostgreSQL {server}, and the dump was made by pg_dump {client}, which writes for that \
-         release and later ones; look at VERIFY_HOST"
+        "the {role} is PostgreSQL {server}, and the dump was made by pg_dump {client}, which writes for that release and \
+         later ones; look at {}", .role.setting("HOST")
     )]
     OlderServer {
-        /// Version of the verify server.
+        /// Which server.
+        role: ServerRole,
+        /// Its version.
         server: String,
         /// Version of the client tools that made the dump.
         client: String,
@@ -146,11 +148,28 @@ pub enum Error {
         /// What failed.
         failures: String,
     },
+    /// A database must not be replaced.
+    #[error("{0}")]
+    NotReplaced(String),
+    /// Somebody only wanted to know what would be done.
+    #[error("nothing was done")]
+    OnlyPlanned,
+    /// The server lacks what a restore needs.
+    #[error("{0}")]
+    Lacking(String),
+    /// Some of several were restored.
+    #[error("{restored} of {} restored; {}", .restored + .errors.len(), joined(.errors))]
+    Partly {
+        /// Archives that were.
+        restored: usize,
+        /// Why the others were not.
+        errors: Vec<Error>,
+    },
     /// A target failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// Several targets failed, each for its own reason.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("{}", joined(.0))]
     Targets(Vec<Error>),
     /// A backup cannot be decrypted.
     #[error("{name}: {cause}; look at AGE_IDENTITY_FILE")]
@@ -191,7 +210,7 @@ impl Error {
             }
             Self::Usage(_) => Exit::Usage,
             Self::Connect(error)
-            | Self::Scratch(ScratchError::Connect(error))
+            | Self::Scratch(ScratchError::Connect { cause: error, .. })
             | Self::Lock(LockError::Connect(error))
             | Self::Cluster(ClusterError::Connect(error)) => match error {
                 ConnectError::Unreachable { .. } => Exit::Unreachable,
@@ -218,6 +237,10 @@ impl Error {
                 Blame::Backup | Blame::Server(_) => Exit::Failed,
             },
             Self::NoHealth(_) => Exit::Unreachable,
+            Self::OnlyPlanned => Exit::Done,
+            Self::NotReplaced(_) => Exit::Refused,
+            Self::Lacking(_) => Exit::Config,
+            Self::Partly { restored, errors } => exit_of(errors.iter(), *restored > 0),
             Self::Unreadable { .. } => Exit::Refused,
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) if error.is_permission() => {
                 Exit::Refused
@@ -274,8 +297,8 @@ impl Error {
     }
 
     /// What a person can do, where the message does not say it already.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.hint(),
             Self::Connect(ConnectError::NoDatabase { .. })
             | Self::Lock(LockError::Connect(ConnectError::NoDatabase { .. })) => Some("look at POSTGRES_DB"),
@@ -287,25 +310,33 @@ impl Error {
             | Self::Lock(LockError::Connect(ConnectError::Unreachable { .. })) => {
                 Some("look at POSTGRES_HOST and POSTGRES_PORT, or raise RETRY_COUNT")
             }
-            Self::Scratch(ScratchError::Connect(_)) => Some("look at VERIFY_HOST, VERIFY_USER and VERIFY_PASSWORD"),
-            Self::Scratch(ScratchError::Query { cause, .. }) => match cause.code() {
-                Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-                    Some("VERIFY_USER must be allowed to make databases: ALTER ROLE … CREATEDB")
-                }
-                Some(code) if FULL.contains(&code) => Some("free some space on the verify server"),
-                Some(code) if LACKING.contains(&code) => {
-                    Some("the verify server lacks an encoding or a locale of the source; look at VERIFY_HOST")
-                }
-                _ => None,
-            },
-            Self::Restore(error) => error.blame().hint(),
+            Self::Scratch(ScratchError::Connect { server, .. }) => {
+                let [host, user, password] = ["HOST", "USER", "PASSWORD"].map(|what| server.setting(what));
+                return Some(format!("look at {host}, {user} and {password}"));
+            }
+            Self::Scratch(ScratchError::Query { cause, server, .. }) => {
+                return match cause.code() {
+                    Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+                        let user = server.setting("USER");
+                        Some(format!("{user} must be allowed to make databases: ALTER ROLE … CREATEDB"))
+                    }
+                    Some(code) if FULL.contains(&code) => Some(format!("free some space on the {server}")),
+                    Some(code) if LACKING.contains(&code) => {
+                        let host = server.setting("HOST");
+                        Some(format!("the {server} lacks an encoding or a locale of the source; look at {host}"))
+                    }
+                    _ => None,
+                };
+            }
+            Self::Restore(error) => return error.blame().hint(),
             Self::Compare(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                 Some("VERIFY_USER lacks a privilege on the verify server; a superuser has it")
             }
             Self::NoHealth(_) => Some("look at VERIFY_HEALTH_URL"),
             Self::Storage(StorageError::Unavailable { .. }) => Some("look at REMOTE_ENDPOINT, or raise RETRY_COUNT"),
             _ => None,
-        }
+        };
+        hint.map(str::to_owned)
     }
 }
 
@@ -319,6 +350,10 @@ const LACKING: &[&SqlState] = &[
 
 /// The server has no room.
 const FULL: &[&SqlState] = &[&SqlState::DISK_FULL, &SqlState::INSUFFICIENT_RESOURCES, &SqlState::IO_ERROR];
+
+fn joined(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
 
 fn unreadable(role: &str, lacks: &[Lack]) -> String {
     let (objects, mend) = privileges::describe(lacks);

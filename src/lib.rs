@@ -38,6 +38,8 @@ pub mod progress;
 pub mod report;
 /// Backups over one storage: begin, commit, list, remove, sweep.
 pub mod repository;
+/// Restoring: fresh databases, compared, in the place of what is there.
+pub mod restore;
 /// Pure: a dump as SQL on its way into psql.
 pub mod restore_filter;
 /// Pure: which backups may go, and why each stays or goes.

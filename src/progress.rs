@@ -2,8 +2,9 @@
 
 use crate::human;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::info;
 
@@ -15,6 +16,7 @@ pub struct Counters(Arc<Count>);
 struct Count {
     raw: AtomicU64,
     stored: AtomicU64,
+    table: Mutex<String>,
     whole: Option<Counters>,
 }
 
@@ -36,6 +38,19 @@ impl Counters {
         self.0.whole.iter().for_each(|whole| whole.add_stored(bytes));
     }
 
+    /// Says which table's rows pass.
+    pub fn set_table(&self, table: &str) {
+        let mut current = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != table {
+            table.clone_into(&mut current);
+        }
+    }
+
+    /// The table whose rows passed last; empty where none did.
+    pub fn table(&self) -> String {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Bytes read from the source.
     pub fn raw(&self) -> u64 {
         self.0.raw.load(Ordering::Relaxed)
@@ -55,9 +70,7 @@ pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u6
     let started = Instant::now();
     loop {
         tokio::time::sleep(LINE_EVERY).await;
-        let (raw, seconds) = (counters.raw(), started.elapsed().as_secs_f64());
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-        let rate = (raw as f64 / seconds) as u64;
+        let raw = counters.raw();
         let share = raw.saturating_mul(100) / expected_bytes.max(1);
         info!(
             raw_bytes = raw,
@@ -65,9 +78,35 @@ pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u6
             "dumping {subject}: {} read, {} stored, {}/s, {share} % of the database's size",
             human::size(raw),
             human::size(counters.stored()),
-            human::size(rate)
+            human::size(rate(raw, started))
         );
     }
+}
+
+/// Writes a line about one restore every 30 s, until dropped.
+pub async fn write_restore_lines(counters: Counters, subject: &str, expected_bytes: u64) -> Infallible {
+    let started = Instant::now();
+    loop {
+        tokio::time::sleep(LINE_EVERY).await;
+        let (raw, table) = (counters.raw(), counters.table());
+        let share = raw.saturating_mul(100) / expected_bytes.max(1);
+        info!(
+            raw_bytes = raw,
+            table,
+            "restoring {subject}: {} of {} ({share} %), {}/s, {}",
+            human::size(raw),
+            human::size(expected_bytes),
+            human::size(rate(raw, started)),
+            if table.is_empty() { "objects".into() } else { human::one_line(&table) }
+        );
+    }
+}
+
+/// Bytes a second.
+fn rate(bytes: u64, since: Instant) -> u64 {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let rate = (bytes as f64 / since.elapsed().as_secs_f64().max(0.001)) as u64;
+    rate
 }
 
 /// Shows a bar for the whole run on the terminal, until dropped.

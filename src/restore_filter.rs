@@ -3,10 +3,13 @@
 //! The dump's own `\restrict` pair is left out, because ours is around it and such pairs do not nest. Any other command
 //! of psql is refused: pg_dump writes none, and in a file that came from elsewhere it could run a program here.
 
-use crate::sql_lexer::{Lexer, Token};
+pub mod globals;
+
+use crate::sql_lexer::{ForeignKey, LargeObject, Lexer, SequenceSet, Token, name_after};
+use std::collections::BTreeSet;
 
 /// What else is left out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaveOut {
     /// Statements that give objects an owner or privileges.
     pub owners: bool,
@@ -15,6 +18,34 @@ pub struct LeaveOut {
     /// Statements that tie a database to its surroundings: tablespaces, which another server lacks, and subscriptions,
     /// which would follow another server and cannot be dropped with their database.
     pub surroundings: bool,
+    /// Tablespaces that are there, and stay in spite of that.
+    pub tablespaces: BTreeSet<String>,
+    /// Rows, and what depends on them.
+    pub rows: Rows,
+}
+
+/// The tables whose rows are restored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Rows {
+    /// Every table's, and everything else that is data.
+    #[default]
+    All,
+    /// No table's, no values of sequences and no large objects.
+    None,
+    /// Those of these tables, as [`crate::sql_lexer::qualified`] writes them, and no large objects. Foreign keys stay
+    /// only between them: others would refer to rows that are not there.
+    Of(BTreeSet<String>),
+}
+
+impl Rows {
+    /// True when the table's rows are restored.
+    pub fn has(&self, table: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Of(tables) => tables.contains(table),
+        }
+    }
 }
 
 /// Why a dump is not handed to psql.
@@ -50,13 +81,33 @@ pub struct Filter {
     leave_out: LeaveOut,
     /// Of the current statement, as long as it may be left out.
     held: Vec<u8>,
+    /// The rows that pass are left out.
+    is_skipping: bool,
+    subscriptions: Vec<String>,
     line: u64,
 }
 
 impl Filter {
     /// A filter at the beginning of a dump.
     pub fn new(leave_out: LeaveOut) -> Self {
-        Self { lexer: Lexer::default(), leave_out, held: Vec::new(), line: 1 }
+        Self {
+            lexer: Lexer::default(),
+            leave_out,
+            held: Vec::new(),
+            is_skipping: false,
+            subscriptions: Vec::new(),
+            line: 1,
+        }
+    }
+
+    /// The table whose rows pass now.
+    pub fn table(&self) -> Option<&str> {
+        self.lexer.copy().map(|copy| copy.table.as_str())
+    }
+
+    /// Lines of the dump so far.
+    pub fn line(&self) -> u64 {
+        self.line
     }
 
     /// Adds to `output` what psql may have of the next bytes.
@@ -74,6 +125,11 @@ impl Filter {
                 Token::StatementEnd => {
                     if !self.is_left_out()? {
                         output.append(&mut self.held);
+                    } else if let Some(name) = name_after(self.lexer.statement(), &["create", "subscription"]) {
+                        self.subscriptions.push(name);
+                    } else if self.lexer.statement().starts_with(DEFAULT_TABLESPACE.as_bytes()) {
+                        // what was set before must not hold any longer
+                        output.extend_from_slice(b"\nSET default_tablespace = '';");
                     }
                     self.held.clear();
                 }
@@ -82,27 +138,35 @@ impl Filter {
                     self.check_command()?;
                     self.line += 1;
                 }
-                Token::CopyBegin => output.append(&mut self.held),
+                Token::CopyBegin => {
+                    self.is_skipping = self.lexer.copy().is_some_and(|copy| !self.leave_out.rows.has(&copy.table));
+                    if !self.is_skipping {
+                        output.append(&mut self.held);
+                    }
+                    self.held.clear();
+                }
                 Token::Row { bytes, ends } => {
-                    output.extend_from_slice(bytes);
-                    if ends {
-                        output.push(b'\n');
-                        self.line += 1;
+                    self.line += u64::from(ends);
+                    if !self.is_skipping {
+                        output.extend_from_slice(bytes);
+                        output.extend(ends.then_some(b'\n'));
                     }
                 }
                 Token::CopyEnd(bytes) => {
-                    output.extend_from_slice(bytes);
                     self.line += 1;
+                    if !self.is_skipping {
+                        output.extend_from_slice(bytes);
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// The rest of what psql may have, once the dump is at its end.
-    pub fn finish(mut self, output: &mut Vec<u8>) -> Result<(), FilterError> {
+    /// The rest of what psql may have, once the dump is at its end; the answer are the subscriptions that were left out.
+    pub fn finish(mut self, output: &mut Vec<u8>) -> Result<Vec<String>, FilterError> {
         output.append(&mut self.held);
-        if self.lexer.is_between_statements() { Ok(()) } else { Err(FilterError::BreaksOff) }
+        if self.lexer.is_between_statements() { Ok(self.subscriptions) } else { Err(FilterError::BreaksOff) }
     }
 
     fn count(&mut self, bytes: &[u8]) {
@@ -126,10 +190,11 @@ impl Filter {
     fn is_left_out(&self) -> Result<bool, FilterError> {
         let statement = String::from_utf8_lossy(&self.lexer.statement()[..self.lexer.statement().len().min(HELD)]);
         let words: Vec<&str> = statement.split_whitespace().collect();
-        let leave_out = self.leave_out;
+        let leave_out = &self.leave_out;
         let is_left_out = leave_out.databases && is_of_database(&words)
             || leave_out.owners && names_roles(&words)
-            || leave_out.surroundings && is_of_surroundings(&words);
+            || leave_out.surroundings && is_of_surroundings(&words) && !self.has_tablespace(&words)
+            || leave_out.rows != Rows::All && self.is_data(&words);
         if !is_left_out && reaches_beyond(&words, self.lexer.copy().is_some()) {
             let statement = words.iter().take(3).copied().collect::<Vec<_>>().join(" ").chars().take(80).collect();
             return Err(FilterError::Statement { line: self.line, statement });
@@ -138,6 +203,41 @@ impl Filter {
         Ok(is_left_out && statement.len() < HELD)
     }
 }
+
+impl Filter {
+    /// True for a tablespace that is there, or none.
+    fn has_tablespace(&self, words: &[&str]) -> bool {
+        let ["SET", "default_tablespace", "=", name @ ..] = words else { return false };
+        let name = name.join(" ");
+        let name = name.trim_end_matches(';');
+        let plain = name.trim_matches(['\'', '"']).replace("\"\"", "\"");
+        plain.is_empty() || self.leave_out.tablespaces.contains(&plain)
+    }
+
+    /// True for data that go with rows, where not all of those are wanted.
+    fn is_data(&self, words: &[&str]) -> bool {
+        let (statement, charset) = (self.lexer.statement(), self.lexer.charset());
+        let is_large_object = match words {
+            ["SELECT", call, ..] => {
+                call.starts_with("pg_catalog.lo_create(") || LargeObject::parse(statement).is_some()
+            }
+            ["ALTER", "LARGE", "OBJECT", ..] | ["COMMENT", "ON", "LARGE", "OBJECT", ..] => true,
+            ["SECURITY", "LABEL", rest @ ..] | ["GRANT" | "REVOKE", rest @ ..] => {
+                rest.windows(3).any(|words| words == ["ON", "LARGE", "OBJECT"])
+            }
+            _ => false,
+        };
+        is_large_object
+            || self.lexer.copy().is_some_and(|copy| !self.leave_out.rows.has(&copy.table))
+            || match &self.leave_out.rows {
+                Rows::None => SequenceSet::parse(statement, charset).is_some(),
+                rows => ForeignKey::parse(statement, charset)
+                    .is_some_and(|key| !rows.has(&key.table) || !rows.has(&key.references)),
+            }
+    }
+}
+
+const DEFAULT_TABLESPACE: &str = "SET default_tablespace";
 
 fn names_roles(words: &[&str]) -> bool {
     match words {
@@ -196,10 +296,10 @@ mod tests {
     fn filter(text: &str, leave_out: LeaveOut) -> Result<String, FilterError> {
         let mut results = Vec::new();
         for chunk in [1, 7, text.len().max(1)] {
-            let (mut filter, mut output) = (Filter::new(leave_out), Vec::new());
+            let (mut filter, mut output) = (Filter::new(leave_out.clone()), Vec::new());
             let taken = text.as_bytes().chunks(chunk).try_for_each(|bytes| filter.take(bytes, &mut output));
             let result = taken.and_then(|()| filter.finish(&mut output));
-            results.push(result.map(|()| String::from_utf8(output).unwrap()));
+            results.push(result.map(|_| String::from_utf8(output).unwrap()));
         }
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "chunks made a difference: {results:?}");
         results.remove(0)
@@ -236,16 +336,48 @@ mod tests {
     fn what_only_looks_like_an_owner_stays() {
         let owners = LeaveOut { owners: true, ..LeaveOut::default() };
         let text = "ALTER TABLE t ADD CONSTRAINT c CHECK ((note <> 'the OWNER TO be'::text)) NOT VALID;";
-        assert_eq!(filter(text, owners).unwrap(), text);
+        assert_eq!(filter(text, owners.clone()).unwrap(), text);
         assert_eq!(filter("ALTER FUNCTION f(a int) OWNER TO \"a b\";", owners).unwrap(), "");
     }
 
     #[test]
     fn surroundings_are_left_out_on_demand() {
-        let text =
-            "SET default_tablespace = fast;\nCREATE TABLE t ();\nCREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p;\n";
-        let passed = filter(text, LeaveOut { surroundings: true, ..LeaveOut::default() }).unwrap();
-        assert_eq!(passed.trim(), "CREATE TABLE t ();");
+        let text = "SET default_tablespace = fast;\nCREATE TABLE t ();\nSET default_tablespace = \"my \"\"own\";\nCREATE TABLE u ();\n\
+                    CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p;\n";
+        let passed = |tablespaces: &[&str]| {
+            let tablespaces = tablespaces.iter().map(|name| (*name).to_owned()).collect();
+            let passed = filter(text, LeaveOut { surroundings: true, tablespaces, ..LeaveOut::default() }).unwrap();
+            passed.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+        };
+        let none = "SET default_tablespace = '';";
+        assert_eq!(passed(&[]), format!("{none} CREATE TABLE t (); {none} CREATE TABLE u ();"));
+        assert_eq!(
+            passed(&["my \"own"]),
+            format!("{none} CREATE TABLE t (); SET default_tablespace = \"my \"\"own\"; CREATE TABLE u ();")
+        );
+    }
+
+    #[test]
+    fn only_the_rows_that_are_wanted_pass_and_what_depends_on_others_does_not() {
+        let text = "CREATE TABLE public.a (id int);\nCOPY public.a (id) FROM stdin;\n1\n\\.\n\
+                    COPY public.\"B b\" (id) FROM stdin;\n2\n\\.\nSELECT pg_catalog.setval('public.s', 3, true);\n\
+                    SELECT pg_catalog.lo_create('5');\nALTER LARGE OBJECT 5 OWNER TO x;\n\
+                    ALTER TABLE ONLY public.a ADD CONSTRAINT \"FOREIGN KEY\" PRIMARY KEY (id);\n\
+                    ALTER TABLE ONLY public.a ADD CONSTRAINT k FOREIGN KEY (id) REFERENCES public.\"B b\"(id);\n";
+        let of = |tables: &[&str]| Rows::Of(tables.iter().map(|name| (*name).to_owned()).collect());
+        let passed = |rows| filter(text, LeaveOut { rows, ..LeaveOut::default() }).unwrap();
+        assert_eq!(passed(Rows::All), text);
+        let lines = |rows| passed(rows).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let schema =
+            text.lines().filter(|line| line.starts_with("CREATE") || line.contains("PRIMARY")).collect::<Vec<_>>();
+        let none = lines(Rows::None);
+        assert_eq!(none.len(), 3, "{none:?}");
+        assert!(schema.iter().all(|line| none.contains(&(*line).to_owned())));
+        assert!(none.iter().any(|line| line.contains("REFERENCES")), "an empty table refers to nothing");
+        let one = lines(of(&["public.a"]));
+        assert!(one.contains(&"1".to_owned()) && !one.contains(&"2".to_owned()), "{one:?}");
+        assert!(one.iter().any(|line| line.contains("setval")) && !one.iter().any(|line| line.contains("REFERENCES")));
+        assert!(lines(of(&["public.a", "public.\"B b\""])).iter().any(|line| line.contains("REFERENCES")));
     }
 
     #[test]

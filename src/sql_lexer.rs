@@ -7,7 +7,9 @@
 
 mod statement;
 
-pub use statement::{Charset, Copy, LargeObject, SequenceSet, client_encoding, parts, qualified, quoted};
+pub use statement::{
+    Charset, Copy, ForeignKey, LargeObject, SequenceSet, client_encoding, name_after, parts, qualified, quoted,
+};
 
 /// Bytes of one statement that are remembered; what comes after them is read all the same.
 const REMEMBERED: usize = 1 << 20;

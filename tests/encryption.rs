@@ -3,20 +3,10 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use support::backup::Backup;
 use support::postgres::{Postgres, shared};
-use support::{assert_same_text, s3, tool};
-
-/// Makes a key in the folder: the file of the private one, and the public one.
-fn keys(folder: &Path, name: &str) -> (String, String) {
-    let file = folder.join(name);
-    let made = Command::new("age-keygen").arg("-o").arg(&file).stderr(Stdio::null()).status().unwrap();
-    assert!(made.success());
-    let public = Command::new("age-keygen").arg("-y").arg(&file).output().unwrap().stdout;
-    (file.to_str().unwrap().to_owned(), String::from_utf8(public).unwrap().trim().to_owned())
-}
+use support::{age_keys, assert_same_text, s3, tool};
 
 /// A database whose names and settings would tell, and the backup's settings.
 fn secrets() -> (String, Backup, String) {
@@ -27,7 +17,7 @@ fn secrets() -> (String, Backup, String) {
     postgres.sql(&database, "CREATE SCHEMA hidden_schema; CREATE TABLE hidden_schema.hidden_table (a int); CREATE TABLE hidden_left_out (a int)");
     postgres.sql(&database, &format!("ALTER DATABASE \"{database}\" SET search_path = hidden_schema, public"));
     let backup = Backup::of(postgres, &database);
-    let (file, public) = keys(backup.folder.path(), "key.txt");
+    let (file, public) = age_keys(backup.folder.path(), "key.txt");
     let backup = backup.set("AGE_RECIPIENTS", &public).set("BACKUP_EXCLUDE_TABLES", "hidden_left_out");
     (database, backup, file)
 }
@@ -77,7 +67,7 @@ fn an_encrypted_backup_is_proved_with_its_key_in_every_form() {
     postgres.run_file(&database, &PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sql/every_kind.sql"));
     for (format, mode) in [("plain", "database"), ("custom", "database"), ("plain", "cluster")] {
         let backup = Backup::of(&postgres, &database);
-        let (key, public) = keys(backup.folder.path(), "key.txt");
+        let (key, public) = age_keys(backup.folder.path(), "key.txt");
         let backup = backup
             .set("BACKUP_FORMAT", format)
             .set("BACKUP_MODE", mode)
@@ -98,7 +88,7 @@ fn an_encrypted_backup_is_proved_with_its_key_in_every_form() {
 fn without_its_key_a_backup_is_not_opened_and_its_stored_bytes_can_still_be_compared() {
     let (_, backup, key) = secrets();
     backup.run(&[]).exits(0);
-    let (other, _) = keys(backup.folder.path(), "other.txt");
+    let (other, _) = age_keys(backup.folder.path(), "other.txt");
     backup.run(&["verify"]).exits(78).says("there is no private key to read it; look at AGE_IDENTITY_FILE");
     backup.with("AGE_IDENTITY_FILE", &other).run(&["verify"]).exits(78).says("none of the private keys opens it");
     assert_eq!(backup.verifications().len(), 0, "keys say nothing of a backup");
@@ -120,7 +110,7 @@ fn without_its_key_a_backup_is_not_opened_and_its_stored_bytes_can_still_be_comp
 fn keys_are_checked_before_anything_is_dumped() {
     let (_, backup, key) = secrets();
     let folder = backup.folder.path().to_owned();
-    let (other, public) = keys(&folder, "other.txt");
+    let (other, public) = age_keys(&folder, "other.txt");
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
         std::fs::write(&path, text).unwrap();

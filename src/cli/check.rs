@@ -52,7 +52,7 @@ impl Findings {
 
     fn bad(&mut self, check: &str, error: &Error) {
         self.exit.get_or_insert(error.exit());
-        self.add(check, Verdict::Failed, error.to_string(), error.hint().map(str::to_owned));
+        self.add(check, Verdict::Failed, error.to_string(), error.hint());
     }
 }
 

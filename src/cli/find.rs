@@ -31,23 +31,36 @@ pub(super) struct Named {
     pub(super) location: Option<Location>,
 }
 
+/// Stands for the newest.
+pub(super) const LATEST: &str = "latest";
+
 impl Named {
     /// Finds it; where both sides have it, the folder's is taken.
     pub(super) async fn find(&self, config: &Config, run_id: &str) -> Result<(Repository, Backup), Error> {
+        self.find_among(config, run_id, |_| true).await
+    }
+
+    /// The same, where `latest` is the newest of those that `may` be meant.
+    pub(super) async fn find_among(
+        &self,
+        config: &Config,
+        run_id: &str,
+        may: impl Fn(&Backup) -> bool,
+    ) -> Result<(Repository, Backup), Error> {
         let target = self.location.map_or(config.target, Target::from);
         let mut found: Vec<(Repository, Backup)> = Vec::new();
         for side in sides(config, target, run_id).await? {
             let backups = match side.repository.catalog().await {
                 Ok(catalog) => catalog.backups,
                 // what is found already needs no other place, unless that might have a newer one
-                Err(error) if !found.is_empty() && self.name != "latest" => {
+                Err(error) if !found.is_empty() && self.name != LATEST => {
                     warn!("{} is passed over: {error}", side.repository.location().name);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
             for backup in backups {
-                if self.is_meant(&side.repository, &backup) {
+                if self.is_meant(&side.repository, &backup) && (self.name != LATEST || may(&backup)) {
                     found.push((side.repository.clone(), backup));
                 }
             }
@@ -60,10 +73,30 @@ impl Named {
         self.choose(found)
     }
 
+    /// The same for all databases of a run: the newest backup, whatever it holds, stands for its run.
+    pub(super) async fn find_newest_run(
+        &self,
+        config: &Config,
+        run_id: &str,
+        may: impl Fn(&Backup) -> bool,
+    ) -> Result<(Repository, Backup), Error> {
+        if self.name != LATEST {
+            return self.find(config, run_id).await;
+        }
+        let target = self.location.map_or(config.target, Target::from);
+        let mut found: Vec<(Repository, Backup)> = Vec::new();
+        for side in sides(config, target, run_id).await? {
+            let backups = side.repository.catalog().await?.backups.into_iter();
+            let meant = backups.filter(|backup| self.is_meant(&side.repository, backup) && may(backup));
+            found.extend(meant.map(|backup| (side.repository.clone(), backup)));
+        }
+        Self::newest(found, &self.name)
+    }
+
     fn is_meant(&self, repository: &Repository, backup: &Backup) -> bool {
         let manifest = &backup.manifest;
         let is_named = match self.name.as_str() {
-            "latest" => true,
+            LATEST => true,
             name => manifest.id == name || backup.key == name || repository.location().of(&backup.key) == name,
         };
         is_named
@@ -89,7 +122,7 @@ impl Named {
     }
 
     fn choose(&self, mut found: Vec<(Repository, Backup)>) -> Result<(Repository, Backup), Error> {
-        if self.name == "latest" {
+        if self.name == LATEST {
             // the globals are meant only where there is nothing else
             if found.iter().any(|(_, backup)| backup.manifest.subject != Subject::Globals) {
                 found.retain(|(_, backup)| backup.manifest.subject != Subject::Globals);
@@ -102,18 +135,21 @@ impl Named {
                 return Err(Error::Usage(ambiguous(&choices)));
             }
         }
+        Self::newest(found, &self.name)
+    }
+
+    /// The newest of one source's; of equals the first, which is the folder's.
+    fn newest(mut found: Vec<(Repository, Backup)>, name: &str) -> Result<(Repository, Backup), Error> {
         let sources: BTreeSet<&String> = found.iter().map(|(_, backup)| &backup.manifest.source).collect();
         if sources.len() > 1 {
             let sources: Vec<&str> = sources.into_iter().map(String::as_str).collect();
-            let why =
-                format!("{} exists for several sources: {}; say which with --source", self.name, sources.join(", "));
+            let why = format!("{name} exists for several sources: {}; say which with --source", sources.join(", "));
             return Err(Error::Usage(why));
         }
-        // of equals the first, which is the folder's
         found.reverse();
         let newest = found.into_iter().max_by_key(|(_, backup)| backup.manifest.started);
         newest.ok_or_else(|| {
-            Error::Usage(format!("there is no backup {}; `backup list` shows those that exist", self.name))
+            Error::Usage(format!("there is no backup {name} that fits; `backup list` shows those that exist"))
         })
     }
 }

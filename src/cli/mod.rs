@@ -6,6 +6,7 @@ mod find;
 mod list;
 mod output;
 mod prune;
+mod restore;
 mod run;
 mod verify;
 
@@ -47,6 +48,8 @@ enum Command {
     List(list::Arguments),
     /// Prove that a backup restores, and compare what it restores to with what was dumped
     Verify(verify::Arguments),
+    /// Restore a database, a table, or the whole server, and compare before anything is replaced
+    Restore(restore::Arguments),
     /// Delete what retention no longer keeps
     Prune(prune::Arguments),
     /// Examine database, client tools, targets and webhook before anything depends on them
@@ -151,6 +154,7 @@ pub async fn run(process: Process) -> Exit {
         Command::Run(arguments) => run::execute(&arguments, config, process.shutdown).await,
         Command::List(arguments) => guarded(&process.shutdown, list::execute(&arguments, &config)).await,
         Command::Verify(arguments) => verify::execute(&arguments, &config, &process.shutdown).await,
+        Command::Restore(arguments) => restore::execute(&arguments, &config, &process.shutdown).await,
         Command::Prune(arguments) => guarded(&process.shutdown, prune::execute(&arguments, &config)).await,
         Command::Check(format) => guarded(&process.shutdown, check::execute(&format, &config)).await,
         Command::Config(format) => config::execute(&format, &config),

@@ -16,7 +16,7 @@ mod verify;
 pub use received::Origin;
 pub use secret::Secret;
 pub use selection::{Databases, Mode, Pattern, Selection, Shard};
-pub use source::{Retry, RootCert, Source, SslMode, Tls};
+pub use source::{Retry, RootCert, ServerRole, Source, SslMode, Tls};
 pub use verify::Verify;
 
 use crate::encryption::{Identities, Recipients};

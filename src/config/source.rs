@@ -28,6 +28,31 @@ pub struct Source {
     pub retry: Retry,
     /// libpq's password file, consulted when there is no password.
     pub passfile: Option<PathBuf>,
+    /// Which settings this comes from.
+    pub role: ServerRole,
+}
+
+/// What a server is to us, and with it the settings that a message names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerRole {
+    /// `POSTGRES_*`: backups are made of it and restored to it.
+    Main,
+    /// `VERIFY_*`: backups are proved there.
+    Verify,
+}
+
+impl ServerRole {
+    /// As a setting is named: `POSTGRES_HOST` of `HOST`.
+    pub fn setting(self, what: &str) -> String {
+        format!("{}_{what}", if self == Self::Main { "POSTGRES" } else { "VERIFY" })
+    }
+}
+
+/// As messages name it.
+impl std::fmt::Display for ServerRole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Self::Main { "server" } else { "verify server" })
+    }
 }
 
 impl Source {
@@ -159,7 +184,7 @@ pub(super) fn read(received: &mut Received, passfile: Option<PathBuf>) -> Option
     let port = port?;
     let name = received.text("BACKUP_SOURCE").unwrap_or_else(|| format!("{host}:{port}"));
     let password = password.map(Secret::from);
-    Some(Source { name, host, port, user, password, database, tls, retry, passfile })
+    Some(Source { name, host, port, user, password, database, tls, retry, passfile, role: ServerRole::Main })
 }
 
 fn read_tls(received: &mut Received, url: &Url) -> Option<Tls> {

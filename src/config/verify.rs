@@ -1,8 +1,8 @@
 //! Where backups are proved: `VERIFY_*`.
 
-use super::Source;
 use super::received::Received;
 use super::secret::Secret;
+use super::{ServerRole, Source};
 use std::path::PathBuf;
 
 /// How backups are proved.
@@ -67,7 +67,16 @@ pub(super) fn read(received: &mut Received, source: &Source) -> Option<Verify> {
     let name = format!("{host}:{port}");
     Some(Verify {
         enabled: received.flag("VERIFY_ENABLED"),
-        server: Source { name, host, port, user, password, database: MAINTENANCE.to_owned(), ..source.clone() },
+        server: Source {
+            name,
+            host,
+            port,
+            user,
+            password,
+            database: MAINTENANCE.to_owned(),
+            role: ServerRole::Verify,
+            ..source.clone()
+        },
         is_source,
         database,
         health_url,

@@ -340,12 +340,7 @@ fn conclude(context: &Context, report: &mut Report, errors: &Errors) -> Exit {
 
 /// An error as people are told of it, and what was being done.
 pub fn failure(stage: &'static str, error: &Error) -> Failure {
-    Failure {
-        stage,
-        cause: error.to_string(),
-        hint: error.hint().map(str::to_owned),
-        stderr: error.stderr().map(str::to_owned),
-    }
+    Failure { stage, cause: error.to_string(), hint: error.hint(), stderr: error.stderr().map(str::to_owned) }
 }
 
 impl Ready<'_> {

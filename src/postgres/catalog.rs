@@ -137,13 +137,14 @@ pub struct Database {
     pub is_template: bool,
 }
 
-/// Every database that allows connections, by name; the size of those that are wanted, because the server looks at every
+/// Every database that allows connections and is nobody's scratch, by name; the size of those that are wanted, because the server looks at every
 /// file for it. Databases whose removal was cut half-way cannot be connected to.
 pub async fn databases(client: &Client, is_wanted: impl Fn(&Database) -> bool) -> Result<Vec<Database>, Error> {
     let question = format!(
         "SELECT {}, d.datistemplate, d.oid FROM pg_catalog.pg_database d
-         WHERE d.datallowconn AND d.datconnlimit <> -2 ORDER BY d.datname",
-        stored_bytes_of("d.datname::text")
+         WHERE d.datallowconn AND d.datconnlimit <> -2 AND NOT {} ORDER BY d.datname",
+        stored_bytes_of("d.datname::text"),
+        super::is_scratch("d")
     );
     let rows = client.query_typed(&question, &[]).await?;
     let database = |row: &tokio_postgres::Row| {

@@ -17,6 +17,7 @@ pub mod restore;
 pub mod schema;
 pub mod scratch;
 pub mod snapshot;
+pub mod target;
 mod tls;
 pub mod tools;
 
@@ -30,4 +31,15 @@ pub fn application(run_id: &str) -> String {
 /// The run that a session of that name belongs to.
 pub fn run_of(application: &str) -> Option<&str> {
     application.strip_prefix("backup ")
+}
+
+/// What the comment of a scratch database, and of a role made for it, begins with; the run's id and its source follow.
+const MARK: &str = "scratch of backup run ";
+/// What a scratch database is called until it has its comment; the run's id follows.
+const UNMARKED: &str = "backup_scratch_";
+
+/// SQL: a row of `pg_database` is a scratch database of whatever source, whose run may drop it at any time.
+fn is_scratch(row: &str) -> String {
+    let comment = format!("coalesce(pg_catalog.shobj_description({row}.oid, 'pg_database'), '')");
+    format!("({comment} LIKE '{MARK}%' OR {row}.datname::text ~ '^{UNMARKED}[0-9a-f]{{32}}$')")
 }

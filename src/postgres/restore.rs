@@ -4,7 +4,7 @@
 use super::command::Child;
 use super::libpq::{KEEPALIVES, environment};
 use super::tools::Tools;
-use crate::config::Source;
+use crate::config::{ServerRole, Source};
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitStatus;
@@ -39,6 +39,8 @@ pub enum RestoreError {
         status: ExitStatus,
         /// Last lines of its stderr.
         stderr: String,
+        /// The server that psql spoke with.
+        server: ServerRole,
     },
 }
 
@@ -51,21 +53,21 @@ fn in_one_line(stderr: &str) -> String {
 const LOCATION: &str = "LOCATION: ";
 
 /// Whose fault a restore's failure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blame {
     /// The backup's: its SQL does not run.
     Backup,
-    /// The server went away.
-    Connection(&'static str),
+    /// The server went away; and what a person can do.
+    Connection(String),
     /// The role may not do it.
-    Privilege(&'static str),
+    Privilege(String),
     /// The server's: it is full, or lacks something.
-    Server(&'static str),
+    Server(String),
 }
 
 impl Blame {
     /// What a person can do; nothing about the backup's own faults.
-    pub fn hint(self) -> Option<&'static str> {
+    pub fn hint(self) -> Option<String> {
         match self {
             Self::Backup => None,
             Self::Connection(hint) | Self::Privilege(hint) | Self::Server(hint) => Some(hint),
@@ -81,37 +83,42 @@ impl RestoreError {
     /// of the error, which is the same in every language, never by its text.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Spawn { .. } => Blame::Server("look at PG_BIN_DIR"),
-            Self::Write { .. } => Blame::Server("look at the log of the verify server"),
+            Self::Spawn { .. } => Blame::Server("look at PG_BIN_DIR".to_owned()),
+            Self::Write { .. } => Blame::Server("look at the server's log".to_owned()),
             // no connection is involved: it cannot read the archive
             Self::Exit { program: "pg_restore", .. } => Blame::Backup,
-            Self::Exit { status, stderr, .. } => match status.code() {
-                Some(SCRIPT_ERROR) => blame_of(stderr),
-                Some(_) => Blame::Connection("look at VERIFY_HOST, and at the log of the verify server"),
-                None => Blame::Server("somebody killed psql; look at the memory of this machine"),
+            Self::Exit { status, stderr, server, .. } => match status.code() {
+                Some(SCRIPT_ERROR) => blame_of(stderr, *server),
+                Some(_) => {
+                    Blame::Connection(format!("look at {}, and at the log of the {server}", server.setting("HOST")))
+                }
+                None => Blame::Server("somebody killed psql; look at the memory of this machine".to_owned()),
             },
         }
     }
 }
 
-fn blame_of(stderr: &str) -> Blame {
+fn blame_of(stderr: &str, server: ServerRole) -> Blame {
     let Some(state) = sql_state(stderr) else { return Blame::Backup };
+    let user = server.setting("USER");
     match (&state[..2], state) {
-        ("08", _) => Blame::Connection("a server that is needed did not answer; look at VERIFY_HOST"),
-        ("53", "53100") => Blame::Server("free some space on the verify server, or give it a larger disk"),
-        ("53", _) => Blame::Server("raise the limit on the verify server, or give it more memory"),
-        ("57", "57014") => Blame::Server("somebody or a timeout cancelled it; try again"),
-        ("57", _) => Blame::Connection("the verify server stopped; look at its log"),
-        ("55", _) => Blame::Server("something on the verify server is in use or not ready; try again"),
-        ("58" | "XX", state) if state != "XX000" => {
-            Blame::Server("look at the log of the verify server, and for libraries or extensions that it lacks")
+        ("08", _) => {
+            Blame::Connection(format!("a server that is needed did not answer; look at {}", server.setting("HOST")))
         }
-        (_, "42501") => Blame::Privilege("VERIFY_USER lacks a privilege on the verify server; a superuser has it"),
+        ("53", "53100") => Blame::Server(format!("free some space on the {server}, or give it a larger disk")),
+        ("53", _) => Blame::Server(format!("raise the limit on the {server}, or give it more memory")),
+        ("57", "57014") => Blame::Server("somebody or a timeout cancelled it; try again".to_owned()),
+        ("57", _) => Blame::Connection(format!("the {server} stopped; look at its log")),
+        ("55", _) => Blame::Server(format!("something on the {server} is in use or not ready; try again")),
+        ("58" | "XX", state) if state != "XX000" => {
+            Blame::Server(format!("look at the log of the {server}, and for libraries or extensions that it lacks"))
+        }
+        (_, "42501") => Blame::Privilege(format!("{user} lacks a privilege on the {server}; a superuser has it")),
         (_, "0A000" | "22023") => {
-            Blame::Server("the verify server lacks an extension, a locale or a setting of the source")
+            Blame::Server(format!("the {server} lacks an extension, a locale or a setting of the source"))
         }
         (_, "42704") if ["get_role", "get_tablespace"].iter().any(|place| stderr.contains(place)) => {
-            Blame::Server("make the role on the verify server, or VERIFY_USER a superuser there")
+            Blame::Server(format!("make the role on the {server}, or {user} a superuser there"))
         }
         _ => Blame::Backup,
     }
@@ -136,6 +143,7 @@ pub struct Way<'a> {
 /// A running psql; write the whole dump, then [`Restore::finish`].
 pub struct Restore {
     child: Child,
+    server: ServerRole,
     stdin: Option<ChildStdin>,
 }
 
@@ -160,7 +168,7 @@ impl Restore {
         let path = tools.program("psql");
         let (child, stdin) = Child::writer(&path, &arguments.map(OsString::from), variables)
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
-        let mut restore = Self { child, stdin: Some(stdin) };
+        let mut restore = Self { child, server: target.role, stdin: Some(stdin) };
         restore.write(format!("\\restrict {}\n", way.restriction).as_bytes()).await?;
         Ok(restore)
     }
@@ -173,7 +181,7 @@ impl Restore {
             // it has ended, and says why
             Err(cause) => {
                 self.stdin = None;
-                end("psql", &mut self.child).await?;
+                end("psql", &mut self.child, self.server).await?;
                 Err(RestoreError::Write { program: "psql", cause })
             }
         }
@@ -182,7 +190,7 @@ impl Restore {
     /// Ends the input and waits for the verdict.
     pub async fn finish(mut self) -> Result<(), RestoreError> {
         self.stdin = None;
-        end("psql", &mut self.child).await
+        end("psql", &mut self.child, self.server).await
     }
 
     /// Ends psql wherever it is, and reaps it.
@@ -196,9 +204,9 @@ fn visible(inherited: &[(String, OsString)]) -> impl Iterator<Item = (&str, OsSt
     inherited.iter().map(|(name, value)| (name.as_str(), value.clone()))
 }
 
-async fn end(program: &'static str, child: &mut Child) -> Result<(), RestoreError> {
+async fn end(program: &'static str, child: &mut Child, server: ServerRole) -> Result<(), RestoreError> {
     let (status, stderr) = child.wait().await.map_err(|cause| RestoreError::Write { program, cause })?;
-    if status.success() { Ok(()) } else { Err(RestoreError::Exit { program, status, stderr }) }
+    if status.success() { Ok(()) } else { Err(RestoreError::Exit { program, status, stderr, server }) }
 }
 
 /// A running pg_restore that reads a custom archive and writes the SQL in it.
@@ -220,7 +228,7 @@ impl Converter {
 
     /// Waits for the verdict.
     pub async fn finish(mut self) -> Result<(), RestoreError> {
-        end("pg_restore", &mut self.0).await
+        end("pg_restore", &mut self.0, ServerRole::Main).await
     }
 }
 
@@ -233,17 +241,26 @@ mod tests {
         for (stderr, blame) in [
             ("psql:<stdin>:7: ERROR:  23505: duplicate key\nDETAIL:  Key (a)=(permission denied)", Blame::Backup),
             ("psql:<stdin>:7: ERROR:  P0001: permission denied for user x", Blame::Backup),
-            ("psql:<stdin>:7: FEHLER:  42501: keine Berechtigung", blame_of("ERROR:  42501: permission denied")),
+            (
+                "psql:<stdin>:7: FEHLER:  42501: keine Berechtigung",
+                blame_of("ERROR:  42501: permission denied", ServerRole::Main),
+            ),
             (
                 "psql:<stdin>:7: ERROR:  42704: type \"role\" does not exist\nLOCATION:  typenameType, x.c:1",
                 Blame::Backup,
             ),
             ("no code at all", Blame::Backup),
         ] {
-            assert_eq!(blame_of(stderr), blame, "{stderr}");
+            assert_eq!(blame_of(stderr, ServerRole::Main), blame, "{stderr}");
         }
-        assert!(matches!(blame_of("ERROR:  53100: could not extend file"), Blame::Server(_)));
-        assert!(matches!(blame_of("ERROR:  42704: x\nLOCATION:  get_role_oid, acl.c:5335"), Blame::Server(_)));
-        assert!(matches!(blame_of("ERROR:  53400: temporary file size exceeds temp_file_limit"), Blame::Server(_)));
+        assert!(matches!(blame_of("ERROR:  53100: could not extend file", ServerRole::Main), Blame::Server(_)));
+        assert!(matches!(
+            blame_of("ERROR:  42704: x\nLOCATION:  get_role_oid, acl.c:5335", ServerRole::Main),
+            Blame::Server(_)
+        ));
+        assert!(matches!(
+            blame_of("ERROR:  53400: temporary file size exceeds temp_file_limit", ServerRole::Main),
+            Blame::Server(_)
+        ));
     }
 }

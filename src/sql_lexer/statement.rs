@@ -56,6 +56,15 @@ pub struct Copy {
     pub columns: Vec<String>,
 }
 
+/// `ALTER TABLE ONLY schema.table ADD CONSTRAINT name FOREIGN KEY (columns) REFERENCES schema.other …`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// The table that refers, as [`qualified`] writes it.
+    pub table: String,
+    /// The table that is referred to.
+    pub references: String,
+}
+
 /// The value of a sequence: `SELECT pg_catalog.setval('schema.sequence', value, is_called);`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SequenceSet {
@@ -79,6 +88,13 @@ pub fn parts(qualified: &str) -> Option<(String, String)> {
     let schema = words.name()?;
     words.symbol(b'.').then_some(())?;
     Some((schema, words.name()?))
+}
+
+/// The name behind these keywords, with which the statement begins; that of a role, for example.
+pub fn name_after(statement: &[u8], keywords: &[&str]) -> Option<String> {
+    let mut words = Words::new(statement, Charset::default());
+    keywords.iter().try_for_each(|keyword| words.keyword(keyword))?;
+    words.name()
 }
 
 /// A name of one part, in the same way.
@@ -110,6 +126,30 @@ impl Copy {
         words.keyword("from")?;
         words.keyword("stdin")?;
         Some(Self { table, columns })
+    }
+}
+
+impl ForeignKey {
+    /// None for any other statement.
+    pub fn parse(statement: &[u8], charset: Charset) -> Option<Self> {
+        let mut words = Words::new(statement, charset);
+        words.keyword("alter")?;
+        words.keyword("table")?;
+        let _ = words.keyword("only");
+        let table = words.qualified_name()?;
+        words.keyword("add")?;
+        words.keyword("constraint")?;
+        words.name()?;
+        words.keyword("foreign")?;
+        words.keyword("key")?;
+        words.symbol(b'(').then_some(())?;
+        words.name()?;
+        while words.symbol(b',') {
+            words.name()?;
+        }
+        words.symbol(b')').then_some(())?;
+        words.keyword("references")?;
+        Some(Self { table, references: words.qualified_name()? })
     }
 }
 

@@ -2,20 +2,21 @@
 
 pub mod checks;
 mod deparsed;
-mod reading;
+pub(crate) mod reading;
 pub mod report;
 mod restored;
-mod restoring;
+pub(crate) mod restoring;
 
 use crate::config::{Config, Format};
 use crate::encryption::KeyError;
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, Subject};
-use crate::manifest::{self, How, Verification};
+use crate::manifest::{self, How, Manifest, Verification};
 use crate::postgres::connection::ServerVersion;
 use crate::postgres::scratch::ScratchServer;
-use crate::postgres::tools;
+use crate::postgres::tools::{self, Tools};
 use crate::repository::{Backup, FactsError, Repository};
+use crate::restore_filter::LeaveOut;
 use crate::shutdown::Shutdown;
 use checks::Terms;
 use chrono::{DateTime, Utc};
@@ -27,9 +28,9 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 /// How long making and dropping a scratch database may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// The same, counted from a signal on.
-const HASTE: Duration = Duration::from_secs(11);
+pub(crate) const HASTE: Duration = Duration::from_secs(11);
 
 /// Who verifies.
 pub struct Verifier<'a> {
@@ -193,19 +194,7 @@ impl Verifier<'_> {
         facts: &Facts,
     ) -> Result<Restoring<'a>, Error> {
         let (config, manifest) = (self.config, &backup.manifest);
-        let version = server.connection().version().clone();
-        let client = ServerVersion::parse(&manifest.versions.client).major;
-        if version.major < client {
-            return Err(Error::OlderServer { server: version.text, client: manifest.versions.client.clone() });
-        }
-        let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
-        // older ones than made the dump may not read it; newer servers take what any of them sends
-        let dumped_by = &manifest.versions.client;
-        let found = tools::find(bin_dir, search_path, &config.child_environment, client, dumped_by);
-        let tools = self.shutdown.guard(found).await?.map_err(|error| error.of_dump(dumped_by))?.chosen;
-        if manifest.format == Format::Plain && !tools.knows_restrict() {
-            return Err(tools::ToolError::NoRestrict { version: tools.version, path: tools.folder }.into());
-        }
+        let tools = self.shutdown.guard(client_tools(config, manifest, server)).await??;
         let is_source = match (&manifest.system_identifier, self.shutdown.guard(server.system_identifier()).await?) {
             (Some(source), Some(here)) => *source == here,
             _ => config.verify.is_source,
@@ -222,13 +211,40 @@ impl Verifier<'_> {
         if !owners {
             info!("restoring without owners and privileges, because not every role of the source is to be had here");
         }
-        let terms = Terms {
-            texts: version.major == ServerVersion::parse(&manifest.versions.server).major,
+        let terms = Terms::of(manifest, server.connection().version(), owners);
+        let leave_out = LeaveOut { owners: !owners, surroundings: true, ..LeaveOut::default() };
+        let (run_id, shutdown) = (self.run_id, self.shutdown);
+        Ok(Restoring { config, run_id, shutdown, manifest, server, tools, roles, terms, leave_out })
+    }
+}
+
+/// The client tools that read the dump and speak with a server of that version, which must be no older than they.
+pub(crate) async fn client_tools(config: &Config, manifest: &Manifest, server: &ScratchServer) -> Result<Tools, Error> {
+    let dumped_by = &manifest.versions.client;
+    let (client, version) = (ServerVersion::parse(dumped_by).major, server.connection().version());
+    if version.major < client {
+        let (server, role) = (version.text.clone(), server.role());
+        return Err(Error::OlderServer { role, server, client: dumped_by.clone() });
+    }
+    let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
+    // older ones than made the dump may not read it; newer servers take what any of them sends
+    let found = tools::find(bin_dir, search_path, &config.child_environment, client, dumped_by).await;
+    let tools = found.map_err(|error| error.of_dump(dumped_by))?.chosen;
+    if manifest.format == Format::Plain && !tools.knows_restrict() {
+        return Err(tools::ToolError::NoRestrict { version: tools.version, path: tools.folder }.into());
+    }
+    Ok(tools)
+}
+
+impl Terms {
+    /// For a backup restored on a server of that version.
+    pub(crate) fn of(manifest: &Manifest, server: &ServerVersion, owners: bool) -> Self {
+        Self {
+            texts: server.major == ServerVersion::parse(&manifest.versions.server).major,
             owners,
             partial: leaves_out(&manifest.arguments, &[WHOLE, ROWS].concat()),
             rows_left_out: leaves_out(&manifest.arguments, WHOLE),
-        };
-        Ok(Restoring { verifier: self, backup, server, tools, roles, terms })
+        }
     }
 }
 
@@ -269,7 +285,7 @@ fn leaves_out(arguments: &[String], harmless: &[&str]) -> bool {
 }
 
 /// Roles that a restore of the database names.
-fn roles_of(facts: &DatabaseFacts) -> BTreeSet<String> {
+pub(crate) fn roles_of(facts: &DatabaseFacts) -> BTreeSet<String> {
     let properties = &facts.properties;
     let privileges = properties.privileges.iter().flatten();
     let mut roles: BTreeSet<String> = facts.schema.roles.iter().cloned().collect();

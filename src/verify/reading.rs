@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Why a dump does not go on into a database: what is wrong with the backup, or with something else.
-pub(super) enum Broken {
+pub(crate) enum Broken {
     Backup(String),
     Other(Error),
 }
@@ -35,7 +35,7 @@ impl From<FilterError> for Broken {
 }
 
 /// A stored archive that is read from one database to the next.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     archive: Archive<Resuming>,
     ahead: Bytes,
     position: u64,
@@ -45,7 +45,7 @@ pub(super) struct Reading {
 impl Reading {
     /// Opens the archive of a backup; a store that gives no byte for `limit` is asked again. Of an encrypted one without
     /// keys the stored bytes are read, and nothing of what is in them.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         repository: &Repository,
         backup: &Backup,
         keys: Option<&Identities>,
@@ -70,12 +70,12 @@ impl Reading {
     }
 
     /// Bytes of the dump that were handed out.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
     /// The next bytes of the dump, none at `end`, or where the dump ends.
-    pub(super) async fn next(&mut self, end: Option<u64>) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn next(&mut self, end: Option<u64>) -> Result<Option<Bytes>, Broken> {
         if self.ahead.is_empty() {
             match self.archive.next().await {
                 Ok(Some(bytes)) => self.ahead = bytes,
@@ -90,13 +90,13 @@ impl Reading {
     }
 
     /// Reads on to the end of the dump.
-    pub(super) async fn skip(&mut self) -> Result<(), Broken> {
+    pub(crate) async fn skip(&mut self) -> Result<(), Broken> {
         while self.next(None).await?.is_some() {}
         Ok(())
     }
 
     /// Check 0, once the dump was read as far as it goes; without facts it is of the stored bytes alone.
-    pub(super) async fn settle(
+    pub(crate) async fn settle(
         self,
         manifest: &Manifest,
         facts: Option<&Facts>,
@@ -141,7 +141,7 @@ fn describe(stored: &Stored) -> String {
     format!("{} bytes, SHA-256 {}", stored.bytes, stored.sha256)
 }
 
-pub(super) fn failed_archive(manifest: &Manifest, stored: Option<&Stored>, details: Vec<String>) -> Check {
+pub(crate) fn failed_archive(manifest: &Manifest, stored: Option<&Stored>, details: Vec<String>) -> Check {
     let expected = describe(&Stored {
         bytes: manifest.stored_bytes,
         sha256: manifest.sha256.clone(),

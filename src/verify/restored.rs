@@ -23,6 +23,8 @@ pub(super) struct Look<'a> {
     /// Roles of the source that this server has.
     pub(super) roles: &'a BTreeSet<String>,
     pub(super) terms: Terms,
+    /// The health check is asked.
+    pub(super) health: bool,
 }
 
 impl Look<'_> {
@@ -61,7 +63,7 @@ impl Look<'_> {
 
     /// Gives the database the properties of the source; the answer is what was refused. Last, because they change what
     /// sessions may do.
-    async fn apply(&self, expected: &DatabaseFacts) -> Vec<String> {
+    pub(super) async fn apply(&self, expected: &DatabaseFacts) -> Vec<String> {
         let (name, wanted) = (&self.scratch.name, &expected.properties);
         let mut statements = properties::settings(name, wanted, self.roles);
         if self.terms.owners {
@@ -83,7 +85,7 @@ impl Look<'_> {
 
     /// None where there is no health check. One that gets no answer at all says nothing of the backup.
     async fn health(&self) -> Result<Option<Result<String, String>>, Error> {
-        let Some(url) = self.config.verify.health_url.as_ref() else { return Ok(None) };
+        let Some(url) = self.config.verify.health_url.as_ref().filter(|_| self.health) else { return Ok(None) };
         let client = reqwest::Client::builder().timeout(HEALTH).build();
         let answer = match client {
             Ok(client) => client.get(url).send().await,

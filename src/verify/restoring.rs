@@ -4,15 +4,17 @@ use super::checks::{self, Terms};
 use super::reading::{Broken, Reading};
 use super::report::DatabaseResult;
 use super::restored::Look;
-use super::{HASTE, PATIENCE, Verifier};
-use crate::config::Format;
+use super::{HASTE, PATIENCE};
+use crate::config::{Config, Format};
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, Subject};
+use crate::manifest::Manifest;
 use crate::postgres::restore::{Blame, Converter, Restore, RestoreError, Way};
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::tools::Tools;
-use crate::repository::Backup;
+use crate::progress::{self, Counters};
 use crate::restore_filter::{Filter, LeaveOut};
+use crate::shutdown::Shutdown;
 use bytes::BytesMut;
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -24,20 +26,32 @@ use tracing::{info, warn};
 const CHUNK: usize = 256 << 10;
 
 /// What restoring needs.
-pub(super) struct Restoring<'a> {
-    pub(super) verifier: &'a Verifier<'a>,
-    pub(super) backup: &'a Backup,
-    pub(super) server: &'a ScratchServer,
-    pub(super) tools: Tools,
+pub(crate) struct Restoring<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) run_id: &'a str,
+    pub(crate) shutdown: &'a Shutdown,
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) server: &'a ScratchServer,
+    pub(crate) tools: Tools,
     /// Roles of the source that the server has.
-    pub(super) roles: BTreeSet<String>,
-    pub(super) terms: Terms,
+    pub(crate) roles: BTreeSet<String>,
+    pub(crate) terms: Terms,
+    /// What of the dump does not get into the database.
+    pub(crate) leave_out: LeaveOut,
+}
+
+/// A database that has its part of the dump.
+pub(crate) struct Filled {
+    /// Seconds that it took.
+    pub(crate) seconds: f64,
+    /// Subscriptions that were left out.
+    pub(crate) subscriptions: Vec<String>,
 }
 
 impl Restoring<'_> {
     /// Restores and compares every database; an error says why it did not go on, and those that were not restored say
     /// so in their checks.
-    pub(super) async fn restore_all(
+    pub(crate) async fn restore_all(
         &self,
         reading: &mut Reading,
         facts: &Facts,
@@ -56,7 +70,7 @@ impl Restoring<'_> {
             }
         }
         // what is behind the last database counts for the checksum
-        let read = self.verifier.shutdown.guard(reading.skip()).await;
+        let read = self.shutdown.guard(reading.skip()).await;
         (databases, read.map_err(Broken::from).flatten())
     }
 
@@ -67,26 +81,23 @@ impl Restoring<'_> {
         expected: &DatabaseFacts,
         end: Option<u64>,
     ) -> Result<DatabaseResult, Broken> {
-        let scratch = self.make(expected).await?;
-        let restored = self.restore_into(&scratch, reading, expected, end).await;
-        if restored.is_err() {
-            let emptied = self.verifier.shutdown.finish(PATIENCE, HASTE, self.server.empty(&scratch)).await;
-            if let Some(Err(error)) = emptied {
-                warn!("{error}");
-            }
-        }
-        self.remove(&scratch).await;
+        let scratch = self.make(&self.config.verify.wanted(&expected.name), expected).await?;
+        let restored = match self.fill(&scratch, reading, expected, end).await {
+            Ok(filled) => self.compare(&scratch, expected, filled.seconds, true).await.map_err(Broken::from),
+            Err(broken) => Err(broken),
+        };
+        self.remove(&scratch, restored.is_ok()).await;
         restored
     }
 
-    async fn make(&self, expected: &DatabaseFacts) -> Result<Scratch, Error> {
-        let Verifier { config, shutdown, .. } = self.verifier;
+    /// Makes an empty scratch database of that name, or one like it.
+    pub(crate) async fn make(&self, wanted: &str, expected: &DatabaseFacts) -> Result<Scratch, Error> {
+        let shutdown = self.shutdown;
         if let Some(stop) = shutdown.reason() {
             return Err(stop.into());
         }
         // not dropped half-way: what is made has to be marked
-        let wanted = config.verify.wanted(&expected.name);
-        match shutdown.finish(PATIENCE, HASTE, self.server.create(&wanted, &expected.properties)).await {
+        match shutdown.finish(PATIENCE, HASTE, self.server.create(wanted, &expected.properties)).await {
             Some(made) => Ok(made?),
             None => {
                 let stop = shutdown.reason().map(Error::from);
@@ -95,59 +106,93 @@ impl Restoring<'_> {
         }
     }
 
-    async fn remove(&self, scratch: &Scratch) {
-        match self.verifier.shutdown.finish(PATIENCE, HASTE, self.server.drop(scratch)).await {
+    /// Drops a scratch database; one that was not filled to its end may have filled the server's disk.
+    pub(crate) async fn remove(&self, scratch: &Scratch, is_whole: bool) {
+        if !is_whole && let Some(Err(error)) = self.shutdown.finish(PATIENCE, HASTE, self.server.empty(scratch)).await {
+            warn!("{error}");
+        }
+        match self.shutdown.finish(PATIENCE, HASTE, self.server.drop(scratch)).await {
             Some(Ok(())) => {}
-            Some(Err(error)) => warn!("{error}; the next verification drops it"),
-            None => warn!("{} could not be dropped in time, the next verification does it", scratch.name),
+            Some(Err(error)) => warn!("{error}; the next run drops it"),
+            None => warn!("{} could not be dropped in time, the next run does it", scratch.name),
         }
     }
 
-    async fn restore_into(
+    /// Hands the database's part of the dump, which ends there, to psql.
+    pub(crate) async fn fill(
         &self,
         scratch: &Scratch,
         reading: &mut Reading,
         expected: &DatabaseFacts,
         end: Option<u64>,
-    ) -> Result<DatabaseResult, Broken> {
-        let Verifier { config, run_id, shutdown, .. } = self.verifier;
+    ) -> Result<Filled, Broken> {
+        let shutdown = self.shutdown;
         let started = Instant::now();
         let lc_monetary = &expected.schema.lc_monetary;
         let knows_locale = shutdown.guard(self.server.knows_locale(lc_monetary)).await?;
         if !knows_locale {
-            warn!("the verify server lacks the locale {lc_monetary}, so values of type money may be read as others");
+            warn!("the server lacks the locale {lc_monetary}, so values of type money may be read as others");
         }
-        let way = Way { lc_monetary: if knows_locale { lc_monetary } else { "" }, restriction: run_id };
-        let target = self.server.source(scratch);
-        let restore = Restore::start(&self.tools, &target, way, &config.child_environment);
-        let mut restore = shutdown.guard(restore).await?.map_err(blame)?;
-        let is_part = self.backup.manifest.subject == Subject::Cluster;
-        let filter = Filter::new(LeaveOut { owners: !self.terms.owners, databases: is_part, surroundings: true });
+        let way = Way { lc_monetary: if knows_locale { lc_monetary } else { "" }, restriction: self.run_id };
+        let (target, environment) = (self.server.source(scratch), &self.config.child_environment);
+        let mut restore =
+            shutdown.guard(Restore::start(&self.tools, &target, way, environment)).await?.map_err(blame)?;
+        let databases = self.manifest.subject == Subject::Cluster;
+        let filter = Filter::new(LeaveOut { databases, ..self.leave_out.clone() });
+        let counters = Counters::default();
         let filling = async {
-            match self.backup.manifest.format {
-                Format::Plain => fill(reading, (expected.raw_offset, end), filter, &mut restore).await,
+            match self.manifest.format {
+                Format::Plain => fill(reading, (expected.raw_offset, end), filter, &mut restore, &counters).await,
                 Format::Custom => {
-                    let started = Converter::start(&self.tools, &config.child_environment).map_err(blame)?;
-                    fill_converted(reading, started, filter, &mut restore).await
+                    let started = Converter::start(&self.tools, environment).map_err(blame)?;
+                    fill_converted(reading, started, filter, &mut restore, &counters).await
                 }
             }
         };
-        let filled = shutdown.guard(filling).await;
-        match filled {
-            Ok(Ok(())) => shutdown.guard(restore.finish()).await?.map_err(blame)?,
+        let lines = progress::write_restore_lines(counters.clone(), &expected.name, self.manifest.raw_bytes);
+        let filled = shutdown.guard(async {
+            tokio::select! {
+                filled = filling => filled,
+                never = lines => match never {},
+            }
+        });
+        match filled.await {
+            Ok(Ok(subscriptions)) => {
+                shutdown.guard(restore.finish()).await?.map_err(blame)?;
+                Ok(Filled { seconds: started.elapsed().as_secs_f64(), subscriptions })
+            }
             Ok(Err(broken)) => {
                 restore.stop().await;
-                return Err(broken);
+                Err(broken)
             }
             Err(stop) => {
                 restore.stop().await;
-                return Err(stop.into());
+                Err(stop.into())
             }
         }
-        let restore_seconds = started.elapsed().as_secs_f64();
+    }
+
+    /// Gives a filled database the properties of the source; the answer is what was refused.
+    pub(crate) async fn give_properties(&self, scratch: &Scratch, expected: &DatabaseFacts) -> Vec<String> {
+        self.look(scratch, false).apply(expected).await
+    }
+
+    fn look<'l>(&'l self, scratch: &'l Scratch, health: bool) -> Look<'l> {
+        let (config, server, roles, terms) = (self.config, self.server, &self.roles, self.terms);
+        Look { config, server, scratch, roles, terms, health }
+    }
+
+    /// Holds a filled database against the facts, and gives it the properties of the source.
+    pub(crate) async fn compare(
+        &self,
+        scratch: &Scratch,
+        expected: &DatabaseFacts,
+        restore_seconds: f64,
+        health: bool,
+    ) -> Result<DatabaseResult, Error> {
         info!("restored {} in {restore_seconds:.1} s, comparing", scratch.name);
-        let look = Look { config, server: self.server, scratch, roles: &self.roles, terms: self.terms };
-        let found = shutdown.guard(look.found(expected, restore_seconds)).await??;
+        let look = self.look(scratch, health);
+        let found = self.shutdown.guard(look.found(expected, restore_seconds)).await??;
         let result = checks::compare(expected, &found, self.terms);
         info!("compared {} tables and {} rows of {}", result.tables, result.rows, expected.name);
         Ok(result)
@@ -160,17 +205,20 @@ async fn fill(
     (begin, end): (u64, Option<u64>),
     mut filter: Filter,
     restore: &mut Restore,
-) -> Result<(), Broken> {
+    counters: &Counters,
+) -> Result<Vec<String>, Broken> {
     // before the first database of a whole server are roles, and statements that make room
     while reading.position() < begin && reading.next(Some(begin)).await?.is_some() {}
     let mut passed = Vec::new();
     while let Some(bytes) = reading.next(end).await? {
         filter.take(&bytes, &mut passed)?;
         restore.write(&passed).await.map_err(blame)?;
+        count(counters, bytes.len(), &filter);
         passed.clear();
     }
-    filter.finish(&mut passed)?;
-    restore.write(&passed).await.map_err(blame)
+    let subscriptions = filter.finish(&mut passed)?;
+    restore.write(&passed).await.map_err(blame)?;
+    Ok(subscriptions)
 }
 
 /// The same for a custom archive, which pg_restore makes SQL of on the way.
@@ -179,7 +227,8 @@ async fn fill_converted(
     (converter, mut archive, mut sql): (Converter, ChildStdin, ChildStdout),
     mut filter: Filter,
     restore: &mut Restore,
-) -> Result<(), Broken> {
+    counters: &Counters,
+) -> Result<Vec<String>, Broken> {
     let feed = async {
         while let Some(bytes) = reading.next(None).await? {
             // it says itself why it takes no more
@@ -195,6 +244,7 @@ async fn fill_converted(
         while sql.read_buf(&mut chunk).await.map_err(|error| Broken::Other(Error::Io(error.to_string())))? > 0 {
             filter.take(&chunk, &mut passed)?;
             restore.write(&passed).await.map_err(blame)?;
+            count(counters, chunk.len(), &filter);
             chunk.clear();
             passed.clear();
         }
@@ -202,11 +252,17 @@ async fn fill_converted(
     };
     let ((), mut passed) = tokio::try_join!(feed, pass)?;
     converter.finish().await.map_err(blame)?;
-    filter.finish(&mut passed)?;
-    restore.write(&passed).await.map_err(blame)
+    let subscriptions = filter.finish(&mut passed)?;
+    restore.write(&passed).await.map_err(blame)?;
+    Ok(subscriptions)
 }
 
-fn blame(error: RestoreError) -> Broken {
+fn count(counters: &Counters, bytes: usize, filter: &Filter) {
+    counters.add_raw(bytes as u64);
+    filter.table().into_iter().for_each(|table| counters.set_table(table));
+}
+
+pub(crate) fn blame(error: RestoreError) -> Broken {
     match error.blame() {
         Blame::Backup => Broken::Backup(error.to_string()),
         _ => Broken::Other(Error::Restore(error)),

@@ -117,3 +117,12 @@ pub fn unprivileged_folder() -> tempfile::TempDir {
     }
     folder
 }
+
+/// Makes a key in the folder: the file of the private one, and the public one.
+pub fn age_keys(folder: &std::path::Path, name: &str) -> (String, String) {
+    let file = folder.join(name);
+    let made = Command::new("age-keygen").arg("-o").arg(&file).stderr(Stdio::null()).status().unwrap();
+    assert!(made.success());
+    let public = Command::new("age-keygen").arg("-y").arg(&file).output().unwrap().stdout;
+    (file.to_str().unwrap().to_owned(), String::from_utf8(public).unwrap().trim().to_owned())
+}

@@ -1,0 +1,244 @@
+//! `backup restore`
+
+use super::find::{LATEST, Named};
+use super::{new_run_id, output};
+use crate::config::Config;
+use crate::error::{Error, Exit};
+use crate::facts::Subject;
+use crate::human;
+use crate::job;
+use crate::repository::{Backup, Repository};
+use crate::restore::Restorer;
+use crate::restore::plan::{Content, Done, Plan, Request};
+use crate::shutdown::Shutdown;
+use crate::verify::report::Verdict;
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
+use chrono_tz::Tz;
+use clap::Args;
+use tracing::warn;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    backup: Named,
+    /// The database to restore to; made where it does not exist
+    #[arg(long, value_name = "DB", conflicts_with = "cluster")]
+    into: Option<String>,
+    /// The database to take out of a whole server's archive
+    #[arg(long, value_name = "D", conflicts_with = "cluster")]
+    source_database: Option<String>,
+    /// Only this table; may be given several times
+    #[arg(long = "table", value_name = "SCHEMA.TABLE", conflicts_with_all = ["cluster", "schema_only"])]
+    tables: Vec<String>,
+    /// Objects and no rows
+    #[arg(long, conflicts_with_all = ["data_only", "cluster"])]
+    schema_only: bool,
+    /// Rows into objects that are there
+    #[arg(long, conflicts_with = "cluster")]
+    data_only: bool,
+    /// Put what is restored in the place of what is there; a database is kept as DB_before_TIME
+    #[arg(long)]
+    replace: bool,
+    /// End the sessions of a database at the moment it is replaced
+    #[arg(long)]
+    disconnect: bool,
+    /// Make the roles of the same backup run that the server lacks; those that are there stay as they are
+    #[arg(long)]
+    globals: bool,
+    /// Give roles that are there the passwords of the backup, too
+    #[arg(long)]
+    reset_passwords: bool,
+    /// Every database of the backup's run under its own name, and the roles
+    #[arg(long)]
+    cluster: bool,
+    /// Leave out owners and privileges
+    #[arg(long)]
+    no_owner: bool,
+    /// Compare the stored bytes with their SHA-256 and nothing else
+    #[arg(long)]
+    skip_checks: bool,
+    /// Workers of pg_restore for a custom archive
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// The newest backup that shows the database as it was at this time or earlier (in BACKUP_TIMEZONE, or with a zone)
+    #[arg(long, value_name = "TIME")]
+    before: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Arguments {
+    fn request(&self) -> Result<Request, Error> {
+        let problem = if self.into.as_ref().is_some_and(|name| name.is_empty() || name.len() > 63) {
+            "--into needs a name of 1 to 63 bytes"
+        } else if self.into.is_none() && !self.cluster && !self.globals {
+            "say where to: --into DB for one database, --cluster for all of them, --globals for roles alone"
+        } else if self.reset_passwords && !self.globals && !self.cluster {
+            "--reset-passwords needs --globals or --cluster"
+        } else if self.disconnect && !self.replace {
+            "--disconnect needs --replace"
+        } else if self.before.is_some() && self.backup.name != LATEST {
+            "--before chooses among all backups; leave the name out, or say latest"
+        } else {
+            ""
+        };
+        if !problem.is_empty() {
+            return Err(Error::Usage(problem.to_owned()));
+        }
+        let content = match (self.schema_only, self.data_only) {
+            (true, _) => Content::Schema,
+            (_, true) => Content::Data,
+            _ => Content::All,
+        };
+        Ok(Request {
+            into: self.into.clone(),
+            source_database: self.source_database.clone(),
+            tables: self.tables.clone(),
+            content,
+            replace: self.replace,
+            disconnect: self.disconnect,
+            globals: self.globals || self.cluster,
+            reset_passwords: self.reset_passwords,
+            cluster: self.cluster,
+            no_owner: self.no_owner,
+            skip_checks: self.skip_checks,
+            jobs: self.jobs.map(usize::from),
+        })
+    }
+
+    fn consent(&self, plan: &Plan) -> Result<(), Error> {
+        let width = plan.lines.iter().map(|(what, _)| what.len()).max().unwrap_or_default();
+        for (what, how) in &plan.lines {
+            output::print(&format!("{what:width$}  {how}\n"));
+        }
+        if self.dry_run {
+            return Err(Error::OnlyPlanned);
+        }
+        let Some(word) = plan.confirm.as_ref().filter(|_| !self.yes) else { return Ok(()) };
+        if output::confirm("This replaces what is there.", word) {
+            return Ok(());
+        }
+        Err(Error::Usage("nothing was restored: confirm on a terminal, or say --yes".to_owned()))
+    }
+}
+
+pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &Shutdown) -> Result<Exit, Error> {
+    let _timer = job::deadline(config, shutdown);
+    let request = arguments.request()?;
+    let run_id = new_run_id();
+    let before = arguments.before.as_deref().map(|text| parse_time(text, config.dump.timezone)).transpose()?;
+    let may = |backup: &Backup| {
+        let manifest = &backup.manifest;
+        let taken = manifest.snapshot.as_ref().map_or(manifest.started, |snapshot| snapshot.taken);
+        let is_early = before.is_none_or(|before| taken <= before);
+        backup.is_good() && is_early
+    };
+    let (repository, backup) = if request.cluster {
+        shutdown.guard(arguments.backup.find_newest_run(config, &run_id, may)).await??
+    } else {
+        shutdown.guard(arguments.backup.find_among(config, &run_id, may)).await??
+    };
+    if !backup.is_good() {
+        warn!("{} failed its latest verification, or its archive is not whole", backup.manifest.id);
+    }
+    let (backups, globals) = shutdown.guard(set(&repository, backup, &request)).await??;
+    let restorer =
+        Restorer { config, run_id: &run_id, shutdown, now: Utc::now, repository: &repository, request: &request };
+    let consent = |plan: &Plan| arguments.consent(plan);
+    match restorer.restore(&backups, globals.as_ref(), &consent).await {
+        Ok(done) => {
+            show(&done);
+            Ok(Exit::Done)
+        }
+        Err(Error::OnlyPlanned) => Ok(Exit::Done),
+        Err(error) => Err(error),
+    }
+}
+
+/// The archives to restore databases from, and the one to restore roles from.
+async fn set(
+    repository: &Repository,
+    backup: Backup,
+    request: &Request,
+) -> Result<(Vec<Backup>, Option<Backup>), Error> {
+    let is_of_server = backup.manifest.subject == Subject::Cluster;
+    let is_globals = backup.manifest.subject == Subject::Globals;
+    if !request.globals || is_of_server {
+        let globals = request.globals.then(|| backup.clone());
+        let is_wanted = request.cluster || request.into.is_some();
+        return Ok((if is_wanted { vec![backup] } else { Vec::new() }, globals));
+    }
+    if is_globals && !request.cluster {
+        return Ok((Vec::new(), Some(backup)));
+    }
+    let run = backup.manifest.run_id.clone();
+    let all = repository.catalog().await?.backups;
+    let mut all: Vec<Backup> = all.into_iter().filter(|other| other.manifest.run_id == run).collect();
+    let globals = all.iter().position(|other| other.manifest.subject == Subject::Globals).map(|at| all.remove(at));
+    if globals.is_none() && !request.cluster {
+        let why = format!("the run that made {} saved no roles; BACKUP_GLOBALS=true does", backup.manifest.id);
+        return Err(Error::Usage(why));
+    }
+    let backups = match (request.cluster, request.into.is_some()) {
+        (true, _) => all,
+        (false, true) => vec![backup],
+        (false, false) => Vec::new(),
+    };
+    Ok((backups, globals))
+}
+
+/// A time with its zone, or a date, or a date and a time in the zone of the names.
+fn parse_time(text: &str, zone: Tz) -> Result<DateTime<Utc>, Error> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    let formats = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d_%H-%M-%S"];
+    let time = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0);
+    let local = time.or_else(day).and_then(|time| zone.from_local_datetime(&time).earliest());
+    local.map(|time| time.to_utc()).ok_or_else(|| {
+        Error::Usage(format!(
+            "--before: `{text}` is no time; write 2026-01-28, \"2026-01-28 02:05\" or 2026-01-28T02:05:00Z"
+        ))
+    })
+}
+
+fn show(done: &Done) {
+    let mut rows = Vec::new();
+    for result in &done.checks {
+        for check in &result.checks {
+            let verdict = match check.verdict {
+                Verdict::Ok => "ok",
+                Verdict::Warning => "warning",
+                Verdict::Failed => "FAILED",
+                Verdict::NotApplicable => continue,
+            };
+            let detail = if check.verdict == Verdict::Ok { check.found.clone() } else { check.details.join("; ") };
+            let cells = [result.database.clone(), check.check.clone(), verdict.to_owned(), detail];
+            rows.push(cells.iter().map(|cell| human::one_line(cell).into_owned()).collect());
+        }
+    }
+    if !rows.is_empty() {
+        output::print_table(&["DATABASE", "CHECK", "VERDICT", "RESULT"], rows);
+    }
+    done.lines.iter().for_each(|line| output::print(&format!("{}\n", human::one_line(line))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_the_zone_of_the_names_unless_they_have_one() {
+        let time = |text: &str| parse_time(text, chrono_tz::Asia::Bangkok).map(|time| time.to_rfc3339()).unwrap();
+        assert_eq!(time("2026-01-28"), "2026-01-27T17:00:00+00:00");
+        assert_eq!(time("2026-01-28 02:05"), "2026-01-27T19:05:00+00:00");
+        assert_eq!(time("2026-01-28_02-05-09"), "2026-01-27T19:05:09+00:00");
+        assert_eq!(time("2026-01-28T02:05:00Z"), "2026-01-28T02:05:00+00:00");
+        assert!(parse_time("yesterday", chrono_tz::UTC).unwrap_err().to_string().contains("--before"));
+    }
+}

@@ -1,0 +1,72 @@
+//! What dead runs left on a server.
+
+use super::super::catalog::{Text, bytes_of};
+use super::super::{MARK, UNMARKED, run_of};
+use super::{ScratchError, ScratchServer, drop_database};
+use tracing::{info, warn};
+
+impl ScratchServer {
+    /// Drops what dead runs of the same source left: those without a session on this server.
+    pub async fn sweep(&self) -> Result<(), ScratchError> {
+        for (kind, name, run_id) in self.leftovers().await? {
+            let dropped = match kind {
+                Kind::Database => drop_database(&self.connection, self.server.role, &name).await.map(|()| true),
+                Kind::Role => self.drop_role(&name).await,
+            };
+            match dropped {
+                Ok(false) => {}
+                Ok(true) => info!("dropped the {kind} {name}, which run {run_id} left on the {}", self.server.role),
+                Err(error) => warn!("the {kind} {name}, which run {run_id} left, stays: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// What runs of this source left that have no session any more, databases first; each with its run.
+    pub(super) async fn leftovers(&self) -> Result<Vec<(Kind, String, String)>, ScratchError> {
+        let marked = format!(
+            "SELECT true, {}, {} FROM pg_catalog.pg_database d
+             UNION ALL SELECT false, {}, {} FROM pg_catalog.pg_roles r ORDER BY 1 DESC",
+            bytes_of("d.datname::text"),
+            bytes_of("coalesce(pg_catalog.shobj_description(d.oid, 'pg_database'), '')"),
+            bytes_of("r.rolname::text"),
+            bytes_of("coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')"),
+        );
+        let rows = self.connection.query_typed(&marked, &[]).await.map_err(self.asking("looking for leftovers"))?;
+        // asked after the leftovers were looked for: what was made since belongs to a run that lives
+        let living = format!("SELECT {} FROM pg_catalog.pg_stat_activity", bytes_of("coalesce(application_name, '')"));
+        let living = self.connection.query_typed(&living, &[]).await.map_err(self.asking("asking who lives"))?;
+        let living: Vec<Text> = living.iter().map(|row| row.get(0)).collect();
+        let mut leftovers = Vec::new();
+        for row in rows {
+            let (is_database, name, comment): (bool, Text, Text) = (row.get(0), row.get(1), row.get(2));
+            let kind = if is_database { Kind::Database } else { Kind::Role };
+            let marked = comment.text.strip_prefix(MARK).and_then(|rest| rest.split_once(" of "));
+            let marked = marked.filter(|(_, source)| *source == self.source).map(|(run_id, _)| run_id);
+            // one whose maker died before it got its comment
+            let unmarked = name.text.strip_prefix(UNMARKED).filter(|run_id| is_database && is_run_id(run_id));
+            let Some(run_id) = marked.or(unmarked) else { continue };
+            if !living.iter().any(|application| run_of(&application.text) == Some(run_id)) {
+                leftovers.push((kind, name.text.clone(), run_id.to_owned()));
+            }
+        }
+        Ok(leftovers)
+    }
+}
+
+/// What a leftover is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Database,
+    Role,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Self::Database { "database" } else { "role" })
+    }
+}
+
+fn is_run_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

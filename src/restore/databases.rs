@@ -1,0 +1,277 @@
+//! Databases out of archives: filled, read to the end, compared, and put in their place.
+
+use super::Restorer;
+use super::plan::{Content, Done, Request};
+use crate::error::Error;
+use crate::facts::{DatabaseFacts, Facts, LargeObjects};
+use crate::human;
+use crate::postgres::scratch::{Scratch, ScratchServer};
+use crate::postgres::target::{self, Place};
+use crate::repository::Backup;
+use crate::restore_filter::{LeaveOut, Rows};
+use crate::verify::checks::Terms;
+use crate::verify::reading::Reading;
+use crate::verify::report::{DatabaseResult, Verdict};
+use crate::verify::restoring::{Filled, Restoring};
+use crate::verify::{HASTE, PATIENCE, client_tools};
+use std::collections::BTreeSet;
+use std::time::Instant;
+use tracing::{info, warn};
+
+/// An archive and what is wanted of it, in its order.
+pub(super) struct Archive<'f> {
+    pub(super) backup: &'f Backup,
+    pub(super) facts: &'f Facts,
+    pub(super) databases: Vec<Wanted<'f>>,
+}
+
+/// A database that is wanted.
+pub(super) struct Wanted<'f> {
+    pub(super) expected: &'f DatabaseFacts,
+    /// Bytes of the dump before the next database's part.
+    pub(super) end: Option<u64>,
+    /// What it will be called.
+    pub(super) name: String,
+    /// What the database that has the name will be called.
+    pub(super) replaced: Option<String>,
+}
+
+/// A database that is filled.
+struct Fresh<'a> {
+    wanted: &'a Wanted<'a>,
+    /// What it is to hold.
+    expected: DatabaseFacts,
+    scratch: Scratch,
+    filled: Filled,
+}
+
+impl Restorer<'_> {
+    /// Refuses a server or client tools that cannot take the archive.
+    pub(super) async fn check_server(&self, server: &ScratchServer, archive: &Archive<'_>) -> Result<(), Error> {
+        self.shutdown.guard(client_tools(self.config, &archive.backup.manifest, server)).await??;
+        Ok(())
+    }
+
+    /// Restores every archive for itself; what one of them met does not end the others.
+    pub(super) async fn restore_databases(
+        &self,
+        server: &ScratchServer,
+        archives: &[Archive<'_>],
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let mut errors = Vec::new();
+        for archive in archives {
+            match self.restore_archive(server, archive, done).await {
+                Ok(()) => {}
+                Err(error @ Error::Stopped(_)) => return Err(error),
+                Err(error) if archives.len() == 1 => return Err(error),
+                Err(error) => {
+                    warn!("{}: {error}", archive.backup.manifest.id);
+                    errors.push(error);
+                }
+            }
+        }
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Partly { restored: archives.len() - errors.len(), errors }),
+        }
+    }
+
+    async fn restore_archive(
+        &self,
+        server: &ScratchServer,
+        archive: &Archive<'_>,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let restoring = self.prepare(server, archive).await?;
+        let mut filled = Vec::new();
+        let outcome = match self.fill(&restoring, archive, &mut filled).await {
+            Ok(()) => self.replace(&restoring, &mut filled, done).await,
+            Err(error) => Err(error),
+        };
+        // what has its name is taken out before
+        for one in filled {
+            restoring.remove(&one.scratch, false).await;
+        }
+        outcome
+    }
+
+    async fn prepare<'a>(
+        &'a self,
+        server: &'a ScratchServer,
+        archive: &'a Archive<'_>,
+    ) -> Result<Restoring<'a>, Error> {
+        let (config, run_id, shutdown, manifest) = (self.config, self.run_id, self.shutdown, &archive.backup.manifest);
+        let tools = shutdown.guard(client_tools(config, manifest, server)).await??;
+        let tables = self.tables(archive)?;
+        let leave_out = LeaveOut {
+            owners: self.request.no_owner,
+            surroundings: true,
+            tablespaces: shutdown.guard(server.tablespaces()).await??,
+            rows: self.request.rows(&tables),
+            ..LeaveOut::default()
+        };
+        let roles = shutdown.guard(server.roles()).await??;
+        let terms = Terms::of(manifest, server.connection().version(), !self.request.no_owner);
+        let is_whole = leave_out.rows == Rows::All;
+        let terms = Terms { rows_left_out: terms.rows_left_out || !is_whole, ..terms };
+        Ok(Restoring { config, run_id, shutdown, manifest, server, tools, roles, terms, leave_out })
+    }
+
+    /// The tables that are asked for, as the facts name them.
+    fn tables(&self, archive: &Archive<'_>) -> Result<BTreeSet<String>, Error> {
+        let known = archive.databases.iter().flat_map(|wanted| wanted.expected.contents.tables.keys());
+        let known: BTreeSet<&String> = known.collect();
+        self.request.tables.iter().map(|name| super::plan::find_table(name, &known).map_err(Error::Usage)).collect()
+    }
+
+    /// Reads the archive once: every wanted database is filled on the way, and the stored bytes are proved in the end.
+    async fn fill<'a>(
+        &self,
+        restoring: &Restoring<'_>,
+        archive: &'a Archive<'a>,
+        filled: &mut Vec<Fresh<'a>>,
+    ) -> Result<(), Error> {
+        let keys = self.config.encryption.identities.as_ref();
+        let opened = Reading::open(self.repository, archive.backup, keys, self.config.stall_timeout);
+        let mut reading = self.shutdown.guard(opened).await??;
+        let mut read = Ok(());
+        for wanted in &archive.databases {
+            let scratch = restoring.make(&format!("{}_restoring", wanted.name), wanted.expected).await?;
+            let expected = expected(self.request, wanted.expected, &restoring.leave_out.rows);
+            let nothing = Filled { seconds: 0.0, subscriptions: Vec::new() };
+            filled.push(Fresh { wanted, expected, scratch: scratch.clone(), filled: nothing });
+            info!("restoring {} into {}", archive.backup.manifest.id, scratch.name);
+            match restoring.fill(&scratch, &mut reading, wanted.expected, wanted.end).await {
+                Ok(whole) => {
+                    if let Some(last) = filled.last_mut() {
+                        last.filled = whole;
+                    }
+                }
+                Err(broken) => {
+                    read = Err(broken);
+                    break;
+                }
+            }
+        }
+        if read.is_ok() {
+            read = self.shutdown.guard(reading.skip()).await?;
+        }
+        let manifest = &archive.backup.manifest;
+        let check = self.shutdown.guard(reading.settle(manifest, Some(archive.facts), read)).await??;
+        match check.verdict {
+            Verdict::Failed => Err(Error::Unproved { id: manifest.id.clone(), failures: check.details.join("; ") }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares everything that was filled, and only then puts each in its place.
+    async fn replace(
+        &self,
+        restoring: &Restoring<'_>,
+        filled: &mut Vec<Fresh<'_>>,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        for one in filled.iter() {
+            if self.request.skip_checks {
+                let refused = self.shutdown.guard(restoring.give_properties(&one.scratch, &one.expected)).await?;
+                refused.iter().for_each(|what| warn!("not restored: {what}"));
+            } else {
+                let result = restoring.compare(&one.scratch, &one.expected, one.filled.seconds, false).await?;
+                let failed = failures(&result);
+                done.checks.push(result);
+                if !failed.is_empty() {
+                    let id = restoring.manifest.id.clone();
+                    let failures = format!("{failed}; nothing was replaced, and --skip-checks would leave this out");
+                    return Err(Error::Unproved { id, failures });
+                }
+            }
+            self.analyze(restoring.server, &one.scratch).await?;
+        }
+        while !filled.is_empty() {
+            let one = filled.remove(0);
+            if let Err(error) = self.place(restoring.server, &one, done).await {
+                filled.insert(0, one);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn analyze(&self, server: &ScratchServer, scratch: &Scratch) -> Result<(), Error> {
+        let started = Instant::now();
+        let connection = self.shutdown.guard(server.enter(scratch, "backup analyze")).await??;
+        self.shutdown.guard(connection.batch_execute("ANALYZE")).await?.map_err(Error::Compare)?;
+        info!("analyzed {} in {:.1} s", scratch.name, started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// The moment that counts: both names change, or neither.
+    async fn place(&self, server: &ScratchServer, one: &Fresh<'_>, done: &mut Done) -> Result<(), Error> {
+        if let Some(stop) = self.shutdown.reason() {
+            return Err(stop.into());
+        }
+        let Wanted { name, replaced, .. } = one.wanted;
+        let place = Place {
+            name: name.clone(),
+            replaced: replaced.clone(),
+            comment: one.expected.properties.comment.clone(),
+            disconnect: self.request.disconnect,
+        };
+        let placed = self.shutdown.finish(PATIENCE, HASTE, server.take_place(&one.scratch, &place));
+        placed.await.ok_or_else(|| Error::Io(format!("giving {name} its name: no answer in time")))??;
+        let shown = human::one_line(name);
+        info!("{shown} is restored");
+        done.lines.push(format!("{shown} is restored; its dump took {:.1} s", one.filled.seconds));
+        let left_out = one.filled.subscriptions.iter().map(|name| {
+            format!(
+                "the subscription {} is left out, because it would follow another server; create it again",
+                human::one_line(name)
+            )
+        });
+        done.lines.extend(left_out);
+        let Some(old) = replaced else { return Ok(()) };
+        if self.drop_if_empty(server, old).await {
+            return Ok(());
+        }
+        done.lines.push(format!("what was there before is {}", human::one_line(old)));
+        let aside = target::name_before(name, "swapped_back");
+        done.lines.extend(target::swap_back(&place, &aside).map(|sql| format!("to swap back: {sql}")));
+        Ok(())
+    }
+
+    /// Drops a replaced database that never held anything; whatever it is, the restore is done.
+    async fn drop_if_empty(&self, server: &ScratchServer, old: &str) -> bool {
+        let is_empty =
+            matches!(server.look(old).await, Ok(Some(target)) if target.is_empty && target.sessions.is_empty());
+        is_empty && server.drop_database(old).await.is_ok()
+    }
+}
+
+/// The facts of what is wanted of a database.
+fn expected(request: &Request, whole: &DatabaseFacts, rows: &Rows) -> DatabaseFacts {
+    let mut expected = whole.clone();
+    if *rows == Rows::All {
+        return expected;
+    }
+    let contents = &mut expected.contents;
+    contents.tables.retain(|table, _| rows.has(table));
+    contents.large_objects = LargeObjects::default();
+    if request.content == Content::Schema {
+        contents.sequences.clear();
+    }
+    if let Rows::Of(tables) = rows {
+        let keys = &mut expected.schema.catalogue.foreign_keys;
+        keys.retain(|name, key| {
+            let references = key.get("references").and_then(|table| table.as_str()).unwrap_or_default();
+            tables.contains(references) && tables.iter().any(|table| name.starts_with(&format!("{table}.")))
+        });
+    }
+    expected
+}
+
+fn failures(result: &DatabaseResult) -> String {
+    let failed = result.checks.iter().filter(|check| check.verdict == Verdict::Failed);
+    let text = failed.map(|check| format!("{} ({})", check.check, check.details.first().cloned().unwrap_or_default()));
+    text.collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,103 @@
+//! Roles of the source on a server that has roles of its own.
+
+use super::Restorer;
+use super::plan::{Done, Plan};
+use crate::error::Error;
+use crate::facts::Subject;
+use crate::human;
+use crate::postgres::restore::{Restore, Way};
+use crate::postgres::scratch::ScratchServer;
+use crate::repository::Backup;
+use crate::restore_filter::globals::{self, Globals};
+use crate::verify::client_tools;
+use crate::verify::reading::{Broken, Reading};
+use crate::verify::report::Verdict;
+use tracing::info;
+
+/// Most bytes of globals; a server with a hundred thousand roles has less.
+const LIMIT: usize = 256 << 20;
+
+impl Restorer<'_> {
+    pub(super) async fn plan_globals(
+        &self,
+        server: &ScratchServer,
+        backup: &Backup,
+        plan: &mut Plan,
+    ) -> Result<(), Error> {
+        let Globals { made, kept, passwords, tablespaces, .. } = self.globals(server, backup).await?;
+        let list = |names: &[String]| human::one_line(&names.join(", ")).into_owned();
+        let makes = if made.is_empty() { "none is missing".to_owned() } else { format!("{} are made", list(&made)) };
+        let keeps = if kept.is_empty() { String::new() } else { format!("; {} stay as they are", list(&kept)) };
+        plan.say("roles", format!("{makes}{keeps}"));
+        if !passwords.is_empty() {
+            plan.say("passwords", format!("{} get those of the backup", list(&passwords)));
+            plan.confirm = plan.confirm.take().or(Some("passwords".to_owned()));
+        }
+        let lacking = self.shutdown.guard(server.tablespaces()).await??;
+        let lacking: Vec<String> = tablespaces.into_iter().filter(|name| !lacking.contains(name)).collect();
+        if !lacking.is_empty() {
+            let what = "are not on the server; what lay in them goes to the default one, unless you make them first";
+            plan.say("tablespaces", format!("{} {what}", list(&lacking)));
+        }
+        Ok(())
+    }
+
+    /// All of it or nothing, in one transaction.
+    pub(super) async fn restore_globals(
+        &self,
+        server: &ScratchServer,
+        backup: &Backup,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let globals = self.globals(server, backup).await?;
+        let statements = format!("BEGIN;\n{}\nCOMMIT;\n", globals.statements.join("\n"));
+        let tools = self.shutdown.guard(client_tools(self.config, &backup.manifest, server)).await??;
+        let way = Way { lc_monetary: "", restriction: self.run_id };
+        let restore = Restore::start(&tools, server.server(), way, &self.config.child_environment);
+        let run = async {
+            let mut restore = restore.await?;
+            restore.write(statements.as_bytes()).await?;
+            restore.finish().await
+        };
+        self.shutdown.guard(run).await?.map_err(Error::Restore)?;
+        let made = human::count(globals.made.len(), "role");
+        info!("made {made}");
+        done.lines.push(format!("{made} made, {} kept as they were", globals.kept.len()));
+        Ok(())
+    }
+
+    /// What of the globals in an archive is to be done, once its stored bytes are known to be those that were written.
+    async fn globals(&self, server: &ScratchServer, backup: &Backup) -> Result<Globals, Error> {
+        let facts = self.facts(backup).await?;
+        let keys = self.config.encryption.identities.as_ref();
+        let opened = Reading::open(self.repository, backup, keys, self.config.stall_timeout);
+        let mut reading = self.shutdown.guard(opened).await??;
+        // those of a whole server's archive stand before its first database
+        let is_cluster = backup.manifest.subject == Subject::Cluster;
+        let end = facts.databases.first().map(|database| database.raw_offset).filter(|_| is_cluster);
+        let (text, read) = self.shutdown.guard(read_text(&mut reading, end)).await?;
+        // a whole server's archive is read once more, and proved then
+        if !is_cluster {
+            let check = self.shutdown.guard(reading.settle(&backup.manifest, None, read)).await??;
+            if check.verdict == Verdict::Failed {
+                let (id, failures) = (backup.manifest.id.clone(), check.details.join("; "));
+                return Err(Error::Unproved { id, failures });
+            }
+        }
+        let roles = self.shutdown.guard(server.roles()).await??;
+        globals::sort(&text, &roles, self.request.reset_passwords)
+            .map_err(|error| Error::Unproved { id: backup.manifest.id.clone(), failures: error.to_string() })
+    }
+}
+
+async fn read_text(reading: &mut Reading, end: Option<u64>) -> (Vec<u8>, Result<(), Broken>) {
+    let mut text = Vec::new();
+    loop {
+        match reading.next(end).await {
+            Ok(Some(bytes)) if text.len() + bytes.len() <= LIMIT => text.extend_from_slice(&bytes),
+            Ok(Some(_)) => return (text, Err(Broken::Backup("its globals have more than 256 MB".to_owned()))),
+            Ok(None) => return (text, Ok(())),
+            Err(broken) => return (text, Err(broken)),
+        }
+    }
+}
