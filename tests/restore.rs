@@ -123,3 +123,109 @@ fn a_full_database_is_replaced_on_demand_and_kept_and_can_be_swapped_back() {
     postgres.shell(&format!("psql -Xq -v ON_ERROR_STOP=1 -d postgres -c '{}'", back.replace("; ", "' -c '")));
     assert_same_text(&picture(postgres, &database), &later);
 }
+
+/// A source with two databases, roles and settings, and its backup as one archive or as several.
+fn whole_server(mode: &str) -> (Postgres, Backup) {
+    let source = Postgres::start(&tool("PG_BIN"));
+    source.sql("postgres", "CREATE ROLE app LOGIN PASSWORD 'from the backup'; CREATE ROLE readers; GRANT readers TO app; ALTER ROLE app SET work_mem = '9MB'");
+    for name in ["shop", "stock"] {
+        source.sql("postgres", &format!("CREATE DATABASE {name} OWNER app"));
+        source.sql(name, &format!("CREATE TABLE t AS SELECT g, '{name}' AS name FROM generate_series(1, 500) g; ALTER TABLE t OWNER TO app; GRANT SELECT ON t TO readers; ALTER TABLE t ADD PRIMARY KEY (g)"));
+    }
+    source.sql("postgres", "ALTER ROLE app IN DATABASE shop SET search_path = public");
+    let backup = Backup::of(&source, "postgres").set("BACKUP_MODE", mode);
+    let backup = if mode == "cluster" { backup } else { backup.set("BACKUP_DATABASES", "all") };
+    backup.run(&[]).exits(0);
+    (source, backup)
+}
+
+fn at(backup: &Backup, server: &Postgres) -> Backup {
+    backup.with("POSTGRES_PORT", &server.port.to_string())
+}
+
+#[test]
+fn a_lost_server_comes_back_whole_with_its_roles() {
+    for mode in ["cluster", "database"] {
+        let (source, backup) = whole_server(mode);
+        let server = Postgres::start(&tool("PG_BIN"));
+        server.sql("postgres", "CREATE ROLE app LOGIN PASSWORD 'of this server'");
+        let password = |server: &Postgres| server.sql("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'");
+        let here = password(&server);
+        let outcome = at(&backup, &server).run(&["restore", "latest", "--cluster", "--yes"]).exits(0);
+        assert!(outcome.stdout.contains("1 role made"), "{}", outcome.stdout);
+        for name in ["shop", "stock"] {
+            assert_same_text(&picture(&server, name), &picture(&source, name));
+        }
+        assert_eq!(password(&server), here, "a password of somebody was overwritten");
+        assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE rolname = 'readers'"), "1");
+        // again: refused, and with --replace everything is put aside
+        server.sql("shop", "INSERT INTO t VALUES (501, 'later')");
+        at(&backup, &server).run(&["restore", "--cluster", "--yes"]).exits(64).says("--replace");
+        let again = ["restore", "--cluster", "--replace", "--yes", "--reset-passwords"];
+        at(&backup, &server).run(&again).exits(0);
+        assert_eq!(password(&server), password(&source));
+        assert_eq!(server.sql("shop", "SELECT count(*) FROM t"), "500");
+        assert_eq!(server.sql(&before(&server, "shop"), "SELECT count(*) FROM t"), "501");
+        assert_eq!(leftovers(&server), "");
+    }
+}
+
+#[test]
+fn one_database_comes_out_of_a_whole_servers_archive() {
+    let (source, backup) = whole_server("cluster");
+    backup.run(&["restore", "--into", "one"]).exits(64).says("--source-database").says("shop");
+    backup.run(&["restore", "--into", "one", "--source-database", "nothing"]).exits(64).says("has no database nothing");
+    backup.run(&["restore", "--into", "one", "--source-database", "stock"]).exits(0);
+    assert_same_text(&picture(&source, "one").replace("one", "stock"), &picture(&source, "stock").replace("one", "stock"));
+    // on a server without the roles
+    let server = Postgres::start(&tool("PG_BIN"));
+    let there = at(&backup, &server);
+    let restore = ["restore", "--into", "one", "--source-database", "shop"];
+    there.run(&restore).exits(78).says("the server lacks the roles app, readers; --globals makes them");
+    there.run(&[&restore[..], &["--no-owner"]].concat()).exits(0);
+    assert_eq!(server.sql("one", "SELECT tableowner FROM pg_tables WHERE tablename = 't'"), "backup_user");
+    assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname IN ('app', 'readers')"), "0");
+    there.run(&[&restore[..], &["--globals", "--replace", "--yes"]].concat()).exits(0);
+    assert_eq!(server.sql("one", "SELECT tableowner FROM pg_tables WHERE tablename = 't'"), "app");
+    // roles alone
+    let other = Postgres::start(&tool("PG_BIN"));
+    at(&backup, &other).run(&["restore", "--globals"]).exits(0).says("2 roles made");
+    assert_eq!(other.sql("postgres", "SELECT count(*) FROM pg_database"), "3");
+}
+
+#[test]
+fn the_newest_backup_before_a_time_is_found_and_a_failed_one_is_passed_over() {
+    let postgres = shared();
+    let database = postgres.database("times");
+    let backup = Backup::of(postgres, &database);
+    let mut moments = Vec::new();
+    for count in 1..=3 {
+        postgres.sql(&database, &format!("CREATE TABLE t{count} (a int)"));
+        backup.run(&[]).exits(0);
+        moments.push(postgres.sql("postgres", "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.USZ')"));
+    }
+    let restored = |arguments: &[&str]| {
+        let copy = format!("{database}_copy");
+        postgres.sql("postgres", &format!("DROP DATABASE IF EXISTS {copy}"));
+        backup.run(&[&["restore", "--into", &copy], arguments].concat()).exits(0);
+        postgres.sql(&copy, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+    };
+    assert_eq!(restored(&["--before", &moments[0]]), "1");
+    assert_eq!(restored(&["--before", &moments[1]]), "2");
+    assert_eq!(restored(&[]), "3");
+    backup.run(&["restore", "--into", "x", "--before", "2001-01-01"]).exits(64).says("there is no backup");
+    backup.run(&["restore", "--into", "x", "--before", "soon"]).exits(64).says("--before: `soon` is no time");
+    // the newest is damaged, and a verification has seen it
+    let newest = backup.files().into_iter().filter(|file| file.ends_with(".sql.gz")).next_back().unwrap();
+    let path = backup.path().join(&newest);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let id = newest.trim_end_matches(".sql.gz");
+    backup.run(&["verify", "latest", "--checksum-only"]).exits(65);
+    assert_eq!(restored(&[]), "2");
+    backup.run(&["restore", id, "--into", "damaged"]).exits(65).says("failed its latest verification");
+    assert!(!exists(postgres, "damaged"));
+}
