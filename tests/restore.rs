@@ -149,7 +149,8 @@ fn a_lost_server_comes_back_whole_with_its_roles() {
         let (source, backup) = whole_server(mode);
         let server = Postgres::start(&tool("PG_BIN"));
         server.sql("postgres", "CREATE ROLE app LOGIN PASSWORD 'of this server'");
-        let password = |server: &Postgres| server.sql("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'");
+        let password =
+            |server: &Postgres| server.sql("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'");
         let here = password(&server);
         let outcome = at(&backup, &server).run(&["restore", "latest", "--cluster", "--yes"]).exits(0);
         assert!(outcome.stdout.contains("1 role made"), "{}", outcome.stdout);
@@ -157,7 +158,13 @@ fn a_lost_server_comes_back_whole_with_its_roles() {
             assert_same_text(&picture(&server, name), &picture(&source, name));
         }
         assert_eq!(password(&server), here, "a password of somebody was overwritten");
-        assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE rolname = 'readers'"), "1");
+        assert_eq!(
+            server.sql(
+                "postgres",
+                "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid WHERE rolname = 'readers'"
+            ),
+            "1"
+        );
         // again: refused, and with --replace everything is put aside
         server.sql("shop", "INSERT INTO t VALUES (501, 'later')");
         at(&backup, &server).run(&["restore", "--cluster", "--yes"]).exits(64).says("--replace");
@@ -176,7 +183,10 @@ fn one_database_comes_out_of_a_whole_servers_archive() {
     backup.run(&["restore", "--into", "one"]).exits(64).says("--source-database").says("shop");
     backup.run(&["restore", "--into", "one", "--source-database", "nothing"]).exits(64).says("has no database nothing");
     backup.run(&["restore", "--into", "one", "--source-database", "stock"]).exits(0);
-    assert_same_text(&picture(&source, "one").replace("one", "stock"), &picture(&source, "stock").replace("one", "stock"));
+    assert_same_text(
+        &picture(&source, "one").replace("one", "stock"),
+        &picture(&source, "stock").replace("one", "stock"),
+    );
     // on a server without the roles
     let server = Postgres::start(&tool("PG_BIN"));
     let there = at(&backup, &server);
@@ -202,7 +212,9 @@ fn the_newest_backup_before_a_time_is_found_and_a_failed_one_is_passed_over() {
     for count in 1..=3 {
         postgres.sql(&database, &format!("CREATE TABLE t{count} (a int)"));
         backup.run(&[]).exits(0);
-        moments.push(postgres.sql("postgres", "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.USZ')"));
+        moments.push(
+            postgres.sql("postgres", "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.USZ')"),
+        );
     }
     let restored = |arguments: &[&str]| {
         let copy = format!("{database}_copy");
@@ -228,4 +240,156 @@ fn the_newest_backup_before_a_time_is_found_and_a_failed_one_is_passed_over() {
     assert_eq!(restored(&[]), "2");
     backup.run(&["restore", id, "--into", "damaged"]).exits(65).says("failed its latest verification");
     assert!(!exists(postgres, "damaged"));
+}
+
+/// A shop whose tables refer to each other, and its backup.
+fn shop(format: &str, encrypted: bool) -> (&'static Postgres, String, Backup) {
+    let postgres = shared();
+    let database = postgres.database("shop");
+    postgres.sql(&database, "
+        CREATE TYPE state AS ENUM ('new', 'paid');
+        CREATE TABLE customers (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL UNIQUE);
+        CREATE TABLE orders (id serial PRIMARY KEY, customer int REFERENCES customers, state state DEFAULT 'new',
+                             price numeric, vat numeric GENERATED ALWAYS AS (price * 0.07) STORED, \"or der\" bytea);
+        CREATE TABLE notes (id int, note text);
+        CREATE TABLE log (at date, line text) PARTITION BY RANGE (at);
+        CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+        CREATE TABLE log_2 PARTITION OF log FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+        CREATE INDEX ON orders (state);
+        INSERT INTO customers (name) SELECT 'customer ' || g FROM generate_series(1, 50) g;
+        INSERT INTO orders (customer, price, \"or der\") SELECT g, g * 1.5, decode(lpad(to_hex(g), 8, '0'), 'hex') FROM generate_series(1, 50) g;
+        INSERT INTO notes SELECT g, E'a\\tb\\\\\\n' || g FROM generate_series(1, 2000) g;
+        INSERT INTO log SELECT date '2026-01-01' + g, 'line ' || g FROM generate_series(0, 57) g;
+        CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not by hand'; END $$;
+        CREATE TRIGGER guard BEFORE INSERT ON notes FOR EACH ROW EXECUTE FUNCTION forbid();
+        SELECT lo_from_bytea(0, 'large');
+    ");
+    let mut backup = Backup::of(postgres, &database).set("BACKUP_FORMAT", format);
+    if encrypted {
+        let (key, public) = support::age_keys(backup.folder.path(), "key.txt");
+        backup = backup.set("AGE_RECIPIENTS", &public).set("AGE_IDENTITY_FILE", &key);
+    }
+    backup.run(&[]).exits(0);
+    (postgres, database, backup)
+}
+
+fn rows(postgres: &Postgres, database: &str, table: &str) -> String {
+    postgres.sql(
+        database,
+        &format!("SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) || count(*) FROM {table} t"),
+    )
+}
+
+#[test]
+fn a_table_is_restored_beside_the_live_one_or_in_its_place() {
+    for (format, encrypted) in [("plain", false), ("custom", false), ("plain", true)] {
+        let (postgres, database, backup) = shop(format, encrypted);
+        let good = rows(postgres, &database, "orders");
+        postgres.sql(&database, "UPDATE orders SET price = 0; INSERT INTO orders (customer, price) VALUES (1, 1)");
+        let bad = rows(postgres, &database, "orders");
+        let outcome = backup.run(&["restore", "--into", &database, "--table", "public.orders"]).exits(0);
+        assert_eq!(rows(postgres, &database, "orders"), bad);
+        let beside = postgres.sql(&database, "SELECT relname FROM pg_class WHERE relname LIKE 'orders_restored_%'");
+        assert!(outcome.stdout.contains(&format!("with 50 rows, as public.{beside}")), "{}", outcome.stdout);
+        assert_eq!(postgres.sql(&database, &format!("SELECT sum(price), count(*) FROM {beside}")), "1912.5|50");
+        // in its place only when asked, and with a yes
+        let place = ["restore", "--into", &database, "--table", "orders", "--replace"];
+        backup.run(&place).exits(64).says("say --yes");
+        backup.run(&[&place[..], &["--yes"]].concat()).exits(0);
+        assert_eq!(rows(postgres, &database, "orders"), good);
+        assert_eq!(postgres.sql(&database, "INSERT INTO orders (customer) VALUES (1) RETURNING id"), "51");
+        // others refer to it
+        backup
+            .run(&["restore", "--into", &database, "--table", "customers", "--replace", "--yes"])
+            .exits(77)
+            .says("orders_customer_fkey of public.orders");
+        // together they go
+        postgres.sql(&database, "DELETE FROM orders; DELETE FROM customers");
+        backup
+            .run(&["restore", "--into", &database, "--table", "customers", "--table", "orders", "--replace", "--yes"])
+            .exits(0);
+        assert_eq!(rows(postgres, &database, "orders"), good);
+        assert_eq!(postgres.sql(&database, "INSERT INTO customers (name) VALUES ('x') RETURNING id"), "51");
+        // a partitioned one stands for its partitions, and triggers do not fire
+        postgres.sql(&database, "TRUNCATE log, notes");
+        backup
+            .run(&["restore", "--into", &database, "--table", "log", "--table", "notes", "--replace", "--yes"])
+            .exits(0);
+        assert_eq!(
+            postgres.sql(
+                &database,
+                "SELECT (SELECT count(*) FROM log_1), (SELECT count(*) FROM log_2), (SELECT count(*) FROM notes)"
+            ),
+            "31|27|2000"
+        );
+    }
+}
+
+#[test]
+fn a_table_that_is_gone_is_made_again_with_everything_that_belongs_to_it() {
+    let (postgres, database, backup) = shop("plain", false);
+    let dump = |table: &str| postgres.dump("pg_dump", &database, &["--table", table]);
+    let (orders, notes) = (dump("orders"), dump("notes"));
+    postgres.sql(&database, "DROP TABLE notes, orders");
+    backup.run(&["restore", "--into", &database, "--table", "notes"]).exits(0);
+    assert_same_text(&dump("notes"), &notes);
+    let outcome = backup.run(&["restore", "--into", &database, "--table", "orders"]).exits(0);
+    assert!(
+        outcome.stdout.contains("the foreign key public.orders.orders_customer_fkey is left out"),
+        "{}",
+        outcome.stdout
+    );
+    postgres.sql(
+        &database,
+        "ALTER TABLE orders ADD CONSTRAINT orders_customer_fkey FOREIGN KEY (customer) REFERENCES customers",
+    );
+    assert_same_text(&dump("orders"), &orders);
+    assert_eq!(leftovers(postgres).matches(&database).count(), 0);
+    // what it needs is gone as well
+    postgres.sql(&database, "DROP TABLE orders; DROP TYPE state");
+    backup
+        .run(&["restore", "--into", &database, "--table", "orders"])
+        .exits(77)
+        .says("does not take the tables")
+        .says("nothing was changed");
+    assert_eq!(postgres.sql(&database, "SELECT to_regclass('orders') IS NULL"), "t");
+    assert_eq!(leftovers(postgres).matches(&database).count(), 0);
+}
+
+#[test]
+fn a_new_database_gets_the_whole_schema_and_the_rows_that_are_wanted() {
+    for (format, encrypted) in [("plain", false), ("custom", true)] {
+        let (postgres, database, backup) = shop(format, encrypted);
+        let schema =
+            |of: &str, arguments: &[&str]| postgres.dump("pg_dump", of, &[&["--schema-only"], arguments].concat());
+        let objects = format!("{database}_objects");
+        backup.run(&["restore", "--into", &objects, "--schema-only"]).exits(0);
+        assert_same_text(&schema(&objects, &[]), &schema(&database, &[]));
+        assert_eq!(
+            postgres
+                .sql(&objects, "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM pg_largeobject_metadata)"),
+            "0|0"
+        );
+        let one = format!("{database}_one");
+        backup.run(&["restore", "--into", &one, "--table", "public.orders"]).exits(0);
+        assert_eq!(rows(postgres, &one, "orders"), rows(postgres, &database, "orders"));
+        assert_eq!(postgres.sql(&one, "SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM notes)"), "0|0");
+        assert_eq!(postgres.sql(&one, "SELECT count(*) FROM pg_constraint WHERE contype = 'f'"), "0");
+        backup
+            .run(&["restore", "--into", &format!("{database}_x"), "--table", "nothing"])
+            .exits(64)
+            .says("has no rows of a table nothing");
+        // rows into objects that are there
+        backup.run(&["restore", "--into", &objects, "--data-only"]).exits(0);
+        for table in ["orders", "customers", "notes", "log"] {
+            assert_eq!(rows(postgres, &objects, table), rows(postgres, &database, table));
+        }
+        assert_eq!(postgres.sql(&objects, "SELECT nextval('orders_id_seq')"), "51");
+        backup.run(&["restore", "--into", &objects, "--data-only"]).exits(64).says("has rows already");
+        backup.run(&["restore", "--into", &objects, "--data-only", "--replace", "--yes"]).exits(0);
+        backup
+            .run(&["restore", "--into", "not_there", "--data-only"])
+            .exits(64)
+            .says("needs a database that has the objects");
+    }
 }

@@ -40,6 +40,9 @@ pub enum ArchiveReadError {
         /// What is wrong with them.
         cause: io::Error,
     },
+    /// The bytes can be read, and are others than were written.
+    #[error("{0} are not those that were written")]
+    Changed(&'static str),
     /// It is encrypted and cannot be decrypted.
     #[error(transparent)]
     Key(#[from] KeyError),

@@ -183,7 +183,7 @@ pub async fn reads_role_passwords(client: &Client) -> Result<bool, Error> {
 }
 
 /// A name that [`sql_lexer::qualified`] made as SQL of any version: reserved words are quoted too.
-pub(super) fn sql_name(qualified: &str) -> String {
+pub fn sql_name(qualified: &str) -> String {
     sql_lexer::parts(qualified)
         .map_or_else(|| qualified.to_owned(), |(schema, name)| format!("{}.{}", quote(&schema), quote(&name)))
 }

@@ -20,13 +20,35 @@ const OBJECT_BYTES: i32 = 256 << 10;
 
 /// Reads what is expected, as far as it is there; rows in the bytes of the encoding that the dump has them in.
 pub async fn read(connection: &Connection, expected: &Contents, lc_monetary: &str) -> Result<Contents, Error> {
+    let (tables, relations) = read_tables(connection, expected, Some(lc_monetary)).await?;
+    let mut found = Contents { tables, ..Contents::default() };
+    let names: Vec<&String> = expected.sequences.keys().filter(|name| relations.contains_key(*name)).collect();
+    for names in names.chunks(SEQUENCES) {
+        found.sequences.extend(sequences(connection, names).await?);
+    }
+    found.large_objects = large_objects(connection).await?;
+    Ok(found)
+}
+
+/// The rows alone, by the settings of the session, which may be in a transaction.
+pub async fn read_rows(connection: &Connection, expected: &Contents) -> Result<BTreeMap<String, TableRows>, Error> {
+    Ok(read_tables(connection, expected, None).await?.0)
+}
+
+async fn read_tables(
+    connection: &Connection,
+    expected: &Contents,
+    lc_monetary: Option<&str>,
+) -> Result<(BTreeMap<String, TableRows>, HashMap<String, Relation>), Error> {
     let encoding = expected.encoding.as_deref().unwrap_or("UTF8");
     // a policy that hides rows is an error, as for pg_dump
     connection.batch_execute("SET row_security = off").await?;
-    // a locale that this server lacks matters only where there is money, and then the rows differ
-    let _ = connection.batch_execute(&format!("SET lc_monetary = {}", literal(lc_monetary))).await;
+    if let Some(lc_monetary) = lc_monetary {
+        // a locale that this server lacks matters only where there is money, and then the rows differ
+        let _ = connection.batch_execute(&format!("SET lc_monetary = {}", literal(lc_monetary))).await;
+    }
     let relations = relations(connection).await?;
-    let mut found = Contents::default();
+    let mut found = BTreeMap::new();
     for (table, rows) in &expected.tables {
         if let Some(relation) = relations.get(table) {
             let elsewhere = relation.leaves.iter().filter(|leaf| expected.tables.contains_key(&leaf.name));
@@ -39,15 +61,10 @@ pub async fn read(connection: &Connection, expected: &Contents, lc_monetary: &st
                 Err(error) => return Err(error),
             };
             let rows = TableRows { columns: rows.columns.clone(), rows: count, fingerprint, ..TableRows::default() };
-            found.tables.insert(table.clone(), rows);
+            found.insert(table.clone(), rows);
         }
     }
-    let names: Vec<&String> = expected.sequences.keys().filter(|name| relations.contains_key(*name)).collect();
-    for names in names.chunks(SEQUENCES) {
-        found.sequences.extend(sequences(connection, names).await?);
-    }
-    found.large_objects = large_objects(connection).await?;
-    Ok(found)
+    Ok((found, relations))
 }
 
 /// The table or one of its columns is not there.

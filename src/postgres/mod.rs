@@ -8,6 +8,7 @@ pub mod connection;
 pub mod contents;
 pub mod dump;
 mod libpq;
+pub mod load;
 pub mod lock;
 mod migrations;
 mod passfile;

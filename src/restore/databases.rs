@@ -1,7 +1,7 @@
 //! Databases out of archives: filled, read to the end, compared, and put in their place.
 
 use super::Restorer;
-use super::plan::{Content, Done, Request};
+use super::plan::{Content, Done, Request, find_tables};
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, LargeObjects};
 use crate::human;
@@ -37,11 +37,11 @@ pub(super) struct Wanted<'f> {
 }
 
 /// A database that is filled.
-struct Fresh<'a> {
-    wanted: &'a Wanted<'a>,
+pub(super) struct Fresh<'a> {
+    pub(super) wanted: &'a Wanted<'a>,
     /// What it is to hold.
-    expected: DatabaseFacts,
-    scratch: Scratch,
+    pub(super) expected: DatabaseFacts,
+    pub(super) scratch: Scratch,
     filled: Filled,
 }
 
@@ -96,7 +96,7 @@ impl Restorer<'_> {
         outcome
     }
 
-    async fn prepare<'a>(
+    pub(super) async fn prepare<'a>(
         &'a self,
         server: &'a ScratchServer,
         archive: &'a Archive<'_>,
@@ -120,21 +120,29 @@ impl Restorer<'_> {
 
     /// The tables that are asked for, as the facts name them.
     fn tables(&self, archive: &Archive<'_>) -> Result<BTreeSet<String>, Error> {
-        let known = archive.databases.iter().flat_map(|wanted| wanted.expected.contents.tables.keys());
-        let known: BTreeSet<&String> = known.collect();
-        self.request.tables.iter().map(|name| super::plan::find_table(name, &known).map_err(Error::Usage)).collect()
+        let mut tables = BTreeSet::new();
+        for wanted in archive.databases.iter().filter(|_| !self.request.tables.is_empty()) {
+            tables.extend(find_tables(wanted.expected, &self.request.tables).map_err(Error::Usage)?);
+        }
+        Ok(tables)
     }
 
     /// Reads the archive once: every wanted database is filled on the way, and the stored bytes are proved in the end.
-    async fn fill<'a>(
+    pub(super) async fn fill<'a>(
         &self,
         restoring: &Restoring<'_>,
         archive: &'a Archive<'a>,
         filled: &mut Vec<Fresh<'a>>,
     ) -> Result<(), Error> {
         let keys = self.config.encryption.identities.as_ref();
-        let opened = Reading::open(self.repository, archive.backup, keys, self.config.stall_timeout);
-        let mut reading = self.shutdown.guard(opened).await??;
+        let (backup, limit) = (archive.backup, self.config.stall_timeout);
+        let mut reading = match &restoring.leave_out.rows {
+            Rows::Of(tables) => {
+                let opened = Reading::open_for(self.repository, backup, (archive.facts, tables), keys, limit);
+                self.shutdown.guard(opened).await??
+            }
+            _ => self.shutdown.guard(Reading::open(self.repository, backup, keys, limit)).await??,
+        };
         let mut read = Ok(());
         for wanted in &archive.databases {
             let scratch = restoring.make(&format!("{}_restoring", wanted.name), wanted.expected).await?;
@@ -173,19 +181,7 @@ impl Restorer<'_> {
         done: &mut Done,
     ) -> Result<(), Error> {
         for one in filled.iter() {
-            if self.request.skip_checks {
-                let refused = self.shutdown.guard(restoring.give_properties(&one.scratch, &one.expected)).await?;
-                refused.iter().for_each(|what| warn!("not restored: {what}"));
-            } else {
-                let result = restoring.compare(&one.scratch, &one.expected, one.filled.seconds, false).await?;
-                let failed = failures(&result);
-                done.checks.push(result);
-                if !failed.is_empty() {
-                    let id = restoring.manifest.id.clone();
-                    let failures = format!("{failed}; nothing was replaced, and --skip-checks would leave this out");
-                    return Err(Error::Unproved { id, failures });
-                }
-            }
+            self.compare(restoring, one, done).await?;
             self.analyze(restoring.server, &one.scratch).await?;
         }
         while !filled.is_empty() {
@@ -196,6 +192,28 @@ impl Restorer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Holds a filled database against the facts, unless that is to be left out.
+    pub(super) async fn compare(
+        &self,
+        restoring: &Restoring<'_>,
+        one: &Fresh<'_>,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        if self.request.skip_checks {
+            let refused = self.shutdown.guard(restoring.give_properties(&one.scratch, &one.expected)).await?;
+            refused.iter().for_each(|what| warn!("not restored: {what}"));
+            return Ok(());
+        }
+        let result = restoring.compare(&one.scratch, &one.expected, one.filled.seconds, false).await?;
+        let failed = failures(&result);
+        done.checks.push(result);
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let failures = format!("{failed}; nothing was replaced, and --skip-checks would leave this out");
+        Err(Error::Unproved { id: restoring.manifest.id.clone(), failures })
     }
 
     async fn analyze(&self, server: &ScratchServer, scratch: &Scratch) -> Result<(), Error> {

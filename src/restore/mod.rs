@@ -5,7 +5,9 @@
 
 mod databases;
 mod globals;
+mod lost;
 pub mod plan;
+mod tables;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -83,6 +85,11 @@ impl Restorer<'_> {
         let mut archives = Vec::new();
         for backup in backups {
             archives.push((backup, self.facts(backup).await?));
+        }
+        if self.is_live(server).await?
+            && let [(backup, facts)] = archives.as_slice()
+        {
+            return self.restore_rows(server, (backup, facts), consent).await;
         }
         let mut plan = Plan::default();
         let archives = self.choose(server, &archives, &mut plan).await?;

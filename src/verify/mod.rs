@@ -2,6 +2,8 @@
 
 pub mod checks;
 mod deparsed;
+mod parts;
+pub(crate) mod pouring;
 pub(crate) mod reading;
 pub mod report;
 mod restored;

@@ -1,29 +1,24 @@
 //! The databases of an archive restored one after the other, each into a scratch database of its own, and compared.
 
 use super::checks::{self, Terms};
+use super::pouring::{Sink, blame, pour};
 use super::reading::{Broken, Reading};
 use super::report::DatabaseResult;
 use super::restored::Look;
 use super::{HASTE, PATIENCE};
-use crate::config::{Config, Format};
+use crate::config::Config;
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, Subject};
 use crate::manifest::Manifest;
-use crate::postgres::restore::{Blame, Converter, Restore, RestoreError, Way};
+use crate::postgres::restore::{Restore, Way};
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::tools::Tools;
 use crate::progress::{self, Counters};
 use crate::restore_filter::{Filter, LeaveOut};
 use crate::shutdown::Shutdown;
-use bytes::BytesMut;
 use std::collections::BTreeSet;
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout};
 use tracing::{info, warn};
-
-/// Bytes of SQL that are passed on at once.
-const CHUNK: usize = 256 << 10;
 
 /// What restoring needs.
 pub(crate) struct Restoring<'a> {
@@ -140,14 +135,13 @@ impl Restoring<'_> {
         let databases = self.manifest.subject == Subject::Cluster;
         let filter = Filter::new(LeaveOut { databases, ..self.leave_out.clone() });
         let counters = Counters::default();
+        let part = (expected.raw_offset, end);
+        let how = (&self.tools, self.manifest.format);
         let filling = async {
-            match self.manifest.format {
-                Format::Plain => fill(reading, (expected.raw_offset, end), filter, &mut restore, &counters).await,
-                Format::Custom => {
-                    let started = Converter::start(&self.tools, environment).map_err(blame)?;
-                    fill_converted(reading, started, filter, &mut restore, &counters).await
-                }
-            }
+            let (restore, counters) = (&mut restore, counters.clone());
+            let mut sink = Filtered { filter, restore, passed: Vec::new(), counters };
+            pour(self.config, how, reading, part, &mut sink).await?;
+            sink.finish().await
         };
         let lines = progress::write_restore_lines(counters.clone(), &expected.name, self.manifest.raw_bytes);
         let filled = shutdown.guard(async {
@@ -199,72 +193,30 @@ impl Restoring<'_> {
     }
 }
 
-/// Hands the bytes of one database to the program that restores them.
-async fn fill(
-    reading: &mut Reading,
-    (begin, end): (u64, Option<u64>),
-    mut filter: Filter,
-    restore: &mut Restore,
-    counters: &Counters,
-) -> Result<Vec<String>, Broken> {
-    // before the first database of a whole server are roles, and statements that make room
-    while reading.position() < begin && reading.next(Some(begin)).await?.is_some() {}
-    let mut passed = Vec::new();
-    while let Some(bytes) = reading.next(end).await? {
-        filter.take(&bytes, &mut passed)?;
-        restore.write(&passed).await.map_err(blame)?;
-        count(counters, bytes.len(), &filter);
-        passed.clear();
+/// psql behind the filter.
+struct Filtered<'a> {
+    filter: Filter,
+    restore: &'a mut Restore,
+    passed: Vec<u8>,
+    counters: Counters,
+}
+
+impl Sink for Filtered<'_> {
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.filter.take(bytes, &mut self.passed)?;
+        self.restore.write(&self.passed).await.map_err(blame)?;
+        self.passed.clear();
+        self.counters.add_raw(bytes.len() as u64);
+        self.filter.table().into_iter().for_each(|table| self.counters.set_table(table));
+        Ok(())
     }
-    let subscriptions = filter.finish(&mut passed)?;
-    restore.write(&passed).await.map_err(blame)?;
-    Ok(subscriptions)
 }
 
-/// The same for a custom archive, which pg_restore makes SQL of on the way.
-async fn fill_converted(
-    reading: &mut Reading,
-    (converter, mut archive, mut sql): (Converter, ChildStdin, ChildStdout),
-    mut filter: Filter,
-    restore: &mut Restore,
-    counters: &Counters,
-) -> Result<Vec<String>, Broken> {
-    let feed = async {
-        while let Some(bytes) = reading.next(None).await? {
-            // it says itself why it takes no more
-            if archive.write_all(&bytes).await.is_err() {
-                break;
-            }
-        }
-        drop(archive);
-        Ok::<_, Broken>(())
-    };
-    let pass = async {
-        let (mut chunk, mut passed) = (BytesMut::with_capacity(CHUNK), Vec::new());
-        while sql.read_buf(&mut chunk).await.map_err(|error| Broken::Other(Error::Io(error.to_string())))? > 0 {
-            filter.take(&chunk, &mut passed)?;
-            restore.write(&passed).await.map_err(blame)?;
-            count(counters, chunk.len(), &filter);
-            chunk.clear();
-            passed.clear();
-        }
-        Ok(passed)
-    };
-    let ((), mut passed) = tokio::try_join!(feed, pass)?;
-    converter.finish().await.map_err(blame)?;
-    let subscriptions = filter.finish(&mut passed)?;
-    restore.write(&passed).await.map_err(blame)?;
-    Ok(subscriptions)
-}
-
-fn count(counters: &Counters, bytes: usize, filter: &Filter) {
-    counters.add_raw(bytes as u64);
-    filter.table().into_iter().for_each(|table| counters.set_table(table));
-}
-
-pub(crate) fn blame(error: RestoreError) -> Broken {
-    match error.blame() {
-        Blame::Backup => Broken::Backup(error.to_string()),
-        _ => Broken::Other(Error::Restore(error)),
+impl Filtered<'_> {
+    /// What is left, once the SQL is at its end; the answer are the subscriptions that were left out.
+    async fn finish(mut self) -> Result<Vec<String>, Broken> {
+        let subscriptions = self.filter.finish(&mut self.passed)?;
+        self.restore.write(&self.passed).await.map_err(blame)?;
+        Ok(subscriptions)
     }
 }

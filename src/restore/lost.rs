@@ -1,0 +1,118 @@
+//! Tables that are gone, made again: restored into a database of their own, compared there, and moved by pg_dump.
+
+use super::Restorer;
+use super::databases::{Archive, Fresh};
+use super::plan::Done;
+use crate::error::Error;
+use crate::facts::DatabaseFacts;
+use crate::postgres::catalog::sql_name;
+use crate::postgres::dump::{Dump, DumpError, Output};
+use crate::postgres::restore::{Restore, Way};
+use crate::postgres::scratch::ScratchServer;
+use crate::postgres::tools;
+use crate::restore_filter::{Filter, LeaveOut};
+use crate::verify::pouring::blame;
+use crate::verify::reading::Broken;
+use crate::verify::restoring::Restoring;
+use bytes::BytesMut;
+use std::collections::BTreeSet;
+use tokio::io::AsyncReadExt;
+
+/// Bytes handed on at once.
+const CHUNK: usize = 256 << 10;
+
+impl Restorer<'_> {
+    /// Makes the tables in the live database; the answer are foreign keys that are left out.
+    pub(super) async fn move_tables(
+        &self,
+        server: &ScratchServer,
+        archive: &Archive<'_>,
+        tables: &[String],
+        done: &mut Done,
+    ) -> Result<Vec<String>, Error> {
+        let restoring = self.prepare(server, archive).await?;
+        let mut fresh = Vec::new();
+        let outcome = match self.fill(&restoring, archive, &mut fresh).await {
+            Ok(()) => self.compare_and_move(&restoring, &fresh, tables, done).await,
+            Err(error) => Err(error),
+        };
+        for one in fresh {
+            restoring.remove(&one.scratch, outcome.is_ok()).await;
+        }
+        outcome?;
+        Ok(archive.databases.iter().flat_map(|wanted| keys_beyond(wanted.expected, tables)).collect())
+    }
+
+    async fn compare_and_move(
+        &self,
+        restoring: &Restoring<'_>,
+        fresh: &[Fresh<'_>],
+        tables: &[String],
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        for one in fresh {
+            self.compare(restoring, one, done).await?;
+            let moving = self.copy_over(restoring, one, tables);
+            match self.shutdown.guard(moving).await? {
+                Ok(()) => {}
+                Err(Broken::Other(error)) => return Err(error),
+                Err(Broken::Backup(cause)) => {
+                    return Err(Error::NotReplaced(format!(
+                        "the live database does not take the tables as they were: {cause}; nothing was changed; restore \
+                         them into a new database, and move the rows by hand"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// pg_dump of the tables into psql on the live database, in one transaction.
+    async fn copy_over(&self, restoring: &Restoring<'_>, one: &Fresh<'_>, tables: &[String]) -> Result<(), Broken> {
+        let (server, dump) = (restoring.server, &self.config.dump);
+        let version = server.connection().version();
+        let environment = &self.config.child_environment;
+        let found = tools::find(dump.bin_dir.as_deref(), &dump.search_path, environment, version.major, &version.text);
+        let tools = found.await.map_err(Error::from)?.chosen;
+        let mut arguments = vec!["--no-password".to_owned(), "--strict-names".to_owned()];
+        arguments.extend(tables.iter().map(|table| format!("--table={}", sql_name(table))));
+        arguments.extend(restoring.leave_out.owners.then(|| "--no-owner".to_owned()));
+        arguments.extend(restoring.leave_out.owners.then(|| "--no-privileges".to_owned()));
+        let source = server.source(&one.scratch);
+        let mut reader = Dump::start(&tools, &source, Output::Plain, &arguments, environment).map_err(Error::from)?;
+        let lc_monetary = one.expected.schema.lc_monetary.as_str();
+        let way = Way { lc_monetary, restriction: self.run_id };
+        let target = server.server().of(&one.wanted.name);
+        let mut restore = Restore::start(&restoring.tools, &target, way, environment).await.map_err(blame)?;
+        let mut filter = Filter::new(LeaveOut::default());
+        let (mut chunk, mut passed) = (BytesMut::with_capacity(CHUNK), b"BEGIN;\n".to_vec());
+        loop {
+            let count = reader.read_buf(&mut chunk).await;
+            let count =
+                count.map_err(|error| Error::Dump(error.downcast::<DumpError>().unwrap_or_else(DumpError::Read)))?;
+            if count == 0 {
+                break;
+            }
+            filter.take(&chunk, &mut passed)?;
+            restore.write(&passed).await.map_err(blame)?;
+            chunk.clear();
+            passed.clear();
+        }
+        // only a dump that was whole gets here
+        filter.finish(&mut passed)?;
+        passed.extend_from_slice(b"\nCOMMIT;\n");
+        restore.write(&passed).await.map_err(blame)?;
+        restore.finish().await.map_err(blame)
+    }
+}
+
+/// Foreign keys between these tables and others.
+fn keys_beyond(expected: &DatabaseFacts, tables: &[String]) -> Vec<String> {
+    let ours: BTreeSet<&str> = tables.iter().map(String::as_str).collect();
+    let is_beyond = |(name, key): &(&String, &serde_json::Map<String, serde_json::Value>)| {
+        let references = key.get("references").and_then(|table| table.as_str()).unwrap_or_default();
+        let is_from = ours.iter().any(|table| name.starts_with(&format!("{table}.")));
+        is_from != ours.contains(references)
+    };
+    expected.schema.catalogue.foreign_keys.iter().filter(is_beyond).map(|(name, _)| name.clone()).collect()
+}

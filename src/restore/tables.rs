@@ -1,0 +1,369 @@
+//! Rows of tables into a database that is in use: beside a live table, in its place, or, where it is gone, the table
+//! itself.
+
+use super::databases::{Archive, Wanted};
+use super::plan::{Content, Done, Plan, find_tables};
+use super::{Consent, Restorer};
+use crate::error::Error;
+use crate::facts::{Catalogue, Contents, DatabaseFacts, Facts, TableRows};
+use crate::human;
+use crate::postgres::connection::Connection;
+use crate::postgres::load::{self, Load, Rows};
+use crate::postgres::scratch::ScratchServer;
+use crate::postgres::{contents, schema};
+use crate::repository::Backup;
+use crate::sql_lexer::{Lexer, Token};
+use crate::verify::client_tools;
+use crate::verify::pouring::{Sink, pour};
+use crate::verify::reading::{Broken, Reading};
+use crate::verify::report::Verdict;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+use tracing::info;
+
+/// What becomes of each table.
+enum Way {
+    /// Rows go into the live tables; those that are there are removed first on demand.
+    InPlace,
+    /// Rows go into new tables of these names beside the live ones.
+    Beside,
+    /// The tables are gone, and are made as the backup has them.
+    Lost,
+}
+
+/// Tables of the backup, each with the table of the live database that gets its rows.
+struct Tables<'f> {
+    way: Way,
+    expected: &'f DatabaseFacts,
+    end: Option<u64>,
+    into: BTreeMap<String, String>,
+}
+
+impl Restorer<'_> {
+    /// True when rows go into a database that is in use.
+    pub(super) async fn is_live(&self, server: &ScratchServer) -> Result<bool, Error> {
+        let Some(name) = self.request.into.as_ref().filter(|_| !self.request.cluster) else { return Ok(false) };
+        let is_data = self.request.content == Content::Data;
+        if !is_data && self.request.tables.is_empty() {
+            return Ok(false);
+        }
+        match self.shutdown.guard(server.look(name)).await?? {
+            Some(target) => Ok(is_data || !target.is_empty),
+            None if is_data => Err(Error::Usage(format!(
+                "--data-only needs a database that has the objects, and there is no {}; leave it out to make one",
+                human::one_line(name)
+            ))),
+            None => Ok(false),
+        }
+    }
+
+    /// Rows into the live database that is asked for.
+    pub(super) async fn restore_rows(
+        &self,
+        server: &ScratchServer,
+        (backup, facts): (&Backup, &Facts),
+        consent: Consent<'_>,
+    ) -> Result<Done, Error> {
+        let name = self.request.into.clone().unwrap_or_default();
+        let connection = self.shutdown.guard(server.enter_database(&name)).await??;
+        let live = self.shutdown.guard(live(&connection)).await?.map_err(Error::Query)?;
+        let tables = self.decide(backup, facts, &live)?;
+        let mut plan = Plan::default();
+        plan.say("backup", super::describe(backup));
+        plan.say("into", format!("{} on {}", human::one_line(&name), self.config.source.display()));
+        self.say_tables(&tables, &mut plan, &name);
+        consent(&plan)?;
+        let mut done = Done::default();
+        match tables.way {
+            Way::Lost => self.restore_lost(server, (backup, facts), &tables, &name, &mut done).await?,
+            _ => {
+                let loaded = self.load(server, &connection, (backup, facts), &tables);
+                self.shutdown.guard(loaded).await??;
+            }
+        }
+        for (table, into) in &tables.into {
+            let rows = tables.expected.contents.tables.get(table).map_or(0, |rows| rows.rows);
+            let (table, into) = (human::one_line(table), human::one_line(into));
+            let place = if table == into { String::new() } else { format!(", as {into}") };
+            done.lines.push(format!("{table} is restored with {rows} rows{place}"));
+        }
+        Ok(done)
+    }
+
+    fn decide<'f>(&self, backup: &Backup, facts: &'f Facts, live: &Catalogue) -> Result<Tables<'f>, Error> {
+        let [(expected, end)] = self.wanted(backup, facts)?[..] else {
+            return Err(Error::Usage("rows are restored from one database at a time".to_owned()));
+        };
+        let names = find_tables(expected, &self.request.tables).map_err(Error::Usage)?;
+        let (there, gone): (BTreeSet<String>, BTreeSet<String>) =
+            names.into_iter().partition(|name| live.tables.contains_key(name));
+        let time = (self.now)().format("%Y%m%d_%H%M%S").to_string();
+        let same = |names: BTreeSet<String>| names.into_iter().map(|name| (name.clone(), name)).collect();
+        let is_data = self.request.content == Content::Data;
+        let (way, into) = match (there.is_empty(), gone.is_empty()) {
+            (true, _) if !is_data => (Way::Lost, same(gone)),
+            (_, true) if is_data || self.request.replace => (Way::InPlace, same(there)),
+            (_, true) => {
+                let beside = |name: String| Some((name.clone(), load::beside(&name, &time)?));
+                (Way::Beside, there.into_iter().filter_map(beside).collect())
+            }
+            (_, false) => {
+                let gone = gone.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                return Err(Error::Usage(format!(
+                    "the database lacks {}; restore what is gone and what is there one after the other",
+                    human::one_line(&gone)
+                )));
+            }
+        };
+        Ok(Tables { way, expected, end, into })
+    }
+
+    fn say_tables(&self, tables: &Tables<'_>, plan: &mut Plan, name: &str) {
+        for (table, into) in &tables.into {
+            let rows = tables.expected.contents.tables.get(table).map_or(0, |rows| rows.rows);
+            let (table, into) = (human::one_line(table), human::one_line(into));
+            plan.say(
+                "table",
+                match tables.way {
+                    Way::Lost => format!("{table} is not there any more and is made again, with {rows} rows"),
+                    Way::Beside => format!("{rows} rows of {table} go into the new table {into}"),
+                    Way::InPlace if self.request.replace => {
+                        format!("{rows} rows take the place of those that are in {table}")
+                    }
+                    Way::InPlace => format!("{rows} rows go into {table}, which must be empty"),
+                },
+            );
+        }
+        if self.request.content == Content::Data && tables.expected.contents.large_objects.count > 0 {
+            plan.say("leave", "large objects; they come only with their whole database");
+        }
+        if matches!(tables.way, Way::InPlace) && self.request.replace {
+            plan.confirm = Some(name.to_owned());
+        }
+    }
+
+    /// One transaction, committed only when every row has come and the bytes were those that were written.
+    async fn load(
+        &self,
+        server: &ScratchServer,
+        connection: &Connection,
+        (backup, facts): (&Backup, &Facts),
+        tables: &Tables<'_>,
+    ) -> Result<(), Error> {
+        let expected = tables.expected;
+        let started = Instant::now();
+        let load = Load::begin(connection, &expected.contents, &expected.schema.lc_monetary).await?;
+        let live: BTreeSet<String> = tables.into.values().cloned().collect();
+        match tables.way {
+            Way::Beside => create(&load, tables).await?,
+            _ => self.make_room(connection, &load, tables, &live).await?,
+        }
+        let wanted: BTreeSet<String> = tables.into.keys().cloned().collect();
+        let keys = self.config.encryption.identities.as_ref();
+        let limit = self.config.stall_timeout;
+        let mut reading = Reading::open_for(self.repository, backup, (facts, &wanted), keys, limit).await?;
+        let tools = client_tools(self.config, &backup.manifest, server).await?;
+        let how = (&tools, backup.manifest.format);
+        let mut sink = Loading { load: &load, into: &tables.into, lexer: Lexer::default(), rows: None };
+        let part = (expected.raw_offset, tables.end);
+        let mut read = pour(self.config, how, &mut reading, part, &mut sink).await;
+        if read.is_ok() {
+            read = reading.skip().await;
+        }
+        let check = reading.settle(&backup.manifest, None, read).await?;
+        if check.verdict == Verdict::Failed {
+            return Err(self.unproved(backup, &check.details.join("; ")));
+        }
+        if let Way::InPlace = tables.way {
+            let all = expected.contents.sequences.clone();
+            let owned = load.sequences_of(&live).await?;
+            let is_all = self.request.tables.is_empty();
+            load.set(&all.into_iter().filter(|(name, _)| is_all || owned.contains(name)).collect()).await?;
+        }
+        self.compare_rows(connection, &load, backup, tables).await?;
+        load.commit().await?;
+        info!("loaded {} in {:.1} s", human::count(live.len(), "table"), started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn unproved(&self, backup: &Backup, failures: &str) -> Error {
+        let failures = format!("{failures}; nothing was changed");
+        Error::Unproved { id: backup.manifest.id.clone(), failures }
+    }
+
+    /// Refuses live tables that cannot take the rows, and empties the others.
+    async fn make_room(
+        &self,
+        connection: &Connection,
+        load: &Load<'_>,
+        tables: &Tables<'_>,
+        live: &BTreeSet<String>,
+    ) -> Result<(), Error> {
+        connection
+            .batch_execute(&format!("SET LOCAL lock_timeout = {}", self.config.dump.lock_timeout.as_millis()))
+            .await?;
+        load.lock(live).await?;
+        let now = schema::describe(connection).await?.schema.catalogue;
+        let differing: Vec<String> = live
+            .iter()
+            .filter(|name| columns(&now, name) != columns(&tables.expected.schema.catalogue, name))
+            .map(|name| human::one_line(name).into_owned())
+            .collect();
+        if !differing.is_empty() {
+            return Err(Error::NotReplaced(format!(
+                "the columns of {} are others now than in the backup; restore beside it (without --replace), and move \
+                 the rows by hand",
+                differing.join(", ")
+            )));
+        }
+        if !self.request.replace {
+            let full = load.with_rows(live).await?;
+            if !full.is_empty() {
+                let full = human::one_line(&full.join(", ")).into_owned();
+                return Err(Error::Usage(format!(
+                    "{full} has rows already; --replace puts those of the backup in their place"
+                )));
+            }
+            return Ok(());
+        }
+        let keys = load.keys_from_elsewhere(live).await?;
+        if !keys.is_empty() {
+            return Err(Error::NotReplaced(format!(
+                "other tables refer to these by {}; restore them together, or restore beside (without --replace)",
+                human::one_line(&keys.join(", "))
+            )));
+        }
+        Ok(load.empty(live).await?)
+    }
+
+    /// Reads back what was loaded, in the same transaction.
+    async fn compare_rows(
+        &self,
+        connection: &Connection,
+        load: &Load<'_>,
+        backup: &Backup,
+        tables: &Tables<'_>,
+    ) -> Result<(), Error> {
+        if self.request.skip_checks {
+            return Ok(());
+        }
+        let whole = &tables.expected.contents;
+        let renamed = |(table, into): (&String, &String)| Some((into.clone(), whole.tables.get(table)?.clone()));
+        let wanted: BTreeMap<String, TableRows> = tables.into.iter().filter_map(renamed).collect();
+        let wanted = Contents { tables: wanted, encoding: whole.encoding.clone(), ..Contents::default() };
+        let found = contents::read_rows(connection, &wanted).await?;
+        let is_same = |(name, rows): &(&String, &TableRows)| {
+            let found = found.get(*name);
+            found.is_some_and(|found| {
+                found.rows == rows.rows && (rows.is_mixed || found.fingerprint == rows.fingerprint)
+            })
+        };
+        let differing: Vec<&String> = wanted.tables.iter().filter(|one| !is_same(one)).map(|(name, _)| name).collect();
+        if !differing.is_empty() {
+            let names = differing.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(self.unproved(backup, &format!("{names}: the rows are others than in the backup")));
+        }
+        if load.is_quiet && matches!(tables.way, Way::InPlace) {
+            let (_, orphans) = contents::orphans(connection).await?;
+            let ours = |key: &&String| tables.into.values().any(|table| key.starts_with(&format!("{table}.")));
+            let broken: Vec<&str> = orphans.keys().filter(ours).map(String::as_str).collect();
+            if !broken.is_empty() {
+                let why = format!("rows would refer to nothing by {}", broken.join(", "));
+                return Err(Error::NotReplaced(format!(
+                    "{why}; restore the tables that they refer to together with them"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes tables that are gone: in a database of its own first, compared there, and then as pg_dump moves them.
+    async fn restore_lost(
+        &self,
+        server: &ScratchServer,
+        (backup, facts): (&Backup, &Facts),
+        tables: &Tables<'_>,
+        name: &str,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let (expected, end) = (tables.expected, tables.end);
+        let wanted = Wanted { expected, end, name: name.to_owned(), replaced: None };
+        let archive = Archive { backup, facts, databases: vec![wanted] };
+        self.check_roles(server, std::slice::from_ref(&archive), false).await?;
+        let names: Vec<String> = tables.into.keys().cloned().collect();
+        let left_out = self.move_tables(server, &archive, &names, done).await?;
+        let left_out = left_out.iter().map(|key| {
+            format!(
+                "the foreign key {} is left out; add it again, once what it refers to is there",
+                human::one_line(key)
+            )
+        });
+        done.lines.extend(left_out);
+        Ok(())
+    }
+}
+
+async fn live(connection: &Connection) -> Result<Catalogue, tokio_postgres::Error> {
+    connection.batch_execute("BEGIN READ ONLY").await?;
+    let live = schema::describe(connection).await?.schema.catalogue;
+    connection.batch_execute("COMMIT").await?;
+    Ok(live)
+}
+
+fn columns<'c>(catalogue: &'c Catalogue, table: &str) -> Option<&'c serde_json::Value> {
+    catalogue.tables.get(table)?.get("columns")
+}
+
+/// Makes the tables that stand beside the live ones.
+async fn create(load: &Load<'_>, tables: &Tables<'_>) -> Result<(), Error> {
+    for (table, into) in &tables.into {
+        let described = columns(&tables.expected.schema.catalogue, table).and_then(|all| all.as_array());
+        let described: Vec<String> =
+            described.into_iter().flatten().filter_map(|column| column.as_str().map(str::to_owned)).collect();
+        let wanted = tables.expected.contents.tables.get(table).map(|rows| rows.columns.clone()).unwrap_or_default();
+        let Some(columns) = load::plain_columns(&described, &wanted) else {
+            let name = human::one_line(table);
+            return Err(Error::Io(format!(
+                "the facts do not tell the columns of {name}; restore it into a new database"
+            )));
+        };
+        load.create(into, &columns).await?;
+    }
+    Ok(())
+}
+
+/// Rows on their way into their tables; the rest of the SQL is passed over.
+struct Loading<'l> {
+    load: &'l Load<'l>,
+    into: &'l BTreeMap<String, String>,
+    lexer: Lexer,
+    rows: Option<Rows>,
+}
+
+impl Sink for Loading<'_> {
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        let mut input = bytes;
+        while let Some(token) = self.lexer.next(&mut input) {
+            match token {
+                Token::CopyBegin => {
+                    let copy = self.lexer.copy().and_then(|copy| Some((self.into.get(&copy.table)?, copy)));
+                    if let Some((into, copy)) = copy {
+                        self.rows = Some(self.load.rows(into, &copy.columns).await.map_err(Error::Query)?);
+                    }
+                }
+                Token::Row { bytes, ends } => {
+                    if let Some(rows) = &mut self.rows {
+                        rows.write(bytes, ends).await.map_err(Error::Query)?;
+                    }
+                }
+                Token::CopyEnd(_) => {
+                    if let Some(rows) = self.rows.take() {
+                        rows.finish().await.map_err(Error::Query)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
