@@ -131,7 +131,8 @@ impl Filter {
                         // what was set before must not hold any longer
                         output.extend_from_slice(b"\nSET default_tablespace = '';");
                     }
-                    self.held.clear();
+                    // errors name the lines of the dump
+                    output.extend(self.held.drain(..).filter(|byte| *byte == b'\n'));
                 }
                 Token::Command(_) => {}
                 Token::CommandEnd => {

@@ -11,6 +11,7 @@ use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection::{self, ConnectError, Connection, ServerVersion};
 use crate::postgres::lock::Lock;
 use crate::postgres::privileges::{self, Lack};
+use crate::postgres::scratch::ScratchServer;
 use crate::postgres::tools::{self, Found, ToolError};
 use crate::report::Previous;
 use crate::repository::Backup;
@@ -31,6 +32,8 @@ pub struct Server {
     pub reads_passwords: bool,
     /// The number by which PostgreSQL knows the server.
     pub system_identifier: Option<String>,
+    /// Some run has, or had, scratch databases there.
+    pub has_scratch: bool,
 }
 
 /// A run that may begin to dump.
@@ -60,7 +63,8 @@ pub async fn examine_server(config: &Config, connection: &Connection) -> Result<
     }
     let reads_passwords = catalog::reads_role_passwords(connection).await?;
     let system_identifier = catalog::system_identifier(connection).await;
-    Ok(Server { version, tools, databases, reads_passwords, system_identifier })
+    let has_scratch = catalog::has_scratch(connection).await?;
+    Ok(Server { version, tools, databases, reads_passwords, system_identifier, has_scratch })
 }
 
 /// Chooses what to save, and makes sure that the tools for it are there.
@@ -119,6 +123,9 @@ pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Re
         warn!("`{glob}` matches no database of the server; look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES");
     }
 
+    if server.has_scratch {
+        context.shutdown.guard(sweep_server(context)).await.at("preflight")?;
+    }
     let unusable = context.unusable.iter().map(|error| StageError { stage: "preflight", error: error.clone().into() });
     let (sides, failed) = (Vec::new(), unusable.collect());
     let mut ready = Ready { server, tasks, sides, failed, previous: HashMap::new() };
@@ -139,6 +146,18 @@ pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Re
         return Err(one_of(errors)).at("preflight");
     }
     Ok(ready)
+}
+
+/// Drops what restores that were killed left on the source; what cannot be dropped is in nobody's way.
+async fn sweep_server(context: &Context) {
+    let source = &context.config.source;
+    let swept = async {
+        let server = ScratchServer::connect(source, &context.run_id, &source.name).await?;
+        server.sweep().await
+    };
+    if let Err(error) = swept.await {
+        warn!("looking for what killed restores left: {error}");
+    }
 }
 
 /// One error stays itself; several become one.

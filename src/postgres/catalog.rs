@@ -163,6 +163,12 @@ pub async fn databases(client: &Client, is_wanted: impl Fn(&Database) -> bool) -
     Ok(databases.into_iter().map(|(_, database)| database).collect())
 }
 
+/// True when a database of some run that restores, or that died, is on the server.
+pub async fn has_scratch(client: &Client) -> Result<bool, Error> {
+    let question = format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_database d WHERE {})", super::is_scratch("d"));
+    Ok(client.query_typed_one(&question, &[]).await?.get(0))
+}
+
 /// Sizes of databases, none where the role may not ask.
 const SIZES: &str = "
     SELECT d.oid, CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT')

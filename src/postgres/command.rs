@@ -126,8 +126,13 @@ impl Drop for Child {
     }
 }
 
+/// What psql writes before a statement that failed; all that follows is the statement.
+const STATEMENT: &str = "STATEMENT:  ";
+/// Lines of a statement that are kept.
+const STATEMENT_LINES: usize = 3;
+
 async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDeque<String>>>) {
-    let mut line = Vec::new();
+    let (mut line, mut of_statement) = (Vec::new(), None);
     loop {
         line.clear();
         match (&mut stderr).take(LONGEST).read_until(b'\n', &mut line).await {
@@ -140,6 +145,11 @@ async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDequ
             warn!("{text}");
         } else {
             debug!("{text}");
+        }
+        // a long one must not push out what is wrong with it
+        of_statement = if text.contains(STATEMENT) { Some(0) } else { of_statement.map(|lines| lines + 1) };
+        if of_statement.is_some_and(|lines| lines >= STATEMENT_LINES) {
+            continue;
         }
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL_LINES {

@@ -155,18 +155,20 @@ impl Restore {
         way: Way<'_>,
         inherited: &[(String, OsString)],
     ) -> Result<Self, RestoreError> {
-        // -X: nothing of the operator's own settings
-        let arguments =
-            ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-o", "/dev/null", KEEPALIVES];
+        // -X: nothing of the operator's own settings; -b and -f: errors name their statement and its line
+        let arguments = ["-X", "-q", "-w", "-b", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-o", "/dev/null"];
+        let arguments = [&arguments[..], &["-f", "-", KEEPALIVES]].concat();
         let money = way.lc_monetary.replace('\\', "\\\\").replace(' ', "\\ ");
         let money = if money.is_empty() { String::new() } else { format!(" -c lc_monetary={money}") };
         let options = format!(
             "-c TimeZone=UTC -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0 -c synchronous_commit=off \
              -c default_transaction_read_only=off{money}"
         );
-        let variables = visible(inherited).chain(environment(target, "backup psql", &options));
+        // in English, so that what psql says can be told apart
+        let english = [("LC_ALL", OsString::from("C"))];
+        let variables = visible(inherited).chain(environment(target, "backup psql", &options)).chain(english);
         let path = tools.program("psql");
-        let (child, stdin) = Child::writer(&path, &arguments.map(OsString::from), variables)
+        let (child, stdin) = Child::writer(&path, &arguments.iter().map(OsString::from).collect::<Vec<_>>(), variables)
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
         let mut restore = Self { child, server: target.role, stdin: Some(stdin) };
         restore.write(format!("\\restrict {}\n", way.restriction).as_bytes()).await?;
