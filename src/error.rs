@@ -12,6 +12,7 @@ use crate::postgres::privileges::{self, Lack};
 use crate::postgres::restore::{Blame, RestoreError};
 use crate::postgres::scratch::ScratchError;
 use crate::postgres::tools::ToolError;
+use crate::repository::FetchError;
 use crate::shutdown::Stop;
 use crate::storage::StorageError;
 use tokio_postgres::error::SqlState;
@@ -179,12 +180,24 @@ pub enum Error {
         /// What is wrong with the keys.
         cause: KeyError,
     },
+    /// A backup could not be copied.
+    #[error(transparent)]
+    Fetch(FetchError),
     /// It was time to stop.
     #[error(transparent)]
     Stopped(#[from] Stop),
     /// A file of our own could not be read or written.
     #[error("{0}")]
     Io(String),
+}
+
+impl From<FetchError> for Error {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Storage(error) => Self::Storage(error),
+            error => Self::Fetch(error),
+        }
+    }
 }
 
 impl From<StreamError> for Error {
@@ -230,7 +243,7 @@ impl Error {
                 _ => Exit::Unreachable,
             },
             Self::Tool(_) | Self::NothingSelected(_) | Self::Unnameable(_) | Self::OlderServer { .. } => Exit::Config,
-            Self::Unproved { .. } => Exit::Corrupt,
+            Self::Unproved { .. } | Self::Fetch(FetchError::Changed(_)) => Exit::Corrupt,
             Self::Restore(error) => match error.blame() {
                 Blame::Connection(_) => Exit::Unreachable,
                 Blame::Privilege(_) => Exit::Refused,
@@ -253,6 +266,7 @@ impl Error {
             | Self::NotText(_)
             | Self::Rewritten(_)
             | Self::Cluster(ClusterError::Rewritten(_))
+            | Self::Fetch(_)
             | Self::Io(_) => Exit::Failed,
             Self::GivenUp(_) => Exit::Unreachable,
             Self::Storage(error) => match error {

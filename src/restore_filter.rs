@@ -84,6 +84,7 @@ pub struct Filter {
     /// The rows that pass are left out.
     is_skipping: bool,
     subscriptions: Vec<String>,
+    lacks_tablespace: bool,
     line: u64,
 }
 
@@ -96,6 +97,7 @@ impl Filter {
             held: Vec::new(),
             is_skipping: false,
             subscriptions: Vec::new(),
+            lacks_tablespace: false,
             line: 1,
         }
     }
@@ -105,9 +107,9 @@ impl Filter {
         self.lexer.copy().map(|copy| copy.table.as_str())
     }
 
-    /// Lines of the dump so far.
-    pub fn line(&self) -> u64 {
-        self.line
+    /// True when no tablespace was left out.
+    pub fn has_every_tablespace(&self) -> bool {
+        !self.lacks_tablespace
     }
 
     /// Adds to `output` what psql may have of the next bytes.
@@ -128,6 +130,7 @@ impl Filter {
                     } else if let Some(name) = name_after(self.lexer.statement(), &["create", "subscription"]) {
                         self.subscriptions.push(name);
                     } else if self.lexer.statement().starts_with(DEFAULT_TABLESPACE.as_bytes()) {
+                        self.lacks_tablespace = true;
                         // what was set before must not hold any longer
                         output.extend_from_slice(b"\nSET default_tablespace = '';");
                     }
@@ -294,7 +297,7 @@ fn reaches_beyond(words: &[&str], is_rows: bool) -> bool {
 mod tests {
     use super::*;
 
-    fn filter(text: &str, leave_out: LeaveOut) -> Result<String, FilterError> {
+    fn filter(text: &str, leave_out: &LeaveOut) -> Result<String, FilterError> {
         let mut results = Vec::new();
         for chunk in [1, 7, text.len().max(1)] {
             let (mut filter, mut output) = (Filter::new(leave_out.clone()), Vec::new());
@@ -311,13 +314,13 @@ mod tests {
 
     #[test]
     fn a_dump_goes_through_without_its_own_restriction() {
-        let passed = filter(DUMP, LeaveOut::default()).unwrap();
+        let passed = filter(DUMP, &LeaveOut::default()).unwrap();
         assert_eq!(passed, DUMP.replace("\\restrict abc\n", "").replace("\\unrestrict abc\n", ""));
     }
 
     #[test]
     fn owners_and_privileges_are_left_out_on_demand_and_rows_never() {
-        let passed = filter(DUMP, LeaveOut { owners: true, ..LeaveOut::default() }).unwrap();
+        let passed = filter(DUMP, &LeaveOut { owners: true, ..LeaveOut::default() }).unwrap();
         assert!(!passed.contains("my role") && !passed.contains("GRANT"), "{passed}");
         assert!(passed.contains("COPY public.t (a) FROM stdin;\n\\N\nALTER TABLE x OWNER TO y;\n\\.\n"), "{passed}");
         assert!(passed.contains("SET x = 1;"));
@@ -327,18 +330,18 @@ mod tests {
     fn a_part_of_a_whole_servers_dump_says_nothing_of_its_database() {
         let part = "DROP DATABASE IF EXISTS a;\nCREATE DATABASE a WITH TEMPLATE = template0;\nALTER DATABASE a OWNER TO b;\n\
                     \\connect a\nGRANT CONNECT ON DATABASE a TO c;\nALTER ROLE c IN DATABASE a SET x TO '1';\nSELECT 1;\n";
-        let passed = filter(part, LeaveOut { databases: true, ..LeaveOut::default() }).unwrap();
+        let passed = filter(part, &LeaveOut { databases: true, ..LeaveOut::default() }).unwrap();
         assert_eq!(passed.trim(), "SELECT 1;");
         let grant = "GRANT SELECT ON TABLE t TO c;";
-        assert!(filter(grant, LeaveOut { databases: true, ..LeaveOut::default() }).unwrap().contains(grant));
+        assert!(filter(grant, &LeaveOut { databases: true, ..LeaveOut::default() }).unwrap().contains(grant));
     }
 
     #[test]
     fn what_only_looks_like_an_owner_stays() {
         let owners = LeaveOut { owners: true, ..LeaveOut::default() };
         let text = "ALTER TABLE t ADD CONSTRAINT c CHECK ((note <> 'the OWNER TO be'::text)) NOT VALID;";
-        assert_eq!(filter(text, owners.clone()).unwrap(), text);
-        assert_eq!(filter("ALTER FUNCTION f(a int) OWNER TO \"a b\";", owners).unwrap(), "");
+        assert_eq!(filter(text, &owners.clone()).unwrap(), text);
+        assert_eq!(filter("ALTER FUNCTION f(a int) OWNER TO \"a b\";", &owners).unwrap(), "");
     }
 
     #[test]
@@ -347,7 +350,7 @@ mod tests {
                     CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p;\n";
         let passed = |tablespaces: &[&str]| {
             let tablespaces = tablespaces.iter().map(|name| (*name).to_owned()).collect();
-            let passed = filter(text, LeaveOut { surroundings: true, tablespaces, ..LeaveOut::default() }).unwrap();
+            let passed = filter(text, &LeaveOut { surroundings: true, tablespaces, ..LeaveOut::default() }).unwrap();
             passed.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
         };
         let none = "SET default_tablespace = '';";
@@ -366,7 +369,7 @@ mod tests {
                     ALTER TABLE ONLY public.a ADD CONSTRAINT \"FOREIGN KEY\" PRIMARY KEY (id);\n\
                     ALTER TABLE ONLY public.a ADD CONSTRAINT k FOREIGN KEY (id) REFERENCES public.\"B b\"(id);\n";
         let of = |tables: &[&str]| Rows::Of(tables.iter().map(|name| (*name).to_owned()).collect());
-        let passed = |rows| filter(text, LeaveOut { rows, ..LeaveOut::default() }).unwrap();
+        let passed = |rows| filter(text, &LeaveOut { rows, ..LeaveOut::default() }).unwrap();
         assert_eq!(passed(Rows::All), text);
         let lines = |rows| passed(rows).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
         let schema =
@@ -392,11 +395,11 @@ mod tests {
             "COPY (SELECT 1) TO '/tmp/x';",
             "ALTER USER postgres PASSWORD 'x';",
         ] {
-            let refused = filter(&format!("SELECT 1;\n{statement}\n"), LeaveOut::default());
+            let refused = filter(&format!("SELECT 1;\n{statement}\n"), &LeaveOut::default());
             assert!(matches!(refused, Err(FilterError::Statement { line: 2, .. })), "{statement}: {refused:?}");
         }
-        assert!(filter("CREATE USER MAPPING FOR u SERVER s;", LeaveOut::default()).is_ok());
-        assert!(filter("ALTER TABLE t RENAME TO role;", LeaveOut::default()).is_ok());
+        assert!(filter("CREATE USER MAPPING FOR u SERVER s;", &LeaveOut::default()).is_ok());
+        assert!(filter("ALTER TABLE t RENAME TO role;", &LeaveOut::default()).is_ok());
     }
 
     #[test]
@@ -404,14 +407,14 @@ mod tests {
         for command in ["\\! touch /tmp/x", "\\copy t from program 'id'", "\\connect other", "\\i /etc/passwd"] {
             let text = format!("SET x = 1;\nCOPY t (a) FROM stdin;\n1\n\\.\n{command}\nSELECT 1;\n");
             let word = command.split(' ').next().unwrap().to_owned();
-            assert_eq!(filter(&text, LeaveOut::default()), Err(FilterError::Command { line: 5, command: word }));
+            assert_eq!(filter(&text, &LeaveOut::default()), Err(FilterError::Command { line: 5, command: word }));
         }
     }
 
     #[test]
     fn a_dump_that_breaks_off_is_refused() {
         for text in ["COPY t (a) FROM stdin;\n1\n", "SELECT 'x", "SELECT 1"] {
-            assert_eq!(filter(text, LeaveOut::default()), Err(FilterError::BreaksOff), "{text}");
+            assert_eq!(filter(text, &LeaveOut::default()), Err(FilterError::BreaksOff), "{text}");
         }
     }
 }

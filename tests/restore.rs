@@ -228,7 +228,7 @@ fn the_newest_backup_before_a_time_is_found_and_a_failed_one_is_passed_over() {
     backup.run(&["restore", "--into", "x", "--before", "2001-01-01"]).exits(64).says("there is no backup");
     backup.run(&["restore", "--into", "x", "--before", "soon"]).exits(64).says("--before: `soon` is no time");
     // the newest is damaged, and a verification has seen it
-    let newest = backup.files().into_iter().filter(|file| file.ends_with(".sql.gz")).next_back().unwrap();
+    let newest = backup.files().into_iter().rfind(|file| file.ends_with(".sql.gz")).unwrap();
     let path = backup.path().join(&newest);
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
@@ -569,4 +569,79 @@ fn a_database_whose_renaming_would_hurt_is_not_replaced() {
     postgres.sql("postgres", "CREATE TABLE here (a int)");
     backup.run(&["restore", "--into", "postgres", "--replace", "--yes"]).exits(0);
     assert_eq!(postgres.sql("postgres", "SELECT count(*) FROM t"), "400000");
+}
+
+#[test]
+fn several_workers_restore_a_custom_archive_wherever_it_lies() {
+    let postgres = Postgres::start(&tool("PG_BIN"));
+    let database = every_kind(&postgres, "jobs");
+    postgres
+        .sql(&database, "CREATE TABLE more AS SELECT g FROM generate_series(1, 200000) g; CREATE INDEX ON more (g)");
+    for (target, encrypted) in [("local", false), ("remote", false), ("local", true)] {
+        let backup = Backup::of(&postgres, &database).set("BACKUP_FORMAT", "custom");
+        let mut backup = backup.to(target, &s3::shared().endpoint(), &s3::fresh_prefix());
+        if encrypted {
+            let (key, public) = support::age_keys(backup.folder.path(), "key.txt");
+            backup = backup.set("AGE_RECIPIENTS", &public).set("AGE_IDENTITY_FILE", &key);
+        }
+        let temporary = backup.folder.path().join("temporary");
+        std::fs::create_dir(&temporary).unwrap();
+        let backup = backup.set("TMPDIR", temporary.to_str().unwrap());
+        backup.run(&[]).exits(0);
+        postgres.sql("postgres", "DROP DATABASE IF EXISTS copy");
+        let outcome = backup.run(&["restore", "--into", "copy", "--jobs", "2"]).exits(0);
+        assert!(outcome.stdout.contains("content fingerprints"), "{}", outcome.stdout);
+        assert_same_text(&postgres.dump("pg_dump", "copy", &[]), &postgres.dump("pg_dump", &database, &[]));
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+        // stopped in the middle, and cut off
+        let child = backup.spawn(&["restore", "--into", "other", "--jobs", "2"]);
+        waits_for_rows(&postgres);
+        signal(&child, "TERM");
+        finish(child).exits(143);
+        assert_eq!((leftovers(&postgres).as_str(), exists(&postgres, "other")), ("", false));
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+    }
+    let backup = Backup::of(&postgres, &database);
+    backup.run(&[]).exits(0);
+    backup.run(&["restore", "--into", "x", "--jobs", "2"]).exits(64).says("--jobs is for custom archives");
+}
+
+#[test]
+fn a_download_goes_on_where_it_broke_off_and_its_checksum_decides() {
+    let postgres = shared();
+    let database = every_kind(postgres, "download");
+    let backup = Backup::of(postgres, &database).to("remote", &s3::shared().endpoint(), &s3::fresh_prefix());
+    backup.run(&[]).exits(0);
+    let folder = backup.folder.path().join("here");
+    let output = folder.to_str().unwrap().to_owned();
+    let download = ["download", "latest", "--output", &output];
+    backup.run(&download).exits(0);
+    let name = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = name.collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    let archive = folder.join(names.iter().find(|name| name.ends_with(".sql.gz")).unwrap());
+    postgres.shell(&format!("cd '{output}' && sha256sum -c *.sha256"));
+    let copy = postgres.database("by_hand");
+    postgres.restore(&archive, &copy, true);
+    // what is there is left alone, and proves itself
+    backup.run(&download).exits(0).says("is there already");
+    // another file of that name is not touched
+    let whole = std::fs::read(&archive).unwrap();
+    std::fs::write(&archive, b"mine").unwrap();
+    backup.run(&download).exits(74).says("has other bytes");
+    assert_eq!(std::fs::read(&archive).unwrap(), b"mine");
+    // broken off: gone on with; and what does not go together is begun anew
+    let partial = format!("{}.partial", archive.display());
+    for (left, says) in [(&whole[..whole.len() / 2], "going on with"), (&b"something else"[..], "beginning anew")] {
+        std::fs::remove_file(&archive).unwrap();
+        std::fs::write(&partial, left).unwrap();
+        backup.run(&download).exits(0).says(says);
+        assert_eq!(std::fs::read(&archive).unwrap(), whole);
+        assert!(!PathBuf::from(&partial).exists());
+    }
+    // from there it is restored without the store
+    let restored = format!("{database}_restored");
+    let offline = backup.with("BACKUP_TARGET", "local");
+    offline.run(&["restore", archive.to_str().unwrap(), "--into", &restored]).exits(0);
+    assert_same_text(&postgres.dump("pg_dump", &restored, &[]), &postgres.dump("pg_dump", &database, &[]));
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod download;
 mod find;
 mod list;
 mod output;
@@ -50,6 +51,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Restore a database, a table, or the whole server, and compare before anything is replaced
     Restore(restore::Arguments),
+    /// Copy a backup into a folder, going on where an earlier attempt broke off
+    Download(download::Arguments),
     /// Delete what retention no longer keeps
     Prune(prune::Arguments),
     /// Examine database, client tools, targets and webhook before anything depends on them
@@ -155,6 +158,7 @@ pub async fn run(process: Process) -> Exit {
         Command::List(arguments) => guarded(&process.shutdown, list::execute(&arguments, &config)).await,
         Command::Verify(arguments) => verify::execute(&arguments, &config, &process.shutdown).await,
         Command::Restore(arguments) => restore::execute(&arguments, &config, &process.shutdown).await,
+        Command::Download(arguments) => guarded(&process.shutdown, download::execute(&arguments, &config)).await,
         Command::Prune(arguments) => guarded(&process.shutdown, prune::execute(&arguments, &config)).await,
         Command::Check(format) => guarded(&process.shutdown, check::execute(&format, &config)).await,
         Command::Config(format) => config::execute(&format, &config),

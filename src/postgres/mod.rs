@@ -11,6 +11,7 @@ mod libpq;
 pub mod load;
 pub mod lock;
 mod migrations;
+pub mod parallel;
 mod passfile;
 pub mod privileges;
 pub mod properties;

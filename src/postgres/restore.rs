@@ -87,6 +87,10 @@ impl RestoreError {
             Self::Write { .. } => Blame::Server("look at the server's log".to_owned()),
             // no connection is involved: it cannot read the archive
             Self::Exit { program: "pg_restore", .. } => Blame::Backup,
+            // it tells no code of an error, so whose fault it is remains open
+            Self::Exit { program: "pg_restore --jobs", server, .. } => {
+                Blame::Server(format!("look at the log of the {server}, or leave --jobs out, which tells more"))
+            }
             Self::Exit { status, stderr, server, .. } => match status.code() {
                 Some(SCRIPT_ERROR) => blame_of(stderr, *server),
                 Some(_) => {
@@ -158,12 +162,7 @@ impl Restore {
         // -X: nothing of the operator's own settings; -b and -f: errors name their statement and its line
         let arguments = ["-X", "-q", "-w", "-b", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-o", "/dev/null"];
         let arguments = [&arguments[..], &["-f", "-", KEEPALIVES]].concat();
-        let money = way.lc_monetary.replace('\\', "\\\\").replace(' ', "\\ ");
-        let money = if money.is_empty() { String::new() } else { format!(" -c lc_monetary={money}") };
-        let options = format!(
-            "-c TimeZone=UTC -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0 -c synchronous_commit=off \
-             -c default_transaction_read_only=off{money}"
-        );
+        let options = session_options(way.lc_monetary);
         // in English, so that what psql says can be told apart
         let english = [("LC_ALL", OsString::from("C"))];
         let variables = visible(inherited).chain(environment(target, "backup psql", &options)).chain(english);
@@ -202,11 +201,21 @@ impl Restore {
     }
 }
 
-fn visible(inherited: &[(String, OsString)]) -> impl Iterator<Item = (&str, OsString)> {
+/// What every session sets that restores.
+pub(super) fn session_options(lc_monetary: &str) -> String {
+    let money = lc_monetary.replace('\\', "\\\\").replace(' ', "\\ ");
+    let money = if money.is_empty() { String::new() } else { format!(" -c lc_monetary={money}") };
+    format!(
+        "-c TimeZone=UTC -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0 -c synchronous_commit=off \
+         -c default_transaction_read_only=off{money}"
+    )
+}
+
+pub(super) fn visible(inherited: &[(String, OsString)]) -> impl Iterator<Item = (&str, OsString)> {
     inherited.iter().map(|(name, value)| (name.as_str(), value.clone()))
 }
 
-async fn end(program: &'static str, child: &mut Child, server: ServerRole) -> Result<(), RestoreError> {
+pub(super) async fn end(program: &'static str, child: &mut Child, server: ServerRole) -> Result<(), RestoreError> {
     let (status, stderr) = child.wait().await.map_err(|cause| RestoreError::Write { program, cause })?;
     if status.success() { Ok(()) } else { Err(RestoreError::Exit { program, status, stderr, server }) }
 }

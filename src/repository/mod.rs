@@ -6,10 +6,12 @@
 //! finish or undo.
 
 mod draft;
+mod fetch;
 mod sweep;
 mod verification;
 
 pub use draft::{Content, Draft};
+pub use fetch::FetchError;
 pub use sweep::{Leftovers, Swept};
 pub use verification::FactsError;
 
@@ -17,11 +19,13 @@ use crate::config::PathFormat;
 use crate::facts::Subject;
 use crate::manifest::{self, How, Manifest, Marker, Verification};
 use crate::storage::key::{self, Naming, Part};
+use crate::storage::local;
 use crate::storage::{Location, Object, Owner, Storage, StorageError, read_small};
 use bytes::Bytes;
 use chrono::Utc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
 use verification::Records;
@@ -81,6 +85,12 @@ impl Repository {
     /// Where the storage is.
     pub fn location(&self) -> Location {
         self.storage.location()
+    }
+
+    /// The archive's file, where it lies in a folder.
+    pub fn file(&self, backup: &Backup) -> Option<PathBuf> {
+        let location = self.location();
+        (location.kind == local::KIND).then(|| Path::new(&location.name).join(&backup.key))
     }
 
     /// Free bytes, where the question has an answer.

@@ -134,6 +134,12 @@ impl Restorer<'_> {
         archive: &'a Archive<'a>,
         filled: &mut Vec<Fresh<'a>>,
     ) -> Result<(), Error> {
+        if let (Some(jobs), [wanted]) = (self.jobs(archive.backup), archive.databases.as_slice()) {
+            let scratch = self.make(restoring, wanted, filled).await?;
+            let whole = self.fill_in_parallel(restoring, archive, (&scratch, wanted.expected), jobs).await?;
+            filled.iter_mut().for_each(|one| one.filled = whole.clone());
+            return Ok(());
+        }
         let keys = self.config.encryption.identities.as_ref();
         let (backup, limit) = (archive.backup, self.config.stall_timeout);
         let mut reading = match &restoring.leave_out.rows {
@@ -141,15 +147,11 @@ impl Restorer<'_> {
                 let opened = Reading::open_for(self.repository, backup, (archive.facts, tables), keys, limit);
                 self.shutdown.guard(opened).await??
             }
-            _ => self.shutdown.guard(Reading::open(self.repository, backup, keys, limit)).await??,
+            _ => self.shutdown.guard(Reading::open_bytes(self.repository, backup, keys, limit)).await??,
         };
         let mut read = Ok(());
         for wanted in &archive.databases {
-            let scratch = restoring.make(&format!("{}_restoring", wanted.name), wanted.expected).await?;
-            let expected = expected(self.request, wanted.expected, &restoring.leave_out.rows);
-            let nothing = Filled { seconds: 0.0, subscriptions: Vec::new() };
-            filled.push(Fresh { wanted, expected, scratch: scratch.clone(), filled: nothing });
-            info!("restoring {} into {}", archive.backup.manifest.id, scratch.name);
+            let scratch = self.make(restoring, wanted, filled).await?;
             match restoring.fill(&scratch, &mut reading, wanted.expected, wanted.end).await {
                 Ok(whole) => {
                     if let Some(last) = filled.last_mut() {
@@ -166,11 +168,25 @@ impl Restorer<'_> {
             read = self.shutdown.guard(reading.skip()).await?;
         }
         let manifest = &archive.backup.manifest;
-        let check = self.shutdown.guard(reading.settle(manifest, Some(archive.facts), read)).await??;
+        let check = self.shutdown.guard(reading.settle(manifest, None, read)).await??;
         match check.verdict {
             Verdict::Failed => Err(Error::Unproved { id: manifest.id.clone(), failures: check.details.join("; ") }),
             _ => Ok(()),
         }
+    }
+
+    async fn make<'a>(
+        &self,
+        restoring: &Restoring<'_>,
+        wanted: &'a Wanted<'a>,
+        filled: &mut Vec<Fresh<'a>>,
+    ) -> Result<Scratch, Error> {
+        let scratch = restoring.make(&format!("{}_restoring", wanted.name), wanted.expected).await?;
+        let expected = expected(self.request, wanted.expected, &restoring.leave_out.rows);
+        let nothing = Filled { seconds: 0.0, subscriptions: Vec::new() };
+        filled.push(Fresh { wanted, expected, scratch: scratch.clone(), filled: nothing });
+        info!("restoring {} into {}", restoring.manifest.id, scratch.name);
+        Ok(scratch)
     }
 
     /// Compares everything that was filled, and only then puts each in its place.

@@ -6,10 +6,11 @@
 mod databases;
 mod globals;
 mod lost;
+mod parallel;
 pub mod plan;
 mod tables;
 
-use crate::config::Config;
+use crate::config::{Config, Format};
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, Subject};
 use crate::human;
@@ -85,6 +86,12 @@ impl Restorer<'_> {
         let mut archives = Vec::new();
         for backup in backups {
             archives.push((backup, self.facts(backup).await?));
+        }
+        if let Some((backup, _)) = archives.iter().find(|(backup, _)| backup.manifest.format == Format::Plain)
+            && self.request.jobs.is_some_and(|jobs| jobs > 1)
+        {
+            let why = format!("--jobs is for custom archives, and {} is a plain one", backup.manifest.id);
+            return Err(Error::Usage(why));
         }
         if self.is_live(server).await?
             && let [(backup, facts)] = archives.as_slice()

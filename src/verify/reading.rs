@@ -38,7 +38,7 @@ impl From<FilterError> for Broken {
 /// What is read.
 enum Stored {
     Whole(Box<Archive<Resuming>>),
-    Parts(Parts),
+    Parts(Box<Parts>),
 }
 
 /// A stored archive that is read from one database to the next.
@@ -58,6 +58,27 @@ impl Reading {
         keys: Option<&Identities>,
         limit: Duration,
     ) -> Result<Self, Error> {
+        let facts = CopyFacts::of(&backup.manifest.subject, backup.manifest.format == Format::Custom);
+        Self::open_with(repository, backup, facts, keys, limit).await
+    }
+
+    /// The same without a look at the rows, for those who compare what is restored.
+    pub(crate) async fn open_bytes(
+        repository: &Repository,
+        backup: &Backup,
+        keys: Option<&Identities>,
+        limit: Duration,
+    ) -> Result<Self, Error> {
+        Self::open_with(repository, backup, CopyFacts::None, keys, limit).await
+    }
+
+    async fn open_with(
+        repository: &Repository,
+        backup: &Backup,
+        facts: CopyFacts,
+        keys: Option<&Identities>,
+        limit: Duration,
+    ) -> Result<Self, Error> {
         let body = repository.open(backup, WHOLE, limit).await?;
         let (manifest, location) = (&backup.manifest, repository.location().of(&backup.key));
         let is_custom = manifest.format == Format::Custom;
@@ -66,7 +87,7 @@ impl Reading {
             (CopyFacts::None, Wrapping { gzip: false, age: None })
         } else {
             let wrapping = Wrapping { gzip: !is_custom, age: keys.filter(|_| is_encrypted) };
-            (CopyFacts::of(&manifest.subject, is_custom), wrapping)
+            (facts, wrapping)
         };
         let archive = Archive::open(body, wrapping, facts).await;
         let archive = archive.map_err(|error| match error {
@@ -87,7 +108,7 @@ impl Reading {
     ) -> Result<Self, Error> {
         let manifest = &backup.manifest;
         let [database] = facts.databases.as_slice() else {
-            return Self::open(repository, backup, keys, limit).await;
+            return Self::open_bytes(repository, backup, keys, limit).await;
         };
         let rows = &database.contents.tables;
         let bytes = |(_, rows): (&String, &TableRows)| rows.members.iter().map(|member| member.length).sum::<u64>();
@@ -96,10 +117,10 @@ impl Reading {
         let is_most = wanted.saturating_mul(2) > manifest.stored_bytes;
         let is_whole = is_most || manifest.encryption.is_some() || manifest.format == Format::Custom;
         if is_whole || manifest.subject == Subject::Cluster {
-            return Self::open(repository, backup, keys, limit).await;
+            return Self::open_bytes(repository, backup, keys, limit).await;
         }
         let parts = parts::cut(&database.contents, tables, manifest.stored_bytes);
-        let stored = Stored::Parts(Parts::new(repository, backup, parts, limit));
+        let stored = Stored::Parts(Box::new(Parts::new(repository, backup, parts, limit)));
         Ok(Self { stored, ahead: Bytes::new(), position: 0, location: repository.location().of(&backup.key) })
     }
 

@@ -36,6 +36,7 @@ pub(crate) struct Restoring<'a> {
 }
 
 /// A database that has its part of the dump.
+#[derive(Clone)]
 pub(crate) struct Filled {
     /// Seconds that it took.
     pub(crate) seconds: f64,

@@ -1,0 +1,31 @@
+//! `backup download`
+
+use super::find::Named;
+use super::{new_run_id, output};
+use crate::config::Config;
+use crate::error::{Error, Exit};
+use crate::human;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    backup: Named,
+    /// Folder to copy to
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    output: PathBuf,
+}
+
+pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
+    let (repository, backup) = arguments.backup.find(config, &new_run_id()).await?;
+    let file = repository.fetch(&backup, &arguments.output, config.stall_timeout).await?;
+    let manifest = &backup.manifest;
+    output::print(&format!(
+        "{} ({}, SHA-256 {})\n",
+        file.display(),
+        human::size(manifest.stored_bytes),
+        manifest.sha256
+    ));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,171 @@
+//! A custom archive restored by several workers of pg_restore, which need it as a file.
+
+use super::Restorer;
+use super::databases::Archive;
+use crate::config::Format;
+use crate::error::Error;
+use crate::facts::DatabaseFacts;
+use crate::human;
+use crate::postgres::parallel::{Options, Parallel, Schema};
+use crate::postgres::restore::Way;
+use crate::postgres::scratch::Scratch;
+use crate::repository::Backup;
+use crate::restore_filter::{Filter, Rows};
+use crate::verify::pouring::blame;
+use crate::verify::reading::{Broken, Reading};
+use crate::verify::report::Verdict;
+use crate::verify::restoring::{Filled, Restoring};
+use bytes::BytesMut;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tokio::io::AsyncReadExt;
+use tracing::info;
+
+/// Bytes looked at at once.
+const CHUNK: usize = 256 << 10;
+
+/// The archive as a file: where it lies, or a copy that goes away with this.
+struct Copy {
+    path: PathBuf,
+    is_ours: bool,
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Restorer<'_> {
+    /// The number of workers, where the archive is one for several.
+    pub(super) fn jobs(&self, backup: &Backup) -> Option<usize> {
+        let is_whole = !matches!(self.request.rows(&Default::default()), Rows::Of(_));
+        self.request.jobs.filter(|jobs| *jobs > 1 && is_whole && backup.manifest.format == Format::Custom)
+    }
+
+    /// Fills the database; an archive that lies here is read for its checksum meanwhile, any other beforehand.
+    pub(super) async fn fill_in_parallel(
+        &self,
+        restoring: &Restoring<'_>,
+        archive: &Archive<'_>,
+        (scratch, expected): (&Scratch, &DatabaseFacts),
+        jobs: usize,
+    ) -> Result<Filled, Error> {
+        let started = Instant::now();
+        let lies_here = self.repository.file(archive.backup).filter(|_| archive.backup.manifest.encryption.is_none());
+        let copy = match &lies_here {
+            Some(path) => Copy { path: path.clone(), is_ours: false },
+            None => self.fetch(archive.backup).await?,
+        };
+        let examined = self.shutdown.guard(examine(restoring, &copy.path)).await?;
+        let (subscriptions, has_tablespaces) = self.unbroken(archive.backup, examined)?;
+        let lc_monetary = &expected.schema.lc_monetary;
+        let knows_locale = self.shutdown.guard(restoring.server.knows_locale(lc_monetary)).await?;
+        let way = Way { lc_monetary: if knows_locale { lc_monetary } else { "" }, restriction: "" };
+        let options = Options {
+            file: &copy.path,
+            jobs,
+            no_owner: self.request.no_owner,
+            no_tablespaces: !has_tablespaces,
+            schema_only: restoring.leave_out.rows == Rows::None,
+        };
+        let (target, environment) = (restoring.server.source(scratch), &self.config.child_environment);
+        let mut running =
+            Parallel::start(&restoring.tools, &target, way, options, environment).map_err(Error::Restore)?;
+        let proved = async {
+            match lies_here {
+                Some(_) => self.prove(archive.backup, None).await,
+                None => Ok(()),
+            }
+        };
+        let both = async { tokio::try_join!(async { running.finish().await.map_err(Error::Restore) }, proved) };
+        match self.shutdown.guard(both).await {
+            Ok(Ok(_)) => Ok(Filled { seconds: started.elapsed().as_secs_f64(), subscriptions }),
+            Ok(Err(error)) => {
+                running.stop().await;
+                Err(error)
+            }
+            Err(stop) => {
+                running.stop().await;
+                Err(stop.into())
+            }
+        }
+    }
+
+    fn unbroken<T>(&self, backup: &Backup, read: Result<T, Broken>) -> Result<T, Error> {
+        read.map_err(|broken| match broken {
+            Broken::Other(error) => error,
+            Broken::Backup(failures) => Error::Unproved { id: backup.manifest.id.clone(), failures },
+        })
+    }
+
+    /// Reads the stored bytes to their end, into a file or for their checksum alone.
+    async fn prove(&self, backup: &Backup, mut file: Option<&mut File>) -> Result<(), Error> {
+        let keys = self.config.encryption.identities.as_ref();
+        let mut reading = Reading::open_bytes(self.repository, backup, keys, self.config.stall_timeout).await?;
+        let read = async {
+            while let Some(bytes) = reading.next(None).await? {
+                if let Some(file) = &mut file {
+                    tokio::task::block_in_place(|| file.write_all(&bytes)).map_err(|error| unwritable(&error))?;
+                }
+            }
+            Ok(())
+        };
+        let read = read.await;
+        let check = reading.settle(&backup.manifest, None, read).await?;
+        if check.verdict == Verdict::Failed {
+            return Err(Error::Unproved { id: backup.manifest.id.clone(), failures: check.details.join("; ") });
+        }
+        Ok(())
+    }
+
+    /// Copies an archive that lies elsewhere, or is encrypted, into the folder for temporary files.
+    async fn fetch(&self, backup: &Backup) -> Result<Copy, Error> {
+        let folder = self.config.child_environment.iter().find(|(name, _)| name == "TMPDIR");
+        let folder = folder.map_or_else(|| PathBuf::from("/tmp"), |(_, folder)| folder.into());
+        let needed = backup.manifest.stored_bytes;
+        let stat = rustix::fs::statvfs(&folder).map_err(|error| unwritable(&error.into()))?;
+        if stat.f_bavail * stat.f_frsize < needed {
+            return Err(Error::NoSpace {
+                place: format!("{} (TMPDIR), where --jobs needs the archive as a file", folder.display()),
+                free: human::size(stat.f_bavail * stat.f_frsize),
+                needed: human::size(needed),
+            });
+        }
+        let copy = Copy { path: folder.join(format!("backup-restore-{}.dump", self.run_id)), is_ours: true };
+        info!("copying {} ({}) to {}", backup.manifest.id, human::size(needed), copy.path.display());
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.path);
+        let mut file = opened.map_err(|error| unwritable(&error))?;
+        self.shutdown.guard(self.prove(backup, Some(&mut file))).await??;
+        Ok(copy)
+    }
+}
+
+fn unwritable(error: &std::io::Error) -> Error {
+    Error::Io(format!("writing the archive to TMPDIR for --jobs: {error}; free some space, or leave --jobs out"))
+}
+
+/// Looks at every statement before one is run; the answer are subscriptions, and whether the server has every tablespace.
+async fn examine(restoring: &Restoring<'_>, path: &Path) -> Result<(Vec<String>, bool), Broken> {
+    let environment = &restoring.config.child_environment;
+    let (schema, mut sql) = Schema::start(&restoring.tools, path, environment).map_err(blame)?;
+    let mut filter = Filter::new(restoring.leave_out.clone());
+    let (mut chunk, mut passed) = (BytesMut::with_capacity(CHUNK), Vec::new());
+    loop {
+        let count = sql.read_buf(&mut chunk).await.map_err(|error| Broken::Other(Error::Io(error.to_string())))?;
+        if count == 0 {
+            break;
+        }
+        filter.take(&chunk, &mut passed)?;
+        chunk.clear();
+        passed.clear();
+    }
+    schema.finish().await.map_err(blame)?;
+    let has_tablespaces = filter.has_every_tablespace();
+    Ok((filter.finish(&mut passed)?, has_tablespaces))
+}
