@@ -182,7 +182,7 @@ mod tests {
     fn a_table_beside_another_has_a_name_that_fits_and_the_columns_of_its_rows() {
         assert_eq!(beside("public.orders", "20260128_020500").unwrap(), "public.orders_restored_20260128_020500");
         let long = format!("public.\"{}\"", "Ä".repeat(31));
-        assert_eq!(parts(&beside(&long, "20260128_020500").unwrap()).unwrap().1.len(), 62);
+        assert_eq!(parts(&beside(&long, "20260128_020500").unwrap()).unwrap().1.len(), 63);
         let described = ["id integer not null identity a", "\"or der\" text collate \"C\"", "sum integer generated s"];
         let described = described.map(str::to_owned);
         let wanted = ["or der", "id"].map(str::to_owned);

@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(name_before("shop", "20260128_020500"), "shop_before_20260128_020500");
         assert_eq!(
             name_before(&"ä".repeat(31), "20260128_020500"),
-            format!("{}_before_20260128_020500", "ä".repeat(19))
+            format!("{}_before_20260128_020500", "ä".repeat(20))
         );
         let place = Place { name: "a\"b".to_owned(), replaced: Some("old".to_owned()), ..Place::default() };
         assert_eq!(
