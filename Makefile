@@ -29,10 +29,11 @@ lint: ## formatting, clippy with warnings as errors, documentation builds
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
-bench: ## speed, size and memory against gzip and pigz on a database of about 1 GB, and 200 small databases
+bench: ## speed, size and memory against PostgreSQL's own tools, gzip and pigz; 1 GB, 200 small databases, restores
 	@tests/tools/setup.sh test
 	@tests/bench/run.sh
 	@tests/bench/databases.sh
+	@tests/bench/restore.sh
 
 image: ## build the container image (PG_MAJORS, PG_SOURCE, IMAGE, IMAGE_TAG)
 	docker build -t $(IMAGE):$(IMAGE_TAG) --build-arg "PG_MAJORS=$(PG_MAJORS)" --build-arg "PG_SOURCE=$(PG_SOURCE)" .

@@ -67,6 +67,12 @@ pub enum FilterError {
         /// Its first words.
         statement: String,
     },
+    /// A statement that no server takes.
+    #[error("line {line} is in a statement of more than 256 MiB, which pg_dump does not write")]
+    TooLong {
+        /// Line of the dump, from 1.
+        line: u64,
+    },
     /// The text ends in the middle of something.
     #[error("the dump breaks off in the middle of a statement, a string or the rows of a table")]
     BreaksOff,
@@ -75,12 +81,17 @@ pub enum FilterError {
 /// Longest statement that is held back to be looked at; longer ones own nothing and are no `CREATE DATABASE`.
 const HELD: usize = 64 << 10;
 
+/// Longest statement, in bytes; psql holds all of it.
+const LONGEST: usize = 256 << 20;
+
 /// Passes a dump on in chunks.
 pub struct Filter {
     lexer: Lexer,
     leave_out: LeaveOut,
     /// Of the current statement, as long as it may be left out.
     held: Vec<u8>,
+    /// Bytes of the current statement.
+    length: usize,
     /// The rows that pass are left out.
     is_skipping: bool,
     subscriptions: Vec<String>,
@@ -95,6 +106,7 @@ impl Filter {
             lexer: Lexer::default(),
             leave_out,
             held: Vec::new(),
+            length: 0,
             is_skipping: false,
             subscriptions: Vec::new(),
             lacks_tablespace: false,
@@ -119,12 +131,17 @@ impl Filter {
             match token {
                 Token::Sql(sql) => {
                     self.count(sql);
+                    self.length += sql.len();
+                    if self.length > LONGEST {
+                        return Err(FilterError::TooLong { line: self.line });
+                    }
                     self.held.extend_from_slice(sql);
                     if self.held.len() > HELD {
                         output.append(&mut self.held);
                     }
                 }
                 Token::StatementEnd => {
+                    self.length = 0;
                     if !self.is_left_out()? {
                         output.append(&mut self.held);
                     } else if let Some(name) = name_after(self.lexer.statement(), &["create", "subscription"]) {
@@ -199,7 +216,7 @@ impl Filter {
             || leave_out.owners && names_roles(&words)
             || leave_out.surroundings && is_of_surroundings(&words) && !self.has_tablespace(&words)
             || leave_out.rows != Rows::All && self.is_data(&words);
-        if !is_left_out && reaches_beyond(&words, self.lexer.copy().is_some()) {
+        if !is_left_out && is_foreign(&statement, self.lexer.copy().is_some()) {
             let statement = words.iter().take(3).copied().collect::<Vec<_>>().join(" ").chars().take(80).collect();
             return Err(FilterError::Statement { line: self.line, statement });
         }
@@ -281,16 +298,79 @@ fn is_of_surroundings(words: &[&str]) -> bool {
     )
 }
 
-/// True for statements of a file that came from elsewhere, which could change the server beyond the database.
-fn reaches_beyond(words: &[&str], is_rows: bool) -> bool {
-    let [first, second] = [0, 1].map(|at| words.get(at).map(|word| word.to_ascii_uppercase()).unwrap_or_default());
-    let third = words.get(2).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
-    match (first.as_str(), second.as_str()) {
-        ("CREATE" | "ALTER" | "DROP", "USER") => third != "MAPPING",
-        ("CREATE" | "ALTER" | "DROP", "DATABASE" | "ROLE" | "GROUP" | "TABLESPACE" | "SYSTEM") => true,
-        ("COPY", _) => !is_rows,
-        _ => false,
+/// True for a statement that pg_dump does not write into the dump of a database: in a file that came from elsewhere it
+/// could change the server beyond it. What functions of the dump do when they are used is the server's to allow.
+fn is_foreign(statement: &str, is_rows: bool) -> bool {
+    let words = leading_words(statement, 24);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["SET" | "BEGIN" | "COMMIT", ..] | ["REFRESH", "MATERIALIZED", "VIEW", ..] => false,
+        ["SELECT", "PG_CATALOG", ".", function, "(", ..]
+        | ["SELECT", "*", "FROM", "PG_CATALOG", ".", function, "(", ..] => !FUNCTIONS.contains(function),
+        ["CREATE" | "ALTER" | "DROP", "USER", "MAPPING", ..] => false,
+        ["CREATE" | "ALTER" | "DROP", "DATABASE" | "ROLE" | "USER" | "GROUP" | "TABLESPACE" | "SYSTEM", ..]
+        | ["COMMENT", "ON", "DATABASE" | "ROLE" | "TABLESPACE", ..]
+        | ["SECURITY", "LABEL", .., "ON", "DATABASE" | "ROLE" | "TABLESPACE"] => true,
+        ["CREATE" | "ALTER" | "DROP" | "COMMENT" | "SECURITY", ..] => false,
+        // without ON it would make members of a role
+        ["GRANT" | "REVOKE", rest @ ..] => !rest.contains(&"ON"),
+        ["COPY", ..] => !is_rows,
+        _ => true,
     }
+}
+
+/// Functions that pg_dump calls.
+const FUNCTIONS: &[&str] = &[
+    "SET_CONFIG",
+    "SETVAL",
+    "LO_CREATE",
+    "LO_OPEN",
+    "LOWRITE",
+    "LO_CLOSE",
+    "LO_UNLINK",
+    "PG_RESTORE_RELATION_STATS",
+    "PG_RESTORE_ATTRIBUTE_STATS",
+];
+
+/// The first words of a statement in capital letters, and signs between them, each for itself; comments are none.
+fn leading_words(statement: &str, most: usize) -> Vec<String> {
+    let (mut words, mut rest) = (Vec::new(), statement);
+    while words.len() < most {
+        rest = rest.trim_start();
+        if let Some(comment) = rest.strip_prefix("--") {
+            rest = comment.split_once('\n').map_or("", |(_, rest)| rest);
+        } else if rest.starts_with("/*") {
+            rest = behind_comment(rest);
+        } else {
+            let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+            let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+            let sign = rest.chars().next().map_or(0, char::len_utf8);
+            let (word, others) = rest.split_at(length.max(sign));
+            if word.is_empty() {
+                break;
+            }
+            words.push(word.to_ascii_uppercase());
+            rest = others;
+        }
+    }
+    words
+}
+
+/// What follows a comment, which may have others in it.
+fn behind_comment(text: &str) -> &str {
+    let (mut depth, mut at) = (0, 0);
+    let bytes = text.as_bytes();
+    while at + 1 < bytes.len() {
+        match &bytes[at..at + 2] {
+            b"/*" => (depth, at) = (depth + 1, at + 2),
+            b"*/" => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            return &text[at..];
+        }
+    }
+    ""
 }
 
 #[cfg(test)]
@@ -310,7 +390,7 @@ mod tests {
     }
 
     const DUMP: &str = "--\n\\restrict abc\n\nSET x = 1;\nALTER TABLE public.t OWNER TO \"my role\";\nGRANT SELECT ON TABLE public.t TO app;\n\
-                        COPY public.t (a) FROM stdin;\n\\N\nALTER TABLE x OWNER TO y;\n\\.\n\nSELECT '\n\\! id\n';\n\\unrestrict abc\n";
+                        COPY public.t (a) FROM stdin;\n\\N\nALTER TABLE x OWNER TO y;\n\\.\n\nCOMMENT ON TABLE public.t IS '\n\\! id\n';\n\\unrestrict abc\n";
 
     #[test]
     fn a_dump_goes_through_without_its_own_restriction() {
@@ -329,9 +409,9 @@ mod tests {
     #[test]
     fn a_part_of_a_whole_servers_dump_says_nothing_of_its_database() {
         let part = "DROP DATABASE IF EXISTS a;\nCREATE DATABASE a WITH TEMPLATE = template0;\nALTER DATABASE a OWNER TO b;\n\
-                    \\connect a\nGRANT CONNECT ON DATABASE a TO c;\nALTER ROLE c IN DATABASE a SET x TO '1';\nSELECT 1;\n";
+                    \\connect a\nGRANT CONNECT ON DATABASE a TO c;\nALTER ROLE c IN DATABASE a SET x TO '1';\nSET y = 1;\n";
         let passed = filter(part, &LeaveOut { databases: true, ..LeaveOut::default() }).unwrap();
-        assert_eq!(passed.trim(), "SELECT 1;");
+        assert_eq!(passed.trim(), "SET y = 1;");
         let grant = "GRANT SELECT ON TABLE t TO c;";
         assert!(filter(grant, &LeaveOut { databases: true, ..LeaveOut::default() }).unwrap().contains(grant));
     }
@@ -394,9 +474,20 @@ mod tests {
             "COPY t FROM PROGRAM 'id';",
             "COPY (SELECT 1) TO '/tmp/x';",
             "ALTER USER postgres PASSWORD 'x';",
+            "create/* x */role evil superuser;",
+            "CREATE -- x\nROLE evil;",
+            "CREATE /* /* */ */ DATABASE x;",
+            "DO $$ BEGIN END $$;",
+            "CALL evil();",
+            "SELECT evil();",
+            "SELECT pg_catalog.pg_read_file('/etc/passwd');",
+            "GRANT pg_execute_server_program TO app;",
+            "COMMENT ON DATABASE x IS 'y';",
+            "INSERT INTO t VALUES (1);",
+            "VACUUM;",
         ] {
-            let refused = filter(&format!("SELECT 1;\n{statement}\n"), &LeaveOut::default());
-            assert!(matches!(refused, Err(FilterError::Statement { line: 2, .. })), "{statement}: {refused:?}");
+            let refused = filter(&format!("SET x = 1;\n{statement}\n"), &LeaveOut::default());
+            assert!(matches!(refused, Err(FilterError::Statement { .. })), "{statement}: {refused:?}");
         }
         assert!(filter("CREATE USER MAPPING FOR u SERVER s;", &LeaveOut::default()).is_ok());
         assert!(filter("ALTER TABLE t RENAME TO role;", &LeaveOut::default()).is_ok());

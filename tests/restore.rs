@@ -21,36 +21,6 @@ fn every_kind(postgres: &Postgres, prefix: &str) -> String {
     database
 }
 
-/// What is known of a database: its dump, and its properties.
-fn picture(postgres: &Postgres, database: &str) -> String {
-    let dump = postgres.dump("pg_dump", database, &[]);
-    let properties = format!(
-        "SELECT pg_get_userbyid(datdba), datacl, encoding, datcollate, datconnlimit, shobj_description(oid, 'pg_database'),
-                (SELECT array_agg(setconfig ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = oid)
-         FROM pg_database WHERE datname = $x${database}$x$"
-    );
-    dump + &postgres.sql("postgres", &properties)
-}
-
-/// Databases of the server that a restore made for the time being.
-fn leftovers(postgres: &Postgres) -> String {
-    let question = "SELECT coalesce(string_agg(datname, ','), '') FROM pg_database
-                    WHERE shobj_description(oid, 'pg_database') LIKE 'scratch of backup run%' OR datname ~ '^backup_scratch_'";
-    postgres.sql("postgres", question)
-}
-
-fn exists(postgres: &Postgres, database: &str) -> bool {
-    postgres.sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = $x${database}$x$")) == "1"
-}
-
-/// The database that a restore has put aside.
-fn before(postgres: &Postgres, database: &str) -> String {
-    let name =
-        postgres.sql("postgres", &format!("SELECT datname FROM pg_database WHERE datname LIKE '{database}_before_%'"));
-    assert!(!name.is_empty() && !name.contains('\n'), "not one database before: {name:?}");
-    name
-}
-
 #[test]
 fn a_database_comes_back_under_a_new_name_in_every_form() {
     let postgres = shared();
@@ -76,10 +46,10 @@ fn a_database_comes_back_under_a_new_name_in_every_form() {
             "{}",
             outcome.stdout
         );
-        assert_same_text(&picture(postgres, &copy).replace(&copy, &database), &picture(postgres, &database));
+        assert_same_text(&postgres.picture(&copy).replace(&copy, &database), &postgres.picture(&database));
         // a second time it is there already
         backup.run(&["restore", "--into", &copy]).exits(64).says("exists and is not empty; --replace");
-        assert_eq!(leftovers(postgres).matches(&database).count(), 0);
+        assert_eq!(postgres.leftovers().matches(&database).count(), 0);
     }
 }
 
@@ -104,24 +74,24 @@ fn a_full_database_is_replaced_on_demand_and_kept_and_can_be_swapped_back() {
     let database = every_kind(postgres, "swap");
     let backup = Backup::of(postgres, &database);
     backup.run(&[]).exits(0);
-    let good = picture(postgres, &database);
+    let good = postgres.picture(&database);
     postgres.sql(&database, "CREATE TABLE made_later (a int); COMMENT ON TABLE made_later IS 'x'");
-    let later = picture(postgres, &database);
+    let later = postgres.picture(&database);
     backup.run(&["restore", "--into", &database]).exits(64).says("--replace");
     backup.run(&["restore", "--into", &database, "--replace"]).exits(64).says("say --yes");
-    assert_same_text(&picture(postgres, &database), &later);
+    assert_same_text(&postgres.picture(&database), &later);
     let planned =
         backup.run(&["restore", "--into", &database, "--replace", "--dry-run"]).exits(0).says("which stays as");
     assert!(planned.stdout.contains("replace"));
-    assert_same_text(&picture(postgres, &database), &later);
+    assert_same_text(&postgres.picture(&database), &later);
     let outcome = backup.run(&["restore", "--into", &database, "--replace", "--yes"]).exits(0);
-    assert_same_text(&picture(postgres, &database), &good);
-    let old = before(postgres, &database);
-    assert_same_text(&picture(postgres, &old).replace(&old, &database), &later);
+    assert_same_text(&postgres.picture(&database), &good);
+    let old = postgres.before(&database);
+    assert_same_text(&postgres.picture(&old).replace(&old, &database), &later);
     // the printed way back
     let back = outcome.stdout.lines().find_map(|line| line.strip_prefix("to swap back: ")).unwrap();
     postgres.shell(&format!("psql -Xq -v ON_ERROR_STOP=1 -d postgres -c '{}'", back.replace("; ", "' -c '")));
-    assert_same_text(&picture(postgres, &database), &later);
+    assert_same_text(&postgres.picture(&database), &later);
 }
 
 /// A source with two databases, roles and settings, and its backup as one archive or as several.
@@ -155,7 +125,7 @@ fn a_lost_server_comes_back_whole_with_its_roles() {
         let outcome = at(&backup, &server).run(&["restore", "latest", "--cluster", "--yes"]).exits(0);
         assert!(outcome.stdout.contains("1 role made"), "{}", outcome.stdout);
         for name in ["shop", "stock"] {
-            assert_same_text(&picture(&server, name), &picture(&source, name));
+            assert_same_text(&server.picture(name), &source.picture(name));
         }
         assert_eq!(password(&server), here, "a password of somebody was overwritten");
         assert_eq!(
@@ -172,8 +142,8 @@ fn a_lost_server_comes_back_whole_with_its_roles() {
         at(&backup, &server).run(&again).exits(0);
         assert_eq!(password(&server), password(&source));
         assert_eq!(server.sql("shop", "SELECT count(*) FROM t"), "500");
-        assert_eq!(server.sql(&before(&server, "shop"), "SELECT count(*) FROM t"), "501");
-        assert_eq!(leftovers(&server), "");
+        assert_eq!(server.sql(&server.before("shop"), "SELECT count(*) FROM t"), "501");
+        assert_eq!(server.leftovers(), "");
     }
 }
 
@@ -183,10 +153,7 @@ fn one_database_comes_out_of_a_whole_servers_archive() {
     backup.run(&["restore", "--into", "one"]).exits(64).says("--source-database").says("shop");
     backup.run(&["restore", "--into", "one", "--source-database", "nothing"]).exits(64).says("has no database nothing");
     backup.run(&["restore", "--into", "one", "--source-database", "stock"]).exits(0);
-    assert_same_text(
-        &picture(&source, "one").replace("one", "stock"),
-        &picture(&source, "stock").replace("one", "stock"),
-    );
+    assert_same_text(&source.picture("one").replace("one", "stock"), &source.picture("stock").replace("one", "stock"));
     // on a server without the roles
     let server = Postgres::start(&tool("PG_BIN"));
     let there = at(&backup, &server);
@@ -239,7 +206,7 @@ fn the_newest_backup_before_a_time_is_found_and_a_failed_one_is_passed_over() {
     backup.run(&["verify", "latest", "--checksum-only"]).exits(65);
     assert_eq!(restored(&[]), "2");
     backup.run(&["restore", id, "--into", "damaged"]).exits(65).says("failed its latest verification");
-    assert!(!exists(postgres, "damaged"));
+    assert!(!postgres.exists("damaged"));
 }
 
 /// A shop whose tables refer to each other, and its backup.
@@ -344,7 +311,7 @@ fn a_table_that_is_gone_is_made_again_with_everything_that_belongs_to_it() {
         "ALTER TABLE orders ADD CONSTRAINT orders_customer_fkey FOREIGN KEY (customer) REFERENCES customers",
     );
     assert_same_text(&dump("orders"), &orders);
-    assert_eq!(leftovers(postgres).matches(&database).count(), 0);
+    assert_eq!(postgres.leftovers().matches(&database).count(), 0);
     // what it needs is gone as well
     postgres.sql(&database, "DROP TABLE orders; DROP TYPE state");
     backup
@@ -353,7 +320,7 @@ fn a_table_that_is_gone_is_made_again_with_everything_that_belongs_to_it() {
         .says("does not take the tables")
         .says("nothing was changed");
     assert_eq!(postgres.sql(&database, "SELECT to_regclass('orders') IS NULL"), "t");
-    assert_eq!(leftovers(postgres).matches(&database).count(), 0);
+    assert_eq!(postgres.leftovers().matches(&database).count(), 0);
 }
 
 #[test]
@@ -394,183 +361,6 @@ fn a_new_database_gets_the_whole_schema_and_the_rows_that_are_wanted() {
     }
 }
 
-/// A database with a table that takes a while to load, its backup, and the picture of what is there now.
-fn slow(postgres: &Postgres) -> (String, Backup, String) {
-    let database = postgres.database("slow");
-    postgres.sql(
-        &database,
-        "CREATE TABLE t AS SELECT g, md5(g::text) AS note FROM generate_series(1, 400000) g; CREATE INDEX ON t (note)",
-    );
-    let backup = Backup::of(postgres, &database);
-    backup.run(&[]).exits(0);
-    postgres.sql(&database, "TRUNCATE t; INSERT INTO t VALUES (1, 'live')");
-    let live = picture(postgres, &database);
-    (database, backup, live)
-}
-
-fn waits_for_rows(postgres: &Postgres) {
-    wait_for("rows to be on their way", || {
-        postgres.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active' AND pid <> pg_backend_pid()") != "0"
-    });
-}
-
-fn signal(child: &std::process::Child, name: &str) {
-    let killed = std::process::Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
-    assert!(killed.unwrap().success());
-}
-
-#[test]
-fn a_restore_that_is_stopped_or_killed_leaves_the_target_as_it_was() {
-    let postgres = Postgres::start(&tool("PG_BIN"));
-    let (database, backup, live) = slow(&postgres);
-    let copy = format!("{database}_copy");
-    for (name, code) in [("TERM", 143), ("INT", 130), ("KILL", -1)] {
-        for arguments in [
-            vec!["--into", &database, "--replace", "--yes"],
-            vec!["--into", &copy],
-            vec!["--into", &database, "--table", "t", "--replace", "--yes"],
-            vec!["--into", &database, "--table", "t"],
-        ] {
-            let child = backup.spawn(&[&["restore"], &arguments[..]].concat());
-            waits_for_rows(&postgres);
-            signal(&child, name);
-            assert_eq!(finish(child).code, code, "{name} {arguments:?}");
-            wait_for("the sessions to end", || {
-                postgres.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'backup%'")
-                    == "0"
-            });
-            assert_same_text(&picture(&postgres, &database), &live);
-            assert!(!exists(&postgres, &copy));
-            if name != "KILL" {
-                assert_eq!(leftovers(&postgres), "", "{name} {arguments:?}");
-            }
-        }
-    }
-    // what SIGKILL left is marked, is not backed up, and the next restore or run drops it
-    assert_eq!(leftovers(&postgres).split(',').count(), 1, "{}", leftovers(&postgres));
-    let child = backup.spawn(&["restore", "--into", &copy]);
-    waits_for_rows(&postgres);
-    signal(&child, "KILL");
-    finish(child);
-    assert_ne!(leftovers(&postgres), "");
-    backup.with("BACKUP_DATABASES", "all").run(&[]).exits(0);
-    assert!(!backup.archives().keys().any(|subject| subject.contains("restoring")), "{:?}", backup.archives().keys());
-    assert_eq!(leftovers(&postgres), "");
-}
-
-#[test]
-fn a_connection_that_is_cut_or_a_statement_that_fails_leaves_the_target_as_it_was() {
-    let postgres = Postgres::start(&tool("PG_BIN"));
-    let (database, backup, live) = slow(&postgres);
-    let copy = format!("{database}_copy");
-    for arguments in [vec!["--into", &database, "--replace", "--yes"], vec!["--into", &copy]] {
-        let child = backup.spawn(&[&["restore"], &arguments[..]].concat());
-        waits_for_rows(&postgres);
-        postgres.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND pid <> pg_backend_pid()");
-        finish(child).exits(69).says("look at POSTGRES_HOST");
-        assert_same_text(&picture(&postgres, &database), &live);
-        assert!(!exists(&postgres, &copy));
-        assert_eq!(leftovers(&postgres), "");
-    }
-    // an event trigger of the server's owner refuses an index: the statement and its line are named
-    postgres.sql("template1", "SELECT 1");
-    postgres.sql("postgres", "ALTER ROLE backup_user SET temp_file_limit = '1kB'");
-    let outcome = backup.run(&["restore", "--into", &copy]);
-    postgres.sql("postgres", "ALTER ROLE backup_user RESET temp_file_limit");
-    let outcome = outcome.exits(74).says("temporary file size exceeds temp_file_limit").says("raise the limit");
-    assert!(
-        outcome.log.contains("psql:<stdin>:") && outcome.log.contains("CREATE INDEX t_note_idx"),
-        "{}",
-        outcome.log
-    );
-    assert!(!exists(&postgres, &copy));
-    assert_eq!(leftovers(&postgres), "");
-}
-
-#[test]
-fn a_server_whose_disk_is_full_keeps_what_it_has_and_goes_on() {
-    let source = shared();
-    let database = source.database("large");
-    source.sql(&database, "CREATE TABLE t (a text); ALTER TABLE t ALTER a SET STORAGE EXTERNAL; INSERT INTO t SELECT repeat(md5(g::text), 100) FROM generate_series(1, 30000) g");
-    let backup = Backup::of(source, &database);
-    backup.run(&[]).exits(0);
-    let server = Postgres::start_on_small_disk(&tool("PG_BIN"), 100);
-    server.sql("postgres", "CREATE DATABASE live");
-    server.sql("live", "CREATE TABLE t AS SELECT 1 AS a");
-    let live = picture(&server, "live");
-    let there = at(&backup, &server);
-    for arguments in [vec!["--into", "live", "--replace", "--yes"], vec!["--into", "fresh"]] {
-        there
-            .run(&[&["restore"], &arguments[..]].concat())
-            .exits(74)
-            .says("could not extend file")
-            .says("free some space");
-        assert_same_text(&picture(&server, "live"), &live);
-        assert_eq!(leftovers(&server), "");
-        assert!(!exists(&server, "fresh") && !server.log().contains("PANIC"));
-    }
-}
-
-#[test]
-fn sessions_are_shown_and_ended_only_on_demand_and_nobody_gets_in_between() {
-    let postgres = Postgres::start(&tool("PG_BIN"));
-    let (database, backup, live) = slow(&postgres);
-    let session = postgres.lock_table(&database);
-    let restore = ["restore", "--into", &database, "--replace", "--yes"];
-    backup
-        .run(&restore)
-        .exits(77)
-        .says("is in use: 1 session (pid")
-        .says("of backup_user by psql")
-        .says("--disconnect");
-    // somebody who comes back at once, all the time
-    let url = format!("port={} host=127.0.0.1 user=backup_user password=backup_password", postgres.port);
-    let script = format!(
-        "while [ -e '{0}' ]; do psql -Xqt '{url} dbname={database}' -c 'SELECT pg_sleep(0.01)' >/dev/null 2>&1 || true; done",
-        backup.path().display()
-    );
-    let clients: Vec<_> =
-        (0..3).map(|_| std::process::Command::new("bash").args(["-c", &script]).spawn().unwrap()).collect();
-    for _ in 0..3 {
-        backup.run(&[&restore[..], &["--disconnect"]].concat()).exits(0);
-        assert_eq!(postgres.sql(&database, "SELECT count(*) FROM t"), "400000");
-    }
-    drop(session);
-    std::fs::remove_dir_all(backup.path()).unwrap();
-    for mut client in clients {
-        client.wait().unwrap();
-    }
-    let kept =
-        postgres.sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname LIKE '{database}_before_%'"));
-    assert_eq!(kept, "3");
-    let first = postgres
-        .sql("postgres", &format!("SELECT min(datname) FROM pg_database WHERE datname LIKE '{database}_before_%'"));
-    assert_same_text(&picture(&postgres, &first).replace(&first, &database), &live);
-    assert_eq!(leftovers(&postgres), "");
-}
-
-#[test]
-fn a_database_whose_renaming_would_hurt_is_not_replaced() {
-    let postgres = Postgres::start(&tool("PG_BIN"));
-    let (database, backup, live) = slow(&postgres);
-    let restore = ["restore", "--into", &database, "--replace", "--yes"];
-    postgres.sql(
-        &database,
-        "CREATE SUBSCRIPTION s CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE)",
-    );
-    backup.run(&restore).exits(77).says("it has 1 subscription");
-    postgres.sql(&database, "DROP SUBSCRIPTION s");
-    postgres.sql(&database, "BEGIN; CREATE TABLE later (a int); PREPARE TRANSACTION 'open'");
-    backup.run(&restore).exits(77).says("it has 1 prepared transaction");
-    postgres.sql(&database, "ROLLBACK PREPARED 'open'");
-    backup.run(&["restore", "--into", "template1", "--replace", "--yes"]).exits(64).says("belongs to the server");
-    assert_same_text(&picture(&postgres, &database), &live);
-    // the database that is usually connected to is no exception
-    postgres.sql("postgres", "CREATE TABLE here (a int)");
-    backup.run(&["restore", "--into", "postgres", "--replace", "--yes"]).exits(0);
-    assert_eq!(postgres.sql("postgres", "SELECT count(*) FROM t"), "400000");
-}
-
 #[test]
 fn several_workers_restore_a_custom_archive_wherever_it_lies() {
     let postgres = Postgres::start(&tool("PG_BIN"));
@@ -595,10 +385,10 @@ fn several_workers_restore_a_custom_archive_wherever_it_lies() {
         assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
         // stopped in the middle, and cut off
         let child = backup.spawn(&["restore", "--into", "other", "--jobs", "2"]);
-        waits_for_rows(&postgres);
-        signal(&child, "TERM");
+        postgres.wait_for_rows();
+        support::signal(&child, "TERM");
         finish(child).exits(143);
-        assert_eq!((leftovers(&postgres).as_str(), exists(&postgres, "other")), ("", false));
+        assert_eq!((postgres.leftovers().as_str(), postgres.exists("other")), ("", false));
         assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     }
     let backup = Backup::of(&postgres, &database);

@@ -12,7 +12,8 @@ use support::tool;
 /// The scripts below a heading, in their order.
 fn scripts(heading: &str) -> Vec<String> {
     let text = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks.md")).unwrap();
-    let section = text.split("\n## ").find(|section| section.starts_with(heading)).unwrap_or_else(|| panic!("no {heading}"));
+    let section =
+        text.split("\n## ").find(|section| section.starts_with(heading)).unwrap_or_else(|| panic!("no {heading}"));
     let scripts = section.split("```bash\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
     let scripts: Vec<String> = scripts.collect();
     assert!(!scripts.is_empty(), "{heading} has no script");
@@ -40,14 +41,24 @@ impl Scene {
         let program = command.get_program().to_owned();
         let folder = PathBuf::from(&program).parent().unwrap().to_owned();
         let path = command.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap().to_owned();
-        let environment: Vec<_> = command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
+        let environment: Vec<_> =
+            command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
         command = Command::new("bash");
         command.args(["-euo", "pipefail", "-c", script]).current_dir(self.backup.folder.path()).envs(environment);
         command.env("PATH", format!("{}:{}", folder.display(), path.to_str().unwrap()));
-        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.source.port.to_string()).env("PGUSER", USER).env("PGPASSWORD", PASSWORD);
+        command
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.source.port.to_string())
+            .env("PGUSER", USER)
+            .env("PGPASSWORD", PASSWORD);
         command.envs(variables.iter().copied()).envs([("DB", "shop"), ("TABLE", "public.orders"), ("SOURCE", "lost")]);
         let output = command.output().unwrap();
-        assert!(output.status.success(), "{script}\n{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{script}\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -61,7 +72,8 @@ const GOOD: &str = "100|5050";
 #[test]
 fn one_database() {
     let scene = Scene::new();
-    let time = scene.source.sql("postgres", "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.USZ')");
+    let time =
+        scene.source.sql("postgres", "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.USZ')");
     let [newest, earlier, clean_up] = &scripts("One database is lost")[..] else { panic!() };
     scene.source.sql("shop", "DROP TABLE orders");
     scene.run(newest, &[]);

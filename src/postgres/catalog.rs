@@ -176,6 +176,14 @@ const SIZES: &str = "
                        THEN pg_catalog.pg_database_size(d.oid) END
     FROM pg_catalog.pg_database d WHERE d.oid = ANY ($1)";
 
+/// Tables and materialized views as SQL names them, the largest first; a partitioned table stands for its partitions.
+pub async fn largest_first(client: &Client) -> Result<Vec<String>, Error> {
+    let question = "SELECT oid::pg_catalog.regclass::text FROM pg_catalog.pg_class
+                    WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition AND oid >= 16384
+                    ORDER BY pg_catalog.pg_table_size(oid) DESC";
+    Ok(client.query_typed(question, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
 /// Bytes of the current database on the server's disk.
 pub async fn own_bytes(client: &Client) -> Result<u64, Error> {
     let row = client.query_one("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())", &[]).await?;

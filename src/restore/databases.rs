@@ -5,6 +5,7 @@ use super::plan::{Content, Done, Request, find_tables};
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, LargeObjects};
 use crate::human;
+use crate::postgres::catalog;
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::target::{self, Place};
 use crate::repository::Backup;
@@ -14,9 +15,14 @@ use crate::verify::reading::Reading;
 use crate::verify::report::{DatabaseResult, Verdict};
 use crate::verify::restoring::{Filled, Restoring};
 use crate::verify::{HASTE, PATIENCE, client_tools};
-use std::collections::BTreeSet;
+use futures_util::future::try_join_all;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use tracing::{info, warn};
+
+/// Most sessions that gather statistics at once.
+const SESSIONS: usize = 4;
 
 /// An archive and what is wanted of it, in its order.
 pub(super) struct Archive<'f> {
@@ -232,10 +238,22 @@ impl Restorer<'_> {
         Err(Error::Unproved { id: restoring.manifest.id.clone(), failures })
     }
 
+    /// Gathers statistics, so that the first queries are planned well; several tables at once.
     async fn analyze(&self, server: &ScratchServer, scratch: &Scratch) -> Result<(), Error> {
         let started = Instant::now();
         let connection = self.shutdown.guard(server.enter(scratch, "backup analyze")).await??;
-        self.shutdown.guard(connection.batch_execute("ANALYZE")).await?.map_err(Error::Compare)?;
+        let tables = self.shutdown.guard(catalog::largest_first(&connection)).await?.map_err(Error::Compare)?;
+        let left = Mutex::new(VecDeque::from(tables));
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let worker = || async {
+            let connection = server.enter(scratch, "backup analyze").await?;
+            while let Some(table) = next() {
+                connection.batch_execute(&format!("ANALYZE {table}")).await.map_err(Error::Compare)?;
+            }
+            Ok::<_, Error>(())
+        };
+        let workers = (0..self.request.jobs.unwrap_or(self.config.dump.jobs).min(SESSIONS)).map(|_| worker());
+        self.shutdown.guard(try_join_all(workers)).await??;
         info!("analyzed {} in {:.1} s", scratch.name, started.elapsed().as_secs_f64());
         Ok(())
     }

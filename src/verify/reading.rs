@@ -46,6 +46,8 @@ pub(crate) struct Reading {
     stored: Stored,
     ahead: Bytes,
     position: u64,
+    /// Bytes that the whole dump has: what goes on after them is none.
+    raw_bytes: u64,
     location: String,
 }
 
@@ -83,7 +85,8 @@ impl Reading {
         let (manifest, location) = (&backup.manifest, repository.location().of(&backup.key));
         let is_custom = manifest.format == Format::Custom;
         let is_encrypted = manifest.encryption.is_some();
-        let (facts, wrapping) = if is_encrypted && keys.is_none() {
+        let is_sealed = is_encrypted && keys.is_none();
+        let (facts, wrapping) = if is_sealed {
             (CopyFacts::None, Wrapping { gzip: false, age: None })
         } else {
             let wrapping = Wrapping { gzip: !is_custom, age: keys.filter(|_| is_encrypted) };
@@ -94,7 +97,9 @@ impl Reading {
             ArchiveReadError::Key(cause) => Error::Key { name: location.clone(), cause },
             error => unreadable(&location, &error),
         })?;
-        Ok(Self { stored: Stored::Whole(Box::new(archive)), ahead: Bytes::new(), position: 0, location })
+        let raw_bytes = if is_sealed { u64::MAX } else { manifest.raw_bytes };
+        let stored = Stored::Whole(Box::new(archive));
+        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, location })
     }
 
     /// Opens what the rows of these tables need, where the archive can be read in parts: SQL of one database that is not
@@ -121,7 +126,8 @@ impl Reading {
         }
         let parts = parts::cut(&database.contents, tables, manifest.stored_bytes);
         let stored = Stored::Parts(Box::new(Parts::new(repository, backup, parts, limit)));
-        Ok(Self { stored, ahead: Bytes::new(), position: 0, location: repository.location().of(&backup.key) })
+        let (raw_bytes, location) = (manifest.raw_bytes, repository.location().of(&backup.key));
+        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, location })
     }
 
     /// Bytes of the dump that were handed out.
@@ -137,6 +143,10 @@ impl Reading {
                 Stored::Parts(parts) => parts.next().await,
             };
             match next {
+                Ok(Some(bytes)) if self.position + bytes.len() as u64 > self.raw_bytes => {
+                    let most = self.raw_bytes;
+                    return Err(Broken::Backup(format!("it has more than the {most} bytes that its manifest names")));
+                }
                 Ok(Some(bytes)) => self.ahead = bytes,
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(self.explain(error)),

@@ -178,6 +178,30 @@ impl Backup {
             .collect()
     }
 
+    /// Rewrites an archive as an attacker or a bad disk controller would, with every sum made right again.
+    pub fn rewrite(&self, change: impl Fn(String) -> String) {
+        let archive = self.archive();
+        let text = Command::new("gunzip").arg("-c").arg(&archive).output().unwrap().stdout;
+        let text = change(String::from_utf8(text).unwrap());
+        let plain = archive.with_extension("new");
+        std::fs::write(&plain, &text).unwrap();
+        assert!(Command::new("gzip").arg("-f").arg(&plain).status().unwrap().success());
+        std::fs::rename(plain.with_extension("new.gz"), &archive).unwrap();
+        let mut manifest = self.manifest();
+        manifest["raw_bytes"] = text.len().into();
+        std::fs::write(format!("{}.json", archive.display()), manifest.to_string()).unwrap();
+        self.make_sums_right(&archive);
+    }
+
+    /// Writes a manifest that fits the bytes of the archive.
+    pub fn make_sums_right(&self, archive: &Path) {
+        let mut manifest = self.manifest();
+        let sum = Command::new("sha256sum").arg(archive).output().unwrap();
+        manifest["sha256"] = String::from_utf8(sum.stdout).unwrap().split(' ').next().unwrap().into();
+        manifest["stored_bytes"] = std::fs::metadata(archive).unwrap().len().into();
+        std::fs::write(format!("{}.json", archive.display()), manifest.to_string()).unwrap();
+    }
+
     /// The manifest beside an archive.
     pub fn manifest(&self) -> serde_json::Value {
         let path = format!("{}.json", self.archive().display());

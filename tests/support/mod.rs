@@ -126,3 +126,8 @@ pub fn age_keys(folder: &std::path::Path, name: &str) -> (String, String) {
     let public = Command::new("age-keygen").arg("-y").arg(&file).output().unwrap().stdout;
     (file.to_str().unwrap().to_owned(), String::from_utf8(public).unwrap().trim().to_owned())
 }
+
+pub fn signal(child: &Child, name: &str) {
+    let killed = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+}

@@ -255,6 +255,42 @@ impl Postgres {
         command
     }
 
+    /// What is known of a database: its dump, and its properties.
+    pub fn picture(&self, database: &str) -> String {
+        let dump = self.dump("pg_dump", database, &[]);
+        let properties = format!(
+            "SELECT pg_get_userbyid(datdba), datacl, encoding, datcollate, datconnlimit, shobj_description(oid, 'pg_database'),
+                    (SELECT array_agg(setconfig ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = oid)
+             FROM pg_database WHERE datname = $x${database}$x$"
+        );
+        dump + &self.sql("postgres", &properties)
+    }
+
+    /// Databases of the server that a restore made for the time being.
+    pub fn leftovers(&self) -> String {
+        let question = "SELECT coalesce(string_agg(datname, ','), '') FROM pg_database
+                        WHERE shobj_description(oid, 'pg_database') LIKE 'scratch of backup run%' OR datname ~ '^backup_scratch_'";
+        self.sql("postgres", question)
+    }
+
+    pub fn exists(&self, database: &str) -> bool {
+        self.sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = $x${database}$x$")) == "1"
+    }
+
+    /// The database that a restore has put aside.
+    pub fn before(&self, database: &str) -> String {
+        let name =
+            self.sql("postgres", &format!("SELECT datname FROM pg_database WHERE datname LIKE '{database}_before_%'"));
+        assert!(!name.is_empty() && !name.contains('\n'), "not one database before: {name:?}");
+        name
+    }
+
+    /// Waits until some session copies rows.
+    pub fn wait_for_rows(&self) {
+        let question = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active' AND pid <> pg_backend_pid()";
+        wait_for("rows to be on their way", || self.sql("postgres", question) != "0");
+    }
+
     pub fn log(&self) -> String {
         self.server.as_ref().map(Server::log).unwrap_or_default()
     }
