@@ -149,12 +149,23 @@ pub enum Error {
         /// What failed.
         failures: String,
     },
+    /// A backup could not be restored, and it is its own fault.
+    #[error("{id} is not restored: {failures}")]
+    NotRestored {
+        /// The backup.
+        id: String,
+        /// What is wrong with it, or with what became of it.
+        failures: String,
+    },
     /// A database must not be replaced.
     #[error("{0}")]
     NotReplaced(String),
     /// Somebody only wanted to know what would be done.
     #[error("nothing was done")]
     OnlyPlanned,
+    /// Rows did not get into live tables.
+    #[error("loading the rows: {}; nothing was changed", postgres::cause(.0))]
+    Load(tokio_postgres::Error),
     /// The server lacks what a restore needs.
     #[error("{0}")]
     Lacking(String),
@@ -243,13 +254,21 @@ impl Error {
                 _ => Exit::Unreachable,
             },
             Self::Tool(_) | Self::NothingSelected(_) | Self::Unnameable(_) | Self::OlderServer { .. } => Exit::Config,
-            Self::Unproved { .. } | Self::Fetch(FetchError::Changed(_)) => Exit::Corrupt,
+            Self::Unproved { .. } | Self::NotRestored { .. } | Self::Fetch(FetchError::Changed(_)) => Exit::Corrupt,
             Self::Restore(error) => match error.blame() {
                 Blame::Connection(_) => Exit::Unreachable,
                 Blame::Privilege(_) => Exit::Refused,
                 Blame::Backup | Blame::Server(_) => Exit::Failed,
             },
             Self::NoHealth(_) => Exit::Unreachable,
+            Self::Load(error) => match error.code() {
+                None => Exit::Unreachable,
+                Some(code) if code.code().starts_with("08") || code.code().starts_with("57P") => Exit::Unreachable,
+                Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE || code.code().starts_with("23") => {
+                    Exit::Refused
+                }
+                Some(_) => Exit::Failed,
+            },
             Self::OnlyPlanned => Exit::Done,
             Self::NotReplaced(_) => Exit::Refused,
             Self::Lacking(_) => Exit::Config,
@@ -346,6 +365,19 @@ impl Error {
             Self::Compare(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                 Some("VERIFY_USER lacks a privilege on the verify server; a superuser has it")
             }
+            Self::Load(error) => match error.code() {
+                None => Some("look at POSTGRES_HOST, and at the server's log"),
+                Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => {
+                    Some("somebody holds the table: look at pg_locks, or raise BACKUP_LOCK_TIMEOUT")
+                }
+                Some(code) if *code == SqlState::FOREIGN_KEY_VIOLATION => Some(
+                    "restore what the rows refer to first, or restore as a superuser, whose rows are checked at the end",
+                ),
+                Some(code) if *code == SqlState::OUT_OF_MEMORY => Some("raise max_locks_per_transaction"),
+                Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Some("a superuser may"),
+                Some(code) if FULL.contains(&code) => Some("free some space on the server"),
+                _ => None,
+            },
             Self::NoHealth(_) => Some("look at VERIFY_HEALTH_URL"),
             Self::Storage(StorageError::Unavailable { .. }) => Some("look at REMOTE_ENDPOINT, or raise RETRY_COUNT"),
             _ => None,

@@ -266,7 +266,8 @@ impl Lexer {
                 return usize::from(self.state != State::Plain);
             }
             State::LineComment => {
-                let length = memchr::memchr(b'\n', bytes);
+                // as for psql, a carriage return ends it as well
+                let length = memchr::memchr2(b'\n', b'\r', bytes);
                 if length.is_some() {
                     self.state = State::Plain;
                 }

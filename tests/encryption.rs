@@ -106,6 +106,8 @@ fn without_its_key_a_backup_is_not_opened_and_its_stored_bytes_can_still_be_comp
     assert!(report.check(0).0 == "failed");
 }
 
+const SECRET: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+
 #[test]
 fn keys_are_checked_before_anything_is_dumped() {
     let (_, backup, key) = secrets();
@@ -124,8 +126,12 @@ fn keys_are_checked_before_anything_is_dumped() {
         ("AGE_IDENTITY_FILE", &list, "line 2 is no age private key"),
         ("AGE_IDENTITY_FILE", &write("empty", "#\n"), "it holds no key"),
         ("VERIFY_ENABLED", "true", "needs AGE_IDENTITY_FILE"),
+        ("AGE_RECIPIENTS_FILE", &list, "AGE_RECIPIENTS_FILE is not a setting; AGE_RECIPIENTS takes keys or the path"),
+        ("AGE_RECIPIENTS", SECRET, "a private key is given only as a file"),
+        ("AGE_IDENTITY_FILE", SECRET, "a private key is given only as a file"),
     ] {
-        backup.with(name, value).run(&[]).exits(78).says(says);
+        let outcome = backup.with(name, value).run(&[]).exits(78).says(says);
+        assert!(!outcome.log.contains("1GFPY"), "a private key is shown");
         backup.with(name, value).run(&["config"]).exits(78).says(says);
     }
     let unproved = backup.with("VERIFY_ENABLED", "true").set("AGE_IDENTITY_FILE", &other);

@@ -435,3 +435,68 @@ fn a_download_goes_on_where_it_broke_off_and_its_checksum_decides() {
     offline.run(&["restore", archive.to_str().unwrap(), "--into", &restored]).exits(0);
     assert_same_text(&postgres.dump("pg_dump", &restored, &[]), &postgres.dump("pg_dump", &database, &[]));
 }
+
+#[test]
+fn one_table_out_of_a_large_archive_in_a_bucket_is_read_alone() {
+    let postgres = shared();
+    let database = postgres.database("range");
+    // what is not wanted does not compress, before and behind what is
+    postgres.sql(
+        &database,
+        "
+        CREATE TABLE a_large AS SELECT gen_random_uuid() AS a, gen_random_uuid() AS b FROM generate_series(1, 60000);
+        CREATE TABLE b_wanted AS SELECT g AS id, md5(g::text) AS note FROM generate_series(1, 2000) g;
+        CREATE TABLE b_wanted_too AS SELECT g AS id FROM generate_series(1, 10) g;
+        CREATE TABLE c_large AS SELECT * FROM a_large; CREATE TABLE d_large AS SELECT * FROM a_large;
+        CREATE INDEX ON c_large (a); ALTER TABLE b_wanted ADD PRIMARY KEY (id)",
+    );
+    let s3 = s3::shared();
+    let prefix = s3::fresh_prefix();
+    let backup = Backup::of(postgres, &database).to("remote", &s3.endpoint(), &prefix);
+    backup.run(&[]).exits(0);
+    let archive = s3.keys(&prefix).into_iter().find(|key| key.ends_with(".sql.gz")).unwrap();
+    let size = s3.contents(&prefix).into_iter().find(|(key, _)| *key == archive).unwrap().1.len();
+    let copy = format!("{database}_copy");
+    let restore = ["restore", "--table", "b_wanted", "--table", "b_wanted_too", "--into"];
+    for into in [&copy, &database] {
+        let outcome = backup.run(&[&restore[..], &[into.as_str()]].concat()).exits(0);
+        let read = outcome
+            .log
+            .lines()
+            .find_map(|line| line.split("INFO  read ").nth(1))
+            .unwrap_or_else(|| panic!("{}", outcome.log));
+        let read: usize = read.split(' ').next().unwrap().parse().unwrap();
+        assert!(read * 10 < size, "{read} of {size} bytes");
+    }
+    assert_eq!(rows(postgres, &copy, "b_wanted"), rows(postgres, &database, "b_wanted"));
+    assert_eq!(
+        postgres.sql(
+            &copy,
+            "SELECT (SELECT count(*) FROM a_large), (SELECT count(*) FROM d_large), (SELECT count(*) FROM b_wanted_too)"
+        ),
+        "0|0|10"
+    );
+    // the rows were changed where they lie, and everything else was not
+    let local = Backup::of(postgres, &database);
+    local.run(&[]).exits(0);
+    let facts = local.facts();
+    let member = &facts["databases"][0]["contents"]["tables"]["public.b_wanted"]["members"][0];
+    let (offset, length) = (member["offset"].as_u64().unwrap(), member["length"].as_u64().unwrap());
+    let path = local.archive();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = usize::try_from(offset + length / 2).unwrap();
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    for into in [&format!("{database}_other"), &database] {
+        local.run(&[&restore[..], &[into.as_str()]].concat()).exits(65);
+        assert!(!postgres.exists(&format!("{database}_other")));
+    }
+    assert_eq!(postgres.sql(&database, "SELECT count(*) FROM pg_class WHERE relname LIKE 'b_wanted_restored_%'"), "1");
+    // what is damaged elsewhere is in nobody's way
+    bytes[middle] ^= 1;
+    let elsewhere = usize::try_from(offset).unwrap() - 100_000;
+    bytes[elsewhere] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    local.run(&[&restore[..], &[format!("{database}_other").as_str()]].concat()).exits(0);
+}

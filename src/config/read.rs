@@ -254,6 +254,11 @@ fn read_encryption(received: &mut Received) -> Encryption {
 }
 
 fn read_keys(path: &str) -> Result<String, String> {
+    if path.to_ascii_uppercase().contains("AGE-SECRET-KEY") {
+        return Err(
+            "a private key is given only as a file, by AGE_IDENTITY_FILE=/path; it is not shown here".to_owned()
+        );
+    }
     std::fs::read_to_string(path).map_err(|error| format!("reading {path}: {error}"))
 }
 

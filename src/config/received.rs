@@ -142,6 +142,12 @@ impl Received {
             settings::all().flat_map(|s| [Some(s.name.to_owned()), s.file_name()]).flatten().collect();
         let unknown: BTreeSet<&String> = names.filter(|name| is_ours(name) && !known.contains(*name)).collect();
         for name in unknown {
+            // a key that is overlooked would mean backups that anybody can read
+            if name.starts_with("AGE_") {
+                let why = "is not a setting; AGE_RECIPIENTS takes keys or the path of a file, AGE_IDENTITY_FILE a path";
+                self.problems.push(format!("{name} {why}"));
+                continue;
+            }
             let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(name, candidate));
             if let Some(nearest) = nearest
                 && strsim::damerau_levenshtein(name, nearest) <= 3.min(name.len() / 4)

@@ -8,7 +8,6 @@ use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{CopyInSink, Error};
 
 /// Bytes handed to the server at once.
@@ -21,6 +20,20 @@ pub struct Load<'a> {
     encoding: String,
     /// Triggers and foreign keys are switched off for it.
     pub is_quiet: bool,
+}
+
+/// A table that is emptied.
+pub struct Emptied {
+    /// Its name.
+    pub name: String,
+    /// With everything below it.
+    pub is_root: bool,
+}
+
+impl Emptied {
+    fn sql(&self) -> String {
+        format!("{}{}", if self.is_root { "" } else { "ONLY " }, sql_name(&self.name))
+    }
 }
 
 /// The rows of one table on their way.
@@ -42,13 +55,24 @@ impl<'a> Load<'a> {
 
     /// Lets nobody else near the tables, in an order that all sessions of ours keep.
     pub async fn lock(&self, tables: &BTreeSet<String>) -> Result<(), Error> {
-        if tables.is_empty() {
-            return Ok(());
-        }
         let names: Vec<String> = tables.iter().map(|table| sql_name(table)).collect();
-        self.connection
-            .batch_execute(&format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", names.join(", ONLY ")))
-            .await
+        self.connection.batch_execute(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", "))).await
+    }
+
+    /// Triggers of these tables that would fire all the same.
+    pub async fn triggers(&self, tables: &BTreeSet<String>) -> Result<Vec<String>, Error> {
+        let question = "SELECT t.tgname::text, n.nspname::text, c.relname::text, t.tgenabled::text
+             FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE NOT t.tgisinternal AND t.tgtype & 4 <> 0 ORDER BY 2, 3, 1";
+        let firing = if self.is_quiet { ["A", "R"] } else { ["A", "O"] };
+        let rows = self.connection.query_typed(question, &[]).await?;
+        let fires = rows.iter().filter(|row| firing.contains(&row.get(3)));
+        let named = fires.map(|row| (row.get::<_, String>(0), qualified(row.get(1), row.get(2))));
+        Ok(named
+            .filter(|(_, table)| tables.contains(table))
+            .map(|(name, table)| format!("{name} of {table}"))
+            .collect())
     }
 
     /// Foreign keys of tables beside these that refer to them.
@@ -65,28 +89,29 @@ impl<'a> Load<'a> {
     }
 
     /// Tables of these that have rows.
-    pub async fn with_rows(&self, tables: &BTreeSet<String>) -> Result<Vec<String>, Error> {
+    pub async fn with_rows(&self, tables: &[Emptied]) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
         for table in tables {
-            let question = format!("SELECT EXISTS (SELECT FROM ONLY {})", sql_name(table));
+            let question = format!("SELECT EXISTS (SELECT FROM {})", table.sql());
             if self.connection.query_typed_one(&question, &[]).await?.get(0) {
-                found.push(table.clone());
+                found.push(table.name.clone());
             }
         }
         Ok(found)
     }
 
     /// Removes every row.
-    pub async fn empty(&self, tables: &BTreeSet<String>) -> Result<(), Error> {
-        let names: Vec<String> = tables.iter().map(|table| sql_name(table)).collect();
-        self.connection.batch_execute(&format!("TRUNCATE ONLY {}", names.join(", ONLY "))).await
+    pub async fn empty(&self, tables: &[Emptied]) -> Result<(), Error> {
+        let names: Vec<String> = tables.iter().map(Emptied::sql).collect();
+        self.connection.batch_execute(&format!("TRUNCATE {}", names.join(", "))).await
     }
 
     /// Makes a table of these columns, which are a name and SQL behind it, and nothing else: no keys, no defaults.
     pub async fn create(&self, table: &str, columns: &[(String, String)]) -> Result<(), Error> {
         let columns: Vec<String> = columns.iter().map(|(name, rest)| format!("{} {rest}", quote(name))).collect();
         let (name, list) = (sql_name(table), columns.join(", "));
-        self.connection.batch_execute(&format!("CREATE TABLE {name} ({list})")).await
+        // one statement is all that this way of asking takes
+        self.connection.execute(&format!("CREATE TABLE {name} ({list})"), &[]).await.map(drop)
     }
 
     /// Opens a table for rows of these columns.
@@ -110,12 +135,31 @@ impl<'a> Load<'a> {
         Ok(rows.iter().filter(|row| tables.contains(&name(row, 2))).map(|row| name(row, 0)).collect())
     }
 
-    /// Sets sequences; those that are not there are passed over.
+    /// Sets sequences, as part of the transaction, which `setval` is not; those that are not there are passed over.
     pub async fn set(&self, values: &BTreeMap<String, SequenceValue>) -> Result<(), Error> {
-        for (sequence, value) in values {
-            let question = "SELECT pg_catalog.setval(pg_catalog.to_regclass($1)::pg_catalog.regclass, $2, $3)
-                            WHERE pg_catalog.to_regclass($1) IS NOT NULL";
-            self.connection.query_opt(question, &[&sql_name(sequence), &value.value, &value.is_called]).await?;
+        let known = "SELECT n.nspname::text, c.relname::text, s.seqincrement, s.seqmin, s.seqmax
+                     FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
+                     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+        for row in self.connection.query_typed(known, &[]).await? {
+            let name = qualified(row.get(0), row.get(1));
+            let Some(value) = values.get(&name) else { continue };
+            let (increment, least, most): (i64, i64, i64) = (row.get(2), row.get(3), row.get(4));
+            let next = if value.is_called { value.value.checked_add(increment) } else { Some(value.value) };
+            let sequence = sql_name(&name);
+            match next.filter(|next| (least..=most).contains(next)) {
+                Some(next) => {
+                    self.connection.batch_execute(&format!("ALTER SEQUENCE {sequence} RESTART WITH {next}")).await?;
+                }
+                // one that is used up has no next value to name
+                None => {
+                    let restart = format!(
+                        "ALTER SEQUENCE {sequence} RESTART; SELECT pg_catalog.setval('{}', {}, true)",
+                        sequence.replace('\'', "''"),
+                        value.value
+                    );
+                    self.connection.batch_execute(&restart).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -151,10 +195,17 @@ impl Rows {
 }
 
 /// The name of a table beside another one, cut so that it fits.
-pub fn beside(table: &str, time: &str) -> Option<String> {
+pub fn beside(table: &str, time: &str, taken: impl Fn(&str) -> bool) -> Option<String> {
     let (schema, name) = parts(table)?;
-    let ending = format!("_restored_{time}");
-    Some(qualified(&schema, &format!("{}{ending}", &name[..name.floor_char_boundary(63 - ending.len())])))
+    let numbered = |number: u32| match number {
+        1 => beside_as(&schema, &name, &format!("_restored_{time}")),
+        number => beside_as(&schema, &name, &format!("_restored_{time}_{number}")),
+    };
+    (1..1000).map(numbered).find(|name| !taken(name))
+}
+
+fn beside_as(schema: &str, name: &str, ending: &str) -> String {
+    qualified(schema, &format!("{}{ending}", &name[..name.floor_char_boundary(63 - ending.len())]))
 }
 
 /// The columns of a table, as the facts have them, that its rows have: name and type, without what only a whole table
@@ -164,14 +215,39 @@ pub fn plain_columns(described: &[String], wanted: &[String]) -> Option<Vec<(Str
         let prefix = format!("{} ", quoted(name));
         let rest = described.iter().find_map(|column| column.strip_prefix(&prefix))?;
         let rest = rest.split(" identity ").next()?;
-        Some((name.clone(), rest.to_owned()))
+        is_type(rest).then(|| (name.clone(), rest.to_owned()))
     };
     wanted.iter().map(column).collect()
 }
 
-/// True when nobody let go of a table for as long as we were ready to wait.
-pub fn is_locked_by_others(error: &Error) -> bool {
-    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+/// True for what stands behind a column's name: words, names in quotes, `[]`, and numbers in parentheses. Facts may come
+/// from elsewhere, and nothing else of them becomes SQL.
+fn is_type(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        rest = match first {
+            '"' => match rest[1..].find('"') {
+                Some(end) => &rest[end + 2..],
+                None => return false,
+            },
+            '(' => match rest.split_once(')') {
+                Some((inside, behind))
+                    if inside.len() > 1 && inside[1..].chars().all(|c| c.is_ascii_digit() || ",- ".contains(c)) =>
+                {
+                    behind
+                }
+                _ => return false,
+            },
+            '[' => match rest.strip_prefix("[]") {
+                Some(behind) => behind,
+                None => return false,
+            },
+            first if first.is_alphanumeric() || "_$. ".contains(first) => &rest[first.len_utf8()..],
+            _ => return false,
+        };
+    }
+    let is_other = |word: &str| ["default", "check", "references", "generated", "primary", "unique"].contains(&word);
+    !text.is_empty() && !text.split(' ').any(is_other)
 }
 
 #[cfg(test)]
@@ -180,9 +256,15 @@ mod tests {
 
     #[test]
     fn a_table_beside_another_has_a_name_that_fits_and_the_columns_of_its_rows() {
-        assert_eq!(beside("public.orders", "20260128_020500").unwrap(), "public.orders_restored_20260128_020500");
+        assert_eq!(
+            beside("public.orders", "20260128_020500", |_| false).unwrap(),
+            "public.orders_restored_20260128_020500"
+        );
+        let is_taken = |name: &str| name == "public.orders_restored_20260128_020500";
+        let second = beside("public.orders", "20260128_020500", is_taken).unwrap();
+        assert_eq!(second, "public.orders_restored_20260128_020500_2");
         let long = format!("public.\"{}\"", "Ä".repeat(31));
-        assert_eq!(parts(&beside(&long, "20260128_020500").unwrap()).unwrap().1.len(), 63);
+        assert_eq!(parts(&beside(&long, "20260128_020500", |_| false).unwrap()).unwrap().1.len(), 63);
         let described = ["id integer not null identity a", "\"or der\" text collate \"C\"", "sum integer generated s"];
         let described = described.map(str::to_owned);
         let wanted = ["or der", "id"].map(str::to_owned);
@@ -190,5 +272,13 @@ mod tests {
         assert_eq!(columns[0], ("or der".to_owned(), "text collate \"C\"".to_owned()));
         assert_eq!(columns[1], ("id".to_owned(), "integer not null".to_owned()));
         assert!(plain_columns(&described, &["gone".to_owned()]).is_none());
+        for kind in
+            ["numeric(10,-2)[] not null", "timestamp(3) with time zone", "s.\"a \"\"b\" collate pg_catalog.\"C\""]
+        {
+            assert!(is_type(kind), "{kind}");
+        }
+        for kind in ["text); DROP TABLE t; --", "text default evil()", "int check (true)", "int check (1)", "x'y", ""] {
+            assert!(!is_type(kind), "{kind}");
+        }
     }
 }

@@ -14,6 +14,9 @@ const LISTS: &[&str] = &[
     "unix_socket_directories",
 ];
 
+/// Privileges on a database.
+const PRIVILEGES: &[&str] = &["CONNECT", "CREATE", "TEMPORARY", "TEMP"];
+
 /// Makes an empty database of that encoding and locale.
 pub(super) fn create(name: &str, properties: &DatabaseProperties, server_major: u32) -> String {
     let DatabaseProperties { encoding, locale_provider, collate, ctype, locale, icu_rules, .. } = properties;
@@ -25,7 +28,7 @@ pub(super) fn create(name: &str, properties: &DatabaseProperties, server_major: 
         literal(ctype)
     );
     if server_major >= 15 {
-        text += &format!(" LOCALE_PROVIDER {locale_provider}");
+        text += &format!(" LOCALE_PROVIDER {}", quote(locale_provider));
     }
     if let Some(locale) = locale {
         let word = if locale_provider == "builtin" { "BUILTIN_LOCALE" } else { "ICU_LOCALE" };
@@ -92,7 +95,8 @@ pub fn ownership(name: &str, properties: &DatabaseProperties) -> Vec<String> {
             // somebody gave what nobody gave to them; the server will say so
             now.append(&mut left);
         }
-        for privilege in now {
+        // facts may come from elsewhere, and these are words of SQL
+        for privilege in now.into_iter().filter(|one| PRIVILEGES.contains(&one.privilege.as_str())) {
             let Privilege { grantee, grantor, privilege, grantable } = privilege;
             let is_owner = *grantor == properties.owner;
             statements.extend((!is_owner).then(|| format!("SET SESSION AUTHORIZATION {}", quote(grantor))));

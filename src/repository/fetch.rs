@@ -34,6 +34,9 @@ pub enum FetchError {
         /// What the operating system said.
         cause: io::Error,
     },
+    /// Somebody else copies it there.
+    #[error("another download is writing {}; wait for its end", .0.display())]
+    Busy(PathBuf),
     /// A file of that name is there, and is another one.
     #[error("{} is there already and has other bytes; move it away", .0.display())]
     Taken(PathBuf),
@@ -66,30 +69,49 @@ impl Repository {
                 Ok(_) => return Err(FetchError::Taken(path)),
                 Err(_) => {}
             }
-            let mut file = create(&path).await?;
-            file.write_all(&bytes).await.map_err(writing(&path))?;
-            file.sync_all().await.map_err(writing(&path))?;
+            // under its own name it is whole
+            let partial = partial_of(&path);
+            let _ = fs::remove_file(&partial).await;
+            let mut file = create(&partial).await?;
+            file.write_all(&bytes).await.map_err(writing(&partial))?;
+            file.sync_all().await.map_err(writing(&partial))?;
+            fs::rename(&partial, &path).await.map_err(writing(&path))?;
         }
         Ok(target)
     }
 
     async fn fetch_archive(&self, backup: &Backup, target: &Path, limit: Duration) -> Result<(), FetchError> {
-        let mut name = target.as_os_str().to_owned();
-        name.push(PARTIAL);
-        let partial = PathBuf::from(name);
+        let partial = partial_of(target);
         let size = backup.manifest.stored_bytes;
+        let lock = partial_of(&partial);
+        let held = std::fs::File::create(&lock).map_err(writing(&lock))?;
+        if held.try_lock().is_err() {
+            return Err(FetchError::Busy(target.to_owned()));
+        }
+        let fetched = self.fetch_locked(backup, target, (&partial, size), limit).await;
+        let _ = fs::remove_file(&lock).await;
+        fetched
+    }
+
+    async fn fetch_locked(
+        &self,
+        backup: &Backup,
+        target: &Path,
+        (partial, size): (&Path, u64),
+        limit: Duration,
+    ) -> Result<(), FetchError> {
         for is_fresh in [false, true] {
             let (mut digest, mut length) = (Sha256::new(), 0);
-            if fs::try_exists(&partial).await.map_err(writing(&partial))? {
-                (length, digest) = so_far(&partial).await?;
+            if fs::try_exists(partial).await.map_err(writing(partial))? {
+                (length, digest) = so_far(partial).await?;
             }
             let mut file = if length == 0 || length > size {
-                let _ = fs::remove_file(&partial).await;
+                let _ = fs::remove_file(partial).await;
                 (digest, length) = (Sha256::new(), 0);
-                create(&partial).await?
+                create(partial).await?
             } else {
                 info!("going on with {} after {length} bytes", partial.display());
-                OpenOptions::new().append(true).open(&partial).await.map_err(writing(&partial))?
+                OpenOptions::new().append(true).open(partial).await.map_err(writing(partial))?
             };
             let resumed = length > 0;
             if length < size {
@@ -104,15 +126,19 @@ impl Repository {
                     if count == 0 {
                         break;
                     }
+                    length += count as u64;
+                    if length > size {
+                        break;
+                    }
                     digest.update(&chunk[..count]);
-                    file.write_all(&chunk[..count]).await.map_err(writing(&partial))?;
+                    file.write_all(&chunk[..count]).await.map_err(writing(partial))?;
                 }
             }
-            file.sync_all().await.map_err(writing(&partial))?;
+            file.sync_all().await.map_err(writing(partial))?;
             if hex::encode(&digest.finalize()) == backup.manifest.sha256 {
                 return fs::rename(&partial, target).await.map_err(writing(target));
             }
-            fs::remove_file(&partial).await.map_err(writing(&partial))?;
+            fs::remove_file(partial).await.map_err(writing(partial))?;
             if !resumed || is_fresh {
                 break;
             }
@@ -121,6 +147,12 @@ impl Repository {
         }
         Err(FetchError::Changed(self.location().of(&backup.key)))
     }
+}
+
+fn partial_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(PARTIAL);
+    name.into()
 }
 
 fn writing(path: &Path) -> impl FnOnce(io::Error) -> FetchError {

@@ -18,8 +18,10 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tracing::warn;
 
-/// Most bytes of a facts file, and of what is in it.
-const FACTS: u64 = 1 << 30;
+/// Most bytes of a facts file.
+const FACTS: u64 = 256 << 20;
+/// Most bytes of what is in it: as text, of which there is some fifty times as much once it is read.
+const FACTS_TEXT: u64 = 256 << 20;
 /// Most bytes of a verification's record.
 const RECORD: u64 = 64 << 20;
 /// Verifications that may end in one moment.
@@ -64,8 +66,11 @@ impl Repository {
             None => bytes.into(),
         };
         let mut json = Vec::new();
-        let read = GzipDecoder::new(&bytes[..]).take(FACTS).read_to_end(&mut json).await;
+        let read = GzipDecoder::new(&bytes[..]).take(FACTS_TEXT + 1).read_to_end(&mut json).await;
         read.map_err(|error| FactsError::Damaged(format!("{name}: {error}")))?;
+        if json.len() as u64 > FACTS_TEXT {
+            return Err(FactsError::Damaged(format!("{name} has more than 256 MiB in it")));
+        }
         serde_json::from_slice(&json).map_err(|error| FactsError::Damaged(format!("{name}: {error}")))
     }
 

@@ -16,6 +16,7 @@ use crate::verify::report::{DatabaseResult, Verdict};
 use crate::verify::restoring::{Filled, Restoring};
 use crate::verify::{HASTE, PATIENCE, client_tools};
 use futures_util::future::try_join_all;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -46,7 +47,7 @@ pub(super) struct Wanted<'f> {
 pub(super) struct Fresh<'a> {
     pub(super) wanted: &'a Wanted<'a>,
     /// What it is to hold.
-    pub(super) expected: DatabaseFacts,
+    pub(super) expected: Cow<'a, DatabaseFacts>,
     pub(super) scratch: Scratch,
     filled: Filled,
 }
@@ -128,7 +129,7 @@ impl Restorer<'_> {
     fn tables(&self, archive: &Archive<'_>) -> Result<BTreeSet<String>, Error> {
         let mut tables = BTreeSet::new();
         for wanted in archive.databases.iter().filter(|_| !self.request.tables.is_empty()) {
-            tables.extend(find_tables(wanted.expected, &self.request.tables).map_err(Error::Usage)?);
+            tables.extend(find_tables(wanted.expected, &self.request.tables).map_err(Error::Usage)?.tables);
         }
         Ok(tables)
     }
@@ -176,7 +177,7 @@ impl Restorer<'_> {
         let manifest = &archive.backup.manifest;
         let check = self.shutdown.guard(reading.settle(manifest, None, read)).await??;
         match check.verdict {
-            Verdict::Failed => Err(Error::Unproved { id: manifest.id.clone(), failures: check.details.join("; ") }),
+            Verdict::Failed => Err(Error::NotRestored { id: manifest.id.clone(), failures: check.details.join("; ") }),
             _ => Ok(()),
         }
     }
@@ -235,7 +236,7 @@ impl Restorer<'_> {
             return Ok(());
         }
         let failures = format!("{failed}; nothing was replaced, and --skip-checks would leave this out");
-        Err(Error::Unproved { id: restoring.manifest.id.clone(), failures })
+        Err(Error::NotRestored { id: restoring.manifest.id.clone(), failures })
     }
 
     /// Gathers statistics, so that the first queries are planned well; several tables at once.
@@ -301,11 +302,11 @@ impl Restorer<'_> {
 }
 
 /// The facts of what is wanted of a database.
-fn expected(request: &Request, whole: &DatabaseFacts, rows: &Rows) -> DatabaseFacts {
-    let mut expected = whole.clone();
+fn expected<'f>(request: &Request, whole: &'f DatabaseFacts, rows: &Rows) -> Cow<'f, DatabaseFacts> {
     if *rows == Rows::All {
-        return expected;
+        return Cow::Borrowed(whole);
     }
+    let mut expected = whole.clone();
     let contents = &mut expected.contents;
     contents.tables.retain(|table, _| rows.has(table));
     contents.large_objects = LargeObjects::default();
@@ -319,7 +320,7 @@ fn expected(request: &Request, whole: &DatabaseFacts, rows: &Rows) -> DatabaseFa
             tables.contains(references) && tables.iter().any(|table| name.starts_with(&format!("{table}.")))
         });
     }
-    expected
+    Cow::Owned(expected)
 }
 
 fn failures(result: &DatabaseResult) -> String {

@@ -81,12 +81,12 @@ impl Restorer<'_> {
             let check = self.shutdown.guard(reading.settle(&backup.manifest, None, read)).await??;
             if check.verdict == Verdict::Failed {
                 let (id, failures) = (backup.manifest.id.clone(), check.details.join("; "));
-                return Err(Error::Unproved { id, failures });
+                return Err(Error::NotRestored { id, failures });
             }
         }
         let roles = self.shutdown.guard(server.roles()).await??;
         globals::sort(&text, &roles, self.request.reset_passwords)
-            .map_err(|error| Error::Unproved { id: backup.manifest.id.clone(), failures: error.to_string() })
+            .map_err(|error| Error::NotRestored { id: backup.manifest.id.clone(), failures: error.to_string() })
     }
 }
 

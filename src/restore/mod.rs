@@ -122,7 +122,7 @@ impl Restorer<'_> {
             Ok(facts) => Ok(facts),
             Err(FactsError::Storage(error)) => Err(error.into()),
             Err(FactsError::Key { name, cause }) => Err(Error::Key { name, cause }),
-            Err(FactsError::Damaged(cause)) => Err(Error::Unproved {
+            Err(FactsError::Damaged(cause)) => Err(Error::NotRestored {
                 id: backup.manifest.id.clone(),
                 failures: format!("its facts file is damaged: {cause}; docs/runbooks.md says how to restore by hand"),
             }),

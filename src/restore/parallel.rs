@@ -3,6 +3,7 @@
 use super::Restorer;
 use super::databases::Archive;
 use crate::config::Format;
+use crate::custom_archive::{self, Event};
 use crate::error::Error;
 use crate::facts::DatabaseFacts;
 use crate::human;
@@ -11,13 +12,15 @@ use crate::postgres::restore::Way;
 use crate::postgres::scratch::Scratch;
 use crate::repository::Backup;
 use crate::restore_filter::{Filter, Rows};
+use crate::sql_lexer::{Charset, Copy, Lexer, SequenceSet, Token};
 use crate::verify::pouring::blame;
 use crate::verify::reading::{Broken, Reading};
 use crate::verify::report::Verdict;
 use crate::verify::restoring::{Filled, Restoring};
 use bytes::BytesMut;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -28,12 +31,14 @@ use tracing::info;
 const CHUNK: usize = 256 << 10;
 
 /// The archive as a file: where it lies, or a copy that goes away with this.
-struct Copy {
+struct OnDisk {
     path: PathBuf,
+    /// Keeps a copy that has no name any more.
+    file: Option<File>,
     is_ours: bool,
 }
 
-impl Drop for Copy {
+impl Drop for OnDisk {
     fn drop(&mut self) {
         if self.is_ours {
             let _ = std::fs::remove_file(&self.path);
@@ -59,7 +64,7 @@ impl Restorer<'_> {
         let started = Instant::now();
         let lies_here = self.repository.file(archive.backup).filter(|_| archive.backup.manifest.encryption.is_none());
         let copy = match &lies_here {
-            Some(path) => Copy { path: path.clone(), is_ours: false },
+            Some(path) => OnDisk { path: path.clone(), file: None, is_ours: false },
             None => self.fetch(archive.backup).await?,
         };
         let examined = self.shutdown.guard(examine(restoring, &copy.path)).await?;
@@ -100,7 +105,7 @@ impl Restorer<'_> {
     fn unbroken<T>(&self, backup: &Backup, read: Result<T, Broken>) -> Result<T, Error> {
         read.map_err(|broken| match broken {
             Broken::Other(error) => error,
-            Broken::Backup(failures) => Error::Unproved { id: backup.manifest.id.clone(), failures },
+            Broken::Backup(failures) => Error::NotRestored { id: backup.manifest.id.clone(), failures },
         })
     }
 
@@ -119,13 +124,13 @@ impl Restorer<'_> {
         let read = read.await;
         let check = reading.settle(&backup.manifest, None, read).await?;
         if check.verdict == Verdict::Failed {
-            return Err(Error::Unproved { id: backup.manifest.id.clone(), failures: check.details.join("; ") });
+            return Err(Error::NotRestored { id: backup.manifest.id.clone(), failures: check.details.join("; ") });
         }
         Ok(())
     }
 
     /// Copies an archive that lies elsewhere, or is encrypted, into the folder for temporary files.
-    async fn fetch(&self, backup: &Backup) -> Result<Copy, Error> {
+    async fn fetch(&self, backup: &Backup) -> Result<OnDisk, Error> {
         let folder = self.config.child_environment.iter().find(|(name, _)| name == "TMPDIR");
         let folder = folder.map_or_else(|| PathBuf::from("/tmp"), |(_, folder)| folder.into());
         let needed = backup.manifest.stored_bytes;
@@ -137,11 +142,19 @@ impl Restorer<'_> {
                 needed: human::size(needed),
             });
         }
-        let copy = Copy { path: folder.join(format!("backup-restore-{}.dump", self.run_id)), is_ours: true };
+        let path = folder.join(format!("backup-restore-{}.dump", self.run_id));
+        let mut copy = OnDisk { path, file: None, is_ours: true };
         info!("copying {} ({}) to {}", backup.manifest.id, human::size(needed), copy.path.display());
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.path);
         let mut file = opened.map_err(|error| unwritable(&error))?;
+        // without a name it is gone with this process, however that ends
+        let unnamed = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+        if unnamed.exists() {
+            std::fs::remove_file(&copy.path).map_err(|error| unwritable(&error))?;
+            (copy.path, copy.is_ours) = (unnamed, false);
+        }
         self.shutdown.guard(self.prove(backup, Some(&mut file))).await??;
+        copy.file = Some(file);
         Ok(copy)
     }
 }
@@ -152,6 +165,7 @@ fn unwritable(error: &std::io::Error) -> Error {
 
 /// Looks at every statement before one is run; the answer are subscriptions, and whether the server has every tablespace.
 async fn examine(restoring: &Restoring<'_>, path: &Path) -> Result<(Vec<String>, bool), Broken> {
+    tokio::task::block_in_place(|| examine_entries(path))?;
     let environment = &restoring.config.child_environment;
     let (schema, mut sql) = Schema::start(&restoring.tools, path, environment).map_err(blame)?;
     let mut filter = Filter::new(restoring.leave_out.clone());
@@ -168,4 +182,48 @@ async fn examine(restoring: &Restoring<'_>, path: &Path) -> Result<(Vec<String>,
     schema.finish().await.map_err(blame)?;
     let has_tablespaces = filter.has_every_tablespace();
     Ok((filter.finish(&mut passed)?, has_tablespaces))
+}
+
+/// What goes with rows is not in the SQL of objects alone: values of sequences, and how rows are handed over.
+fn examine_entries(path: &Path) -> Result<(), Broken> {
+    let unreadable = |error: std::io::Error| Broken::Other(Error::Io(format!("{}: {error}", path.display())));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let (mut archive, mut chunk) = (custom_archive::Archive::default(), vec![0; CHUNK]);
+    loop {
+        let count = file.read(&mut chunk).map_err(unreadable)?;
+        let mut input = &chunk[..count];
+        while let Some(event) = archive.next(&mut input) {
+            let Event::Entry(entry) = event else { return Ok(()) };
+            let charset = Charset::default();
+            let is_ours = match entry.kind.as_slice() {
+                b"TABLE DATA" => Copy::parse(&entry.copy, charset).is_some() && is_one_statement(&entry.copy),
+                b"SEQUENCE SET" => {
+                    SequenceSet::parse(&entry.definition, charset).is_some() && is_one_statement(&entry.definition)
+                }
+                _ => true,
+            };
+            if !is_ours {
+                let kind = String::from_utf8_lossy(&entry.kind).into_owned();
+                let why = format!("an entry {kind} is not as pg_dump writes it; it was not run");
+                return Err(Broken::Backup(why));
+            }
+        }
+        if count == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// True when nothing but space stands behind the statement's end.
+fn is_one_statement(text: &[u8]) -> bool {
+    let (mut lexer, mut input, mut ended) = (Lexer::default(), text, false);
+    while let Some(token) = lexer.next(&mut input) {
+        match token {
+            Token::StatementEnd if !ended => ended = true,
+            Token::Sql(sql) if !ended || sql.trim_ascii().is_empty() => {}
+            Token::CopyBegin => {}
+            _ => return false,
+        }
+    }
+    true
 }

@@ -83,23 +83,34 @@ pub struct Done {
     pub checks: Vec<crate::verify::report::DatabaseResult>,
 }
 
+/// Tables of a backup that somebody means.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chosen {
+    /// Those that have rows in the dump.
+    pub tables: BTreeSet<String>,
+    /// Partitioned ones that are meant as a whole; the rows are those of their partitions.
+    pub roots: BTreeSet<String>,
+}
+
 /// The tables that somebody means by these names, as the facts write them: `shop.orders`, or `orders` for that of
 /// `public`. A partitioned table stands for its partitions, and no name for all tables.
-pub fn find_tables(database: &DatabaseFacts, names: &[String]) -> Result<BTreeSet<String>, String> {
-    let with_rows = &database.contents.tables;
+pub fn find_tables(database: &DatabaseFacts, names: &[String]) -> Result<Chosen, String> {
+    let (with_rows, catalogue) = (&database.contents.tables, &database.schema.catalogue);
     if names.is_empty() {
-        return Ok(with_rows.keys().cloned().collect());
+        let roots = catalogue
+            .tables
+            .keys()
+            .filter(|table| is_partitioned(catalogue, table) && parents(catalogue, table).next().is_none());
+        return Ok(Chosen { tables: with_rows.keys().cloned().collect(), roots: roots.cloned().collect() });
     }
-    let mut found = BTreeSet::new();
+    let mut chosen = Chosen::default();
     for name in names {
         let spelled = spellings(name);
-        if let Some(table) = spelled.iter().find(|table| with_rows.contains_key(*table)) {
-            found.insert(table.clone());
-            continue;
-        }
-        let below = |table: &&String| spelled.iter().any(|root| is_below(&database.schema.catalogue, table, root));
-        let partitions: Vec<&String> = with_rows.keys().filter(below).collect();
-        if partitions.is_empty() {
+        let root = spelled.iter().find(|table| is_partitioned(catalogue, table));
+        let is_meant =
+            |table: &&String| spelled.contains(table) || root.is_some_and(|root| is_below(catalogue, table, root));
+        let meant: Vec<&String> = with_rows.keys().filter(is_meant).collect();
+        if meant.is_empty() {
             let named: Vec<&str> = with_rows.keys().take(20).map(String::as_str).collect();
             let more = if with_rows.len() > 20 { ", …" } else { "" };
             return Err(format!(
@@ -107,9 +118,22 @@ pub fn find_tables(database: &DatabaseFacts, names: &[String]) -> Result<BTreeSe
                 human::one_line(&named.join(", "))
             ));
         }
-        found.extend(partitions.into_iter().cloned());
+        chosen.tables.extend(meant.into_iter().cloned());
+        chosen.roots.extend(root.cloned());
     }
-    Ok(found)
+    Ok(chosen)
+}
+
+/// True for a table that is made of partitions.
+pub fn is_partitioned(catalogue: &Catalogue, table: &str) -> bool {
+    catalogue.tables.get(table).and_then(|table| table.get("kind")).is_some_and(|kind| kind == "p")
+}
+
+/// What a partition is one of.
+pub fn parents<'c>(catalogue: &'c Catalogue, table: &str) -> impl Iterator<Item = &'c str> {
+    let table = catalogue.tables.get(table).filter(|table| table.get("is_partition").is_some_and(|is| is == true));
+    let parents = table.and_then(|table| table.get("parents")?.as_array()).into_iter().flatten();
+    parents.filter_map(|parent| parent.as_str())
 }
 
 /// A name as it is written in SQL, or as it is.
@@ -120,12 +144,9 @@ fn spellings(name: &str) -> Vec<String> {
     spelled.into_iter().chain(literal).collect()
 }
 
-fn is_below(catalogue: &Catalogue, table: &str, root: &str) -> bool {
-    let Some(table) = catalogue.tables.get(table).filter(|table| table.contains_key("is_partition")) else {
-        return false;
-    };
-    let parents = table.get("parents").and_then(|parents| parents.as_array()).into_iter().flatten();
-    parents.filter_map(|parent| parent.as_str()).any(|parent| parent == root || is_below(catalogue, parent, root))
+/// True for a partition of that table, or of one of its partitions.
+pub fn is_below(catalogue: &Catalogue, table: &str, root: &str) -> bool {
+    parents(catalogue, table).any(|parent| parent == root || is_below(catalogue, parent, root))
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 //! itself.
 
 use super::databases::{Archive, Wanted};
-use super::plan::{Content, Done, Plan, find_tables};
+use super::plan::{Chosen, Content, Done, Plan, find_tables, is_below, is_partitioned, parents};
 use super::{Consent, Restorer};
 use crate::error::Error;
 use crate::facts::{Catalogue, Contents, DatabaseFacts, Facts, TableRows};
 use crate::human;
 use crate::postgres::connection::Connection;
-use crate::postgres::load::{self, Load, Rows};
+use crate::postgres::load::{self, Emptied, Load, Rows};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::{contents, schema};
 use crate::repository::Backup;
@@ -37,6 +37,8 @@ struct Tables<'f> {
     expected: &'f DatabaseFacts,
     end: Option<u64>,
     into: BTreeMap<String, String>,
+    /// Partitioned tables that are meant as a whole.
+    roots: BTreeSet<String>,
 }
 
 impl Restorer<'_> {
@@ -78,7 +80,10 @@ impl Restorer<'_> {
             Way::Lost => self.restore_lost(server, (backup, facts), &tables, &name, &mut done).await?,
             _ => {
                 let loaded = self.load(server, &connection, (backup, facts), &tables);
-                self.shutdown.guard(loaded).await??;
+                self.shutdown.guard(loaded).await?.map_err(|error| match error {
+                    Error::Query(cause) => Error::Load(cause),
+                    error => error,
+                })?;
             }
         }
         for (table, into) in &tables.into {
@@ -94,19 +99,20 @@ impl Restorer<'_> {
         let [(expected, end)] = self.wanted(backup, facts)?[..] else {
             return Err(Error::Usage("rows are restored from one database at a time".to_owned()));
         };
-        let names = find_tables(expected, &self.request.tables).map_err(Error::Usage)?;
+        let Chosen { tables, roots } = find_tables(expected, &self.request.tables).map_err(Error::Usage)?;
+        if let Some(view) = tables.iter().find(|table| live.views.contains_key(*table)) {
+            let view = human::one_line(view);
+            return Err(Error::Usage(format!("{view} is a view in the live database; restore into a new database")));
+        }
         let (there, gone): (BTreeSet<String>, BTreeSet<String>) =
-            names.into_iter().partition(|name| live.tables.contains_key(name));
+            tables.into_iter().partition(|name| live.tables.contains_key(name));
         let time = (self.now)().format("%Y%m%d_%H%M%S").to_string();
         let same = |names: BTreeSet<String>| names.into_iter().map(|name| (name.clone(), name)).collect();
         let is_data = self.request.content == Content::Data;
         let (way, into) = match (there.is_empty(), gone.is_empty()) {
             (true, _) if !is_data => (Way::Lost, same(gone)),
             (_, true) if is_data || self.request.replace => (Way::InPlace, same(there)),
-            (_, true) => {
-                let beside = |name: String| Some((name.clone(), load::beside(&name, &time)?));
-                (Way::Beside, there.into_iter().filter_map(beside).collect())
-            }
+            (_, true) => (Way::Beside, beside(there, &time, live)),
             (_, false) => {
                 let gone = gone.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                 return Err(Error::Usage(format!(
@@ -115,7 +121,7 @@ impl Restorer<'_> {
                 )));
             }
         };
-        Ok(Tables { way, expected, end, into })
+        Ok(Tables { way, expected, end, into, roots })
     }
 
     fn say_tables(&self, tables: &Tables<'_>, plan: &mut Plan, name: &str) {
@@ -138,6 +144,12 @@ impl Restorer<'_> {
             plan.say("leave", "large objects; they come only with their whole database");
         }
         if matches!(tables.way, Way::InPlace) && self.request.replace {
+            for root in &tables.roots {
+                plan.say(
+                    "empty",
+                    format!("all of {}, partitions that the backup lacks as well", human::one_line(root)),
+                );
+            }
             plan.confirm = Some(name.to_owned());
         }
     }
@@ -156,7 +168,7 @@ impl Restorer<'_> {
         let live: BTreeSet<String> = tables.into.values().cloned().collect();
         match tables.way {
             Way::Beside => create(&load, tables).await?,
-            _ => self.make_room(connection, &load, tables, &live).await?,
+            _ => self.make_room(connection, &load, tables).await?,
         }
         let wanted: BTreeSet<String> = tables.into.keys().cloned().collect();
         let keys = self.config.encryption.identities.as_ref();
@@ -174,13 +186,13 @@ impl Restorer<'_> {
         if check.verdict == Verdict::Failed {
             return Err(self.unproved(backup, &check.details.join("; ")));
         }
+        self.compare_rows(connection, &load, backup, tables).await?;
         if let Way::InPlace = tables.way {
             let all = expected.contents.sequences.clone();
             let owned = load.sequences_of(&live).await?;
             let is_all = self.request.tables.is_empty();
             load.set(&all.into_iter().filter(|(name, _)| is_all || owned.contains(name)).collect()).await?;
         }
-        self.compare_rows(connection, &load, backup, tables).await?;
         load.commit().await?;
         info!("loaded {} in {:.1} s", human::count(live.len(), "table"), started.elapsed().as_secs_f64());
         Ok(())
@@ -188,52 +200,60 @@ impl Restorer<'_> {
 
     fn unproved(&self, backup: &Backup, failures: &str) -> Error {
         let failures = format!("{failures}; nothing was changed");
-        Error::Unproved { id: backup.manifest.id.clone(), failures }
+        Error::NotRestored { id: backup.manifest.id.clone(), failures }
     }
 
     /// Refuses live tables that cannot take the rows, and empties the others.
-    async fn make_room(
-        &self,
-        connection: &Connection,
-        load: &Load<'_>,
-        tables: &Tables<'_>,
-        live: &BTreeSet<String>,
-    ) -> Result<(), Error> {
-        connection
-            .batch_execute(&format!("SET LOCAL lock_timeout = {}", self.config.dump.lock_timeout.as_millis()))
-            .await?;
-        load.lock(live).await?;
+    async fn make_room(&self, connection: &Connection, load: &Load<'_>, tables: &Tables<'_>) -> Result<(), Error> {
+        let patience = self.config.dump.lock_timeout.as_millis();
+        connection.batch_execute(&format!("SET LOCAL lock_timeout = {patience}")).await?;
+        let live: BTreeSet<String> = tables.into.values().chain(&tables.roots).cloned().collect();
+        load.lock(&live).await?;
         let now = schema::describe(connection).await?.schema.catalogue;
-        let differing: Vec<String> = live
-            .iter()
-            .filter(|name| columns(&now, name) != columns(&tables.expected.schema.catalogue, name))
-            .map(|name| human::one_line(name).into_owned())
-            .collect();
+        let differing =
+            live.iter().filter(|name| columns(&now, name) != columns(&tables.expected.schema.catalogue, name));
+        let differing: Vec<&str> = differing.map(String::as_str).collect();
         if !differing.is_empty() {
             return Err(Error::NotReplaced(format!(
                 "the columns of {} are others now than in the backup; restore beside it (without --replace), and move \
                  the rows by hand",
-                differing.join(", ")
+                human::one_line(&differing.join(", "))
             )));
         }
-        if !self.request.replace {
-            let full = load.with_rows(live).await?;
-            if !full.is_empty() {
-                let full = human::one_line(&full.join(", ")).into_owned();
-                return Err(Error::Usage(format!(
-                    "{full} has rows already; --replace puts those of the backup in their place"
-                )));
-            }
-            return Ok(());
+        let family = tables.family(&now);
+        let triggers = load.triggers(&family).await?;
+        if !triggers.is_empty() {
+            let user = self.config.source.role.setting("USER");
+            let why = if load.is_quiet {
+                "it is enabled for replicas".to_owned()
+            } else {
+                format!("{user} may not switch it off")
+            };
+            return Err(Error::NotReplaced(format!(
+                "the trigger {} would fire for every row, because {why}; disable it (ALTER TABLE … DISABLE TRIGGER) for \
+                 that time, or restore as a superuser",
+                human::one_line(&triggers.join(", "))
+            )));
         }
-        let keys = load.keys_from_elsewhere(live).await?;
+        let emptied = tables.emptied(&now);
+        if !self.request.replace {
+            let full = load.with_rows(&emptied).await?;
+            if full.is_empty() {
+                return Ok(());
+            }
+            let full = human::one_line(&full.join(", ")).into_owned();
+            return Err(Error::Usage(format!(
+                "{full} has rows already; --replace puts those of the backup in their place"
+            )));
+        }
+        let keys = load.keys_from_elsewhere(&family).await?;
         if !keys.is_empty() {
             return Err(Error::NotReplaced(format!(
                 "other tables refer to these by {}; restore them together, or restore beside (without --replace)",
                 human::one_line(&keys.join(", "))
             )));
         }
-        Ok(load.empty(live).await?)
+        Ok(load.empty(&emptied).await?)
     }
 
     /// Reads back what was loaded, in the same transaction.
@@ -265,7 +285,9 @@ impl Restorer<'_> {
         }
         if load.is_quiet && matches!(tables.way, Way::InPlace) {
             let (_, orphans) = contents::orphans(connection).await?;
-            let ours = |key: &&String| tables.into.values().any(|table| key.starts_with(&format!("{table}.")));
+            let now = schema::describe(connection).await?.schema.catalogue;
+            let family = tables.family(&now);
+            let ours = |key: &&String| family.iter().any(|table| key.starts_with(&format!("{table}.")));
             let broken: Vec<&str> = orphans.keys().filter(ours).map(String::as_str).collect();
             if !broken.is_empty() {
                 let why = format!("rows would refer to nothing by {}", broken.join(", "));
@@ -290,7 +312,18 @@ impl Restorer<'_> {
         let wanted = Wanted { expected, end, name: name.to_owned(), replaced: None };
         let archive = Archive { backup, facts, databases: vec![wanted] };
         self.check_roles(server, std::slice::from_ref(&archive), false).await?;
-        let names: Vec<String> = tables.into.keys().cloned().collect();
+        let catalogue = &expected.schema.catalogue;
+        let below = |table: &&String| tables.roots.iter().any(|root| is_below(catalogue, table, root));
+        let mut names: BTreeSet<String> = tables.into.keys().chain(&tables.roots).cloned().collect();
+        names.extend(catalogue.tables.keys().filter(below).cloned());
+        let partition = names.iter().find(|table| parents(catalogue, table).any(|parent| !names.contains(parent)));
+        if let Some(partition) = partition {
+            return Err(Error::NotReplaced(format!(
+                "{} is a partition of a table that is there; restore it into a new database, and attach it by hand",
+                human::one_line(partition)
+            )));
+        }
+        let names: Vec<String> = names.into_iter().collect();
         let left_out = self.move_tables(server, &archive, &names, done).await?;
         let left_out = left_out.iter().map(|key| {
             format!(
@@ -301,6 +334,47 @@ impl Restorer<'_> {
         done.lines.extend(left_out);
         Ok(())
     }
+}
+
+impl Tables<'_> {
+    /// The live tables, what they are partitions of, and every partition of those that are meant as a whole.
+    fn family(&self, live: &Catalogue) -> BTreeSet<String> {
+        let mut family: BTreeSet<String> = self.into.values().chain(&self.roots).cloned().collect();
+        let below = |table: &&String| self.roots.iter().any(|root| is_below(live, table, root));
+        family.extend(live.tables.keys().filter(below).cloned());
+        let mut current: Vec<String> = family.iter().cloned().collect();
+        while let Some(table) = current.pop() {
+            for parent in parents(live, &table) {
+                if family.insert(parent.to_owned()) {
+                    current.push(parent.to_owned());
+                }
+            }
+        }
+        family
+    }
+
+    /// What is emptied before the rows come: partitioned tables as a whole, others for themselves.
+    fn emptied(&self, live: &Catalogue) -> Vec<Emptied> {
+        let is_covered = |table: &String| self.roots.iter().any(|root| root == table || is_below(live, table, root));
+        let roots = self.roots.iter().map(|root| Emptied { name: root.clone(), is_root: true });
+        let others = self.into.values().filter(|table| !is_covered(table));
+        let others = others.map(|table| Emptied { name: table.clone(), is_root: is_partitioned(live, table) });
+        roots.chain(others).collect()
+    }
+}
+
+/// New names beside the live tables, each another.
+fn beside(tables: BTreeSet<String>, time: &str, live: &Catalogue) -> BTreeMap<String, String> {
+    let (mut into, mut taken) = (BTreeMap::new(), BTreeSet::new());
+    for table in tables {
+        let is_taken =
+            |name: &str| live.tables.contains_key(name) || live.views.contains_key(name) || taken.contains(name);
+        if let Some(name) = load::beside(&table, time, is_taken) {
+            taken.insert(name.clone());
+            into.insert(table, name);
+        }
+    }
+    into
 }
 
 async fn live(connection: &Connection) -> Result<Catalogue, tokio_postgres::Error> {

@@ -27,12 +27,20 @@ pub(super) struct Part {
 }
 
 /// Cuts an archive of `size` bytes so that the rows of `wanted` tables are in it and long runs of others are not.
-pub(super) fn cut(contents: &Contents, wanted: &BTreeSet<String>, size: u64) -> Vec<Part> {
+/// None where the facts say something impossible.
+pub(super) fn cut(contents: &Contents, wanted: &BTreeSet<String>, size: u64) -> Option<Vec<Part>> {
     let mut members: Vec<(bool, &Member)> = Vec::new();
     for (table, rows) in &contents.tables {
         members.extend(rows.members.iter().map(|member| (wanted.contains(table), member)));
     }
     members.sort_by_key(|(_, member)| member.offset);
+    let mut last = 0;
+    for (_, member) in &members {
+        if member.offset < last {
+            return None;
+        }
+        last = member.offset.checked_add(member.length).filter(|end| *end <= size)?;
+    }
     let end = |member: &Member| member.offset + member.length;
     let (mut parts, mut at) = (Vec::new(), 0);
     let mut members = members.into_iter().peekable();
@@ -54,7 +62,7 @@ pub(super) fn cut(contents: &Contents, wanted: &BTreeSet<String>, size: u64) -> 
     }
     parts.push(Part { range: at..size, sha256: None, skips: false });
     parts.retain(|part| !part.range.is_empty());
-    parts
+    Some(parts)
 }
 
 /// Reads parts in their order.
@@ -101,6 +109,18 @@ impl Parts {
     }
 }
 
+impl Parts {
+    /// Reads the current part to its end: true when its bytes are those that were written, as far as that can be told.
+    pub(super) async fn is_as_written(mut self) -> bool {
+        let Some((part, mut archive)) = self.current.take() else { return true };
+        while matches!(archive.next().await, Ok(Some(_))) {}
+        match (part.sha256, archive.finish().await) {
+            (Some(sha256), Ok((stored, _))) => sha256 == stored.sha256,
+            _ => true,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,7 +136,7 @@ mod tests {
     }
 
     fn ranges(contents: &Contents, wanted: &str) -> Vec<(Range<u64>, bool, bool)> {
-        let parts = cut(contents, &BTreeSet::from([wanted.to_owned()]), 10_000_000);
+        let parts = cut(contents, &BTreeSet::from([wanted.to_owned()]), 10_000_000).unwrap();
         parts.into_iter().map(|part| (part.range, part.sha256.is_some(), part.skips)).collect()
     }
 
@@ -142,6 +162,14 @@ mod tests {
                 (7_000_000..10_000_000, false, false),
             ]
         );
+    }
+
+    #[test]
+    fn impossible_places_are_none() {
+        for (offset, length) in [(u64::MAX, 2), (1 << 63, 1), (9_999_999, 2)] {
+            assert_eq!(cut(&contents(&[("a", offset, length)]), &BTreeSet::new(), 10_000_000), None);
+        }
+        assert_eq!(cut(&contents(&[("a", 10, 100), ("b", 50, 100)]), &BTreeSet::new(), 10_000_000), None);
     }
 
     #[test]

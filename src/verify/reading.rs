@@ -3,7 +3,7 @@
 use super::parts::{self, Parts};
 use super::report::{Check, Verdict};
 use crate::config::Format;
-use crate::encryption::Identities;
+use crate::encryption::{Identities, KeyError};
 use crate::error::Error;
 use crate::facts::{Facts, Subject, TableRows};
 use crate::fingerprint::Fingerprint;
@@ -16,6 +16,7 @@ use crate::storage::{StorageError, WHOLE};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tracing::info;
 
 /// Why a dump does not go on into a database: what is wrong with the backup, or with something else.
 pub(crate) enum Broken {
@@ -48,6 +49,8 @@ pub(crate) struct Reading {
     position: u64,
     /// Bytes that the whole dump has: what goes on after them is none.
     raw_bytes: u64,
+    /// Why nothing in it can be read.
+    fault: Option<String>,
     location: String,
 }
 
@@ -92,14 +95,21 @@ impl Reading {
             let wrapping = Wrapping { gzip: !is_custom, age: keys.filter(|_| is_encrypted) };
             (facts, wrapping)
         };
-        let archive = Archive::open(body, wrapping, facts).await;
-        let archive = archive.map_err(|error| match error {
-            ArchiveReadError::Key(cause) => Error::Key { name: location.clone(), cause },
-            error => unreadable(&location, &error),
-        })?;
+        let (archive, fault) = match Archive::open(body, wrapping, facts).await {
+            Ok(archive) => (archive, None),
+            // its header is damaged: what is stored is read all the same, for its checksum
+            Err(ArchiveReadError::Key(KeyError::Damaged(cause))) => {
+                let body = repository.open(backup, WHOLE, limit).await?;
+                let archive = Archive::open(body, Wrapping { gzip: false, age: None }, CopyFacts::None).await;
+                let fault = Some(KeyError::Damaged(cause).to_string());
+                (archive.map_err(|error| unreadable(&location, &error))?, fault)
+            }
+            Err(ArchiveReadError::Key(cause)) => return Err(Error::Key { name: location, cause }),
+            Err(error) => return Err(unreadable(&location, &error)),
+        };
         let raw_bytes = if is_sealed { u64::MAX } else { manifest.raw_bytes };
         let stored = Stored::Whole(Box::new(archive));
-        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, location })
+        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, fault, location })
     }
 
     /// Opens what the rows of these tables need, where the archive can be read in parts: SQL of one database that is not
@@ -124,10 +134,13 @@ impl Reading {
         if is_whole || manifest.subject == Subject::Cluster {
             return Self::open_bytes(repository, backup, keys, limit).await;
         }
-        let parts = parts::cut(&database.contents, tables, manifest.stored_bytes);
+        let Some(parts) = parts::cut(&database.contents, tables, manifest.stored_bytes) else {
+            // it is read whole, and what is wrong with it found
+            return Self::open_bytes(repository, backup, keys, limit).await;
+        };
         let stored = Stored::Parts(Box::new(Parts::new(repository, backup, parts, limit)));
         let (raw_bytes, location) = (manifest.raw_bytes, repository.location().of(&backup.key));
-        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, location })
+        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, fault: None, location })
     }
 
     /// Bytes of the dump that were handed out.
@@ -137,6 +150,9 @@ impl Reading {
 
     /// The next bytes of the dump, none at `end`, or where the dump ends.
     pub(crate) async fn next(&mut self, end: Option<u64>) -> Result<Option<Bytes>, Broken> {
+        if let Some(fault) = &self.fault {
+            return Err(Broken::Backup(fault.clone()));
+        }
         if self.ahead.is_empty() {
             let next = match &mut self.stored {
                 Stored::Whole(archive) => archive.next().await,
@@ -173,7 +189,7 @@ impl Reading {
     ) -> Result<Check, Error> {
         let (stored, found) = match self.stored {
             Stored::Whole(archive) => archive.finish().await.map_err(|error| unreadable(&self.location, &error))?,
-            Stored::Parts(parts) => return settle_parts(manifest, &parts, read),
+            Stored::Parts(parts) => return settle_parts(manifest, *parts, read).await,
         };
         let mut details = Vec::new();
         let as_stored = stored.bytes == manifest.stored_bytes && stored.sha256 == manifest.sha256;
@@ -208,14 +224,18 @@ impl Reading {
 }
 
 /// Parts prove themselves as they are read: each run of wanted rows by its own SHA-256.
-fn settle_parts(manifest: &Manifest, parts: &Parts, read: Result<(), Broken>) -> Result<Check, Error> {
+async fn settle_parts(manifest: &Manifest, parts: Parts, read: Result<(), Broken>) -> Result<Check, Error> {
     match read {
         Ok(()) => {
             let found = format!("{} of {} bytes", parts.bytes, manifest.stored_bytes);
+            info!("read {found} of the archive");
             Ok(Check::new(0, Verdict::Ok, "the SHA-256 of the rows that are read".to_owned(), found, Vec::new()))
         }
         Err(Broken::Backup(cause)) => Ok(failed_archive(manifest, None, vec![cause])),
-        Err(Broken::Other(error)) => Err(error),
+        Err(Broken::Other(error)) if matches!(error, Error::Stopped(_) | Error::Storage(_)) => Err(error),
+        // whatever went wrong, the bytes are not to be trusted
+        Err(Broken::Other(error)) if parts.is_as_written().await => Err(error),
+        Err(Broken::Other(error)) => Ok(failed_archive(manifest, None, vec![error.to_string()])),
     }
 }
 

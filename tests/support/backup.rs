@@ -202,6 +202,13 @@ impl Backup {
         std::fs::write(format!("{}.json", archive.display()), manifest.to_string()).unwrap();
     }
 
+    /// The facts file beside an archive.
+    pub fn facts(&self) -> serde_json::Value {
+        let file = format!("{}.facts.json.gz", self.archive().display());
+        let json = Command::new("gunzip").args(["-c", &file]).output().unwrap().stdout;
+        serde_json::from_slice(&json).unwrap()
+    }
+
     /// The manifest beside an archive.
     pub fn manifest(&self) -> serde_json::Value {
         let path = format!("{}.json", self.archive().display());

@@ -46,6 +46,8 @@ pub struct ScratchServer {
     source: String,
     /// Made for this run.
     made: Vec<String>,
+    /// The lock for roles is held.
+    holds_roles: bool,
 }
 
 /// A scratch database.
@@ -74,7 +76,7 @@ impl ScratchServer {
         };
         let connection = connection.map_err(|cause| ScratchError::Connect { server: server.role, cause })?;
         let (run_id, source) = (run_id.to_owned(), source.to_owned());
-        Ok(Self { connection, server: server.clone(), run_id, source, made: Vec::new() })
+        Ok(Self { connection, server: server.clone(), run_id, source, made: Vec::new(), holds_roles: false })
     }
 
     pub(super) fn asking(&self, action: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> ScratchError {

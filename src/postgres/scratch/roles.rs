@@ -34,6 +34,7 @@ impl ScratchServer {
     ) -> Result<BTreeSet<String>, ScratchError> {
         let lock = format!("SELECT pg_catalog.pg_advisory_lock_shared({ROLES_LOCK})");
         self.connection.batch_execute(&lock).await.map_err(self.asking("taking the lock for roles"))?;
+        self.holds_roles = true;
         let mut present = BTreeSet::new();
         let existing = self.roles().await?;
         for role in needed {
@@ -69,8 +70,10 @@ impl ScratchServer {
     /// Drops the roles that were made, once the scratch databases are gone, and those that other runs left to whoever
     /// comes last.
     pub async fn close(self) -> Result<(), ScratchError> {
-        let unlock = format!("SELECT pg_catalog.pg_advisory_unlock_shared({ROLES_LOCK})");
-        self.connection.batch_execute(&unlock).await.map_err(self.asking("giving back the lock for roles"))?;
+        if self.holds_roles {
+            let unlock = format!("SELECT pg_catalog.pg_advisory_unlock_shared({ROLES_LOCK})");
+            self.connection.batch_execute(&unlock).await.map_err(self.asking("giving back the lock for roles"))?;
+        }
         let others = self.leftovers().await?.into_iter().filter(|(kind, _, _)| *kind == Kind::Role);
         for role in self.made.iter().cloned().chain(others.map(|(_, name, _)| name)) {
             if let Err(error) = self.drop_role(&role).await {
