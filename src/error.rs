@@ -250,7 +250,8 @@ impl Error {
             | Self::Scratch(ScratchError::Query { cause: error, .. })
             | Self::Cluster(ClusterError::Query(error)) => match error.code() {
                 Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Exit::Refused,
-                Some(code) if FULL.contains(&code) => Exit::Failed,
+                Some(code) if *code == SqlState::OBJECT_IN_USE => Exit::Refused,
+                Some(code) if !is_lost(code) => Exit::Failed,
                 _ => Exit::Unreachable,
             },
             Self::Tool(_) | Self::NothingSelected(_) | Self::Unnameable(_) | Self::OlderServer { .. } => Exit::Config,
@@ -263,7 +264,7 @@ impl Error {
             Self::NoHealth(_) => Exit::Unreachable,
             Self::Load(error) => match error.code() {
                 None => Exit::Unreachable,
-                Some(code) if code.code().starts_with("08") || code.code().starts_with("57P") => Exit::Unreachable,
+                Some(code) if is_lost(code) => Exit::Unreachable,
                 Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE || code.code().starts_with("23") => {
                     Exit::Refused
                 }
@@ -353,6 +354,9 @@ impl Error {
                         let user = server.setting("USER");
                         Some(format!("{user} must be allowed to make databases: ALTER ROLE … CREATEDB"))
                     }
+                    Some(code) if *code == SqlState::OBJECT_IN_USE => {
+                        Some("somebody is connected to it: end that session, or let --disconnect do it".to_owned())
+                    }
                     Some(code) if FULL.contains(&code) => Some(format!("free some space on the {server}")),
                     Some(code) if LACKING.contains(&code) => {
                         let host = server.setting("HOST");
@@ -393,6 +397,11 @@ const LACKING: &[&SqlState] = &[
     &SqlState::INVALID_PARAMETER_VALUE,
     &SqlState::FEATURE_NOT_SUPPORTED,
 ];
+
+/// The connection broke, or the server stops.
+fn is_lost(code: &SqlState) -> bool {
+    code.code().starts_with("08") || code.code().starts_with("57P")
+}
 
 /// The server has no room.
 const FULL: &[&SqlState] = &[&SqlState::DISK_FULL, &SqlState::INSUFFICIENT_RESOURCES, &SqlState::IO_ERROR];

@@ -55,7 +55,7 @@ pub struct Manifest {
     pub facts_sha256: String,
     /// Arguments of pg_dump, or of pg_dumpall for globals; of an encrypted archive the options without their values.
     pub arguments: Vec<String>,
-    /// The databases of a cluster archive; empty when they do not fit, and then only the facts file has them.
+    /// The databases of a cluster archive, or those that were to be saved with these globals; empty when they do not fit, and then only the facts file has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<String>,
     /// Counts.

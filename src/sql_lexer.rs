@@ -8,7 +8,8 @@
 mod statement;
 
 pub use statement::{
-    Charset, Copy, ForeignKey, LargeObject, SequenceSet, client_encoding, name_after, parts, qualified, quoted,
+    Charset, Copy, ForeignKey, LargeObject, Membership, SequenceSet, client_encoding, name_after, parts, qualified,
+    quoted,
 };
 
 /// Bytes of one statement that are remembered; what comes after them is read all the same.

@@ -284,3 +284,192 @@ fn a_dump_of_another_tool_or_a_bomb_is_refused_and_costs_nothing() {
     backup.run(&["restore", alone.to_str().unwrap(), "--into", &copy]).exits(64).says("has no manifest");
     assert_eq!(postgres.leftovers().matches(&database).count(), 0);
 }
+
+fn held_lock(postgres: &Postgres, database: &str) -> std::process::Child {
+    use std::io::Write;
+    let mut client = postgres.client("psql");
+    client.args(["-Xqd", "postgres"]).stdin(std::process::Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    let lock = format!("BEGIN; COMMENT ON DATABASE {database} IS 'held';\n");
+    client.stdin.as_mut().unwrap().write_all(lock.as_bytes()).unwrap();
+    wait_for("the lock", || {
+        postgres.sql(
+            "postgres",
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND mode = 'ShareUpdateExclusiveLock'",
+        ) != "0"
+    });
+    client
+}
+
+#[test]
+fn a_swap_that_waits_is_given_up_whole_or_done_whole() {
+    let postgres = Postgres::start(&tool("PG_BIN"));
+    let (database, backup, live) = slow(&postgres);
+    for name in ["TERM", "KILL"] {
+        let mut lock = held_lock(&postgres, &database);
+        let child = backup.spawn(&["restore", "--into", &database, "--replace", "--yes"]);
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE%' AND wait_event_type = 'Lock'";
+        wait_for("the swap to wait", || postgres.sql("postgres", waits) != "0");
+        signal(&child, name);
+        finish(child).exits(if name == "TERM" { 143 } else { -1 });
+        if name == "TERM" {
+            assert_eq!(postgres.sql("postgres", waits), "0", "the swap is still on its way");
+        }
+        drop(lock.stdin.take());
+        lock.wait().unwrap();
+        wait_for("the session to end", || postgres.sql("postgres", waits) == "0");
+        assert_same_text(&postgres.picture(&database), &live);
+        assert_eq!(postgres.leftovers().is_empty(), name == "TERM");
+    }
+    // a lock that is let go in time costs nothing
+    let mut lock = held_lock(&postgres, &database);
+    let child = backup.spawn(&["restore", "--into", &database, "--replace", "--yes"]);
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE%' AND wait_event_type = 'Lock'";
+    wait_for("the swap to wait", || postgres.sql("postgres", waits) != "0");
+    drop(lock.stdin.take());
+    lock.wait().unwrap();
+    finish(child).exits(0);
+    assert_eq!(postgres.sql(&database, "SELECT count(*) FROM t"), "400000");
+    assert_eq!(postgres.leftovers(), "");
+}
+
+#[test]
+fn what_changes_while_a_restore_runs_is_seen_before_the_swap() {
+    let postgres = Postgres::start(&tool("PG_BIN"));
+    let (database, backup, live) = slow(&postgres);
+    let empty = postgres.database("was_empty");
+    let copy = format!("{database}_copy");
+    let cases: [(&str, Vec<&str>, String); 4] = [
+        (&copy, vec![], format!("CREATE DATABASE {copy}")),
+        (&empty, vec![], "CREATE TABLE filled (a int)".to_owned()),
+        (
+            &database,
+            vec!["--replace", "--yes"],
+            "CREATE SUBSCRIPTION s CONNECTION 'host=x' PUBLICATION p WITH (connect = false, slot_name = NONE)"
+                .to_owned(),
+        ),
+        (&database, vec!["--replace", "--yes"], String::new()),
+    ];
+    for (into, arguments, change) in cases {
+        let child = backup.spawn(&[&["restore", "--into", into], &arguments[..]].concat());
+        postgres.wait_for_rows();
+        if change.starts_with("CREATE DATABASE") {
+            postgres.sql("postgres", &change);
+        } else if change.is_empty() {
+            postgres.sql("postgres", &format!("ALTER DATABASE {database} RENAME TO aside"));
+            postgres.sql("postgres", &format!("CREATE DATABASE {database} TEMPLATE aside"));
+        } else {
+            postgres.sql(into, &change);
+        }
+        finish(child).exits(77).says("changed while the restore ran").says("it was left as it is");
+        if change.contains("SUBSCRIPTION") {
+            postgres.sql(&database, "DROP SUBSCRIPTION s");
+        }
+        assert_eq!(postgres.leftovers(), "");
+    }
+    assert_same_text(&postgres.picture(&database), &live);
+    // a session in the database that is being restored is nobody's business
+    let child = backup.spawn(&["restore", "--into", "other"]);
+    postgres.wait_for_rows();
+    let intruder =
+        postgres.client("psql").args(["-Xqd", "other_restoring", "-c", "SELECT pg_sleep(100)"]).spawn().unwrap();
+    finish(child).exits(0);
+    assert!(!finish_any(intruder));
+    // and what takes the marked name meanwhile is not touched
+    let child = backup.spawn(&["restore", "--into", "third"]);
+    postgres.wait_for_rows();
+    signal(&child, "STOP");
+    postgres.sql("postgres", "DROP DATABASE third_restoring WITH (FORCE)");
+    postgres.sql("postgres", &format!("CREATE DATABASE third_restoring TEMPLATE {empty}"));
+    signal(&child, "CONT");
+    assert_ne!(finish(child).code, 0);
+    assert_eq!(postgres.sql("third_restoring", "SELECT count(*) FROM filled"), "0");
+}
+
+fn finish_any(mut child: std::process::Child) -> bool {
+    child.wait().unwrap().success()
+}
+
+#[test]
+fn names_of_every_length_come_back() {
+    let postgres = Postgres::start(&tool("PG_BIN"));
+    let database = postgres.database("names");
+    postgres.sql(&database, "CREATE TABLE t AS SELECT 1 AS a");
+    let backup = Backup::of(&postgres, &database);
+    backup.run(&[]).exits(0);
+    for name in ["n".repeat(53), "n".repeat(54), "n".repeat(62), "n".repeat(63), "ä".repeat(31), "🐘".repeat(15)] {
+        for arguments in [&[][..], &["--replace", "--yes"]] {
+            backup.run(&[&["restore", "--into", &name], arguments].concat()).exits(0);
+            assert_eq!(postgres.sql(&name, "SELECT a FROM t"), "1");
+        }
+    }
+    backup.run(&["restore", "--into", &"n".repeat(64)]).exits(64).says("1 to 63 bytes");
+    assert_eq!(postgres.leftovers(), "");
+}
+
+#[test]
+fn a_role_that_may_not_end_sessions_says_so_beforehand_and_secrets_are_not_shown() {
+    let postgres = Postgres::start(&tool("PG_BIN"));
+    postgres.sql("postgres", "CREATE ROLE owner LOGIN CREATEDB PASSWORD 'x'; CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'x'; CREATE ROLE boss SUPERUSER LOGIN PASSWORD 'boss secret'");
+    postgres.sql("postgres", "CREATE DATABASE owned OWNER owner");
+    postgres.shell("PGUSER=owner PGPASSWORD=x psql -Xq -d owned -c 'CREATE TABLE t AS SELECT 1 AS a'");
+    let all = Backup::of(&postgres, "owned").set("BACKUP_GLOBALS", "true");
+    all.run(&[]).exits(0);
+    let owner = all.with("POSTGRES_USER", "owner").set("POSTGRES_PASSWORD", "x");
+    let session = postgres.lock_table("owned");
+    let restore = ["restore", "latest", "--database", "owned", "--into", "owned", "--replace", "--yes", "--disconnect"];
+    owner.run(&restore).exits(77).says("POSTGRES_USER may not end 1 session of other roles");
+    drop(session);
+    owner.run(&restore).exits(0);
+    // passwords are in the statements that fail
+    postgres.sql("postgres", "DROP ROLE boss");
+    let outcome = all
+        .with("POSTGRES_USER", "maker")
+        .set("POSTGRES_PASSWORD", "x")
+        .set("LOG_LEVEL", "debug")
+        .run(&["restore", "--globals"]);
+    assert!(outcome.code == 77 && !outcome.log.contains("SCRAM-SHA"), "{}", outcome.log);
+}
+
+#[test]
+fn a_server_is_not_taken_for_restored_when_a_part_of_it_is_missing() {
+    let source = Postgres::start(&tool("PG_BIN"));
+    for name in ["shop", "stock"] {
+        source.sql("postgres", &format!("CREATE DATABASE {name}"));
+        source.sql(name, "CREATE TABLE t AS SELECT 1 AS a");
+    }
+    let backup = Backup::of(&source, "postgres").set("BACKUP_DATABASES", "shop,stock");
+    backup.run(&[]).exits(0);
+    let (stock, _) = &backup.archives()["stock"];
+    for ending in ["", ".json"] {
+        std::fs::remove_file(format!("{}{ending}", stock.display())).unwrap();
+    }
+    // a later run of one database is not the server
+    backup.run(&["run", "--database", "shop", "--type", "manual"]).exits(0);
+    let server = Postgres::start(&tool("PG_BIN"));
+    let there = backup.with("POSTGRES_PORT", &server.port.to_string());
+    there
+        .run(&["restore", "--cluster", "--dry-run"])
+        .exits(0)
+        .says("MISSING")
+        .says("stock: this run has no backup of it");
+    there.run(&["restore", "--cluster"]).exits(64).says("say --yes");
+    there.run(&["restore", "--cluster", "--yes"]).exits(0);
+    assert_eq!(server.sql("shop", "SELECT a FROM t"), "1");
+    // the second of two cannot be replaced: what became of the first is said
+    let whole = Backup::of(&source, "postgres").set("BACKUP_MODE", "cluster");
+    whole.run(&[]).exits(0);
+    server.sql("postgres", "CREATE DATABASE stock");
+    let mut lock = held_lock(&server, "stock");
+    let outcome =
+        whole.with("POSTGRES_PORT", &server.port.to_string()).run(&["restore", "--cluster", "--replace", "--yes"]);
+    drop(lock.stdin.take());
+    lock.wait().unwrap();
+    let outcome = outcome.exits(1).says("1 of 2 restored");
+    assert!(
+        outcome.stdout.contains("shop is restored") && outcome.stdout.contains("to swap back"),
+        "{}",
+        outcome.stdout
+    );
+}

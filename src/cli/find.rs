@@ -90,6 +90,11 @@ impl Named {
             let meant = backups.filter(|backup| self.is_meant(&side.repository, backup) && may(backup));
             found.extend(meant.map(|backup| (side.repository.clone(), backup)));
         }
+        // a run of one database alone is not the server
+        let is_whole = |backup: &Backup| matches!(backup.manifest.subject, Subject::Globals | Subject::Cluster);
+        if found.iter().any(|(_, backup)| is_whole(backup)) {
+            found.retain(|(_, backup)| is_whole(backup));
+        }
         Self::newest(found, &self.name)
     }
 

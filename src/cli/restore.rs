@@ -137,7 +137,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
         let is_early = before.is_none_or(|before| taken <= before);
         backup.is_good() && is_early
     };
-    let (repository, backup) = if request.cluster {
+    let (repository, backup) = if request.cluster || request.into.is_none() {
         shutdown.guard(arguments.backup.find_newest_run(config, &run_id, may)).await??
     } else {
         shutdown.guard(arguments.backup.find_among(config, &run_id, may)).await??
@@ -149,12 +149,12 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let restorer =
         Restorer { config, run_id: &run_id, shutdown, now: Utc::now, repository: &repository, request: &request };
     let consent = |plan: &Plan| arguments.consent(plan);
-    match restorer.restore(&backups, globals.as_ref(), &consent).await {
-        Ok(done) => {
-            show(&done);
-            Ok(Exit::Done)
-        }
-        Err(Error::OnlyPlanned) => Ok(Exit::Done),
+    let mut done = Done::default();
+    let outcome = restorer.restore(&backups, globals.as_ref(), &mut done, &consent).await;
+    // what was done before an error is as important as the error
+    show(&done);
+    match outcome {
+        Ok(()) | Err(Error::OnlyPlanned) => Ok(Exit::Done),
         Err(error) => Err(error),
     }
 }

@@ -83,7 +83,11 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
     // of several databases only the facts file tells more than the names
     let (only, databases) = match naming.subject {
         Subject::Database(_) => (facts.databases.first().cloned(), Vec::new()),
-        Subject::Globals | Subject::Cluster => (None, facts.databases.iter().map(|d| d.name.clone()).collect()),
+        Subject::Cluster => (None, facts.databases.iter().map(|d| d.name.clone()).collect()),
+        // so that a restore of the whole run knows what should be in it
+        Subject::Globals => {
+            (None, run.ready.tasks.list.iter().filter_map(|task| task.subject.database().map(str::to_owned)).collect())
+        }
     };
     let manifest = Manifest {
         version: manifest::VERSION,

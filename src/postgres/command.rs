@@ -128,6 +128,16 @@ impl Drop for Child {
 
 /// What psql writes before a statement that failed; all that follows is the statement.
 const STATEMENT: &str = "STATEMENT:  ";
+/// A statement without what may be a secret, and all that follows it.
+fn redact(text: &str) -> String {
+    let upper = text.to_ascii_uppercase();
+    let secret = ["PASSWORD", "OPTIONS", "CONNECTION"].iter().filter_map(|word| upper.find(word)).min();
+    match secret {
+        Some(at) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// Lines of a statement that are kept.
 const STATEMENT_LINES: usize = 3;
 
@@ -141,13 +151,14 @@ async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDequ
         }
         line.truncate(LINE_BYTES);
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        // a long one must not push out what is wrong with it
+        of_statement = if text.contains(STATEMENT) { Some(0) } else { of_statement.map(|lines| lines + 1) };
+        let text = if of_statement.is_some() || text.contains("LINE ") { redact(&text) } else { text };
         if text.contains("warning:") {
             warn!("{text}");
         } else {
             debug!("{text}");
         }
-        // a long one must not push out what is wrong with it
-        of_statement = if text.contains(STATEMENT) { Some(0) } else { of_statement.map(|lines| lines + 1) };
         if of_statement.is_some_and(|lines| lines >= STATEMENT_LINES) {
             continue;
         }

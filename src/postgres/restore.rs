@@ -142,6 +142,10 @@ pub struct Way<'a> {
     pub lc_monetary: &'a str,
     /// Locks psql until this word: commands of psql in the dump are errors.
     pub restriction: &'a str,
+    /// More options of the session.
+    pub options: &'a str,
+    /// Statements have passwords in them and are not shown.
+    pub is_secret: bool,
 }
 
 /// A running psql; write the whole dump, then [`Restore::finish`].
@@ -160,9 +164,10 @@ impl Restore {
         inherited: &[(String, OsString)],
     ) -> Result<Self, RestoreError> {
         // -X: nothing of the operator's own settings; -b and -f: errors name their statement and its line
-        let arguments = ["-X", "-q", "-w", "-b", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-o", "/dev/null"];
-        let arguments = [&arguments[..], &["-f", "-", KEEPALIVES]].concat();
-        let options = session_options(way.lc_monetary);
+        let arguments = ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-o", "/dev/null"];
+        let echo: &[&str] = if way.is_secret { &[] } else { &["-b"] };
+        let arguments = [&arguments[..], echo, &["-f", "-", KEEPALIVES]].concat();
+        let options = format!("{} {}", session_options(way.lc_monetary), way.options);
         // in English, so that what psql says can be told apart
         let english = [("LC_ALL", OsString::from("C"))];
         let variables = visible(inherited).chain(environment(target, "backup psql", &options)).chain(english);

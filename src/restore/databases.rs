@@ -7,20 +7,43 @@ use crate::facts::{DatabaseFacts, Facts, LargeObjects};
 use crate::human;
 use crate::postgres::catalog;
 use crate::postgres::scratch::{Scratch, ScratchServer};
-use crate::postgres::target::{self, Place};
+use crate::postgres::target::{self, Place, Target};
 use crate::repository::Backup;
 use crate::restore_filter::{LeaveOut, Rows};
 use crate::verify::checks::Terms;
+use crate::verify::client_tools;
 use crate::verify::reading::Reading;
 use crate::verify::report::{DatabaseResult, Verdict};
 use crate::verify::restoring::{Filled, Restoring};
-use crate::verify::{HASTE, PATIENCE, client_tools};
 use futures_util::future::try_join_all;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::{info, warn};
+
+/// What the name of a database that is being restored ends in.
+const RESTORING: &str = "_restoring";
+/// Longest name of a database, in bytes.
+const LONGEST: usize = 63;
+
+/// How long a swap may take, which gives up by itself before; from a signal on much less, so that there is time to clean up.
+const SWAPPING: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(2));
+/// How long it may take to find out what became of a swap; the same from a signal on.
+const SETTLING: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(6));
+
+/// Why a database did not get its name.
+struct Unplaced {
+    error: Error,
+    /// It certainly did not.
+    is_decided: bool,
+}
+
+impl From<Error> for Unplaced {
+    fn from(error: Error) -> Self {
+        Self { error, is_decided: true }
+    }
+}
 
 /// Most sessions that gather statistics at once.
 const SESSIONS: usize = 4;
@@ -41,6 +64,8 @@ pub(super) struct Wanted<'f> {
     pub(super) name: String,
     /// What the database that has the name will be called.
     pub(super) replaced: Option<String>,
+    /// That database as it was when the plan was made.
+    pub(super) existing: Option<Target>,
 }
 
 /// A database that is filled.
@@ -188,9 +213,10 @@ impl Restorer<'_> {
         wanted: &'a Wanted<'a>,
         filled: &mut Vec<Fresh<'a>>,
     ) -> Result<Scratch, Error> {
-        let scratch = restoring.make(&format!("{}_restoring", wanted.name), wanted.expected).await?;
+        let kept = &wanted.name[..wanted.name.floor_char_boundary(LONGEST - RESTORING.len())];
+        let scratch = restoring.make(&format!("{kept}{RESTORING}"), wanted.expected).await?;
         let expected = expected(self.request, wanted.expected, &restoring.leave_out.rows);
-        let nothing = Filled { seconds: 0.0, subscriptions: Vec::new() };
+        let nothing = Filled { seconds: 0.0, subscriptions: Vec::new(), has_tablespaces: true };
         filled.push(Fresh { wanted, expected, scratch: scratch.clone(), filled: nothing });
         info!("restoring {} into {}", restoring.manifest.id, scratch.name);
         Ok(scratch)
@@ -204,15 +230,26 @@ impl Restorer<'_> {
         done: &mut Done,
     ) -> Result<(), Error> {
         for one in filled.iter() {
+            // before the database has properties that could be in its way
+            if let Err(error) = self.analyze(restoring.server, &one.scratch).await {
+                if let Error::Stopped(_) = error {
+                    return Err(error);
+                }
+                warn!("gathering statistics: {error}; ANALYZE the database by hand");
+            }
             self.compare(restoring, one, done).await?;
-            self.analyze(restoring.server, &one.scratch).await?;
         }
+        let all = filled.len();
         while !filled.is_empty() {
             let one = filled.remove(0);
-            if let Err(error) = self.place(restoring.server, &one, done).await {
+            let restored = all - filled.len() - 1;
+            let Err(Unplaced { error, is_decided }) = self.place(restoring.server, &one, done).await else { continue };
+            // what may have its final name is not cleaned up
+            if is_decided {
                 filled.insert(0, one);
-                return Err(error);
             }
+            let is_part = restored > 0 && !matches!(error, Error::Stopped(_));
+            return Err(if is_part { Error::Partly { restored, errors: vec![error] } } else { error });
         }
         Ok(())
     }
@@ -225,7 +262,7 @@ impl Restorer<'_> {
         done: &mut Done,
     ) -> Result<(), Error> {
         if self.request.skip_checks {
-            let refused = self.shutdown.guard(restoring.give_properties(&one.scratch, &one.expected)).await?;
+            let refused = self.shutdown.guard(restoring.give_properties(&one.scratch, &one.expected)).await??;
             refused.iter().for_each(|what| warn!("not restored: {what}"));
             return Ok(());
         }
@@ -260,37 +297,75 @@ impl Restorer<'_> {
     }
 
     /// The moment that counts: both names change, or neither.
-    async fn place(&self, server: &ScratchServer, one: &Fresh<'_>, done: &mut Done) -> Result<(), Error> {
-        if let Some(stop) = self.shutdown.reason() {
-            return Err(stop.into());
-        }
-        let Wanted { name, replaced, .. } = one.wanted;
+    async fn place(&self, server: &ScratchServer, one: &Fresh<'_>, done: &mut Done) -> Result<(), Unplaced> {
+        let Wanted { name, .. } = one.wanted;
+        let replaced = self.check_again(server, one.wanted).await?;
         let place = Place {
             name: name.clone(),
             replaced: replaced.clone(),
             comment: one.expected.properties.comment.clone(),
             disconnect: self.request.disconnect,
         };
-        let placed = self.shutdown.finish(PATIENCE, HASTE, server.take_place(&one.scratch, &place));
-        placed.await.ok_or_else(|| Error::Io(format!("giving {name} its name: no answer in time")))??;
+        let swap = self.shutdown.guard(server.begin_swap()).await.map_err(Error::from)?.map_err(Error::from)?;
+        let placed = self.shutdown.finish(SWAPPING.0, SWAPPING.1, server.take_place(&swap, &one.scratch, &place)).await;
+        if !matches!(placed, Some(Ok(()))) {
+            let why = match (self.shutdown.reason(), placed) {
+                (Some(stop), _) => stop.into(),
+                (None, Some(Err(error))) => error.into(),
+                (None, _) => Error::Io(format!("giving {} its name: no answer in time", human::one_line(name))),
+            };
+            match self.shutdown.finish(SETTLING.0, SETTLING.1, server.settle(swap, &one.scratch, name)).await {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) => return Err(why.into()),
+                Some(Err(_)) | None => {
+                    let (name, number) = (human::one_line(name), one.scratch.number);
+                    warn!("whether {name} was replaced is not known: look for the database with the oid {number}");
+                    return Err(Unplaced { error: why, is_decided: false });
+                }
+            }
+        }
         let shown = human::one_line(name);
         info!("{shown} is restored");
         done.lines.push(format!("{shown} is restored; its dump took {:.1} s", one.filled.seconds));
         let left_out = one.filled.subscriptions.iter().map(|name| {
-            format!(
-                "the subscription {} is left out, because it would follow another server; create it again",
-                human::one_line(name)
-            )
+            let name = human::one_line(name);
+            format!("the subscription {name} is left out, because it would follow another server; create it again")
         });
         done.lines.extend(left_out);
+        if !one.filled.has_tablespaces {
+            let why = "some of it lay in tablespaces that the server lacks, and lies in the default one now";
+            done.lines.push(format!("{shown}: {why}"));
+        }
         let Some(old) = replaced else { return Ok(()) };
-        if self.drop_if_empty(server, old).await {
+        if self.drop_if_empty(server, &old).await {
             return Ok(());
         }
-        done.lines.push(format!("what was there before is {}", human::one_line(old)));
-        let aside = target::name_before(name, "swapped_back");
+        done.lines.push(format!("what was there before is {}", human::one_line(&old)));
+        let aside = target::name_before(name, "swapped_back", |_| false);
         done.lines.extend(target::swap_back(&place, &aside).map(|sql| format!("to swap back: {sql}")));
         Ok(())
+    }
+
+    /// A restore takes long, and what was planned may not hold any more; the answer is what the database in this place
+    /// will be called.
+    async fn check_again(&self, server: &ScratchServer, wanted: &Wanted<'_>) -> Result<Option<String>, Error> {
+        let now = self.shutdown.guard(server.look(&wanted.name)).await??;
+        let name = human::one_line(&wanted.name);
+        let problem = match (&wanted.existing, &now) {
+            (_, None) => return Ok(None),
+            (None, Some(_)) => Some("somebody made it".to_owned()),
+            (Some(then), Some(now)) if then.number != now.number => Some("it is another one now".to_owned()),
+            (Some(then), Some(now)) if then.is_empty && !now.is_empty && !self.request.replace => {
+                Some("it is not empty any more".to_owned())
+            }
+            (_, Some(now)) => now.obstacles.first().cloned(),
+        };
+        match problem {
+            None => Ok(wanted.replaced.clone()),
+            Some(problem) => Err(Error::NotReplaced(format!(
+                "the database {name} changed while the restore ran: {problem}; it was left as it is, try again"
+            ))),
+        }
     }
 
     /// Drops a replaced database that never held anything; whatever it is, the restore is done.

@@ -23,23 +23,24 @@ impl Restorer<'_> {
         server: &ScratchServer,
         backup: &Backup,
         plan: &mut Plan,
-    ) -> Result<(), Error> {
-        let Globals { made, kept, passwords, tablespaces, .. } = self.globals(server, backup).await?;
+    ) -> Result<Globals, Error> {
+        let globals = self.globals(server, backup).await?;
+        let Globals { made, kept, passwords, tablespaces, .. } = &globals;
         let list = |names: &[String]| human::one_line(&names.join(", ")).into_owned();
-        let makes = if made.is_empty() { "none is missing".to_owned() } else { format!("{} are made", list(&made)) };
-        let keeps = if kept.is_empty() { String::new() } else { format!("; {} stay as they are", list(&kept)) };
+        let makes = if made.is_empty() { "none is missing".to_owned() } else { format!("{} are made", list(made)) };
+        let keeps = if kept.is_empty() { String::new() } else { format!("; {} stay as they are", list(kept)) };
         plan.say("roles", format!("{makes}{keeps}"));
         if !passwords.is_empty() {
-            plan.say("passwords", format!("{} get those of the backup", list(&passwords)));
+            plan.say("passwords", format!("{} get those of the backup", list(passwords)));
             plan.confirm = plan.confirm.take().or(Some("passwords".to_owned()));
         }
         let lacking = self.shutdown.guard(server.tablespaces()).await??;
-        let lacking: Vec<String> = tablespaces.into_iter().filter(|name| !lacking.contains(name)).collect();
+        let lacking: Vec<String> = tablespaces.iter().filter(|name| !lacking.contains(*name)).cloned().collect();
         if !lacking.is_empty() {
             let what = "are not on the server; what lay in them goes to the default one, unless you make them first";
             plan.say("tablespaces", format!("{} {what}", list(&lacking)));
         }
-        Ok(())
+        Ok(globals)
     }
 
     /// All of it or nothing, in one transaction.
@@ -47,12 +48,12 @@ impl Restorer<'_> {
         &self,
         server: &ScratchServer,
         backup: &Backup,
+        globals: &Globals,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let globals = self.globals(server, backup).await?;
         let statements = format!("BEGIN;\n{}\nCOMMIT;\n", globals.statements.join("\n"));
         let tools = self.shutdown.guard(client_tools(self.config, &backup.manifest, server)).await??;
-        let way = Way { lc_monetary: "", restriction: self.run_id };
+        let way = Way { lc_monetary: "", restriction: self.run_id, options: "", is_secret: true };
         let restore = Restore::start(&tools, server.server(), way, &self.config.child_environment);
         let run = async {
             let mut restore = restore.await?;
@@ -76,16 +77,15 @@ impl Restorer<'_> {
         let is_cluster = backup.manifest.subject == Subject::Cluster;
         let end = facts.databases.first().map(|database| database.raw_offset).filter(|_| is_cluster);
         let (text, read) = self.shutdown.guard(read_text(&mut reading, end)).await?;
-        // a whole server's archive is read once more, and proved then
-        if !is_cluster {
-            let check = self.shutdown.guard(reading.settle(&backup.manifest, None, read)).await??;
-            if check.verdict == Verdict::Failed {
-                let (id, failures) = (backup.manifest.id.clone(), check.details.join("; "));
-                return Err(Error::NotRestored { id, failures });
-            }
+        // roles stay whatever becomes of the databases, so every stored byte is proved before one is made
+        let check = self.shutdown.guard(reading.settle(&backup.manifest, None, read)).await??;
+        if check.verdict == Verdict::Failed {
+            let (id, failures) = (backup.manifest.id.clone(), check.details.join("; "));
+            return Err(Error::NotRestored { id, failures });
         }
         let roles = self.shutdown.guard(server.roles()).await??;
-        globals::sort(&text, &roles, self.request.reset_passwords)
+        let passwords = self.request.reset_passwords.then_some(self.config.source.user.as_str());
+        globals::sort(&text, &roles, passwords)
             .map_err(|error| Error::NotRestored { id: backup.manifest.id.clone(), failures: error.to_string() })
     }
 }

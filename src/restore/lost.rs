@@ -81,7 +81,7 @@ impl Restorer<'_> {
         let source = server.source(&one.scratch);
         let mut reader = Dump::start(&tools, &source, Output::Plain, &arguments, environment).map_err(Error::from)?;
         let lc_monetary = one.expected.schema.lc_monetary.as_str();
-        let way = Way { lc_monetary, restriction: self.run_id };
+        let way = Way { lc_monetary, restriction: self.run_id, options: "", is_secret: false };
         let target = server.server().of(&one.wanted.name);
         let mut restore = Restore::start(&restoring.tools, &target, way, environment).await.map_err(blame)?;
         let mut filter = Filter::new(LeaveOut::default());

@@ -12,7 +12,7 @@ mod tables;
 
 use crate::config::{Config, Format};
 use crate::error::Error;
-use crate::facts::{DatabaseFacts, Facts, Subject};
+use crate::facts::{Catalogue, DatabaseFacts, Facts, Subject};
 use crate::human;
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::target::{self, Target};
@@ -48,15 +48,21 @@ pub struct Restorer<'a> {
 pub type Consent<'a> = &'a (dyn Fn(&Plan) -> Result<(), Error> + Sync);
 
 impl Restorer<'_> {
-    /// Restores a backup, or every backup of its run; `globals` are the roles of the same run.
+    /// Restores a backup, or every backup of its run; `globals` are the roles of the same run. What was done is said
+    /// whatever the end.
     pub async fn restore(
         &self,
         backups: &[Backup],
         globals: Option<&Backup>,
+        done: &mut Done,
         consent: Consent<'_>,
-    ) -> Result<Done, Error> {
-        let mut server = self.connect().await?;
-        let outcome = self.restore_on(&mut server, backups, globals, consent).await;
+    ) -> Result<(), Error> {
+        let mut archives = Vec::new();
+        for backup in backups {
+            archives.push((backup, self.facts(backup).await?));
+        }
+        let server = self.connect(&archives).await?;
+        let outcome = self.restore_on(&server, &archives, globals, done, consent).await;
         match self.shutdown.finish(PATIENCE, HASTE, server.close()).await {
             Some(Ok(())) => {}
             Some(Err(error)) => warn!("{error}"),
@@ -65,55 +71,72 @@ impl Restorer<'_> {
         outcome
     }
 
-    /// Connects to a database that is not replaced, and drops what dead runs left.
-    async fn connect(&self) -> Result<ScratchServer, Error> {
+    /// Connects to a database that is not replaced.
+    async fn connect(&self, archives: &[(&Backup, Facts)]) -> Result<ScratchServer, Error> {
         let [usual, other] = MAINTENANCE;
-        let is_usual_replaced = self.request.cluster || self.request.into.as_deref() == Some(usual);
-        let source = self.config.source.of(if is_usual_replaced { other } else { usual });
+        let mut databases = archives.iter().flat_map(|(_, facts)| &facts.databases);
+        let is_among = self.request.cluster && databases.any(|database| database.name == usual && !is_bare(database));
+        let is_replaced = is_among || self.request.into.as_deref() == Some(usual);
+        let source = self.config.source.of(if is_replaced { other } else { usual });
         let connected = ScratchServer::connect(&source, self.run_id, &self.config.source.name);
-        let server = self.shutdown.guard(connected).await??;
-        self.shutdown.guard(server.sweep()).await??;
-        Ok(server)
+        Ok(self.shutdown.guard(connected).await??)
     }
 
     async fn restore_on(
         &self,
-        server: &mut ScratchServer,
-        backups: &[Backup],
+        server: &ScratchServer,
+        archives: &[(&Backup, Facts)],
         globals: Option<&Backup>,
+        done: &mut Done,
         consent: Consent<'_>,
-    ) -> Result<Done, Error> {
-        let mut archives = Vec::new();
-        for backup in backups {
-            archives.push((backup, self.facts(backup).await?));
-        }
-        if let Some((backup, _)) = archives.iter().find(|(backup, _)| backup.manifest.format == Format::Plain)
-            && self.request.jobs.is_some_and(|jobs| jobs > 1)
-        {
+    ) -> Result<(), Error> {
+        let plain = archives.iter().find(|(backup, _)| backup.manifest.format == Format::Plain);
+        if let Some((backup, _)) = plain.filter(|_| self.request.jobs.is_some_and(|jobs| jobs > 1)) {
             let why = format!("--jobs is for custom archives, and {} is a plain one", backup.manifest.id);
             return Err(Error::Usage(why));
         }
+        // what dead runs left goes only with somebody's consent
         if self.is_live(server).await?
-            && let [(backup, facts)] = archives.as_slice()
+            && let [(backup, facts)] = archives
         {
-            return self.restore_rows(server, (backup, facts), consent).await;
+            return self.restore_rows(server, (backup, facts), done, consent).await;
         }
         let mut plan = Plan::default();
-        let archives = self.choose(server, &archives, &mut plan).await?;
-        if let Some(globals) = globals {
-            self.plan_globals(server, globals, &mut plan).await?;
-        }
+        let archives = self.choose(server, archives, &mut plan).await?;
+        let roles = match globals {
+            Some(globals) => Some((globals, self.plan_globals(server, globals, &mut plan).await?)),
+            None => None,
+        };
+        self.say_missing(globals, &archives, &mut plan);
         self.check_roles(server, &archives, globals.is_some()).await?;
         for archive in &archives {
             self.check_server(server, archive).await?;
         }
         consent(&plan)?;
-        let mut done = Done::default();
-        if let Some(globals) = globals {
-            self.restore_globals(server, globals, &mut done).await?;
+        self.shutdown.guard(server.sweep()).await??;
+        if let Some((globals, roles)) = roles {
+            self.restore_globals(server, globals, &roles, done).await?;
         }
-        self.restore_databases(server, &archives, &mut done).await?;
-        Ok(done)
+        self.restore_databases(server, &archives, done).await
+    }
+
+    /// A run that lost a database must not be taken for the whole server.
+    fn say_missing(&self, globals: Option<&Backup>, archives: &[Archive<'_>], plan: &mut Plan) {
+        let Some(globals) =
+            globals.filter(|globals| self.request.cluster && globals.manifest.subject == Subject::Globals)
+        else {
+            return;
+        };
+        let has = |name: &&String| {
+            archives.iter().flat_map(|archive| &archive.facts.databases).any(|database| database.name == **name)
+        };
+        let missing: Vec<&str> =
+            globals.manifest.databases.iter().filter(|name| !has(name)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            let missing = human::one_line(&missing.join(", ")).into_owned();
+            plan.say("MISSING", format!("{missing}: this run has no backup of it; restore that from an earlier one"));
+            plan.confirm = plan.confirm.take().or(Some("cluster".to_owned()));
+        }
     }
 
     async fn facts(&self, backup: &Backup) -> Result<Facts, Error> {
@@ -136,9 +159,10 @@ impl Restorer<'_> {
         archives: &'f [(&'f Backup, Facts)],
         plan: &mut Plan,
     ) -> Result<Vec<Archive<'f>>, Error> {
-        let source = self.config.source.display();
-        let place = format!("{source} (PostgreSQL {})", server.connection().version().text);
-        let mut chosen = Vec::new();
+        let source = &self.config.source;
+        let version = &server.connection().version().text;
+        let place = format!("{}:{} (PostgreSQL {version})", source.host, source.port);
+        let (mut chosen, mut names) = (Vec::new(), BTreeSet::new());
         for (backup, facts) in archives {
             plan.say("backup", describe(backup));
             let mut databases = Vec::new();
@@ -149,7 +173,8 @@ impl Restorer<'_> {
                     plan.say("leave", format!("{name}: it has nothing of its own in the backup, and stays as it is"));
                     continue;
                 }
-                let replaced = self.check_target(existing.as_ref())?;
+                let replaced = self.check_target(server, existing.as_ref(), &names).await?;
+                names.extend(replaced.clone());
                 plan.say("into", format!("{} on {place}", human::one_line(&name)));
                 self.say_what(expected, plan);
                 if let Some(old) = &replaced {
@@ -158,7 +183,7 @@ impl Restorer<'_> {
                     let word = if self.request.cluster { "cluster".to_owned() } else { name.clone() };
                     plan.confirm = plan.confirm.take().or((!is_empty).then_some(word));
                 }
-                databases.push(Wanted { expected, end, name, replaced });
+                databases.push(Wanted { expected, end, name, replaced, existing });
             }
             if !databases.is_empty() {
                 chosen.push(Archive { backup, facts, databases });
@@ -202,7 +227,12 @@ impl Restorer<'_> {
     }
 
     /// Refuses a target that must not be replaced; the answer is what it will be called.
-    fn check_target(&self, existing: Option<&Target>) -> Result<Option<String>, Error> {
+    async fn check_target(
+        &self,
+        server: &ScratchServer,
+        existing: Option<&Target>,
+        taken: &BTreeSet<String>,
+    ) -> Result<Option<String>, Error> {
         let Some(target) = existing else { return Ok(None) };
         let name = human::one_line(&target.name);
         if ["template0", "template1"].contains(&target.name.as_str()) {
@@ -225,7 +255,10 @@ impl Restorer<'_> {
                 all.collect::<Vec<_>>().join("; ")
             )));
         }
-        Ok(Some(target::name_before(&target.name, &(self.now)().format("%Y%m%d_%H%M%S").to_string())))
+        let time = (self.now)().format("%Y%m%d_%H%M%S").to_string();
+        let there = self.shutdown.guard(server.databases()).await??;
+        let is_taken = |name: &str| taken.contains(name) || there.contains(name);
+        Ok(Some(target::name_before(&target.name, &time, is_taken)))
     }
 
     fn say_what(&self, expected: &DatabaseFacts, plan: &mut Plan) {
@@ -274,6 +307,20 @@ impl Restorer<'_> {
                 )));
             }
         }
+        if self.request.no_owner {
+            let policies = wanted().flat_map(|database| database.schema.catalogue.policies.values());
+            let named = policies.filter_map(|policy| policy.get("roles")?.as_array()).flatten();
+            let named: BTreeSet<&str> =
+                named.filter_map(|role| role.as_str()).filter(|role| *role != "public").collect();
+            let present = self.shutdown.guard(server.roles()).await??;
+            let lacking: Vec<&str> = named.into_iter().filter(|role| !present.contains(*role)).collect();
+            if !lacking.is_empty() {
+                let lacking = human::one_line(&lacking.join(", ")).into_owned();
+                return Err(Error::Lacking(format!(
+                    "policies name {lacking}, which the server lacks; --globals makes roles from the same backup run"
+                )));
+            }
+        }
         let needed: BTreeSet<&String> =
             wanted().flat_map(|database| database.schema.catalogue.extensions.keys()).collect();
         let present = self.shutdown.guard(server.extensions()).await??;
@@ -291,14 +338,21 @@ impl Restorer<'_> {
 
 /// Databases that come with every server and hold nothing are not swapped for others that hold nothing either.
 fn is_left_alone(name: &str, expected: &DatabaseFacts, existing: Option<&Target>) -> Result<bool, Error> {
-    let catalogue = &expected.schema.catalogue;
-    let is_bare = catalogue.tables.is_empty() && catalogue.functions.is_empty() && catalogue.views.is_empty();
-    let is_there = existing.is_some_and(|target| target.is_empty || MAINTENANCE.contains(&name));
-    if name == MAINTENANCE[1] && !is_bare {
+    if name == MAINTENANCE[1] && !is_bare(expected) {
         warn!("template1 has objects of its own in the backup; they are not restored, make them by hand");
         return Ok(true);
     }
-    Ok(MAINTENANCE.contains(&name) && is_bare && is_there)
+    Ok(MAINTENANCE.contains(&name) && is_bare(expected) && existing.is_some())
+}
+
+/// True for a database that is as every server has it from the beginning, as far as the facts tell.
+fn is_bare(database: &DatabaseFacts) -> bool {
+    let Catalogue { tables, enums, sequences, views, functions, extensions, .. } = &database.schema.catalogue;
+    let has_objects = [tables, enums, sequences, views, functions].iter().any(|objects| !objects.is_empty());
+    let properties = &database.properties;
+    let is_set = !properties.settings.is_empty() || !properties.role_settings.is_empty();
+    let is_extended = extensions.keys().any(|extension| extension != "plpgsql");
+    !has_objects && !is_extended && !is_set && database.contents.large_objects.count == 0
 }
 
 fn describe(backup: &Backup) -> String {
@@ -311,7 +365,7 @@ fn describe(backup: &Backup) -> String {
     };
     format!(
         "{} of {}, as it was at {} UTC, {} ({verified})",
-        manifest.id,
+        human::one_line(&manifest.id),
         human::one_line(&manifest.source),
         taken.format("%Y-%m-%d %H:%M:%S"),
         human::size(manifest.stored_bytes)

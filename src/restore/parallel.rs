@@ -71,7 +71,12 @@ impl Restorer<'_> {
         let (subscriptions, has_tablespaces) = self.unbroken(archive.backup, examined)?;
         let lc_monetary = &expected.schema.lc_monetary;
         let knows_locale = self.shutdown.guard(restoring.server.knows_locale(lc_monetary)).await?;
-        let way = Way { lc_monetary: if knows_locale { lc_monetary } else { "" }, restriction: "" };
+        let way = Way {
+            lc_monetary: if knows_locale { lc_monetary } else { "" },
+            restriction: "",
+            options: "",
+            is_secret: false,
+        };
         let options = Options {
             file: &copy.path,
             jobs,
@@ -90,7 +95,7 @@ impl Restorer<'_> {
         };
         let both = async { tokio::try_join!(async { running.finish().await.map_err(Error::Restore) }, proved) };
         match self.shutdown.guard(both).await {
-            Ok(Ok(_)) => Ok(Filled { seconds: started.elapsed().as_secs_f64(), subscriptions }),
+            Ok(Ok(_)) => Ok(Filled { seconds: started.elapsed().as_secs_f64(), subscriptions, has_tablespaces }),
             Ok(Err(error)) => {
                 running.stop().await;
                 Err(error)

@@ -64,20 +64,22 @@ impl Restorer<'_> {
         &self,
         server: &ScratchServer,
         (backup, facts): (&Backup, &Facts),
+        done: &mut Done,
         consent: Consent<'_>,
-    ) -> Result<Done, Error> {
+    ) -> Result<(), Error> {
         let name = self.request.into.clone().unwrap_or_default();
         let connection = self.shutdown.guard(server.enter_database(&name)).await??;
         let live = self.shutdown.guard(live(&connection)).await?.map_err(Error::Query)?;
         let tables = self.decide(backup, facts, &live)?;
         let mut plan = Plan::default();
         plan.say("backup", super::describe(backup));
-        plan.say("into", format!("{} on {}", human::one_line(&name), self.config.source.display()));
+        let source = &self.config.source;
+        plan.say("into", format!("{} on {}:{}", human::one_line(&name), source.host, source.port));
         self.say_tables(&tables, &mut plan, &name);
         consent(&plan)?;
-        let mut done = Done::default();
+        self.shutdown.guard(server.sweep()).await??;
         match tables.way {
-            Way::Lost => self.restore_lost(server, (backup, facts), &tables, &name, &mut done).await?,
+            Way::Lost => self.restore_lost(server, (backup, facts), &tables, &name, done).await?,
             _ => {
                 let loaded = self.load(server, &connection, (backup, facts), &tables);
                 self.shutdown.guard(loaded).await?.map_err(|error| match error {
@@ -92,7 +94,7 @@ impl Restorer<'_> {
             let place = if table == into { String::new() } else { format!(", as {into}") };
             done.lines.push(format!("{table} is restored with {rows} rows{place}"));
         }
-        Ok(done)
+        Ok(())
     }
 
     fn decide<'f>(&self, backup: &Backup, facts: &'f Facts, live: &Catalogue) -> Result<Tables<'f>, Error> {
@@ -309,7 +311,7 @@ impl Restorer<'_> {
         done: &mut Done,
     ) -> Result<(), Error> {
         let (expected, end) = (tables.expected, tables.end);
-        let wanted = Wanted { expected, end, name: name.to_owned(), replaced: None };
+        let wanted = Wanted { expected, end, name: name.to_owned(), replaced: None, existing: None };
         let archive = Archive { backup, facts, databases: vec![wanted] };
         self.check_roles(server, std::slice::from_ref(&archive), false).await?;
         let catalogue = &expected.schema.catalogue;

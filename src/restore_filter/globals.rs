@@ -4,7 +4,7 @@
 //! Nothing is dropped, and tablespaces, which need folders, are left to people.
 
 use super::FilterError;
-use crate::sql_lexer::{Lexer, Token, name_after};
+use crate::sql_lexer::{Lexer, Membership, Token, name_after};
 use std::collections::BTreeSet;
 
 /// What becomes of the globals.
@@ -22,15 +22,16 @@ pub struct Globals {
     pub tablespaces: Vec<String>,
 }
 
-/// Sorts the statements of a dump of globals; `existing` are the roles of the server.
-pub fn sort(text: &[u8], existing: &BTreeSet<String>, reset_passwords: bool) -> Result<Globals, FilterError> {
+/// Sorts the statements of a dump of globals; `existing` are the roles of the server. Passwords of those become the dump's
+/// only where `but` names the role that is connected: under another password it could not go on.
+pub fn sort(text: &[u8], existing: &BTreeSet<String>, but: Option<&str>) -> Result<Globals, FilterError> {
     let (mut lexer, mut input, mut globals, mut line) = (Lexer::default(), text, Globals::default(), 1);
     while let Some(token) = lexer.next(&mut input) {
         match token {
             Token::Sql(sql) => line += memchr::memchr_iter(b'\n', sql).count() as u64,
             Token::StatementEnd => {
                 let statement = String::from_utf8_lossy(lexer.statement()).trim().to_owned();
-                globals.take(&statement, existing, reset_passwords).ok_or_else(|| FilterError::Statement {
+                globals.take(&statement, existing, but).ok_or_else(|| FilterError::Statement {
                     line,
                     statement: statement
                         .split_whitespace()
@@ -58,7 +59,7 @@ pub fn sort(text: &[u8], existing: &BTreeSet<String>, reset_passwords: bool) -> 
 
 impl Globals {
     /// None for a statement that no dump of globals has.
-    fn take(&mut self, statement: &str, existing: &BTreeSet<String>, reset_passwords: bool) -> Option<()> {
+    fn take(&mut self, statement: &str, existing: &BTreeSet<String>, but: Option<&str>) -> Option<()> {
         let words: Vec<&str> = statement.split_whitespace().take(3).collect();
         let upper: Vec<String> = words.iter().map(|word| word.to_ascii_uppercase()).collect();
         let upper: Vec<&str> = upper.iter().map(String::as_str).collect();
@@ -79,7 +80,7 @@ impl Globals {
                 let role = name_after(statement.as_bytes(), &["alter", "role"])?;
                 if !existing.contains(&role) {
                     self.statements.push(statement.to_owned());
-                } else if let Some(password) = password(statement).filter(|_| reset_passwords) {
+                } else if let Some(password) = password(statement).filter(|_| but.is_some_and(|but| but != role)) {
                     let name = role.replace('"', "\"\"");
                     self.statements.push(format!("ALTER ROLE \"{name}\" PASSWORD {password};"));
                     self.passwords.push(role);
@@ -94,8 +95,10 @@ impl Globals {
             }
             ["ALTER" | "COMMENT", ..] if is_of_tablespace(&upper) => {}
             ["GRANT" | "REVOKE", ..] => {
-                let is_membership = !statement.contains(" ON ");
-                self.statements.extend(is_membership.then(|| statement.to_owned()));
+                // members that were there stay what they are; who gave it may not be able to give it here
+                let member = Membership::parse(statement.as_bytes()).filter(|one| !existing.contains(&one.member));
+                let given = statement.rsplit_once(" GRANTED BY ").map_or(statement, |(given, _)| given);
+                self.statements.extend(member.map(|_| format!("{};", given.trim_end_matches(';'))));
             }
             ["SECURITY", "LABEL", ..] => {}
             _ => return None,
@@ -134,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_fresh_server_gets_every_role_and_nothing_is_dropped() {
-        let globals = sort(DUMP.as_bytes(), &roles(&[]), false).unwrap();
+        let globals = sort(DUMP.as_bytes(), &roles(&[]), None).unwrap();
         assert_eq!(globals.made, ["my \"app", "reader"]);
         assert_eq!(globals.statements.len(), 6, "{:?}", globals.statements);
         assert!(!globals.statements.iter().any(|statement| statement.contains("DROP") || statement.contains("fast")));
@@ -143,21 +146,24 @@ mod tests {
 
     #[test]
     fn roles_that_are_there_are_kept_and_their_passwords_too_unless_asked_for() {
-        let globals = sort(DUMP.as_bytes(), &roles(&["my \"app"]), false).unwrap();
+        let globals = sort(DUMP.as_bytes(), &roles(&["my \"app"]), None).unwrap();
         assert_eq!(
             (globals.kept.as_slice(), globals.made.as_slice()),
             (&["my \"app".to_owned()][..], &["reader".to_owned()][..])
         );
         assert!(!globals.statements.iter().any(|statement| statement.contains("PASSWORD")), "{:?}", globals.statements);
-        let globals = sort(DUMP.as_bytes(), &roles(&["my \"app", "reader"]), true).unwrap();
-        assert_eq!(
-            globals.statements,
-            [
-                "ALTER ROLE \"my \"\"app\" PASSWORD 'SCRAM-SHA-256$4096:a$b:c';",
-                "GRANT reader TO \"my \"\"app\" GRANTED BY postgres;"
-            ]
-        );
+        let globals = sort(DUMP.as_bytes(), &roles(&["my \"app", "reader"]), Some("postgres")).unwrap();
+        assert_eq!(globals.statements, ["ALTER ROLE \"my \"\"app\" PASSWORD 'SCRAM-SHA-256$4096:a$b:c';",]);
         assert_eq!(globals.passwords, ["my \"app"]);
+    }
+
+    #[test]
+    fn the_role_that_is_connected_keeps_its_password_and_odd_names_are_members_too() {
+        let globals = sort(DUMP.as_bytes(), &roles(&["my \"app"]), Some("my \"app")).unwrap();
+        assert!(globals.passwords.is_empty());
+        let text = "CREATE ROLE mem;\nGRANT \"a ON b\" TO mem WITH ADMIN OPTION GRANTED BY dba;\nGRANT SET ON PARAMETER x TO mem;\n";
+        let globals = sort(text.as_bytes(), &roles(&[]), None).unwrap();
+        assert_eq!(globals.statements[1..], ["GRANT \"a ON b\" TO mem WITH ADMIN OPTION;"]);
     }
 
     #[test]
@@ -165,8 +171,8 @@ mod tests {
         for text in
             ["CREATE FUNCTION f() RETURNS int;", "\\! id\n", "DO $$ $$;", "ALTER SYSTEM SET x = 1;", "SELECT evil();"]
         {
-            assert!(sort(text.as_bytes(), &roles(&[]), false).is_err(), "{text}");
+            assert!(sort(text.as_bytes(), &roles(&[]), None).is_err(), "{text}");
         }
-        assert_eq!(sort(b"CREATE ROLE 'x", &roles(&[]), false), Err(FilterError::BreaksOff));
+        assert_eq!(sort(b"CREATE ROLE 'x", &roles(&[]), None), Err(FilterError::BreaksOff));
     }
 }

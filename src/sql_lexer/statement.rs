@@ -97,6 +97,26 @@ pub fn name_after(statement: &[u8], keywords: &[&str]) -> Option<String> {
     words.name()
 }
 
+/// `GRANT role TO member … ;`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The role that is given.
+    pub role: String,
+    /// Who gets it.
+    pub member: String,
+}
+
+impl Membership {
+    /// None for any other statement, privileges among them.
+    pub fn parse(statement: &[u8]) -> Option<Self> {
+        let mut words = Words::new(statement, Charset::default());
+        words.keyword("grant")?;
+        let role = words.name()?;
+        words.keyword("to")?;
+        Some(Self { role, member: words.name()? })
+    }
+}
+
 /// A name of one part, in the same way.
 pub fn quoted(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';

@@ -111,7 +111,7 @@ impl Parts {
 
 impl Parts {
     /// Reads the current part to its end: true when its bytes are those that were written, as far as that can be told.
-    pub(super) async fn is_as_written(mut self) -> bool {
+    pub(super) async fn ends_as_written(mut self) -> bool {
         let Some((part, mut archive)) = self.current.take() else { return true };
         while matches!(archive.next().await, Ok(Some(_))) {}
         match (part.sha256, archive.finish().await) {

@@ -234,7 +234,7 @@ async fn settle_parts(manifest: &Manifest, parts: Parts, read: Result<(), Broken
         Err(Broken::Backup(cause)) => Ok(failed_archive(manifest, None, vec![cause])),
         Err(Broken::Other(error)) if matches!(error, Error::Stopped(_) | Error::Storage(_)) => Err(error),
         // whatever went wrong, the bytes are not to be trusted
-        Err(Broken::Other(error)) if parts.is_as_written().await => Err(error),
+        Err(Broken::Other(error)) if parts.ends_as_written().await => Err(error),
         Err(Broken::Other(error)) => Ok(failed_archive(manifest, None, vec![error.to_string()])),
     }
 }

@@ -37,7 +37,7 @@ impl Look<'_> {
             Some(path) => Some(ask(&connection, &read_queries(path)?).await),
         };
         let health = self.health().await?;
-        let unapplied = self.apply(expected).await;
+        let unapplied = self.apply(&connection, expected).await;
         let properties = catalog::properties(&connection).await.map_err(Error::Compare)?;
         Ok(Found { schema, contents, properties, unapplied, orphans, health, queries, restore_seconds })
     }
@@ -63,7 +63,7 @@ impl Look<'_> {
 
     /// Gives the database the properties of the source; the answer is what was refused. Last, because they change what
     /// sessions may do.
-    pub(super) async fn apply(&self, expected: &DatabaseFacts) -> Vec<String> {
+    pub(super) async fn apply(&self, connection: &Connection, expected: &DatabaseFacts) -> Vec<String> {
         let (name, wanted) = (&self.scratch.name, &expected.properties);
         let mut statements = properties::settings(name, wanted, self.roles);
         if self.terms.owners {
@@ -71,7 +71,8 @@ impl Look<'_> {
         }
         let mut refused = Vec::new();
         for statement in statements {
-            if let Err(error) = self.server.connection().batch_execute(&statement).await {
+            // inside the database, whose encoding the texts are stored in
+            if let Err(error) = connection.batch_execute(&statement).await {
                 // not the value of a setting, which may be a secret
                 let what = statement.split(" TO '").next().unwrap_or_default();
                 refused.push(format!("{what}: {}", postgres::cause(&error)));

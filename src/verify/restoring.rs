@@ -42,6 +42,8 @@ pub(crate) struct Filled {
     pub(crate) seconds: f64,
     /// Subscriptions that were left out.
     pub(crate) subscriptions: Vec<String>,
+    /// Every tablespace that the dump names is on the server.
+    pub(crate) has_tablespaces: bool,
 }
 
 impl Restoring<'_> {
@@ -129,7 +131,12 @@ impl Restoring<'_> {
         if !knows_locale {
             warn!("the server lacks the locale {lc_monetary}, so values of type money may be read as others");
         }
-        let way = Way { lc_monetary: if knows_locale { lc_monetary } else { "" }, restriction: self.run_id };
+        let way = Way {
+            lc_monetary: if knows_locale { lc_monetary } else { "" },
+            restriction: self.run_id,
+            options: self.server.quietly(),
+            is_secret: false,
+        };
         let (target, environment) = (self.server.source(scratch), &self.config.child_environment);
         let mut restore =
             shutdown.guard(Restore::start(&self.tools, &target, way, environment)).await?.map_err(blame)?;
@@ -152,9 +159,10 @@ impl Restoring<'_> {
             }
         });
         match filled.await {
-            Ok(Ok(subscriptions)) => {
+            Ok(Ok((subscriptions, has_tablespaces))) => {
                 shutdown.guard(restore.finish()).await?.map_err(blame)?;
-                Ok(Filled { seconds: started.elapsed().as_secs_f64(), subscriptions })
+                let seconds = started.elapsed().as_secs_f64();
+                Ok(Filled { seconds, subscriptions, has_tablespaces })
             }
             Ok(Err(broken)) => {
                 restore.stop().await;
@@ -168,8 +176,13 @@ impl Restoring<'_> {
     }
 
     /// Gives a filled database the properties of the source; the answer is what was refused.
-    pub(crate) async fn give_properties(&self, scratch: &Scratch, expected: &DatabaseFacts) -> Vec<String> {
-        self.look(scratch, false).apply(expected).await
+    pub(crate) async fn give_properties(
+        &self,
+        scratch: &Scratch,
+        expected: &DatabaseFacts,
+    ) -> Result<Vec<String>, Error> {
+        let connection = self.server.enter(scratch, "backup restore").await?;
+        Ok(self.look(scratch, false).apply(&connection, expected).await)
     }
 
     fn look<'l>(&'l self, scratch: &'l Scratch, health: bool) -> Look<'l> {
@@ -214,10 +227,12 @@ impl Sink for Filtered<'_> {
 }
 
 impl Filtered<'_> {
-    /// What is left, once the SQL is at its end; the answer are the subscriptions that were left out.
-    async fn finish(mut self) -> Result<Vec<String>, Broken> {
+    /// What is left, once the SQL is at its end; the answer are the subscriptions that were left out, and whether no
+    /// tablespace was.
+    async fn finish(mut self) -> Result<(Vec<String>, bool), Broken> {
+        let has_tablespaces = self.filter.has_every_tablespace();
         let subscriptions = self.filter.finish(&mut self.passed)?;
         self.restore.write(&self.passed).await.map_err(blame)?;
-        Ok(subscriptions)
+        Ok((subscriptions, has_tablespaces))
     }
 }

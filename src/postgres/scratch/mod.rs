@@ -55,6 +55,8 @@ pub struct ScratchServer {
 pub struct Scratch {
     /// Its name.
     pub name: String,
+    /// Its number, which stays with it whatever it is called.
+    pub number: u32,
 }
 
 /// Longest name, in bytes; the server cuts longer ones.
@@ -75,6 +77,8 @@ impl ScratchServer {
             connection => connection,
         };
         let connection = connection.map_err(|cause| ScratchError::Connect { server: server.role, cause })?;
+        let writable = connection.batch_execute("SET default_transaction_read_only = off").await;
+        writable.map_err(asking(server.role, "preparing the session"))?;
         let (run_id, source) = (run_id.to_owned(), source.to_owned());
         Ok(Self { connection, server: server.clone(), run_id, source, made: Vec::new(), holds_roles: false })
     }
@@ -86,6 +90,11 @@ impl ScratchServer {
     /// Which server it is.
     pub fn role(&self) -> ServerRole {
         self.server.role
+    }
+
+    /// The run that it is for.
+    pub fn run_id(&self) -> &str {
+        &self.run_id
     }
 
     /// The session.
@@ -125,6 +134,12 @@ impl ScratchServer {
         self.names("roles", &format!("SELECT {} FROM pg_catalog.pg_roles", bytes_of("rolname::text"))).await
     }
 
+    /// Databases.
+    pub async fn databases(&self) -> Result<BTreeSet<String>, ScratchError> {
+        let question = format!("SELECT {} FROM pg_catalog.pg_database", bytes_of("datname::text"));
+        self.names("databases", &question).await
+    }
+
     /// Extensions whose files are there.
     pub async fn extensions(&self) -> Result<BTreeSet<String>, ScratchError> {
         let question = format!("SELECT {} FROM pg_catalog.pg_available_extensions", bytes_of("name::text"));
@@ -148,18 +163,23 @@ impl ScratchServer {
     pub async fn create(&self, wanted: &str, properties: &DatabaseProperties) -> Result<Scratch, ScratchError> {
         let major = self.connection.version().major;
         let unmarked = format!("{UNMARKED}{}", self.run_id);
+        // what the server would cut would be somebody else's name
+        let wanted = &wanted[..wanted.floor_char_boundary(LONGEST)];
         let kept = wanted.floor_char_boundary(LONGEST - 1 - self.run_id.len());
         let other = format!("{}_{}", &wanted[..kept], self.run_id);
         let made = self.connection.batch_execute(&properties::create(&unmarked, properties, major)).await;
         made.map_err(self.asking(format!("making a database on the {}", self.server.role)))?;
         let comment = format!("COMMENT ON DATABASE {} IS {}", quote(&unmarked), literal(&self.mark()));
         self.connection.batch_execute(&comment).await.map_err(self.asking("marking the scratch database"))?;
+        let number = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
+        let number = self.connection.query_one(number, &[&unmarked]).await;
+        let number: u32 = number.map_err(self.asking("looking at the scratch database"))?.get(0);
         for name in [wanted, &other] {
             let rename = format!("ALTER DATABASE {} RENAME TO {}", quote(&unmarked), quote(name));
             match self.connection.batch_execute(&rename).await {
                 Ok(()) => {
                     info!("made the scratch database {name} on {}", self.server.name);
-                    return Ok(Scratch { name: name.to_owned() });
+                    return Ok(Scratch { name: name.to_owned(), number });
                 }
                 Err(error) if error.code().is_some_and(|code| TAKEN.contains(&code)) => {}
                 Err(cause) => {
@@ -168,7 +188,7 @@ impl ScratchServer {
                 }
             }
         }
-        Ok(Scratch { name: unmarked })
+        Ok(Scratch { name: unmarked, number })
     }
 
     fn mark(&self) -> String {
@@ -177,16 +197,20 @@ impl ScratchServer {
 
     /// A session in a scratch database, in which nothing of the database itself is run.
     pub async fn enter(&self, scratch: &Scratch, application: &str) -> Result<Connection, ScratchError> {
-        // only superusers make event triggers, and only they may switch them off
-        let quiet = self.connection.version().major >= 17 && self.connection.is_superuser();
-        let options = if quiet { "-c event_triggers=off" } else { "" };
-        let entered = connect_with(&self.server.of(&scratch.name), application, options).await;
+        let entered = connect_with(&self.server.of(&scratch.name), application, self.quietly()).await;
         entered.map_err(|cause| ScratchError::Connect { server: self.server.role, cause })
+    }
+
+    /// Options of sessions in which nothing of the database itself is run: only superusers make event triggers, and only
+    /// they may switch them off.
+    pub fn quietly(&self) -> &'static str {
+        let may = self.connection.version().major >= 17 && self.connection.is_superuser();
+        if may { "-c event_triggers=off" } else { "" }
     }
 
     /// A session in any database of the server.
     pub async fn enter_database(&self, name: &str) -> Result<Connection, ScratchError> {
-        let entered = connect(&self.server.of(name), &super::application(&self.run_id)).await;
+        let entered = connect_with(&self.server.of(name), &super::application(&self.run_id), self.quietly()).await;
         entered.map_err(|cause| ScratchError::Connect { server: self.server.role, cause })
     }
 
@@ -213,9 +237,20 @@ impl ScratchServer {
     /// would end every session on it.
     pub async fn empty(&self, scratch: &Scratch) -> Result<(), ScratchError> {
         let connection = self.enter(scratch, &super::application(&self.run_id)).await?;
+        // by number: whoever has the name now may be somebody else
+        let ours = format!(
+            "SELECT oid = {} AND pg_catalog.shobj_description(oid, 'pg_database') = {} FROM pg_catalog.pg_database
+             WHERE datname = pg_catalog.current_database()",
+            scratch.number,
+            literal(&self.mark())
+        );
+        let ours = connection.query_typed_one(&ours, &[]).await.map_err(self.asking("looking at the comment"))?;
+        if ours.get::<_, Option<bool>>(0) != Some(true) {
+            return Ok(());
+        }
         let ended = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
                      WHERE datname = current_database() AND pid <> pg_catalog.pg_backend_pid();
-                     SET lock_timeout = '5s'";
+                     SET lock_timeout = '5s'; SET default_transaction_read_only = off";
         connection.batch_execute(ended).await.map_err(self.asking("ending the restore's sessions"))?;
         let largest = "SELECT oid::regclass::text FROM pg_catalog.pg_class WHERE relkind = 'r' AND oid >= 16384
                        ORDER BY pg_catalog.pg_table_size(oid) DESC LIMIT 20";
@@ -230,17 +265,19 @@ impl ScratchServer {
     }
 
     async fn drop_by(&self, connection: &Connection, scratch: &Scratch) -> Result<(), ScratchError> {
-        let question = "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database
-                        WHERE datname = $1";
-        let row =
-            connection.query_opt(question, &[&scratch.name]).await.map_err(self.asking("looking at the comment"))?;
-        let comment: Option<String> = row.and_then(|row| row.get(0));
-        if comment != Some(self.mark()) {
-            warn!("the database {} does not carry our mark any more and is left alone", scratch.name);
-            return Ok(());
+        let question = "SELECT datname::text, pg_catalog.shobj_description(oid, 'pg_database')
+                        FROM pg_catalog.pg_database WHERE oid = $1";
+        let row = connection.query_opt(question, &[&scratch.number]).await;
+        let row = row.map_err(self.asking("looking at the comment"))?;
+        let found: Option<(String, Option<String>)> = row.map(|row| (row.get(0), row.get(1)));
+        match found {
+            Some((name, Some(comment))) if comment == self.mark() => {
+                drop_database(connection, self.server.role, &name).await?;
+                info!("dropped the scratch database {name}");
+            }
+            Some((name, _)) => warn!("the database {name} does not carry our mark any more and is left alone"),
+            None => {}
         }
-        drop_database(connection, self.server.role, &scratch.name).await?;
-        info!("dropped the scratch database {}", scratch.name);
         Ok(())
     }
 }
