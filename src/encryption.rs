@@ -64,6 +64,11 @@ impl Recipients {
         if keys.is_empty() { Err(KeyError::Empty) } else { Ok(Self(keys)) }
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Begins a file that they all may read.
     pub fn encryptor(&self) -> io::Result<Encryptor> {
         let recipients = self.0.iter().map(|key| key as &dyn age::Recipient);

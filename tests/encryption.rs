@@ -134,6 +134,9 @@ fn keys_are_checked_before_anything_is_dumped() {
         assert!(!outcome.log.contains("1GFPY"), "a private key is shown");
         backup.with(name, value).run(&["config"]).exits(78).says(says);
     }
+    backup.run(&["check"]).exits(0).says("1 public key; the private key is not here");
+    backup.with("AGE_IDENTITY_FILE", &key).run(&["check"]).exits(0).says("AGE_IDENTITY_FILE opens what is encrypted");
+    backup.with("AGE_IDENTITY_FILE", &other).run(&["check"]).exits(0).says("opens nothing that is encrypted to them");
     let unproved = backup.with("VERIFY_ENABLED", "true").set("AGE_IDENTITY_FILE", &other);
     unproved.run(&[]).exits(78).says("opens nothing that is encrypted to AGE_RECIPIENTS");
     assert_eq!(backup.files(), [""; 0]);

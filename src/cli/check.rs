@@ -67,6 +67,7 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
     if config.verify.enabled {
         check_verify_server(config, &mut findings).await;
     }
+    check_keys(config, &mut findings);
     match notify::check(config).await {
         Some(Ok(())) => findings.good("Discord webhook", "it answers".to_owned()),
         Some(Err(cause)) => {
@@ -108,6 +109,25 @@ async fn check_database(config: &Config, findings: &mut Findings) {
     match job::choose_tasks(config, &server) {
         Ok(tasks) => check_tasks(config, &server, &tasks, findings).await,
         Err(error) => findings.bad("databases", &error),
+    }
+}
+
+/// The keys themselves were read with the settings.
+fn check_keys(config: &Config, findings: &mut Findings) {
+    let Some(recipients) = &config.encryption.recipients else { return };
+    let keys = human::count(recipients.count(), "public key");
+    match &config.encryption.identities {
+        None => {
+            findings.good("encryption", format!("{keys}; the private key is not here, where only backups are made"))
+        }
+        Some(identities) if identities.open_some_of(recipients) => {
+            findings.good("encryption", format!("{keys}; AGE_IDENTITY_FILE opens what is encrypted to them"));
+        }
+        Some(_) => {
+            let detail = format!("{keys}; AGE_IDENTITY_FILE opens nothing that is encrypted to them");
+            let hint = Some("a restore needs another AGE_IDENTITY_FILE".to_owned());
+            findings.add("encryption", Verdict::Warning, detail, hint);
+        }
     }
 }
 

@@ -135,31 +135,17 @@ impl<'a> Load<'a> {
         Ok(rows.iter().filter(|row| tables.contains(&name(row, 2))).map(|row| name(row, 0)).collect())
     }
 
-    /// Sets sequences, as part of the transaction, which `setval` is not; those that are not there are passed over.
+    /// Sets sequences, as part of the transaction, which `setval` alone is not: behind RESTART it writes to storage that only
+    /// this transaction has. Those that are not there are passed over.
     pub async fn set(&self, values: &BTreeMap<String, SequenceValue>) -> Result<(), Error> {
-        let known = "SELECT n.nspname::text, c.relname::text, s.seqincrement, s.seqmin, s.seqmax
-                     FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
-                     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+        let known = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c
+                     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S'";
         for row in self.connection.query_typed(known, &[]).await? {
             let name = qualified(row.get(0), row.get(1));
-            let Some(value) = values.get(&name) else { continue };
-            let (increment, least, most): (i64, i64, i64) = (row.get(2), row.get(3), row.get(4));
-            let next = if value.is_called { value.value.checked_add(increment) } else { Some(value.value) };
+            let Some(SequenceValue { value, is_called }) = values.get(&name) else { continue };
             let sequence = sql_name(&name);
-            match next.filter(|next| (least..=most).contains(next)) {
-                Some(next) => {
-                    self.connection.batch_execute(&format!("ALTER SEQUENCE {sequence} RESTART WITH {next}")).await?;
-                }
-                // one that is used up has no next value to name
-                None => {
-                    let restart = format!(
-                        "ALTER SEQUENCE {sequence} RESTART; SELECT pg_catalog.setval('{}', {}, true)",
-                        sequence.replace('\'', "''"),
-                        value.value
-                    );
-                    self.connection.batch_execute(&restart).await?;
-                }
-            }
+            let set = format!("SELECT pg_catalog.setval({}, {value}, {is_called})", literal(&sequence));
+            self.connection.batch_execute(&format!("ALTER SEQUENCE {sequence} RESTART; {set}")).await?;
         }
         Ok(())
     }

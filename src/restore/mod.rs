@@ -102,12 +102,12 @@ impl Restorer<'_> {
             return self.restore_rows(server, (backup, facts), done, consent).await;
         }
         let mut plan = Plan::default();
+        self.say_missing(globals, archives, &mut plan);
         let archives = self.choose(server, archives, &mut plan).await?;
         let roles = match globals {
             Some(globals) => Some((globals, self.plan_globals(server, globals, &mut plan).await?)),
             None => None,
         };
-        self.say_missing(globals, &archives, &mut plan);
         self.check_roles(server, &archives, globals.is_some()).await?;
         for archive in &archives {
             self.check_server(server, archive).await?;
@@ -121,14 +121,14 @@ impl Restorer<'_> {
     }
 
     /// A run that lost a database must not be taken for the whole server.
-    fn say_missing(&self, globals: Option<&Backup>, archives: &[Archive<'_>], plan: &mut Plan) {
+    fn say_missing(&self, globals: Option<&Backup>, archives: &[(&Backup, Facts)], plan: &mut Plan) {
         let Some(globals) =
             globals.filter(|globals| self.request.cluster && globals.manifest.subject == Subject::Globals)
         else {
             return;
         };
         let has = |name: &&String| {
-            archives.iter().flat_map(|archive| &archive.facts.databases).any(|database| database.name == **name)
+            archives.iter().flat_map(|(_, facts)| &facts.databases).any(|database| database.name == **name)
         };
         let missing: Vec<&str> =
             globals.manifest.databases.iter().filter(|name| !has(name)).map(String::as_str).collect();

@@ -191,7 +191,7 @@ impl Restorer<'_> {
         self.compare_rows(connection, &load, backup, tables).await?;
         if let Way::InPlace = tables.way {
             let all = expected.contents.sequences.clone();
-            let owned = load.sequences_of(&live).await?;
+            let owned = load.sequences_of(&live.union(&tables.roots).cloned().collect()).await?;
             let is_all = self.request.tables.is_empty();
             load.set(&all.into_iter().filter(|(name, _)| is_all || owned.contains(name)).collect()).await?;
         }

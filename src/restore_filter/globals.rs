@@ -95,8 +95,10 @@ impl Globals {
             }
             ["ALTER" | "COMMENT", ..] if is_of_tablespace(&upper) => {}
             ["GRANT" | "REVOKE", ..] => {
-                // members that were there stay what they are; who gave it may not be able to give it here
-                let member = Membership::parse(statement.as_bytes()).filter(|one| !existing.contains(&one.member));
+                // between roles that were there everything stays; who gave it may not be able to give it here
+                let is_there = |role: &String| existing.contains(role);
+                let member = Membership::parse(statement.as_bytes());
+                let member = member.filter(|one| !is_there(&one.role) || !is_there(&one.member));
                 let given = statement.rsplit_once(" GRANTED BY ").map_or(statement, |(given, _)| given);
                 self.statements.extend(member.map(|_| format!("{};", given.trim_end_matches(';'))));
             }
