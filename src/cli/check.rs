@@ -118,7 +118,7 @@ fn check_keys(config: &Config, findings: &mut Findings) {
     let keys = human::count(recipients.count(), "public key");
     match &config.encryption.identities {
         None => {
-            findings.good("encryption", format!("{keys}; the private key is not here, where only backups are made"))
+            findings.good("encryption", format!("{keys}; the private key is not here, where only backups are made"));
         }
         Some(identities) if identities.open_some_of(recipients) => {
             findings.good("encryption", format!("{keys}; AGE_IDENTITY_FILE opens what is encrypted to them"));
