@@ -109,6 +109,19 @@ fn rate(bytes: u64, since: Instant) -> u64 {
     rate
 }
 
+/// Shows a bar for one restore on the terminal, until dropped.
+pub async fn show_restore_bar(counters: Counters, expected_bytes: u64) -> Infallible {
+    let bar = ProgressBar::new(expected_bytes.max(1));
+    let template = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec} {msg}";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let _clear = ClearOnDrop(bar.clone());
+    loop {
+        bar.set_position(counters.raw());
+        bar.set_message(human::one_line(&counters.table()).into_owned());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// Shows a bar for the whole run on the terminal, until dropped.
 pub async fn show_bar(counters: Counters, expected_bytes: u64) {
     let bar = ProgressBar::new(expected_bytes.max(1));

@@ -6,7 +6,7 @@ mod support;
 use std::path::PathBuf;
 use support::backup::{Backup, finish};
 use support::postgres::{Postgres, shared};
-use support::{assert_same_text, s3, tool, wait_for};
+use support::{assert_same_text, s3, tool};
 
 fn sql_file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)

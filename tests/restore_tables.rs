@@ -185,40 +185,22 @@ fn facts_from_elsewhere_do_not_become_sql() {
     let privilege = |facts: &mut serde_json::Value, text: &str| {
         facts["databases"][0]["properties"]["privileges"] = serde_json::json!([{"grantee": "backup_user", "grantor": "backup_user", "privilege": text, "grantable": false}]);
     };
+    let member = |facts: &mut serde_json::Value, place: &str, value: u64| {
+        facts["databases"][0]["contents"]["tables"]["public.plain"]["members"][0][place] = value.into();
+    };
+    let provider = |facts: &mut serde_json::Value, text: &str| {
+        facts["databases"][0]["properties"]["locale_provider"] = text.into();
+    };
     type Change<'a> = Box<dyn Fn(&mut serde_json::Value) + 'a>;
+    let drops = "a integer, b text); DROP TABLE public.precious; CREATE TABLE x (q int";
+    let makes = "CONNECT ON DATABASE postgres TO backup_user; CREATE ROLE evil; GRANT CONNECT";
     let cases: BTreeMap<&str, Change<'_>> = BTreeMap::from([
-        (
-            "columns",
-            Box::new(|facts: &mut _| {
-                columns(facts, "a integer, b text); DROP TABLE public.precious; CREATE TABLE x (q int")
-            }) as Change<'_>,
-        ),
+        ("columns", Box::new(|facts: &mut _| columns(facts, drops)) as Change<'_>),
         ("default", Box::new(|facts: &mut _| columns(facts, "a integer default pg_reload_conf()::int"))),
-        (
-            "privileges",
-            Box::new(|facts: &mut _| {
-                privilege(facts, "CONNECT ON DATABASE postgres TO backup_user; CREATE ROLE evil; GRANT CONNECT")
-            }),
-        ),
-        (
-            "provider",
-            Box::new(|facts: &mut _| {
-                facts["databases"][0]["properties"]["locale_provider"] = "libc; CREATE ROLE evil".into()
-            }),
-        ),
-        (
-            "offset",
-            Box::new(|facts: &mut _| {
-                facts["databases"][0]["contents"]["tables"]["public.plain"]["members"][0]["offset"] =
-                    (1_u64 << 63).into()
-            }),
-        ),
-        (
-            "length",
-            Box::new(|facts: &mut _| {
-                facts["databases"][0]["contents"]["tables"]["public.plain"]["members"][0]["length"] = u64::MAX.into()
-            }),
-        ),
+        ("privileges", Box::new(|facts: &mut _| privilege(facts, makes))),
+        ("provider", Box::new(|facts: &mut _| provider(facts, "libc; CREATE ROLE evil"))),
+        ("offset", Box::new(|facts: &mut _| member(facts, "offset", 1 << 63))),
+        ("length", Box::new(|facts: &mut _| member(facts, "length", u64::MAX))),
     ]);
     let before = state(postgres, &database);
     for (name, change) in cases {

@@ -15,6 +15,7 @@ use crate::verify::report::Verdict;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use clap::Args;
+use std::io::IsTerminal;
 use tracing::warn;
 
 #[derive(Debug, Args)]
@@ -146,8 +147,15 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
         warn!("{} failed its latest verification, or its archive is not whole", backup.manifest.id);
     }
     let (backups, globals) = shutdown.guard(set(&repository, backup, &request)).await??;
-    let restorer =
-        Restorer { config, run_id: &run_id, shutdown, now: Utc::now, repository: &repository, request: &request };
+    let restorer = Restorer {
+        config,
+        run_id: &run_id,
+        shutdown,
+        now: Utc::now,
+        repository: &repository,
+        request: &request,
+        terminal: std::io::stderr().is_terminal(),
+    };
     let consent = |plan: &Plan| arguments.consent(plan);
     let mut done = Done::default();
     let outcome = restorer.restore(&backups, globals.as_ref(), &mut done, &consent).await;

@@ -16,7 +16,7 @@ use crate::verify::{Verified, Verifier};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -41,7 +41,8 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let mut file = arguments.report.as_deref().map(open).transpose()?;
     let (repository, backup) = shutdown.guard(arguments.backup.find(config, &run_id)).await??;
     let how = if arguments.checksum_only { How::Checksum } else { How::Restore };
-    let verifier = Verifier { config, run_id: &run_id, shutdown, now: Utc::now };
+    let terminal = std::io::stderr().is_terminal();
+    let verifier = Verifier { config, run_id: &run_id, shutdown, now: Utc::now, terminal };
     let verified = verifier.verify(&repository, &backup, how).await;
     if let Ok(Verified { report, .. }) = &verified {
         let json = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";

@@ -72,8 +72,9 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
 }
 
 fn verifier(context: &Context) -> Verifier<'_> {
+    // the run has a bar of its own
     let Context { config, run_id, shutdown, now, .. } = context;
-    Verifier { config, run_id, shutdown, now: *now }
+    Verifier { config, run_id, shutdown, now: *now, terminal: false }
 }
 
 fn find_side<'a>(context: &'a Context, location: &'a str) -> Option<(&'a Side, &'a str)> {

@@ -48,7 +48,7 @@ impl Parallel {
         arguments.extend(options.no_tablespaces.then(|| "--no-tablespaces".into()));
         arguments.extend(options.schema_only.then(|| "--schema-only".into()));
         arguments.push(options.file.into());
-        let variables = environment(target, "backup pg_restore", &session_options(way.lc_monetary));
+        let variables = environment(target, &super::application(way.restriction), &session_options(way.lc_monetary));
         let (child, _) = Child::reader(&path, &arguments, visible(inherited).chain(variables))
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
         Ok(Self { child, server: target.role })

@@ -147,7 +147,8 @@ impl Restorer<'_> {
         let terms = Terms::of(manifest, server.connection().version(), !self.request.no_owner);
         let is_whole = leave_out.rows == Rows::All;
         let terms = Terms { rows_left_out: terms.rows_left_out || !is_whole, ..terms };
-        Ok(Restoring { config, run_id, shutdown, manifest, server, tools, roles, terms, leave_out })
+        let terminal = self.terminal;
+        Ok(Restoring { config, run_id, shutdown, manifest, server, tools, roles, terms, leave_out, terminal })
     }
 
     /// The tables that are asked for, as the facts name them.

@@ -42,6 +42,8 @@ pub struct Restorer<'a> {
     pub repository: &'a Repository,
     /// What is asked for.
     pub request: &'a Request,
+    /// A bar shows how far it has come, instead of lines.
+    pub terminal: bool,
 }
 
 /// Hears the plan; an error ends the restore before anything was done.

@@ -73,7 +73,7 @@ impl Restorer<'_> {
         let knows_locale = self.shutdown.guard(restoring.server.knows_locale(lc_monetary)).await?;
         let way = Way {
             lc_monetary: if knows_locale { lc_monetary } else { "" },
-            restriction: "",
+            restriction: self.run_id,
             options: "",
             is_secret: false,
         };

@@ -44,6 +44,8 @@ pub struct Verifier<'a> {
     pub shutdown: &'a Shutdown,
     /// The clock.
     pub now: fn() -> DateTime<Utc>,
+    /// A bar shows how far a restore has come, instead of lines.
+    pub terminal: bool,
 }
 
 /// A backup that was verified.
@@ -215,8 +217,8 @@ impl Verifier<'_> {
         }
         let terms = Terms::of(manifest, server.connection().version(), owners);
         let leave_out = LeaveOut { owners: !owners, surroundings: true, ..LeaveOut::default() };
-        let (run_id, shutdown) = (self.run_id, self.shutdown);
-        Ok(Restoring { config, run_id, shutdown, manifest, server, tools, roles, terms, leave_out })
+        let (run_id, shutdown, terminal) = (self.run_id, self.shutdown, self.terminal);
+        Ok(Restoring { config, run_id, shutdown, manifest, server, tools, roles, terms, leave_out, terminal })
     }
 }
 

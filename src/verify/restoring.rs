@@ -33,6 +33,8 @@ pub(crate) struct Restoring<'a> {
     pub(crate) terms: Terms,
     /// What of the dump does not get into the database.
     pub(crate) leave_out: LeaveOut,
+    /// A bar shows how far it has come, instead of lines.
+    pub(crate) terminal: bool,
 }
 
 /// A database that has its part of the dump.
@@ -151,11 +153,18 @@ impl Restoring<'_> {
             pour(self.config, how, reading, part, &mut sink).await?;
             sink.finish().await
         };
-        let lines = progress::write_restore_lines(counters.clone(), &expected.name, self.manifest.raw_bytes);
+        let (all, lines) = (self.manifest.raw_bytes, counters.clone());
+        let progress = async {
+            if self.terminal {
+                progress::show_restore_bar(lines, all).await
+            } else {
+                progress::write_restore_lines(lines, &expected.name, all).await
+            }
+        };
         let filled = shutdown.guard(async {
             tokio::select! {
                 filled = filling => filled,
-                never = lines => match never {},
+                never = progress => match never {},
             }
         });
         match filled.await {
