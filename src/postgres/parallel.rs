@@ -36,19 +36,21 @@ impl Parallel {
         tools: &Tools,
         target: &Source,
         way: Way<'_>,
-        options: Options<'_>,
+        Options { file, jobs, no_owner, no_tablespaces, schema_only }: Options<'_>,
         inherited: &[(String, OsString)],
     ) -> Result<Self, RestoreError> {
         let path = tools.program("pg_restore");
         let mut arguments =
             ["--no-password", "--exit-on-error", "--no-subscriptions", KEEPALIVES].map(OsString::from).to_vec();
-        arguments.push(format!("--jobs={}", options.jobs).into());
-        arguments.extend(options.no_owner.then(|| "--no-owner".into()));
-        arguments.extend(options.no_owner.then(|| "--no-privileges".into()));
-        arguments.extend(options.no_tablespaces.then(|| "--no-tablespaces".into()));
-        arguments.extend(options.schema_only.then(|| "--schema-only".into()));
-        arguments.push(options.file.into());
-        let variables = environment(target, &super::application(way.restriction), &session_options(way.lc_monetary));
+        arguments.push(format!("--jobs={}", jobs).into());
+        arguments.extend(no_owner.then(|| "--no-owner".into()));
+        arguments.extend(no_owner.then(|| "--no-privileges".into()));
+        arguments.extend(no_tablespaces.then(|| "--no-tablespaces".into()));
+        arguments.extend(schema_only.then(|| "--schema-only".into()));
+        arguments.push(file.into());
+        // the workers share the processors already
+        let options = format!("{} -c max_parallel_maintenance_workers=0", session_options(way.lc_monetary));
+        let variables = environment(target, &super::application(way.restriction), &options);
         let (child, _) = Child::reader(&path, &arguments, visible(inherited).chain(variables))
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
         Ok(Self { child, server: target.role })
