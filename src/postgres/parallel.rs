@@ -42,7 +42,7 @@ impl Parallel {
         let path = tools.program("pg_restore");
         let mut arguments =
             ["--no-password", "--exit-on-error", "--no-subscriptions", KEEPALIVES].map(OsString::from).to_vec();
-        arguments.push(format!("--jobs={}", jobs).into());
+        arguments.push(format!("--jobs={jobs}").into());
         arguments.extend(no_owner.then(|| "--no-owner".into()));
         arguments.extend(no_owner.then(|| "--no-privileges".into()));
         arguments.extend(no_tablespaces.then(|| "--no-tablespaces".into()));
