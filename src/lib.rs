@@ -10,7 +10,7 @@ pub mod cli;
 pub mod config;
 /// Pure: pg_dump's custom archive, read as it streams by.
 pub mod custom_archive;
-/// Pure: keys, and bytes encrypted to them.
+/// Keys, and bytes encrypted to them.
 pub mod encryption;
 /// Everything that ends a command early, and its exit code.
 pub mod error;

@@ -194,7 +194,7 @@ impl ScratchServer {
         Ok(row.map_err(self.asking(format!("looking into the database {name}")))?.get(0))
     }
 
-    /// A session of its own for [`Swap::run`]. It waits for nobody for long.
+    /// A session of its own for [`ScratchServer::take_place`]. It waits for nobody for long.
     pub async fn begin_swap(&self) -> Result<Swap, ScratchError> {
         let connection = self.connect_beside().await?;
         let prepare = format!(
