@@ -164,9 +164,15 @@ fn modules_know_only_whom_the_map_allows() {
             "verify/report.rs",
             &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"],
         ),
-        ("verify", &["crate::job", "crate::cli", "crate::notify", "crate::retention", "crate::report::", "crate::restore::"]),
+        (
+            "verify",
+            &["crate::job", "crate::cli", "crate::notify", "crate::retention", "crate::report::", "crate::restore::"],
+        ),
         ("restore/", &["crate::job", "crate::cli", "crate::notify", "crate::retention", "crate::report::"]),
-        ("restore/plan.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"]),
+        (
+            "restore/plan.rs",
+            &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"],
+        ),
         ("encryption.rs", &["std::fs", "std::env", "crate::"]),
         ("custom_archive.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::"]),
         ("report.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
