@@ -140,7 +140,7 @@ fn sql_state(stderr: &str) -> Option<&str> {
 pub struct Way<'a> {
     /// `lc_monetary` of the dump, by which values of type money are read; empty is the server's own.
     pub lc_monetary: &'a str,
-    /// The run. It names the session, and locks psql until this word: commands of psql in the dump are errors.
+    /// Locks psql until this word: commands of psql in the dump are errors.
     pub restriction: &'a str,
     /// More options of the session.
     pub options: &'a str,
@@ -168,11 +168,9 @@ impl Restore {
         let echo: &[&str] = if way.is_secret { &[] } else { &["-b"] };
         let arguments = [&arguments[..], echo, &["-f", "-", KEEPALIVES]].concat();
         let options = format!("{} {}", session_options(way.lc_monetary), way.options);
-        // the run's own name: others see by it that the run lives
-        let application = super::application(way.restriction);
         // in English, so that what psql says can be told apart
         let english = [("LC_ALL", OsString::from("C"))];
-        let variables = visible(inherited).chain(environment(target, &application, &options)).chain(english);
+        let variables = visible(inherited).chain(environment(target, "backup psql", &options)).chain(english);
         let path = tools.program("psql");
         let (child, stdin) = Child::writer(&path, &arguments.iter().map(OsString::from).collect::<Vec<_>>(), variables)
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
