@@ -366,7 +366,7 @@ fn several_workers_restore_a_custom_archive_wherever_it_lies() {
     let postgres = Postgres::start(&tool("PG_BIN"));
     let database = every_kind(&postgres, "jobs");
     postgres
-        .sql(&database, "CREATE TABLE more AS SELECT g FROM generate_series(1, 200000) g; CREATE INDEX ON more (g)");
+        .sql(&database, "CREATE FUNCTION slowly(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN $1; END'; CREATE TABLE more AS SELECT g FROM generate_series(1, 10) g; CREATE INDEX ON more (slowly(g))");
     for (target, encrypted) in [("local", false), ("remote", false), ("local", true)] {
         let backup = Backup::of(&postgres, &database).set("BACKUP_FORMAT", "custom");
         let mut backup = backup.to(target, &s3::shared().endpoint(), &s3::fresh_prefix());
@@ -385,7 +385,8 @@ fn several_workers_restore_a_custom_archive_wherever_it_lies() {
         assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
         // stopped in the middle, and cut off
         let child = backup.spawn(&["restore", "--into", "other", "--jobs", "2"]);
-        postgres.wait_for_rows();
+        let works = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backup pg_restore' AND query LIKE 'CREATE INDEX%slowly%'";
+        support::wait_for("pg_restore to work", || postgres.sql("postgres", works) != "0");
         support::signal(&child, "TERM");
         finish(child).exits(143);
         assert_eq!((postgres.leftovers().as_str(), postgres.exists("other")), ("", false));

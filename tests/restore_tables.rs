@@ -21,7 +21,12 @@ fn restore(backup: &Backup, database: &str, tables: &[&str], more: &[&str]) -> s
 fn state(postgres: &Postgres, database: &str) -> String {
     let sequences = postgres
         .sql(database, "SELECT string_agg(sequencename || last_value, ',' ORDER BY sequencename) FROM pg_sequences");
-    postgres.dump("pg_dump", database, &[]) + &sequences
+    // which partition a hash of an enum chooses, and with it the order of rows, is each database's own
+    let hashed = match postgres.sql(database, "SELECT to_regclass('hashed') IS NULL").as_str() {
+        "t" => String::new(),
+        _ => postgres.sql(database, "SELECT c, count(*), sum(n) FROM hashed GROUP BY c ORDER BY c"),
+    };
+    postgres.dump("pg_dump", database, &["--exclude-table-data=hashed*"]) + &sequences + &hashed
 }
 
 /// Customers, orders that are partitioned and refer to them and to each other, and notes.

@@ -1,13 +1,13 @@
 //! SeaweedFS, a real S3 server, and a look into its bucket.
 
-use super::{RUNTIME, Server, free_port, tool, unprivileged_folder, wait_for};
+use super::{RUNTIME, Server, free_port, tool, unprivileged_folder};
 use postgres_backup_job::config::{Config, Retry};
 use postgres_backup_job::storage::s3::S3;
 use postgres_backup_job::storage::{Storage, read_small};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub const ACCESS: &str = "minioadmin";
 pub const SECRET: &str = "s3-secret-that-must-not-leak";
@@ -32,7 +32,24 @@ pub fn fresh_prefix() -> String {
 }
 
 impl Seaweed {
+    /// Somebody else may take a port between the moment it was free and the moment it is needed.
     fn start() -> Self {
+        let started = (0..3).find_map(|_| {
+            let seaweed = Self::launch();
+            let store = seaweed.store("");
+            let end = Instant::now() + Duration::from_secs(20);
+            while Instant::now() < end {
+                if RUNTIME.block_on(store.list("")).is_ok() {
+                    return Some(seaweed);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            None
+        });
+        started.expect("SeaweedFS does not start")
+    }
+
+    fn launch() -> Self {
         let folder = unprivileged_folder();
         let path = folder.path().display().to_string();
         let ports: Vec<u16> = (0..4).map(|_| free_port(10_000)).collect();
@@ -47,10 +64,7 @@ impl Seaweed {
             ports[3]
         );
         let server = Server::start(folder, "TERM", &command);
-        let seaweed = Self { _server: server, port: ports[3] };
-        let store = seaweed.store("");
-        wait_for("SeaweedFS to start", || RUNTIME.block_on(store.list("")).is_ok());
-        seaweed
+        Self { _server: server, port: ports[3] }
     }
 
     pub fn endpoint(&self) -> String {
