@@ -66,6 +66,11 @@ fn an_empty_database_is_filled_and_leaves_nothing_behind() {
         postgres.sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname LIKE '{empty}_%'")),
         "0"
     );
+    // one with a comment, a setting or an owner of its own is kept, although nothing was made in it
+    let adorned = postgres.database("adorned");
+    postgres.sql("postgres", &format!("COMMENT ON DATABASE {adorned} IS 'ours'"));
+    backup.run(&["restore", "--into", &adorned]).exits(0);
+    assert!(postgres.exists(&postgres.before(&adorned)));
 }
 
 #[test]

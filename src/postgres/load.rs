@@ -1,5 +1,6 @@
 //! Rows into tables of a database that is in use, all in one transaction of our own session.
 
+use super::LONGEST_NAME;
 use super::catalog::{literal, quote, sql_name};
 use super::connection::Connection;
 use crate::facts::{Contents, SequenceValue};
@@ -191,7 +192,7 @@ pub fn beside(table: &str, time: &str, taken: impl Fn(&str) -> bool) -> Option<S
 }
 
 fn beside_as(schema: &str, name: &str, ending: &str) -> String {
-    qualified(schema, &format!("{}{ending}", &name[..name.floor_char_boundary(63 - ending.len())]))
+    qualified(schema, &format!("{}{ending}", &name[..name.floor_char_boundary(LONGEST_NAME - ending.len())]))
 }
 
 /// The columns of a table, as the facts have them, that its rows have: name and type, without what only a whole table

@@ -25,6 +25,9 @@ pub mod tools;
 
 pub use cause::cause;
 
+/// Longest name of a database or any other object, in bytes; the server cuts longer ones.
+pub const LONGEST_NAME: usize = 63;
+
 /// Name of a run's sessions, by which others see that it lives.
 pub fn application(run_id: &str) -> String {
     format!("backup {run_id}")

@@ -1,5 +1,6 @@
 //! The database that a restored one replaces: what it is, who uses it, and how another takes its name.
 
+use super::LONGEST_NAME;
 use super::catalog::{literal, quote};
 use super::connection::{Connection, connect};
 use super::scratch::{Scratch, ScratchError, ScratchServer};
@@ -7,9 +8,6 @@ use crate::config::ServerRole;
 use crate::human;
 use std::time::Duration;
 use tracing::info;
-
-/// Longest name of a database, in bytes; the server cuts longer ones.
-const LONGEST: usize = 63;
 
 /// A database that exists.
 #[derive(Debug, Clone)]
@@ -45,7 +43,7 @@ pub struct Place {
 
 /// What a replaced database is called: `<name>_before_<time>`, cut so that it fits, and numbered where that is taken.
 pub fn name_before(name: &str, time: &str, taken: impl Fn(&str) -> bool) -> String {
-    let ended = |ending: String| format!("{}{ending}", &name[..name.floor_char_boundary(LONGEST - ending.len())]);
+    let ended = |ending: String| format!("{}{ending}", &name[..name.floor_char_boundary(LONGEST_NAME - ending.len())]);
     let numbered = |number: u32| match number {
         1 => ended(format!("_before_{time}")),
         number => ended(format!("_before_{time}_{number}")),

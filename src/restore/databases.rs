@@ -1,13 +1,13 @@
 //! Databases out of archives: filled, read to the end, compared, and put in their place.
 
-use super::Restorer;
 use super::plan::{Content, Done, Request, find_tables};
+use super::{Restorer, proved};
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, LargeObjects};
 use crate::human;
-use crate::postgres::catalog;
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::target::{self, Place, Target};
+use crate::postgres::{LONGEST_NAME, catalog};
 use crate::repository::Backup;
 use crate::restore_filter::{LeaveOut, Rows};
 use crate::verify::checks::Terms;
@@ -24,9 +24,6 @@ use tracing::{info, warn};
 
 /// What the name of a database that is being restored ends in.
 const RESTORING: &str = "_restoring";
-/// Longest name of a database, in bytes.
-const LONGEST: usize = 63;
-
 /// How long a swap may take, which gives up by itself before; from a signal on much less, so that there is time to clean up.
 const SWAPPING: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(2));
 /// How long it may take to find out what became of a swap; the same from a signal on.
@@ -202,10 +199,7 @@ impl Restorer<'_> {
         }
         let manifest = &archive.backup.manifest;
         let check = self.shutdown.guard(reading.settle(manifest, None, read)).await??;
-        match check.verdict {
-            Verdict::Failed => Err(Error::NotRestored { id: manifest.id.clone(), failures: check.details.join("; ") }),
-            _ => Ok(()),
-        }
+        proved(manifest, &check)
     }
 
     async fn make<'a>(
@@ -214,7 +208,7 @@ impl Restorer<'_> {
         wanted: &'a Wanted<'a>,
         filled: &mut Vec<Fresh<'a>>,
     ) -> Result<Scratch, Error> {
-        let kept = &wanted.name[..wanted.name.floor_char_boundary(LONGEST - RESTORING.len())];
+        let kept = &wanted.name[..wanted.name.floor_char_boundary(LONGEST_NAME - RESTORING.len())];
         let scratch = restoring.make(&format!("{kept}{RESTORING}"), wanted.expected).await?;
         let expected = expected(self.request, wanted.expected, &restoring.leave_out.rows);
         let nothing = Filled { seconds: 0.0, subscriptions: Vec::new(), has_tablespaces: true };
@@ -371,9 +365,9 @@ impl Restorer<'_> {
 
     /// Drops a replaced database that never held anything; whatever it is, the restore is done.
     async fn drop_if_empty(&self, server: &ScratchServer, old: &str) -> bool {
-        let is_empty =
-            matches!(server.look(old).await, Ok(Some(target)) if target.is_empty && target.sessions.is_empty());
-        is_empty && server.drop_database(old).await.is_ok()
+        let is_bare = |target: &Target| target.is_empty && !target.is_adorned && target.sessions.is_empty();
+        let is_bare = matches!(server.look(old).await, Ok(Some(target)) if is_bare(&target));
+        is_bare && server.drop_database(old).await.is_ok()
     }
 }
 

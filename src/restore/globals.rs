@@ -1,7 +1,7 @@
 //! Roles of the source on a server that has roles of its own.
 
-use super::Restorer;
 use super::plan::{Done, Plan};
+use super::{Restorer, proved};
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::human;
@@ -11,7 +11,6 @@ use crate::repository::Backup;
 use crate::restore_filter::globals::{self, Globals};
 use crate::verify::client_tools;
 use crate::verify::reading::{Broken, Reading};
-use crate::verify::report::Verdict;
 use tracing::info;
 
 /// Most bytes of globals; a server with a hundred thousand roles has less.
@@ -79,10 +78,7 @@ impl Restorer<'_> {
         let (text, read) = self.shutdown.guard(read_text(&mut reading, end)).await?;
         // roles stay whatever becomes of the databases, so every stored byte is proved before one is made
         let check = self.shutdown.guard(reading.settle(&backup.manifest, None, read)).await??;
-        if check.verdict == Verdict::Failed {
-            let (id, failures) = (backup.manifest.id.clone(), check.details.join("; "));
-            return Err(Error::NotRestored { id, failures });
-        }
+        proved(&backup.manifest, &check)?;
         let roles = self.shutdown.guard(server.roles()).await??;
         let passwords = self.request.reset_passwords.then_some(self.config.source.user.as_str());
         globals::sort(&text, &roles, passwords)

@@ -14,10 +14,12 @@ use crate::config::{Config, Format};
 use crate::error::Error;
 use crate::facts::{Catalogue, DatabaseFacts, Facts, Subject};
 use crate::human;
+use crate::manifest::Manifest;
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::target::{self, Target};
 use crate::repository::{Backup, FactsError, Repository};
 use crate::shutdown::Shutdown;
+use crate::verify::report::{Check, Verdict};
 use crate::verify::{HASTE, PATIENCE};
 use chrono::{DateTime, Utc};
 use databases::{Archive, Wanted};
@@ -335,6 +337,14 @@ impl Restorer<'_> {
             "the server lacks the files of {}; install them there first",
             human::one_line(&lacking.join(", "))
         )))
+    }
+}
+
+/// Refuses a backup whose stored bytes are not those that were written.
+fn proved(manifest: &Manifest, check: &Check) -> Result<(), Error> {
+    match check.verdict {
+        Verdict::Failed => Err(Error::NotRestored { id: manifest.id.clone(), failures: check.details.join("; ") }),
+        _ => Ok(()),
     }
 }
 

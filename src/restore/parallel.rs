@@ -1,7 +1,7 @@
 //! A custom archive restored by several workers of pg_restore, which need it as a file.
 
-use super::Restorer;
 use super::databases::Archive;
+use super::{Restorer, proved};
 use crate::config::Format;
 use crate::custom_archive::{self, Event};
 use crate::error::Error;
@@ -15,7 +15,6 @@ use crate::restore_filter::{Filter, Rows};
 use crate::sql_lexer::{Charset, Copy, Lexer, SequenceSet, Token};
 use crate::verify::pouring::blame;
 use crate::verify::reading::{Broken, Reading};
-use crate::verify::report::Verdict;
 use crate::verify::restoring::{Filled, Restoring};
 use bytes::BytesMut;
 use std::fs::{File, OpenOptions};
@@ -128,10 +127,7 @@ impl Restorer<'_> {
         };
         let read = read.await;
         let check = reading.settle(&backup.manifest, None, read).await?;
-        if check.verdict == Verdict::Failed {
-            return Err(Error::NotRestored { id: backup.manifest.id.clone(), failures: check.details.join("; ") });
-        }
-        Ok(())
+        proved(&backup.manifest, &check)
     }
 
     /// Copies an archive that lies elsewhere, or is encrypted, into the folder for temporary files.

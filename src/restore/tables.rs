@@ -166,17 +166,18 @@ impl Restorer<'_> {
     ) -> Result<(), Error> {
         let expected = tables.expected;
         let started = Instant::now();
+        // what can be done before the tables are locked is done before
+        let wanted: BTreeSet<String> = tables.into.keys().cloned().collect();
+        let keys = self.config.encryption.identities.as_ref();
+        let limit = self.config.stall_timeout;
+        let mut reading = Reading::open_for(self.repository, backup, (facts, &wanted), keys, limit).await?;
+        let tools = client_tools(self.config, &backup.manifest, server).await?;
         let load = Load::begin(connection, &expected.contents, &expected.schema.lc_monetary).await?;
         let live: BTreeSet<String> = tables.into.values().cloned().collect();
         match tables.way {
             Way::Beside => create(&load, tables).await?,
             _ => self.make_room(connection, &load, tables).await?,
         }
-        let wanted: BTreeSet<String> = tables.into.keys().cloned().collect();
-        let keys = self.config.encryption.identities.as_ref();
-        let limit = self.config.stall_timeout;
-        let mut reading = Reading::open_for(self.repository, backup, (facts, &wanted), keys, limit).await?;
-        let tools = client_tools(self.config, &backup.manifest, server).await?;
         let how = (&tools, backup.manifest.format);
         let mut sink = Loading { load: &load, into: &tables.into, lexer: Lexer::default(), rows: None };
         let part = (expected.raw_offset, tables.end);

@@ -7,7 +7,7 @@ mod sweep;
 use super::catalog::{self, Text, bytes_of, literal, quote};
 use super::connection::{ConnectError, Connection, connect, connect_with};
 use super::properties;
-use super::{MARK, UNMARKED};
+use super::{LONGEST_NAME, MARK, UNMARKED};
 use crate::config::{ServerRole, Source};
 use crate::facts::DatabaseProperties;
 use std::collections::BTreeSet;
@@ -58,9 +58,6 @@ pub struct Scratch {
     /// Its number, which stays with it whatever it is called.
     pub number: u32,
 }
-
-/// Longest name, in bytes; the server cuts longer ones.
-const LONGEST: usize = 63;
 
 fn asking(server: ServerRole, action: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> ScratchError {
     let action = action.into();
@@ -164,8 +161,8 @@ impl ScratchServer {
         let major = self.connection.version().major;
         let unmarked = format!("{UNMARKED}{}", self.run_id);
         // what the server would cut would be somebody else's name
-        let wanted = &wanted[..wanted.floor_char_boundary(LONGEST)];
-        let kept = wanted.floor_char_boundary(LONGEST - 1 - self.run_id.len());
+        let wanted = &wanted[..wanted.floor_char_boundary(LONGEST_NAME)];
+        let kept = wanted.floor_char_boundary(LONGEST_NAME - 1 - self.run_id.len());
         let other = format!("{}_{}", &wanted[..kept], self.run_id);
         let made = self.connection.batch_execute(&properties::create(&unmarked, properties, major)).await;
         made.map_err(self.asking(format!("making a database on the {}", self.server.role)))?;
