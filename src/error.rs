@@ -116,6 +116,9 @@ pub enum Error {
     /// DDL came between the snapshot and the dump.
     #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::human::were(.0))]
     Rewritten(Vec<String>),
+    /// The same, and nothing that is restored from such a dump is to be trusted.
+    #[error("{} dropped and made again while the dump began, and it mixes the old with the new", crate::human::were(.0))]
+    Replaced(Vec<String>),
     /// There is no scratch database to restore to.
     #[error(transparent)]
     Scratch(#[from] ScratchError),
@@ -285,6 +288,7 @@ impl Error {
             | Self::NoDatabase(_)
             | Self::NotText(_)
             | Self::Rewritten(_)
+            | Self::Replaced(_)
             | Self::Cluster(ClusterError::Rewritten(_))
             | Self::Fetch(_)
             | Self::Io(_) => Exit::Failed,
@@ -319,7 +323,8 @@ impl Error {
         match self {
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.is_concurrent_change(),
             Self::Cluster(ClusterError::Connect(ConnectError::NoDatabase { .. }) | ClusterError::Rewritten(_))
-            | Self::Rewritten(_) => true,
+            | Self::Rewritten(_)
+            | Self::Replaced(_) => true,
             // what the catalogue names is gone when it is looked at
             Self::Query(error) | Self::Cluster(ClusterError::Query(error)) => error.code().is_some_and(|code| {
                 *code == SqlState::INTERNAL_ERROR

@@ -271,14 +271,17 @@ pub struct DatabaseFacts {
     /// Tables that were truncated or rewritten while the dump began: it may show them empty although they were not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rewritten: Vec<String>,
+    /// Tables that were dropped and made again while the dump began: it mixes the old ones with the new.
+    #[serde(skip)]
+    pub replaced: Vec<String>,
 }
 
 impl DatabaseFacts {
     /// Takes the schema, which is read later than the rest.
-    pub fn describe(&mut self, schema: Schema, rewritten: Vec<String>) {
+    pub fn describe(&mut self, schema: Schema, rewritten: Vec<String>, replaced: Vec<String>) {
         let is_table = |table: &&Map<String, Value>| table.get("kind").is_some_and(|kind| kind == "r" || kind == "p");
         self.totals.tables = schema.catalogue.tables.values().filter(is_table).count() as u64;
-        (self.schema, self.rewritten) = (schema, rewritten);
+        (self.schema, self.rewritten, self.replaced) = (schema, rewritten, replaced);
     }
 
     /// Takes what was found in the dump.
@@ -286,6 +289,7 @@ impl DatabaseFacts {
         self.totals.rows = contents.tables.values().map(|table| table.rows).sum();
         // what is not in the dump is not missing from it
         self.rewritten.retain(|table| contents.tables.contains_key(table));
+        self.replaced.retain(|table| contents.tables.contains_key(table));
         self.contents = contents;
     }
 }

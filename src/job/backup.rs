@@ -126,11 +126,11 @@ async fn make_once(run: &Run<'_>, task: &Task, lenient: bool) -> Result<Made, St
         }
     };
     let described = record::describe(run, &begun.naming, dumped).await;
-    let described = match described.map_err(|error| Error::from(pipeline::StreamError::Encrypt(error))) {
+    let described = match described {
         Ok(described) => described,
         Err(error) => {
             legs::abandon(context, begun.legs).await;
-            return Err(error).at("store");
+            return Err(error).at("dump");
         }
     };
     let Described { manifest, facts, notes } = described;

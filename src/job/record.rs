@@ -3,16 +3,16 @@
 use super::run::Run;
 use crate::config::Format;
 use crate::encryption;
+use crate::error::Error;
 use crate::facts::{Contents, DatabaseFacts, Facts, Member, SequenceValue, Subject, Versions};
 use crate::hex;
 use crate::human;
 use crate::manifest::{self, Compression, Manifest};
-use crate::pipeline::{Found, Streamed};
+use crate::pipeline::{Found, StreamError, Streamed};
 use crate::storage::key::Naming;
 use async_compression::tokio::write::GzipEncoder;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::io;
 use tokio::io::AsyncWriteExt;
 
 /// A dump whose every byte was handed to the targets.
@@ -55,7 +55,7 @@ pub(super) fn naming(run: &Run<'_>, subject: &Subject) -> Naming {
 }
 
 /// What is known of a dump as it will be stored.
-pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> io::Result<Described> {
+pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> Result<Described, Error> {
     let (context, server) = (run.context, &run.ready.server);
     let versions = Versions {
         server: server.version.text.clone(),
@@ -69,11 +69,14 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         versions: versions.clone(),
         databases: fill(dumped.databases, dumped.streamed.found, dumped.streamed.members),
     };
+    if let Some(database) = facts.databases.iter().find(|database| !database.replaced.is_empty()) {
+        return Err(Error::Replaced(database.replaced.clone()));
+    }
     let notes = facts.databases.iter().filter(|database| !database.rewritten.is_empty()).map(note_rewritten).collect();
     let recipients = context.config.encryption.recipients.as_ref();
     let mut facts_file = gzip_json(&facts).await;
     if let Some(recipients) = recipients {
-        facts_file = recipients.encrypt(&facts_file)?;
+        facts_file = recipients.encrypt(&facts_file).map_err(StreamError::Encrypt)?;
     }
     let dump = &context.config.dump;
     let (method, level) = match naming.format {

@@ -81,9 +81,10 @@ impl Running {
         let Self::Database { facts, snapshot, .. } = self else { return Ok(()) };
         context.shutdown.guard(snapshot.describe(facts)).await.at("dump")?.at("dump")?;
         let is_strict = !lenient && context.config.dump.leaves_out_nothing();
-        match is_strict && !facts.rewritten.is_empty() {
-            true => Err(Error::Rewritten(facts.rewritten.clone())).at("dump"),
-            false => Ok(()),
+        match is_strict {
+            true if !facts.replaced.is_empty() => Err(Error::Replaced(facts.replaced.clone())).at("dump"),
+            true if !facts.rewritten.is_empty() => Err(Error::Rewritten(facts.rewritten.clone())).at("dump"),
+            _ => Ok(()),
         }
     }
 

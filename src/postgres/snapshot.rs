@@ -73,7 +73,8 @@ impl Snapshot {
         let snapshot = SnapshotRecord { taken: self.taken, exported: self.id.is_some() };
         let (schema, contents) = (Schema::default(), Contents::default());
         let name = name.to_owned();
-        Ok(DatabaseFacts { name, raw_offset: 0, snapshot, totals, properties, schema, contents, rewritten: Vec::new() })
+        let (rewritten, replaced) = (Vec::new(), Vec::new());
+        Ok(DatabaseFacts { name, raw_offset: 0, snapshot, totals, properties, schema, contents, rewritten, replaced })
     }
 
     /// Adds the schema to facts of the same snapshot.
@@ -81,8 +82,8 @@ impl Snapshot {
     /// Ask for it once pg_dump writes: it has locked every table by then, and read the catalogue, so that no DDL can come
     /// between the two.
     pub async fn describe(&self, facts: &mut DatabaseFacts) -> Result<(), tokio_postgres::Error> {
-        let Described { schema, rewritten } = schema::describe(&self.connection).await?;
-        facts.describe(schema, rewritten);
+        let Described { schema, rewritten, replaced } = schema::describe(&self.connection).await?;
+        facts.describe(schema, rewritten, replaced);
         Ok(())
     }
 }

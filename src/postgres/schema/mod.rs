@@ -23,6 +23,8 @@ pub struct Described {
     pub schema: Schema,
     /// Tables whose rows were replaced since: to the snapshot they look empty.
     pub rewritten: Vec<String>,
+    /// Tables whose names are other tables' by now.
+    pub replaced: Vec<String>,
 }
 
 /// How long text of the server's trees may be waited for. Who waits behind pg_dump for a table would keep this waiting
@@ -55,13 +57,16 @@ pub async fn describe(connection: &Connection) -> Result<Described, Error> {
     };
     let money = connection.query_typed_one("SELECT pg_catalog.current_setting('lc_monetary')", &[]).await?;
     let names = Names::of(&rows);
-    let rewritten = rows.relations.iter().filter(|relation| relation.rewritten);
-    let rewritten = rewritten.filter_map(|relation| names.relations.get(&relation.oid).cloned()).collect();
+    let tables = |which: fn(&rows::Relation) -> bool| {
+        let tables = rows.relations.iter().filter(|relation| which(relation));
+        tables.filter_map(|relation| names.relations.get(&relation.oid).cloned()).collect()
+    };
+    let (rewritten, replaced) = (tables(|table| table.rewritten), tables(|table| table.replaced));
     let catalogue = catalogue(&rows, &names);
     let migrations = migrations::read(connection, &catalogue).await?;
     let roles = rows.roles.into_iter().map(|role| role.name).collect();
     let schema = Schema { catalogue, has_texts, migrations, roles, lc_monetary: money.get(0) };
-    Ok(Described { schema, rewritten })
+    Ok(Described { schema, rewritten, replaced })
 }
 
 /// Names by number. What belongs to the system or to an extension has none here.

@@ -71,6 +71,8 @@ pub(super) struct Relation {
     /// The function answers with the file of now, the column with that of the snapshot. TRUNCATE and the forms of ALTER
     /// TABLE that rewrite give a table another file, and older snapshots see no rows in it.
     pub(super) rewritten: bool,
+    /// Its name is another table's by now, and the tools that go by the name mix the two.
+    pub(super) replaced: bool,
 }
 const RELATIONS: &str = "
     SELECT oid, relname AS name, relnamespace AS namespace, relkind AS kind, relpersistence AS persistence,
@@ -81,7 +83,10 @@ const RELATIONS: &str = "
            CASE WHEN relispartition AND relkind <> 'i' THEN pg_catalog.pg_get_expr(relpartbound, oid) END AS bound,
            CASE WHEN relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(oid) END AS definition,
            coalesce(relkind = 'r' AND relfilenode <> 0 AND pg_catalog.pg_relation_filenode(oid) <> relfilenode, false)
-               AS rewritten
+               AS rewritten,
+           coalesce(relkind IN ('r', 'p') AND pg_catalog.to_regclass(
+               relnamespace::pg_catalog.regnamespace::text || '.' || pg_catalog.quote_ident(relname)) <> oid, false)
+               AS replaced
     FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind <> 't' AND relpersistence <> 't'";
 
 #[derive(Deserialize)]
