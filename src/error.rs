@@ -388,7 +388,9 @@ impl Error {
                 _ => None,
             },
             Self::NoHealth(_) => Some("look at VERIFY_HEALTH_URL"),
-            Self::Storage(StorageError::Unavailable { .. }) => Some("look at REMOTE_ENDPOINT, or raise RETRY_COUNT"),
+            Self::Storage(StorageError::Unavailable { setting, .. }) => {
+                return Some(format!("look at {setting} and at the network, or raise RETRY_COUNT"));
+            }
             _ => None,
         };
         hint.map(str::to_owned)

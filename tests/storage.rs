@@ -4,14 +4,15 @@
 mod support;
 
 use bytes::Bytes;
-use postgres_backup_job::config::Retry;
+use postgres_backup_job::config::{self, Retry};
+use postgres_backup_job::storage::cloud::Cloud;
 use postgres_backup_job::storage::local::Local;
 use postgres_backup_job::storage::memory::Memory;
 use postgres_backup_job::storage::retry::Retrying;
 use postgres_backup_job::storage::{Owner, Storage, StorageError, WHOLE, read_small};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{RUNTIME, s3};
+use support::{RUNTIME, azure, gcs, s3};
 use tokio::io::AsyncReadExt;
 
 fn retrying(storage: impl Storage + 'static) -> Retrying {
@@ -37,6 +38,57 @@ fn a_folder_keeps_the_contract() {
 fn s3_keeps_the_contract() {
     RUNTIME.block_on(contract(&s3::shared().store(&s3::fresh_prefix())));
     RUNTIME.block_on(contract(&retrying(s3::shared().store(&s3::fresh_prefix()))));
+}
+
+#[test]
+fn another_s3_server_keeps_it_too() {
+    RUNTIME.block_on(contract(&s3::store_at(&gcs::other_s3().endpoint(), &s3::fresh_prefix())));
+}
+
+#[test]
+fn google_keeps_the_contract() {
+    for prefix in [s3::fresh_prefix(), format!("{}/b", s3::fresh_prefix())] {
+        RUNTIME.block_on(contract(&retrying(google(&prefix))));
+    }
+}
+
+#[test]
+fn azure_keeps_the_contract() {
+    RUNTIME.block_on(contract(&azure_with("AZURE_STORAGE_KEY", azure::KEY, &s3::fresh_prefix())));
+    let signature = azure::shared().signature("racwdl");
+    RUNTIME.block_on(contract(&retrying(azure_with("AZURE_STORAGE_SAS_TOKEN", &signature, &s3::fresh_prefix()))));
+}
+
+const RETRY: Retry = Retry { attempts: 2, delay: Duration::from_millis(50) };
+
+fn remote(pairs: &[(&str, &str)]) -> config::Remote {
+    let pairs = pairs.iter().map(|(name, value)| (name.into(), value.into()));
+    config::Config::load(pairs, std::path::Path::new("/nonexistent")).unwrap().remote
+}
+
+fn google(prefix: &str) -> Cloud {
+    let google = gcs::shared();
+    let remote = remote(&[
+        ("GCS_BUCKET_NAME", s3::BUCKET),
+        ("GCS_CREDENTIALS_PATH", google.key_file.to_str().unwrap()),
+        ("GCS_ENDPOINT", &google.endpoint()),
+        ("GCS_BACKUP_PREFIX", prefix),
+    ]);
+    let config::Store::Gcs(store) = &remote.store else { panic!("another kind") };
+    Cloud::gcs(store, &remote, RETRY, Duration::from_secs(20), 8).unwrap()
+}
+
+fn azure_with(setting: &str, secret: &str, prefix: &str) -> Cloud {
+    let remote = remote(&[
+        ("REMOTE_KIND", "azure"),
+        ("AZURE_STORAGE_ACCOUNT", azure::ACCOUNT),
+        ("AZURE_CONTAINER", azure::CONTAINER),
+        ("AZURE_ENDPOINT", &azure::shared().endpoint()),
+        ("REMOTE_PREFIX", prefix),
+        (setting, secret),
+    ]);
+    let config::Store::Azure(store) = &remote.store else { panic!("another kind") };
+    Cloud::azure(store, &remote, RETRY, Duration::from_secs(20), 8).unwrap()
 }
 
 /// What every backend must do; the contract's sentences are those of the module `storage`.

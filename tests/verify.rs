@@ -413,9 +413,7 @@ fn a_table_that_another_one_takes_the_name_of_before_the_dump_has_it_is_noticed(
         let lock = postgres.lock_table(&database);
         let child = backup.spawn(&[]);
         lock.wait_for_waiter();
-        lock.run(
-            "DROP TABLE t; CREATE TABLE t (a int DEFAULT 3, b text); INSERT INTO t VALUES (2, 'y');",
-        );
+        lock.run("DROP TABLE t; CREATE TABLE t (a int DEFAULT 3, b text); INSERT INTO t VALUES (2, 'y');");
         drop(lock);
         let outcome =
             support::backup::finish(child).exits(0).says("public.t was dropped and made again while the dump");

@@ -11,11 +11,12 @@ mod restore;
 mod run;
 mod verify;
 
-use crate::config::{BackupType, Config, Target, settings};
+use crate::config::{BackupType, Config, Store, Target, settings};
 use crate::error::{Error, Exit};
 use crate::job::{Side, SideKind};
 use crate::repository::Repository;
 use crate::shutdown::Shutdown;
+use crate::storage::cloud::Cloud;
 use crate::storage::local::Local;
 use crate::storage::retry::Retrying;
 use crate::storage::s3::S3;
@@ -221,15 +222,25 @@ async fn open_sides(config: &Config, target: Target, run_id: &str) -> (Vec<Side>
         sides.push(Side { kind: SideKind::Local, repository: repository(storage, config.local.path_format) });
     }
     if target.has_remote() {
-        match S3::new(&config.remote, source.retry, config.stall_timeout, config.selection.jobs).await {
-            Ok(remote) => {
-                let storage = Arc::new(Retrying::new(Arc::new(remote), source.retry));
+        match open_store(config).await {
+            Ok(store) => {
+                let storage = Arc::new(Retrying::new(store, source.retry));
                 sides.push(Side { kind: SideKind::Remote, repository: repository(storage, config.remote.path_format) });
             }
             Err(error) => unusable.push(error),
         }
     }
     (sides, unusable)
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Storage>, StorageError> {
+    let (remote, retry, stall_limit) = (&config.remote, config.source.retry, config.stall_timeout);
+    let uploads = config.selection.jobs;
+    Ok(match &remote.store {
+        Store::S3(store) => Arc::new(S3::new(store, remote, retry, stall_limit, uploads).await?),
+        Store::Gcs(store) => Arc::new(Cloud::gcs(store, remote, retry, stall_limit, uploads)?),
+        Store::Azure(store) => Arc::new(Cloud::azure(store, remote, retry, stall_limit, uploads)?),
+    })
 }
 
 /// A fresh id, in the order of time.

@@ -7,6 +7,7 @@ mod dump_arguments;
 mod env_file;
 mod read;
 mod received;
+mod remote;
 mod secret;
 mod selection;
 pub mod settings;
@@ -14,6 +15,7 @@ mod source;
 mod verify;
 
 pub use received::Origin;
+pub use remote::{Azure, AzureAccess, Checksum, Gcs, Remote, S3, Sse, Store};
 pub use secret::Secret;
 pub use selection::{Databases, Mode, Pattern, Selection, Shard};
 pub use source::{Retry, RootCert, ServerRole, Source, SslMode, Tls};
@@ -39,10 +41,12 @@ pub struct Config {
     pub target: Target,
     /// The folder.
     pub local: Local,
-    /// The S3 store; present when the target needs it.
+    /// The store.
     pub remote: Remote,
     /// How long local backups are kept.
     pub retention: Retention,
+    /// How long remote ones are; none keeps all.
+    pub remote_retention: Option<Retention>,
     /// How backups are proved.
     pub verify: Verify,
     /// Who may read backups.
@@ -202,53 +206,7 @@ pub enum PathFormat {
     Database,
 }
 
-/// The S3-compatible store.
-#[derive(Debug, Clone)]
-pub struct Remote {
-    /// URL of the store; none is Amazon.
-    pub endpoint: Option<String>,
-    /// Bucket.
-    pub bucket: String,
-    /// Folder inside it, without slashes at the ends.
-    pub prefix: String,
-    /// Access key and secret key; none means the standard credential chain.
-    pub keys: Option<(Secret, Secret)>,
-    /// Region.
-    pub region: String,
-    /// Layout under the prefix.
-    pub path_format: PathFormat,
-    /// More certificate authorities for the endpoint.
-    pub ca_file: Option<PathBuf>,
-    /// Server-side encryption.
-    pub sse: Option<Sse>,
-    /// Storage class of archives.
-    pub storage_class: Option<String>,
-    /// Most parts of one upload.
-    pub max_parts: u32,
-    /// Whether the client adds checksums that no operation requires.
-    pub checksum: Checksum,
-}
-
-/// Server-side encryption of S3.
-#[derive(Debug, Clone)]
-pub enum Sse {
-    /// Keys of the store.
-    Aes256,
-    /// Keys of a key management service, the default one or a named one.
-    Kms(Option<Secret>),
-}
-
-/// When the S3 client adds its own checksums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Checksum {
-    /// Only where the operation requires one.
-    WhenRequired,
-    /// Wherever the operation knows one.
-    WhenSupported,
-}
-
-/// How long the local side keeps backups; a count of 0 keeps all.
+/// How long one side keeps backups; a count of 0 keeps all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// `auto` backups older than this many days go.

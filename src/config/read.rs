@@ -2,8 +2,8 @@
 
 use super::received::Received;
 use super::{
-    Config, Discord, Dump, Effective, Encryption, Format, Local, Log, Mode, PathFormat, Remote, Retention, Secret,
-    Selection, Source, Sse, selection, settings, source, verify,
+    Config, Discord, Dump, Effective, Encryption, Format, Local, Log, Mode, Retention, Secret, Selection, Source,
+    remote, selection, settings, source, verify,
 };
 use crate::encryption::{Identities, Recipients};
 use std::ffi::OsString;
@@ -24,8 +24,9 @@ pub(super) fn config(
     let target = received.get("BACKUP_TARGET", "local, remote or all");
     let local = read_local(received);
     let several = selection.as_ref().is_some_and(Selection::is_several);
-    let remote = read_remote(received, several);
+    let remote = remote::read(received, several);
     let retention = read_retention(received);
+    let remote_retention = remote::read_retention(received, retention.as_ref());
     let verify = source.as_ref().and_then(|source| verify::read(received, source));
     let encryption = read_encryption(received);
     if verify.as_ref().is_some_and(|verify| verify.enabled) {
@@ -54,6 +55,7 @@ pub(super) fn config(
         local: local?,
         remote: remote?,
         retention: retention?,
+        remote_retention: remote_retention?,
         verify: verify?,
         encryption,
         discord,
@@ -155,77 +157,11 @@ fn read_dump(received: &mut Received, search_path: OsString) -> Option<Dump> {
     })
 }
 
-const LAYOUTS: &str = "flat, monthly, daily, type or database";
+pub(super) const LAYOUTS: &str = "flat, monthly, daily, type or database";
 
 fn read_local(received: &mut Received) -> Option<Local> {
     let path_format = received.get("LOCAL_PATH_FORMAT", LAYOUTS);
     Some(Local { folder: received.text("BACKUP_DIR")?.into(), path_format: path_format? })
-}
-
-fn read_remote(received: &mut Received, several: bool) -> Option<Remote> {
-    let endpoint = received.text("REMOTE_ENDPOINT").filter(|text| text != "aws");
-    let parsed = endpoint.as_ref().map(|text| url::Url::parse(text));
-    let host = match &parsed {
-        Some(Ok(url)) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() => {
-            url.host_str().map(str::to_owned)
-        }
-        Some(_) => {
-            received.refuse("REMOTE_ENDPOINT", "http://host:port, https://host, or `aws`");
-            None
-        }
-        None => None,
-    };
-    let default_holds = host.as_deref().is_some_and(source::is_local);
-    let set = (received.is_set("REMOTE_ACCESS_KEY"), received.is_set("REMOTE_SECRET_KEY"));
-    if set.0 != set.1 {
-        received.problems.push("REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY go together; set both or none".to_owned());
-    }
-    let keys = received.text("REMOTE_ACCESS_KEY").zip(received.text("REMOTE_SECRET_KEY"));
-    let keys = keys.filter(|_| default_holds || set == (true, true));
-    let kms_key = received.text("REMOTE_SSE_KMS_KEY");
-    if kms_key.is_some() && received.text("REMOTE_SSE").as_deref() != Some("aws:kms") {
-        received.problems.push("REMOTE_SSE_KMS_KEY needs REMOTE_SSE=aws:kms".to_owned());
-    }
-    let sse = match received.text("REMOTE_SSE").as_deref() {
-        None => None,
-        Some("AES256") => Some(Sse::Aes256),
-        Some("aws:kms") => Some(Sse::Kms(kms_key.map(Secret::from))),
-        Some(_) => {
-            received.refuse("REMOTE_SSE", "AES256 or aws:kms");
-            None
-        }
-    };
-    let prefix = received.text("REMOTE_PREFIX").unwrap_or_default().trim_matches('/').to_owned();
-    if prefix.split('/').any(|part| matches!(part, "." | "..")) || (prefix.contains("//")) {
-        received.refuse("REMOTE_PREFIX", "folder names between single slashes, without `.` and `..`");
-    }
-    let ca_file = received.text("REMOTE_CA_FILE").map(PathBuf::from);
-    if let Some(path) = &ca_file
-        && let Err(error) = std::fs::File::open(path)
-    {
-        received.problems.push(format!("REMOTE_CA_FILE: opening {}: {error}", path.display()));
-    }
-    let path_format = if received.is_set("REMOTE_PATH_FORMAT") {
-        received.get("REMOTE_PATH_FORMAT", LAYOUTS)
-    } else {
-        let _ = received.text("REMOTE_PATH_FORMAT");
-        Some(if several { PathFormat::Database } else { PathFormat::Monthly })
-    };
-    let max_parts = received.number("REMOTE_MAX_PARTS", 100, 10_000);
-    let checksum = received.get("REMOTE_CHECKSUM", "when_required or when_supported");
-    Some(Remote {
-        endpoint,
-        bucket: received.text("REMOTE_BUCKET")?,
-        prefix,
-        keys: keys.map(|(access, secret)| (access.into(), secret.into())),
-        region: received.text("REMOTE_REGION")?,
-        path_format: path_format?,
-        ca_file,
-        sse,
-        storage_class: received.text("REMOTE_STORAGE_CLASS"),
-        max_parts: max_parts?,
-        checksum: checksum?,
-    })
 }
 
 fn read_retention(received: &mut Received) -> Option<Retention> {
@@ -297,6 +233,7 @@ fn effective(received: &Received, source: &Source, several: bool) -> Vec<Effecti
         let text = received.current(setting.name);
         let value = match (setting.name, text) {
             ("BACKUP_SOURCE", None) => Some(source.name.clone()),
+            ("REMOTE_KIND", None) => Some(remote::default_kind(received).to_owned()),
             ("REMOTE_PATH_FORMAT", None) => Some(if several { "database" } else { "monthly" }.to_owned()),
             ("VERIFY_HOST", None) => Some(source.host.clone()),
             ("VERIFY_PORT", None) => Some(source.port.to_string()),

@@ -39,6 +39,7 @@ struct Value {
 #[derive(Debug)]
 pub(super) struct Received {
     values: BTreeMap<&'static str, Value>,
+    foreign: BTreeMap<&'static str, String>,
     read: BTreeSet<&'static str>,
     pub(super) problems: Vec<String>,
     pub(super) warnings: Vec<String>,
@@ -53,8 +54,13 @@ struct Layer {
 impl Received {
     /// Takes the environment, and `.env` of that folder for what the environment leaves open.
     pub(super) fn gather(environment: impl IntoIterator<Item = (OsString, OsString)>, folder: &Path) -> Self {
-        let mut received =
-            Self { values: BTreeMap::new(), read: BTreeSet::new(), problems: Vec::new(), warnings: Vec::new() };
+        let mut received = Self {
+            values: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            read: BTreeSet::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
         let mut layers = vec![received.environment_layer(environment)];
         layers.extend(received.file_layer(&folder.join(".env")));
         for setting in settings::all() {
@@ -64,6 +70,10 @@ impl Received {
                     break;
                 }
             }
+        }
+        for name in settings::FOREIGN {
+            let given = layers.iter().find_map(|layer| layer.values.get(*name)).filter(|text| !text.is_empty());
+            received.foreign.extend(given.map(|text| (*name, text.clone())));
         }
         received.warn_of_slips(layers.iter().flat_map(|layer| layer.values.keys()));
         received
@@ -160,6 +170,11 @@ impl Received {
     /// True when somebody gave the setting a value.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.values.contains_key(name)
+    }
+
+    /// The value of a variable that is somebody else's, one of [`settings::FOREIGN`].
+    pub(super) fn foreign(&self, name: &str) -> Option<String> {
+        self.foreign.get(name).cloned()
     }
 
     /// Where the setting's value came from.

@@ -73,8 +73,6 @@ impl Setting {
     }
 }
 
-const CLOUDS: &str = "Google Cloud Storage and Azure";
-const REMOTE_PRUNE: &str = "remote retention";
 const NOTICES: &str = "this notice";
 const METRICS: &str = "metrics";
 const DAEMON: &str = "the scheduler daemon";
@@ -122,13 +120,13 @@ pub const GROUPS: &[(&str, &[Setting])] = &[
         is("BACKUP_TYPE", "auto", "auto, daily, weekly, monthly or manual: default of --type."),
         is("BACKUP_TARGET", "local", "local, remote or all."),
         is("LOCAL_PATH_FORMAT", "flat", "Layout of the folder: flat, monthly, daily, type or database."),
-        is("REMOTE_KIND", "s3", "s3, gcs or azure.").awaits(CLOUDS),
+        computed("REMOTE_KIND", "s3, or gcs when GCS_BUCKET_NAME is set", "s3, gcs or azure: whose settings say where the remote side is."),
         is("REMOTE_ENDPOINT", "http://localhost:9000", "URL of the S3-compatible store; `aws` is Amazon itself."),
         is("REMOTE_BUCKET", "test-backup", "Bucket; it must exist."),
         is("REMOTE_ACCESS_KEY", "minioadmin", "Access key. The default holds only for a localhost endpoint; elsewhere unset means the standard AWS credential chain.").secret(),
         is("REMOTE_SECRET_KEY", "minioadmin", "Secret key; as REMOTE_ACCESS_KEY.").secret(),
         is("REMOTE_REGION", "us-east-1", "Region."),
-        unset("REMOTE_PREFIX", "Folder inside the bucket."),
+        unset("REMOTE_PREFIX", "Folder inside the bucket or container; GCS_BACKUP_PREFIX for gcs."),
         computed("REMOTE_PATH_FORMAT", "monthly, or database for several databases", "flat NAME, monthly 2026-01/NAME, daily 2026-01-28/NAME, type daily/NAME, database DATABASE/TIMESTAMP.sql.gz."),
         unset("REMOTE_CA_FILE", "File of certificate authorities for the store's endpoint, added to the system's."),
         unset("REMOTE_SSE", "Server-side encryption: AES256 or aws:kms."),
@@ -138,16 +136,16 @@ pub const GROUPS: &[(&str, &[Setting])] = &[
         is("REMOTE_CHECKSUM", "when_required", "when_required or when_supported: when the S3 client adds its own checksums."),
     ]),
     ("Google Cloud Storage and Azure", &[
-        unset("GCS_BUCKET_NAME", "Bucket; setting it selects gcs.").awaits(CLOUDS),
-        is("GCS_CREDENTIALS_PATH", "/gcs-credentials/credentials.json", "Service-account file; without it workload identity.").awaits(CLOUDS),
-        is("GCS_BACKUP_PREFIX", "backups/postgres", "Folder inside the bucket.").awaits(CLOUDS),
-        is("GCS_UPLOAD_RETRY_MAX", "3", "Attempts of an upload.").awaits(CLOUDS),
-        unset("GCS_ENDPOINT", "Another endpoint than Google's.").awaits(CLOUDS),
-        unset("AZURE_STORAGE_ACCOUNT", "Storage account.").awaits(CLOUDS),
-        unset("AZURE_CONTAINER", "Container.").awaits(CLOUDS),
-        unset("AZURE_STORAGE_KEY", "Account key.").secret().awaits(CLOUDS),
-        unset("AZURE_STORAGE_SAS_TOKEN", "Shared access signature; without key or token the managed identity.").secret().awaits(CLOUDS),
-        unset("AZURE_ENDPOINT", "Another endpoint than Azure's.").awaits(CLOUDS),
+        unset("GCS_BUCKET_NAME", "Bucket; it must exist. Setting it makes gcs the default of REMOTE_KIND."),
+        is("GCS_CREDENTIALS_PATH", "/gcs-credentials/credentials.json", "Service-account key file; where the default one does not exist, the identity that the machine or the pod has (workload identity)."),
+        is("GCS_BACKUP_PREFIX", "backups/postgres", "Folder inside the bucket, as REMOTE_PREFIX for the others."),
+        is("GCS_UPLOAD_RETRY_MAX", "3", "Attempts to send each part of an upload; RETRY_COUNT is for everything else."),
+        unset("GCS_ENDPOINT", "Another endpoint than Google's, for example of a private network."),
+        unset("AZURE_STORAGE_ACCOUNT", "Storage account, for REMOTE_KIND=azure."),
+        unset("AZURE_CONTAINER", "Container; it must exist."),
+        unset("AZURE_STORAGE_KEY", "Account key.").secret(),
+        unset("AZURE_STORAGE_SAS_TOKEN", "Shared access signature with read, create, write, delete and list rights, instead of the key. Without either: the workload identity of the pod (AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE, as AKS sets them), else the managed identity.").secret(),
+        unset("AZURE_ENDPOINT", "Another endpoint than https://ACCOUNT.blob.core.windows.net."),
     ]),
     ("Retention", &[
         is("RETENTION_DAYS", "7", "Local auto backups older than this many days go (0: keep all)."),
@@ -155,14 +153,14 @@ pub const GROUPS: &[(&str, &[Setting])] = &[
         is("BACKUP_RETENTION_WEEKLY", "4", "Newest weekly backups kept locally (0: keep all)."),
         is("BACKUP_RETENTION_MONTHLY", "12", "Newest monthly backups kept locally (0: keep all)."),
         is("RETENTION_MIN_KEEP", "1", "Per database and side, the newest good backups that never go, whatever their age (manual ones not counted)."),
-        is("REMOTE_RETENTION_ENABLED", "false", "Prune the remote side too.").awaits(REMOTE_PRUNE),
-        is("REMOTE_RETENTION_DAYS", "30", "As RETENTION_DAYS, remotely.").awaits(REMOTE_PRUNE),
-        is("REMOTE_RETENTION_DAILY", "30", "As BACKUP_RETENTION_DAILY, remotely.").awaits(REMOTE_PRUNE),
-        is("REMOTE_RETENTION_WEEKLY", "90", "As BACKUP_RETENTION_WEEKLY, remotely.").awaits(REMOTE_PRUNE),
-        is("REMOTE_RETENTION_MONTHLY", "24", "As BACKUP_RETENTION_MONTHLY, remotely.").awaits(REMOTE_PRUNE),
-        unset("GCS_RETENTION_ENABLED", "Alias of REMOTE_RETENTION_ENABLED.").awaits(REMOTE_PRUNE),
-        unset("GCS_RETENTION_DAILY", "Alias of REMOTE_RETENTION_DAILY.").awaits(REMOTE_PRUNE),
-        unset("GCS_RETENTION_WEEKLY", "Alias of REMOTE_RETENTION_WEEKLY.").awaits(REMOTE_PRUNE),
+        is("REMOTE_RETENTION_ENABLED", "false", "Prune the remote side too; off, because a lifecycle rule of the bucket is the other way."),
+        is("REMOTE_RETENTION_DAYS", "30", "As RETENTION_DAYS, remotely."),
+        is("REMOTE_RETENTION_DAILY", "30", "As BACKUP_RETENTION_DAILY, remotely."),
+        is("REMOTE_RETENTION_WEEKLY", "90", "As BACKUP_RETENTION_WEEKLY, remotely."),
+        is("REMOTE_RETENTION_MONTHLY", "24", "As BACKUP_RETENTION_MONTHLY, remotely."),
+        unset("GCS_RETENTION_ENABLED", "Alias of REMOTE_RETENTION_ENABLED."),
+        unset("GCS_RETENTION_DAILY", "Alias of REMOTE_RETENTION_DAILY."),
+        unset("GCS_RETENTION_WEEKLY", "Alias of REMOTE_RETENTION_WEEKLY."),
     ]),
     ("Verification", &[
         is("VERIFY_ENABLED", "false", "Restore each backup into a scratch database and compare."),
@@ -214,6 +212,11 @@ pub fn all() -> impl Iterator<Item = Setting> {
 pub fn find(name: &str) -> Option<Setting> {
     all().find(|setting| setting.name == name)
 }
+
+/// Variables that others set and document, and that are read where they mean the same to us: AKS tells a pod by these
+/// which identity it has.
+pub const FOREIGN: &[&str] =
+    &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST"];
 
 /// Prefixes of our variables: an unknown name that begins like this may be a slip of the pen.
 pub const PREFIXES: &[&str] = &[

@@ -19,7 +19,8 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(config.source.name, "localhost:5432");
     assert_eq!(config.source.password.unwrap().expose(), "backup_password");
     assert_eq!(config.dump.level, 6);
-    assert_eq!(config.remote.keys.unwrap().0.expose(), "minioadmin");
+    let Store::S3(store) = config.remote.store else { panic!("not S3") };
+    assert_eq!(store.keys.unwrap().0.expose(), "minioadmin");
     assert_eq!(config.retention, Retention { days: 7, daily: 7, weekly: 4, monthly: 12, min_keep: 1 });
     assert_eq!(config.deadline, None);
     assert_eq!(config.stall_timeout, Duration::from_secs(120));
@@ -71,7 +72,66 @@ fn an_empty_value_means_unset() {
 fn the_default_password_and_keys_hold_only_for_localhost() {
     let config = load(&[("POSTGRES_HOST", "db.example"), ("REMOTE_ENDPOINT", "https://s3.example")]).unwrap();
     assert!(config.source.password.is_none());
-    assert!(config.remote.keys.is_none());
+    let Store::S3(store) = config.remote.store else { panic!("not S3") };
+    assert!(store.keys.is_none());
+}
+
+#[test]
+fn the_kind_of_store_is_named_or_follows_from_googles_bucket() {
+    let store = |pairs: &[(&str, &str)]| load(pairs).unwrap().remote.store;
+    assert!(matches!(store(&[]), Store::S3(_)));
+    assert!(matches!(store(&[("REMOTE_KIND", "s3"), ("GCS_BUCKET_NAME", "b")]), Store::S3(_)));
+    let Store::Gcs(gcs) = store(&[("GCS_BUCKET_NAME", "b")]) else { panic!("not gcs") };
+    assert!(gcs.key.is_none(), "without a key file it is the pod's own identity");
+    let azure = [("REMOTE_KIND", "azure"), ("AZURE_STORAGE_ACCOUNT", "a"), ("AZURE_CONTAINER", "c")];
+    let access = |more: &[(&str, &str)]| match store(&[&azure[..], more].concat()) {
+        Store::Azure(azure) => azure.access,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(access(&[]), AzureAccess::Managed(None)));
+    assert!(matches!(access(&[("AZURE_STORAGE_KEY", "k")]), AzureAccess::Key(_)));
+    assert!(matches!(access(&[("AZURE_STORAGE_SAS_TOKEN", "sv=1")]), AzureAccess::Sas(_)));
+    let pod = [("AZURE_CLIENT_ID", "i"), ("AZURE_TENANT_ID", "t"), ("AZURE_FEDERATED_TOKEN_FILE", "/token")];
+    assert!(matches!(access(&pod), AzureAccess::Workload { .. }));
+    assert!(matches!(access(&pod[..1]), AzureAccess::Managed(Some(_))));
+}
+
+#[test]
+fn what_a_kind_of_store_lacks_is_said_at_once_and_what_another_has_is_a_warning() {
+    insta::assert_snapshot!(problems(&[
+        ("REMOTE_KIND", "azure"),
+        ("AZURE_STORAGE_KEY", "k"),
+        ("AZURE_STORAGE_SAS_TOKEN", "t"),
+        ("AZURE_ENDPOINT", "ftp://x"),
+        ("GCS_RETENTION_DAILY", "3"),
+        ("REMOTE_RETENTION_DAILY", "4"),
+    ]), @r"
+    AZURE_ENDPOINT: got `ftp://x`, allowed: http://host:port/account or https://host
+    AZURE_STORAGE_ACCOUNT: REMOTE_KIND=azure needs it
+    AZURE_CONTAINER: REMOTE_KIND=azure needs it
+    AZURE_STORAGE_KEY and AZURE_STORAGE_SAS_TOKEN: set one of them
+    GCS_RETENTION_DAILY and REMOTE_RETENTION_DAILY mean the same and differ; set one of them
+    ");
+    insta::assert_snapshot!(problems(&[
+        ("GCS_BUCKET_NAME", "b"),
+        ("GCS_CREDENTIALS_PATH", "/nonexistent/key.json"),
+        ("REMOTE_PREFIX", "p"),
+        ("GCS_UPLOAD_RETRY_MAX", "0"),
+    ]), @r"
+    GCS_UPLOAD_RETRY_MAX: got `0`, allowed: a number from 1 to 100
+    GCS_CREDENTIALS_PATH: reading /nonexistent/key.json: No such file or directory (os error 2)
+    REMOTE_PREFIX: the folder in Google's bucket is GCS_BACKUP_PREFIX
+    ");
+    let warnings = load(&[("REMOTE_BUCKET", "b"), ("GCS_BUCKET_NAME", "b")]).unwrap().warnings;
+    assert_eq!(warnings, ["REMOTE_BUCKET is for REMOTE_KIND=s3 and means nothing for gcs"]);
+}
+
+#[test]
+fn the_remote_side_keeps_everything_unless_told_and_google_has_other_names_for_its_rules() {
+    assert_eq!(load(&[]).unwrap().remote_retention, None);
+    let pairs = [("GCS_RETENTION_ENABLED", "true"), ("GCS_RETENTION_DAILY", "3"), ("RETENTION_MIN_KEEP", "2")];
+    let retention = load(&pairs).unwrap().remote_retention.unwrap();
+    assert_eq!(retention, Retention { days: 30, daily: 3, weekly: 90, monthly: 24, min_keep: 2 });
 }
 
 #[test]

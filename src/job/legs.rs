@@ -131,10 +131,7 @@ async fn commit_one(context: &Context, draft: &mut Draft, content: &Content<'_>)
     context.shutdown.guard(draft.store_archive(content.manifest.stored_bytes)).await??;
     match context.finish(draft.record(content)).await {
         Some(recorded) => Ok(recorded?),
-        None => {
-            let action = "storing the manifest".to_owned();
-            Err(StorageError::Unavailable { action, cause: "no answer in time".to_owned() }.into())
-        }
+        None => Err(draft.unanswered("storing the manifest").into()),
     }
 }
 

@@ -107,6 +107,12 @@ impl Draft {
         if stored == sent { Ok(()) } else { Err(self.failed(format!("{stored} bytes are stored, {sent} were sent"))) }
     }
 
+    /// The error of who waited for the storage in vain.
+    pub fn unanswered(&self, action: &str) -> StorageError {
+        let setting = self.repository.location().setting;
+        StorageError::Unavailable { action: action.to_owned(), cause: "no answer in time".to_owned(), setting }
+    }
+
     fn failed(&self, cause: String) -> StorageError {
         let location = self.repository.location().of(&self.key);
         StorageError::Failed { action: format!("storing {location}"), cause }

@@ -119,10 +119,7 @@ impl Repository {
                 let mut chunk = vec![0; CHUNK];
                 loop {
                     let read = body.read(&mut chunk).await;
-                    let count = read.map_err(|error| StorageError::Unavailable {
-                        action: format!("reading {}", self.location().of(&backup.key)),
-                        cause: error.to_string(),
-                    })?;
+                    let count = read.map_err(|error| self.location().broke_off(&backup.key, error.to_string()))?;
                     if count == 0 {
                         break;
                     }

@@ -179,7 +179,7 @@ fn partial_owner(name: &str) -> Option<Owner> {
 #[async_trait]
 impl Storage for Local {
     fn location(&self) -> Location {
-        Location { kind: KIND, name: self.folder.display().to_string() }
+        Location { kind: KIND, name: self.folder.display().to_string(), setting: "BACKUP_DIR" }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {

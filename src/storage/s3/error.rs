@@ -1,6 +1,6 @@
 //! What an answer of the store means.
 
-use crate::storage::StorageError;
+use crate::storage::{CLOCK, CLOCKS_AGREE, StorageError, clock_skew, with_skew};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error;
@@ -13,6 +13,8 @@ where
     let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
     let message = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    let date = error.raw_response().and_then(|response| response.headers().get("date"));
+    let skew = clock_skew(date);
     let cause = match status {
         Some(status) => format!("the store answered {status} {code} {message}").trim_end().to_owned(),
         None => innermost(error),
@@ -23,7 +25,10 @@ where
             StorageError::NotFound { key: key.to_owned() }
         }
         ("PreconditionFailed", _) | (_, Some(412)) => StorageError::AlreadyExists { key: key.to_owned() },
-        ("RequestTimeTooSkewed", _) => StorageError::Refused { action, cause, hint: "set this machine's clock" },
+        ("RequestTimeTooSkewed", _) => StorageError::Refused { action, cause: with_skew(&cause, skew), hint: CLOCK },
+        (_, Some(401 | 403)) if skew > CLOCKS_AGREE => {
+            StorageError::Refused { action, cause: with_skew(&cause, skew), hint: CLOCK }
+        }
         ("AccessDenied" | "AllAccessDisabled", _) => StorageError::Refused {
             action,
             cause,
@@ -31,14 +36,16 @@ where
         },
         ("RequestTimeout" | "SlowDown" | "Throttling" | "InternalError" | "ServiceUnavailable", _)
         | ("OperationAborted" | "ConditionalRequestConflict", _)
-        | (_, Some(408 | 429 | 500 | 502 | 503 | 504)) => StorageError::Unavailable { action, cause },
+        | (_, Some(408 | 429 | 500 | 502 | 503 | 504)) => {
+            StorageError::Unavailable { action, cause, setting: super::SETTING }
+        }
         (_, Some(401 | 403)) => {
             StorageError::Refused { action, cause, hint: "look at REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY" }
         }
         (_, Some(301 | 307)) => StorageError::Missing { action, cause, setting: "REMOTE_REGION and REMOTE_ENDPOINT" },
         (_, Some(status)) if status >= 300 => StorageError::Failed { action, cause },
         // an error inside an answer that began with 200
-        (_, Some(_)) => StorageError::Unavailable { action, cause },
+        (_, Some(_)) => StorageError::Unavailable { action, cause, setting: super::SETTING },
         (_, None) => match error {
             SdkError::ConstructionFailure(_) => StorageError::Failed { action, cause },
             SdkError::DispatchFailure(failure) if failure.is_user() => StorageError::Failed { action, cause },
@@ -51,7 +58,7 @@ where
                     hint: "set REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY, or give this machine an AWS identity",
                 }
             }
-            _ => StorageError::Unavailable { action, cause },
+            _ => StorageError::Unavailable { action, cause, setting: super::SETTING },
         },
     }
 }

@@ -8,6 +8,9 @@ mod count;
 mod error;
 mod upload;
 
+use super::count::Sent;
+use super::multipart::PartStore;
+use super::multipart::{Limits, Memory, PartUpload};
 use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload, WHOLE};
 use crate::config::{self, Checksum, Retry, Sse};
 use async_trait::async_trait;
@@ -30,6 +33,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// The setting that says where the store is.
+const SETTING: &str = "REMOTE_ENDPOINT";
 /// How long a small request may take.
 const SMALL_REQUEST: Duration = Duration::from_secs(30);
 /// How long to wait for a TCP connection.
@@ -46,7 +51,7 @@ pub struct S3 {
     prefix: String,
     name: String,
     options: Arc<Options>,
-    memory: upload::Memory,
+    limits: Limits,
 }
 
 /// How objects are written.
@@ -54,9 +59,6 @@ struct Options {
     sse: Option<ServerSideEncryption>,
     kms_key: Option<config::Secret>,
     storage_class: Option<StorageClass>,
-    max_parts: u32,
-    retry: Retry,
-    stall_limit: Duration,
     /// Cleared when the store says that it has no conditional writes.
     conditional: AtomicBool,
 }
@@ -66,6 +68,7 @@ impl S3 {
     ///
     /// `uploads` is how many are expected at once; more than that wait for memory.
     pub async fn new(
+        store: &config::S3,
         remote: &config::Remote,
         retry: Retry,
         stall_limit: Duration,
@@ -73,17 +76,17 @@ impl S3 {
     ) -> Result<Self, StorageError> {
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(SMALL_REQUEST);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(remote.region.clone()))
+            .region(Region::new(store.region.clone()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts.build())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .http_client(http_client(remote)?);
-        if let Some((access, secret)) = &remote.keys {
+            .http_client(http_client(store, remote)?);
+        if let Some((access, secret)) = &store.keys {
             let keys = Credentials::new(access.expose(), secret.expose(), None, None, "settings");
             loader = loader.credentials_provider(keys);
         }
         let shared = loader.load().await;
-        let (request, response) = match remote.checksum {
+        let (request, response) = match store.checksum {
             Checksum::WhenRequired => {
                 (RequestChecksumCalculation::WhenRequired, ResponseChecksumValidation::WhenRequired)
             }
@@ -94,10 +97,10 @@ impl S3 {
         let mut builder = aws_sdk_s3::config::Builder::from(&shared)
             .request_checksum_calculation(request)
             .response_checksum_validation(response)
-            .force_path_style(remote.endpoint.is_some());
-        builder.set_endpoint_url(remote.endpoint.clone());
+            .force_path_style(store.endpoint.is_some());
+        builder.set_endpoint_url(store.endpoint.clone());
         let prefix = if remote.prefix.is_empty() { String::new() } else { format!("{}/", remote.prefix) };
-        let (sse, kms_key) = match &remote.sse {
+        let (sse, kms_key) = match &store.sse {
             None => (None, None),
             Some(Sse::Aes256) => (Some(ServerSideEncryption::Aes256), None),
             Some(Sse::Kms(key)) => (Some(ServerSideEncryption::AwsKms), key.clone()),
@@ -105,17 +108,15 @@ impl S3 {
         let options = Options {
             sse,
             kms_key,
-            storage_class: remote.storage_class.as_deref().map(StorageClass::from),
-            max_parts: remote.max_parts,
-            retry,
-            stall_limit,
+            storage_class: store.storage_class.as_deref().map(StorageClass::from),
             conditional: AtomicBool::new(true),
         };
-        let place = remote.endpoint.as_deref().unwrap_or("s3:/").trim_end_matches('/');
-        let name = format!("{place}/{}/{prefix}", remote.bucket).trim_end_matches('/').to_owned();
+        let place = store.endpoint.as_deref().unwrap_or("s3:/").trim_end_matches('/');
+        let name = format!("{place}/{}/{prefix}", store.bucket).trim_end_matches('/').to_owned();
         let client = Client::from_conf(builder.build());
-        let memory = upload::Memory::for_uploads(uploads);
-        Ok(Self { client, bucket: remote.bucket.clone(), prefix, name, options: Arc::new(options), memory })
+        let memory = Memory::for_uploads(uploads);
+        let limits = Limits { retry, part_retry: retry, max_parts: remote.max_parts, stall_limit, memory };
+        Ok(Self { client, bucket: store.bucket.clone(), prefix, name, options: Arc::new(options), limits })
     }
 
     fn full(&self, key: &str) -> String {
@@ -125,14 +126,13 @@ impl S3 {
     fn short<'a>(&self, key: &'a str) -> &'a str {
         key.strip_prefix(&self.prefix).unwrap_or(key)
     }
-
-    fn action(&self, verb: &str, key: &str) -> String {
-        format!("{verb} {}", self.location().of(key))
-    }
 }
 
-fn http_client(remote: &config::Remote) -> Result<aws_sdk_s3::config::SharedHttpClient, StorageError> {
-    let encrypted = remote.endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https"));
+fn http_client(
+    store: &config::S3,
+    remote: &config::Remote,
+) -> Result<aws_sdk_s3::config::SharedHttpClient, StorageError> {
+    let encrypted = store.endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https"));
     if !encrypted {
         return Ok(aws_smithy_http_client::Builder::new().pool_idle_timeout(POOL_IDLE).build_http());
     }
@@ -172,7 +172,7 @@ fn size(length: Option<i64>) -> u64 {
 #[async_trait]
 impl Storage for S3 {
     fn location(&self) -> Location {
-        Location { kind: "s3", name: self.name.clone() }
+        Location { kind: "s3", name: self.name.clone(), setting: SETTING }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {
@@ -236,7 +236,7 @@ impl Storage for S3 {
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
-        upload::put_object(self, key, bytes, None, &super::Progress::default()).await
+        upload::put_object(self, key, bytes, None, &Sent::default()).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {
@@ -248,7 +248,7 @@ impl Storage for S3 {
     }
 
     async fn upload(&self, key: &str, expected_bytes: u64) -> Result<Box<dyn Upload>, StorageError> {
-        Ok(Box::new(upload::S3Upload::new(self.clone(), key, expected_bytes).await))
+        Ok(Box::new(PartUpload::new(self.clone(), key, expected_bytes).await))
     }
 
     async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError> {
@@ -259,7 +259,11 @@ impl Storage for S3 {
             let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(&full);
             let request = request.set_key_marker(marker.0.take()).set_upload_id_marker(marker.1.take());
             let page = request.send().await;
-            let page = page.map_err(|error| explain(self.action("listing uploads of", key), key, &error))?;
+            let page = match page.map_err(|error| explain(self.action("listing uploads of", key), key, &error)) {
+                Ok(page) => page,
+                Err(StorageError::Failed { cause, .. }) if upload::says_unsupported(&cause) => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            };
             let ours = page.uploads().iter().filter(|upload| upload.key() == Some(&full));
             found.extend(
                 ours.filter_map(|upload| {

@@ -25,6 +25,7 @@ fn facts(tables: Value, rows: &[(&str, u64)]) -> DatabaseFacts {
         schema: Schema { catalogue, has_texts: true, ..Schema::default() },
         contents,
         rewritten: Vec::new(),
+        replaced: Vec::new(),
     }
 }
 

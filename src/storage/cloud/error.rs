@@ -1,0 +1,98 @@
+//! What an answer of Google's or Azure's store means.
+
+use super::http::{Trouble, innermost};
+use crate::storage::{CLOCK, CLOCKS_AGREE, StorageError, with_skew};
+use object_store::Error;
+use object_store::client::HttpError;
+
+/// The settings that a person would change, by what is wrong.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    /// Where the store is.
+    pub(super) place: &'static str,
+    /// The bucket or container.
+    pub(super) bucket: &'static str,
+    /// What to do about credentials that are refused.
+    pub(super) credentials: &'static str,
+    /// What to do where none are found.
+    pub(super) identity: &'static str,
+}
+
+pub(super) const GCS: Settings = Settings {
+    place: "GCS_ENDPOINT",
+    bucket: "GCS_BUCKET_NAME",
+    credentials: "look at GCS_CREDENTIALS_PATH, and at the rights of that account in GCS_BUCKET_NAME",
+    identity: "set GCS_CREDENTIALS_PATH, or give this machine or pod a Google identity",
+};
+
+pub(super) const AZURE: Settings = Settings {
+    place: "AZURE_STORAGE_ACCOUNT and AZURE_ENDPOINT",
+    bucket: "AZURE_CONTAINER",
+    credentials: "look at AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, and at its rights in AZURE_CONTAINER",
+    identity: "set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or give this machine or pod a managed identity",
+};
+
+/// Sorts an error by what helps: another try, another setting, or nothing.
+pub(super) fn explain(
+    action: String,
+    key: &str,
+    settings: &Settings,
+    error: &Error,
+    trouble: Option<Trouble>,
+) -> StorageError {
+    let setting = settings.place;
+    let Some(Trouble { host, from_store, answer, cause }) = trouble else {
+        let cause = innermost(error);
+        return match error {
+            Error::NotFound { .. } => StorageError::NotFound { key: key.to_owned() },
+            Error::AlreadyExists { .. } | Error::Precondition { .. } => {
+                StorageError::AlreadyExists { key: key.to_owned() }
+            }
+            // a body that broke off
+            _ if is_network(error) => StorageError::Unavailable { action, cause, setting },
+            _ => StorageError::Failed { action, cause },
+        };
+    };
+    let refused = |action: String, cause: String, hint: &'static str| StorageError::Refused { action, cause, hint };
+    let Some(answer) = answer else {
+        // the address of the machine's own identity answers nowhere else
+        let no_identity = !from_store && (host.starts_with("metadata.") || host.starts_with("169.254."));
+        return match no_identity {
+            true => refused(action, cause, settings.identity),
+            false => StorageError::Unavailable { action, cause, setting },
+        };
+    };
+    let is_clock = answer.skew > CLOCKS_AGREE;
+    match (answer.code.as_str(), answer.status) {
+        (_, 408 | 429 | 500 | 502..=504) => StorageError::Unavailable { action, cause, setting },
+        (_, 400..=403) if is_clock => refused(action, with_skew(&cause, answer.skew), CLOCK),
+        (_, 400..=404) if !from_store => match host.starts_with("metadata.") || host.starts_with("169.254.") {
+            true => refused(action, cause, settings.identity),
+            false => refused(action, cause, settings.credentials),
+        },
+        ("NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" | "InvalidBucketName", _)
+        | ("InvalidResourceName" | "AccountIsDisabled", _) => {
+            StorageError::Missing { action, cause, setting: settings.bucket }
+        }
+        ("BlobImmutableDueToPolicy" | "ObjectUnderActiveHold" | "RetentionPolicyNotMet", _) => {
+            refused(action, cause, "the store keeps it for as long as its own policy says")
+        }
+        (_, 404) => StorageError::NotFound { key: key.to_owned() },
+        ("BlobAlreadyExists" | "PreconditionFailed" | "ConditionNotMet", _) | (_, 412) => {
+            StorageError::AlreadyExists { key: key.to_owned() }
+        }
+        (_, 401 | 403) => refused(action, cause, settings.credentials),
+        _ => StorageError::Failed { action, cause },
+    }
+}
+
+fn is_network(error: &Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if error.is::<HttpError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
