@@ -12,7 +12,7 @@ use crate::postgres::privileges::{self, Lack};
 use crate::postgres::restore::{Blame, RestoreError};
 use crate::postgres::scratch::ScratchError;
 use crate::postgres::tools::ToolError;
-use crate::repository::FetchError;
+use crate::repository::{FetchError, ReceiveError};
 use crate::shutdown::Stop;
 use crate::storage::StorageError;
 use tokio_postgres::error::SqlState;
@@ -197,6 +197,25 @@ pub enum Error {
     /// A backup could not be copied.
     #[error(transparent)]
     Fetch(FetchError),
+    /// A backup is not what its manifest says, and was not sent.
+    #[error(transparent)]
+    Receive(ReceiveError),
+    /// A backup is not sent to the store.
+    #[error("{id} is not uploaded: {reason}")]
+    NotSent {
+        /// The backup.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// A backup stays although it should go.
+    #[error("{place} is not deleted: {cause}")]
+    NotDeleted {
+        /// Its archive.
+        place: String,
+        /// Why.
+        cause: StorageError,
+    },
     /// It was time to stop.
     #[error(transparent)]
     Stopped(#[from] Stop),
@@ -210,6 +229,15 @@ impl From<FetchError> for Error {
         match error {
             FetchError::Storage(error) => Self::Storage(error),
             error => Self::Fetch(error),
+        }
+    }
+}
+
+impl From<ReceiveError> for Error {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Storage(error) => Self::Storage(error),
+            error => Self::Receive(error),
         }
     }
 }
@@ -259,6 +287,8 @@ impl Error {
             },
             Self::Tool(_) | Self::NothingSelected(_) | Self::Unnameable(_) | Self::OlderServer { .. } => Exit::Config,
             Self::Unproved { .. } | Self::NotRestored { .. } | Self::Fetch(FetchError::Changed(_)) => Exit::Corrupt,
+            Self::Receive(ReceiveError::Damaged(_)) => Exit::Corrupt,
+            Self::NotDeleted { .. } => Exit::Partly,
             Self::Restore(error) => match error.blame() {
                 Blame::Connection(_) => Exit::Unreachable,
                 Blame::Privilege(_) => Exit::Refused,
@@ -291,6 +321,8 @@ impl Error {
             | Self::Replaced(_)
             | Self::Cluster(ClusterError::Rewritten(_))
             | Self::Fetch(_)
+            | Self::Receive(_)
+            | Self::NotSent { .. }
             | Self::Io(_) => Exit::Failed,
             Self::GivenUp(_) => Exit::Unreachable,
             Self::Storage(error) => match error {

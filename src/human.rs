@@ -19,6 +19,11 @@ pub fn duration(duration: TimeDelta) -> String {
     }
 }
 
+/// How long ago something was; what is to come is the work of a wrong clock, and is said.
+pub fn age(age: TimeDelta) -> String {
+    if age < TimeDelta::seconds(-60) { format!("in {}", duration(-age)) } else { duration(age) }
+}
+
 /// A number of things: `1 database`, `40 databases`, `3 queries`.
 pub fn count(number: usize, thing: &str) -> String {
     match (number, thing.strip_suffix('y')) {

@@ -22,7 +22,9 @@ pub mod fingerprint;
 pub mod hex;
 /// Pure: sizes, durations and names as people read them.
 pub mod human;
-/// The whole run.
+/// Pure: the backups of both sides as one list.
+pub mod inventory;
+/// The whole run, and the sending of what it left in the folder.
 pub mod job;
 /// Pure: the record that makes a backup exist, written last.
 pub mod manifest;
@@ -48,6 +50,8 @@ pub mod retention;
 pub mod shutdown;
 /// Pure: SQL as psql reads it, as it streams by.
 pub mod sql_lexer;
+/// Pure: how well each database is kept.
+pub mod status;
 /// Where bytes are kept: one contract, several backends.
 pub mod storage;
 /// Logs.

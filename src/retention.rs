@@ -39,7 +39,7 @@ pub struct Decision {
 ///
 /// `auto` backups go by age, the other types by count among their own, `manual` ones never. Whatever those rules say,
 /// the newest `min_keep` good backups of each database stay (one at least, manual ones not counted), and so do the
-/// newest verified one and every one that is not yet replicated.
+/// newest verified one and every one that is not yet replicated. Where every backup of a database would go, none does.
 pub fn decide(candidates: &[Candidate], policy: &Retention, now: DateTime<Utc>) -> Vec<Decision> {
     let mut decisions: BTreeMap<usize, (bool, String)> = BTreeMap::new();
     let mut subjects: BTreeMap<&Subject, Vec<(usize, &Candidate)>> = BTreeMap::new();
@@ -48,10 +48,13 @@ pub fn decide(candidates: &[Candidate], policy: &Retention, now: DateTime<Utc>) 
     }
     for group in subjects.values_mut() {
         group.sort_by(|(_, a), (_, b)| b.started.cmp(&a.started).then_with(|| b.id.cmp(&a.id)));
-        for position in 0..group.len() {
-            let (index, _) = group[position];
-            decisions.insert(index, decide_one(group, position, policy, now));
+        let mut decided: Vec<(bool, String)> =
+            (0..group.len()).map(|position| decide_one(group, position, policy, now)).collect();
+        if decided.iter().all(|(keep, _)| !keep) {
+            let reason = "every backup of its database would go, and none of them is good";
+            decided.iter_mut().for_each(|decision| *decision = (true, reason.to_owned()));
         }
+        decisions.extend(group.iter().map(|(index, _)| *index).zip(decided));
     }
     let decision =
         |(index, (keep, reason)): (usize, (bool, String))| Decision { id: candidates[index].id.clone(), keep, reason };

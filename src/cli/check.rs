@@ -5,13 +5,18 @@ use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
 use crate::human;
 use crate::job::tasks::Tasks;
-use crate::job::{self, Server, SideKind};
+use crate::job::{self, Server};
 use crate::notify;
 use crate::postgres::catalog::Database;
 use crate::postgres::connection;
 use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
+use crate::repository::SideKind;
+use chrono::TimeDelta;
 use serde::Serialize;
+
+/// How far the clock of a store may be from ours.
+const SKEW: TimeDelta = TimeDelta::seconds(30);
 
 /// One line of the table.
 #[derive(Debug, Serialize)]
@@ -247,18 +252,29 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
     } {
         let place = side.repository.location().name;
         match side.repository.probe().await {
-            Ok(()) => {
+            Ok(skew) => {
                 let room = match side.kind {
                     SideKind::Local => {
-                        let free = side.repository.free_bytes().await;
-                        free.map(|bytes| format!(", {} free", human::size(bytes))).unwrap_or_default()
+                        let space = side.repository.space().await;
+                        space.map(|space| format!(", {} free", human::size(space.free))).unwrap_or_default()
                     }
                     SideKind::Remote => {
                         let largest = memory_at_hand() / 2 * u64::from(config.remote.max_parts);
                         format!(", backups of up to {} fit the memory at hand", human::size(largest))
                     }
                 };
-                findings.good(name, format!("wrote, read, listed and deleted in {place}{room}"));
+                let detail = format!("wrote, read, listed and deleted in {place}{room}");
+                match skew.filter(|skew| skew.abs() > SKEW) {
+                    None => findings.good(name, detail),
+                    Some(skew) => {
+                        let word = if skew > TimeDelta::zero() { "ahead of" } else { "behind" };
+                        let skew = human::duration(skew.abs());
+                        let detail = format!("{detail}; its clock is {skew} {word} this machine's");
+                        let hint =
+                            "set the clock that is wrong: ages, retention and signatures depend on it".to_owned();
+                        findings.add(name, Verdict::Warning, detail, Some(hint));
+                    }
+                }
             }
             Err(error) => findings.bad(name, &error.into()),
         }

@@ -1,16 +1,16 @@
 //! `backup list`
 
-use super::{Kind, Location, new_run_id, output, sides};
-use crate::config::{BackupType, Config, Target};
+use super::output::{Cell, Colour};
+use super::{Kind, Location, catalogs, inventory, new_run_id, output, sides};
+use crate::config::{BackupType, Config, Format, Target};
 use crate::error::{Error, Exit};
 use crate::facts::Subject;
 use crate::human;
-use crate::job::SideKind;
-use crate::repository::Backup;
+use crate::inventory::{Entry, Inventory, Replica};
+use crate::repository::SideKind;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -46,18 +46,23 @@ struct Row {
     subject: Subject,
     #[serde(rename = "type")]
     backup_type: BackupType,
+    format: Format,
+    encrypted: bool,
     started: DateTime<Utc>,
     stored_bytes: u64,
+    raw_bytes: u64,
     sha256: String,
     locations: Vec<Place>,
+    good: bool,
     verified: bool,
     failed_verification: bool,
 }
 
 #[derive(Debug, Serialize)]
 struct Place {
-    side: &'static str,
+    side: SideKind,
     path: String,
+    good: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,88 +77,88 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         Some(location) => location.into(),
         None => config.target,
     };
-    let listing = collect(arguments, config, target).await?;
+    let sides = sides(config, target, &new_run_id()).await?;
+    let mut inventory = inventory(&sides, catalogs(&sides).await?);
+    inventory.entries.retain(|entry| is_wanted(arguments, entry));
+    if !arguments.all {
+        inventory.foreign.clear();
+    }
     if arguments.json {
-        output::print_json(&listing);
+        let backups = inventory.entries.iter().map(Row::of).collect();
+        output::print_json(&Listing { backups, foreign: inventory.foreign });
     } else {
-        show(&listing);
+        show(&inventory, Utc::now());
     }
     Ok(Exit::Done)
 }
 
-async fn collect(arguments: &Arguments, config: &Config, target: Target) -> Result<Listing, Error> {
-    let mut rows: BTreeMap<(DateTime<Utc>, String, String), Row> = BTreeMap::new();
-    let mut foreign = Vec::new();
-    for side in sides(config, target, &new_run_id()).await? {
-        let location = side.repository.location();
-        let catalog = side.repository.catalog().await?;
-        for backup in catalog.backups.iter().filter(|backup| wanted(arguments, backup)) {
-            let manifest = &backup.manifest;
-            let key = (manifest.started, manifest.source.clone(), manifest.id.clone());
-            let place = match side.kind {
-                SideKind::Local => "local",
-                SideKind::Remote => "remote",
-            };
-            let row = rows.entry(key).or_insert_with(|| Row {
-                id: manifest.id.clone(),
-                source: manifest.source.clone(),
-                subject: manifest.subject.clone(),
-                backup_type: manifest.backup_type,
-                started: manifest.started,
-                stored_bytes: manifest.stored_bytes,
-                sha256: manifest.sha256.clone(),
-                locations: Vec::new(),
-                verified: backup.is_verified(),
-                failed_verification: !backup.is_good() && backup.intact,
-            });
-            row.verified |= backup.is_verified();
-            row.failed_verification |= backup.intact && !backup.is_good();
-            row.locations.push(Place { side: place, path: location.of(&backup.key) });
-        }
-        if arguments.all {
-            foreign.extend(catalog.foreign.iter().map(|object| location.of(&object.key)));
+impl Row {
+    fn of(entry: &Entry) -> Self {
+        let manifest = &entry.manifest;
+        let place = |copy: &Replica| Place { side: copy.side, path: copy.place.clone(), good: copy.good };
+        Self {
+            id: manifest.id.clone(),
+            source: manifest.source.clone(),
+            subject: manifest.subject.clone(),
+            backup_type: manifest.backup_type,
+            format: manifest.format,
+            encrypted: manifest.encryption.is_some(),
+            started: manifest.started,
+            stored_bytes: manifest.stored_bytes,
+            raw_bytes: manifest.raw_bytes,
+            sha256: manifest.sha256.clone(),
+            locations: entry.copies.iter().map(place).collect(),
+            good: entry.is_good(),
+            verified: entry.is_verified(),
+            failed_verification: entry.has_failed(),
         }
     }
-    Ok(Listing { backups: rows.into_values().rev().collect(), foreign })
 }
 
-fn wanted(arguments: &Arguments, backup: &Backup) -> bool {
-    let manifest = &backup.manifest;
+fn is_wanted(arguments: &Arguments, entry: &Entry) -> bool {
+    let manifest = &entry.manifest;
     arguments.database.as_ref().is_none_or(|database| manifest.subject.database() == Some(database))
         && arguments.source.as_ref().is_none_or(|source| *source == manifest.source)
         && arguments.kind.is_none_or(|kind| BackupType::from(kind) == manifest.backup_type)
 }
 
-fn show(listing: &Listing) {
-    if listing.backups.is_empty() {
+fn show(inventory: &Inventory, now: DateTime<Utc>) {
+    let entries = &inventory.entries;
+    if entries.is_empty() {
         output::print("no backups\n");
     } else {
-        let several_sources = listing.backups.iter().any(|row| row.source != listing.backups[0].source);
-        let row = |row: &Row| {
-            let sides: Vec<&str> = row.locations.iter().map(|place| place.side).collect();
-            let mut cells = vec![
-                row.id.clone(),
-                human::one_line(&row.subject.to_string()).into_owned(),
-                row.backup_type.as_str().to_owned(),
-                row.started.format("%Y-%m-%d %H:%M:%S").to_string(),
-                human::duration(Utc::now() - row.started),
-                human::size(row.stored_bytes),
-                sides.join("+"),
-                match (row.failed_verification, row.verified) {
-                    (true, _) => "FAILED",
-                    (false, true) => "yes",
-                    (false, false) => "no",
-                }
-                .to_owned(),
-            ];
-            cells.extend(several_sources.then(|| row.source.clone()));
+        let several_sources = entries.iter().any(|entry| entry.manifest.source != entries[0].manifest.source);
+        let mut headings = vec!["ID", "DATABASE", "TYPE", "TIME (UTC)", ">AGE", ">SIZE", "WHERE", "VERIFIED"];
+        headings.extend(several_sources.then_some("SOURCE"));
+        let row = |entry: &Entry| {
+            let mut cells = row(entry, now);
+            cells.extend(several_sources.then(|| Cell::plain(human::one_line(&entry.manifest.source).into_owned())));
             cells
         };
-        let mut headings = vec!["ID", "DATABASE", "TYPE", "TIME (UTC)", "AGE", "SIZE", "WHERE", "VERIFIED"];
-        headings.extend(several_sources.then_some("SOURCE"));
-        output::print_table(&headings, listing.backups.iter().map(row).collect());
+        output::print_table(&headings, entries.iter().map(row).collect());
     }
-    for path in &listing.foreign {
-        output::print(&format!("not a backup: {path}\n"));
+    for place in &inventory.foreign {
+        output::print(&format!("not a backup: {}\n", human::one_line(place)));
     }
+}
+
+fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<Cell> {
+    let manifest = &entry.manifest;
+    let sides: Vec<&str> = entry.copies.iter().map(|copy| copy.side.as_str()).collect();
+    let plain = |text: &str| Cell::plain(human::one_line(text).into_owned());
+    vec![
+        plain(&manifest.id),
+        plain(&manifest.subject.to_string()),
+        plain(manifest.backup_type.as_str()),
+        plain(&manifest.started.format("%Y-%m-%d %H:%M:%S").to_string()),
+        plain(&human::age(now - manifest.started)),
+        plain(&human::size(manifest.stored_bytes)),
+        plain(&sides.join("+")),
+        match (entry.is_damaged(), entry.has_failed(), entry.is_verified()) {
+            (true, ..) => Cell::coloured("DAMAGED", Colour::Red),
+            (_, true, _) => Cell::coloured("FAILED", Colour::Red),
+            (.., true) => Cell::coloured("yes", Colour::Green),
+            (.., false) => Cell::coloured("no", Colour::Dim),
+        },
+    ]
 }

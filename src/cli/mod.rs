@@ -9,12 +9,14 @@ mod output;
 mod prune;
 mod restore;
 mod run;
+mod status;
+mod upload;
 mod verify;
 
 use crate::config::{BackupType, Config, Store, Target, settings};
 use crate::error::{Error, Exit};
-use crate::job::{Side, SideKind};
-use crate::repository::Repository;
+use crate::inventory::Inventory;
+use crate::repository::{Catalog, Repository, Side, SideKind};
 use crate::shutdown::Shutdown;
 use crate::storage::cloud::Cloud;
 use crate::storage::local::Local;
@@ -23,6 +25,7 @@ use crate::storage::s3::S3;
 use crate::storage::{Owner, Storage, StorageError};
 use crate::telemetry;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use futures_util::future::try_join_all;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,10 +51,14 @@ enum Command {
     Run(run::Arguments),
     /// The backups that exist
     List(list::Arguments),
+    /// How well each database is kept; exit code 1 when one has no good backup that is young enough
+    Status(status::Arguments),
     /// Prove that a backup restores, and compare what it restores to with what was dumped
     Verify(verify::Arguments),
     /// Restore a database, a table, or the whole server, and compare before anything is replaced
     Restore(restore::Arguments),
+    /// Send backups of the folder to the store, unless it has them
+    Upload(upload::Arguments),
     /// Copy a backup into a folder, going on where an earlier attempt broke off
     Download(download::Arguments),
     /// Delete what retention no longer keeps
@@ -157,6 +164,8 @@ pub async fn run(process: Process) -> Exit {
     let outcome = match command {
         Command::Run(arguments) => run::execute(&arguments, config, process.shutdown).await,
         Command::List(arguments) => guarded(&process.shutdown, list::execute(&arguments, &config)).await,
+        Command::Status(arguments) => guarded(&process.shutdown, status::execute(&arguments, &config)).await,
+        Command::Upload(arguments) => upload::execute(&arguments, &config, &process.shutdown).await,
         Command::Verify(arguments) => verify::execute(&arguments, &config, &process.shutdown).await,
         Command::Restore(arguments) => restore::execute(&arguments, &config, &process.shutdown).await,
         Command::Download(arguments) => guarded(&process.shutdown, download::execute(&arguments, &config)).await,
@@ -241,6 +250,17 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Storage>, StorageError> {
         Store::Gcs(store) => Arc::new(Cloud::gcs(store, remote, retry, stall_limit, uploads)?),
         Store::Azure(store) => Arc::new(Cloud::azure(store, remote, retry, stall_limit, uploads)?),
     })
+}
+
+/// What lies on each of these sides, which are asked at once.
+async fn catalogs(sides: &[Side]) -> Result<Vec<Catalog>, Error> {
+    Ok(try_join_all(sides.iter().map(|side| side.repository.catalog())).await?)
+}
+
+/// The same as one list.
+fn inventory(sides: &[Side], catalogs: Vec<Catalog>) -> Inventory {
+    let listed = sides.iter().zip(catalogs);
+    Inventory::of(listed.map(|(side, catalog)| (side.kind, side.repository.location(), catalog)).collect())
 }
 
 /// A fresh id, in the order of time.

@@ -1,7 +1,7 @@
 //! Printing, in one place: a reader that goes away early is no error.
 
 use crate::human;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, presets};
 use std::io::{IsTerminal, Write};
 
 /// Writes text to stdout.
@@ -22,15 +22,94 @@ pub(super) fn print_json(value: &impl serde::Serialize) {
     print(&format!("{text}\n"));
 }
 
-/// Writes rows under their headings.
-pub(super) fn print_table(headings: &[&str], rows: Vec<Vec<String>>) {
+/// Colours, each with one meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    /// As everything else.
+    None,
+    /// All is well.
+    Green,
+    /// Worth a look.
+    Yellow,
+    /// A person must act.
+    Red,
+    /// Nothing to look at.
+    Dim,
+}
+
+/// One cell of a table.
+#[derive(Debug, Clone)]
+pub(super) struct Cell {
+    text: String,
+    colour: Colour,
+}
+
+impl Cell {
+    pub(super) fn plain(text: String) -> Self {
+        Self { text, colour: Colour::None }
+    }
+
+    pub(super) fn coloured(text: &str, colour: Colour) -> Self {
+        Self { text: text.to_owned(), colour }
+    }
+
+    fn drawn(self, has_colours: bool) -> comfy_table::Cell {
+        let cell = comfy_table::Cell::new(self.text);
+        match self.colour {
+            _ if !has_colours => cell,
+            Colour::None => cell,
+            Colour::Green => cell.fg(Color::Green),
+            Colour::Yellow => cell.fg(Color::Yellow),
+            Colour::Red => cell.fg(Color::Red).add_attribute(Attribute::Bold),
+            Colour::Dim => cell.add_attribute(Attribute::Dim),
+        }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::plain(text)
+    }
+}
+
+/// Whether whoever reads sees colours, and wants to: <https://no-color.org>.
+fn has_colours() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+}
+
+/// Writes a line, as a cell is drawn.
+pub(super) fn print_line(cell: Cell) {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(headings.to_vec());
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let mut row = Row::new();
+    row.add_cell(cell.drawn(has_colours()).set_delimiter('\0'));
+    table.add_row(row);
+    print(&format!("{}\n", table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")));
+}
+
+/// Writes rows under their headings; a column whose heading begins with `>` is aligned to the right. On a terminal the
+/// last column wraps, and no other one: an id stays one word.
+pub(super) fn print_table<C: Into<Cell>>(headings: &[&str], rows: Vec<Vec<C>>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(headings.iter().map(|heading| heading.trim_start_matches('>')).collect::<Vec<_>>());
+    let has_colours = has_colours();
+    for row in rows {
+        table.add_row(row.into_iter().map(|cell| cell.into().drawn(has_colours)).collect::<Vec<_>>());
+    }
+    let last = headings.len().saturating_sub(1);
+    for ((index, column), heading) in table.column_iter_mut().enumerate().zip(headings) {
+        if heading.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        if index < last {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
     if std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    for row in rows {
-        table.add_row(row);
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     print(&format!("{}\n", lines.join("\n")));

@@ -1,12 +1,15 @@
 //! `backup prune`
 
+use super::output::{Cell, Colour};
 use super::{new_run_id, output, sides};
-use crate::config::{Config, Target};
-use crate::error::{Error, Exit};
+use crate::config::Config;
+use crate::error::{Error, Exit, exit_of};
 use crate::human;
 use crate::job::prune::{self, Plan};
 use crate::postgres::application;
 use crate::postgres::lock::Lock;
+use crate::repository::{Backup, SideKind};
+use crate::retention::Decision;
 use chrono::Utc;
 use clap::Args;
 
@@ -23,51 +26,57 @@ pub(super) struct Arguments {
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
     let sides = sides(config, config.target, &run_id).await?;
-    if config.target == Target::Remote {
-        output::print("nothing to prune: the remote side is never pruned in this version\n");
+    if sides.iter().all(|side| side.kind == SideKind::Remote) && config.remote_retention.is_none() {
+        output::print("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used\n");
         return Ok(Exit::Done);
     }
     if arguments.dry_run {
-        if let Some(plan) = prune::plan(config, &sides, Utc::now()).await? {
-            show(&plan);
-        }
+        prune::plan(config, &sides, Utc::now()).await?.iter().for_each(show);
         return Ok(Exit::Done);
     }
     // no run may store or prune while the plan is made and carried out
     let targets: Vec<String> = sides.iter().map(|side| side.repository.location().name).collect();
     let mut lock = Lock::take(&config.source, &targets, None, &application(&run_id)).await?;
-    let Some(plan) = prune::plan(config, &sides, Utc::now()).await? else { return Ok(Exit::Done) };
-    show(&plan);
-    let count = plan.decisions.iter().filter(|(_, decision)| !decision.keep).count();
-    if count == 0 {
+    let plans = prune::plan(config, &sides, Utc::now()).await?;
+    plans.iter().for_each(show);
+    let going = plans.iter().flat_map(|plan| &plan.decisions).filter(|(_, decision)| !decision.keep).count();
+    if going == 0 {
         return Ok(Exit::Done);
     }
-    if !arguments.yes && !output::confirm(&format!("Delete {count} backups for good?"), "delete") {
+    let question = format!("Delete {} for good?", human::count(going, "backup"));
+    if !arguments.yes && !output::confirm(&question, "delete") {
         let refusal = "nothing was deleted: confirm on a terminal, or say --yes";
         return Err(Error::Usage(refusal.to_owned()));
     }
     if !lock.is_held(&config.source).await {
         return Err(Error::Io("nothing was deleted: the lock was lost; try again".to_owned()));
     }
-    let mut pruned = Vec::new();
-    prune::apply(&plan, &mut pruned).await?;
-    output::print(&format!("deleted {} backups\n", pruned.len()));
-    Ok(Exit::Done)
+    let (mut pruned, mut errors) = (Vec::new(), Vec::new());
+    for plan in &plans {
+        errors.extend(prune::apply(plan, &mut pruned).await);
+    }
+    output::print(&format!("deleted {}\n", human::count(pruned.len(), "backup")));
+    errors.iter().for_each(|error| output::complain(&error.to_string()));
+    Ok(exit_of(errors.iter(), true))
 }
 
 fn show(plan: &Plan) {
+    let side = plan.side.as_str();
     if plan.decisions.is_empty() {
-        output::print("no backups\n");
+        output::print(&format!("no {side} backups\n"));
         return;
     }
-    let row = |(backup, decision): &(crate::repository::Backup, crate::retention::Decision)| {
+    let row = |(backup, decision): &(Backup, Decision)| {
+        let (word, colour) = if decision.keep { ("keep", Colour::None) } else { ("delete", Colour::Yellow) };
         vec![
-            decision.id.clone(),
-            human::one_line(&backup.manifest.subject.to_string()).into_owned(),
-            backup.manifest.backup_type.as_str().to_owned(),
-            if decision.keep { "keep" } else { "delete" }.to_owned(),
-            decision.reason.clone(),
+            Cell::plain(decision.id.clone()),
+            Cell::plain(human::one_line(&backup.manifest.subject.to_string()).into_owned()),
+            Cell::plain(backup.manifest.backup_type.as_str().to_owned()),
+            Cell::plain(side.to_owned()),
+            Cell::coloured(word, colour),
+            Cell::plain(decision.reason.clone()),
         ]
     };
-    output::print_table(&["ID", "DATABASE", "TYPE", "DECISION", "REASON"], plan.decisions.iter().map(row).collect());
+    let headings = ["ID", "DATABASE", "TYPE", "SIDE", "DECISION", "REASON"];
+    output::print_table(&headings, plan.decisions.iter().map(row).collect());
 }

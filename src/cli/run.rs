@@ -102,10 +102,12 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
     if config.verify.enabled {
         output::print(&format!("would verify on {}\n", config.verify.server.name));
     }
-    if let Some(plan) = prune::plan(config, &sides, Utc::now()).await? {
+    for plan in prune::plan(config, &sides, Utc::now()).await? {
         let plan = plan.only(&tasks.subjects());
+        let side = plan.side.as_str();
         for (_, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {
-            output::print(&format!("would delete {} ({}), if the backup succeeds\n", decision.id, decision.reason));
+            let (id, reason) = (&decision.id, &decision.reason);
+            output::print(&format!("would delete the {side} {id} ({reason}), if the backup succeeds\n"));
         }
     }
     errors.iter().for_each(|error| output::complain(&error.to_string()));

@@ -174,7 +174,7 @@ async fn stream(
     let (context, config) = (run.context, &run.context.config);
     let counters = context.counters.part();
     let lines = progress::write_lines(counters.clone(), task.subject.to_string(), task.expected_bytes());
-    let lines = (!context.terminal).then(|| AbortOnDrop(tokio::spawn(lines)));
+    let lines = (!context.terminal).then(|| AbortOnDrop::spawn(lines));
 
     let (senders, receivers): (Vec<_>, Vec<_>) = legs.iter().map(|_| mpsc::channel(TARGET_QUEUE)).unzip();
     let is_custom = record::format(run, &task.subject) == Format::Custom;

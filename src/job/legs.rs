@@ -4,11 +4,11 @@
 use super::preflight::one_of;
 use super::run::Run;
 use super::tasks::Task;
-use super::{At, Context, Side, StageError, record};
+use super::{At, Context, StageError, record};
 use crate::error::Error;
 use crate::manifest::Manifest;
 use crate::report::Stored;
-use crate::repository::{Content, Draft};
+use crate::repository::{Content, Draft, Side};
 use crate::storage::StorageError;
 use crate::storage::key::Naming;
 use bytes::Bytes;
@@ -98,7 +98,7 @@ impl Begun<'_> {
     pub(super) async fn commit(self, run: &Run<'_>, manifest: &Manifest, facts: Bytes) -> Result<Made, StageError> {
         let context = run.context;
         let commits = self.legs.into_iter().map(|mut leg| {
-            let content = Content { manifest, facts: facts.clone() };
+            let content = Content::new(manifest, facts.clone());
             async move {
                 if leg.error.is_none() {
                     leg.error = commit_one(context, &mut leg.draft, &content).await.err();

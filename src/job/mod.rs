@@ -8,6 +8,7 @@ mod record;
 mod run;
 mod source;
 pub mod tasks;
+pub mod upload;
 mod verification;
 
 pub use preflight::{Server, choose_tasks, enter, examine_server, look_into};
@@ -23,7 +24,7 @@ use crate::postgres;
 use crate::postgres::lock::{Lock, LockError};
 use crate::progress::{self, Counters};
 use crate::report::{Activity, Entry, Failure, Outcome, Report};
-use crate::repository::Repository;
+use crate::repository::Side;
 use crate::shutdown::{Shutdown, Stop};
 use crate::storage::StorageError;
 use chrono::{DateTime, Utc};
@@ -67,23 +68,6 @@ pub struct Context {
     pub counters: Counters,
 }
 
-/// Local folder or remote store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SideKind {
-    /// The folder.
-    Local,
-    /// The store.
-    Remote,
-}
-
-/// One target.
-pub struct Side {
-    /// Which one.
-    pub kind: SideKind,
-    /// The backups there.
-    pub repository: Repository,
-}
-
 impl Context {
     /// Name of this run's sessions on the server, by which others see that it lives.
     pub fn application(&self) -> String {
@@ -120,6 +104,13 @@ impl<T, E: Into<Error>> At<T> for Result<T, E> {
 
 /// Ends a task when its owner goes.
 pub struct AbortOnDrop(JoinHandle<()>);
+
+impl AbortOnDrop {
+    /// Runs `work` beside its owner.
+    pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -161,8 +152,7 @@ pub async fn run(context: &Context) -> (Report, Exit) {
 
 /// Asks everybody to stop when `BACKUP_TIMEOUT` is over, unless dropped before.
 pub fn deadline(config: &Config, shutdown: &Shutdown) -> Option<AbortOnDrop> {
-    let timer = config.deadline.map(|deadline| tokio::spawn(stop_after(deadline, shutdown.clone())));
-    timer.map(AbortOnDrop)
+    config.deadline.map(|deadline| AbortOnDrop::spawn(stop_after(deadline, shutdown.clone())))
 }
 
 async fn stop_after(deadline: Duration, shutdown: Shutdown) {
@@ -196,7 +186,7 @@ async fn whole(context: &Context, report: &mut Report) -> Errors {
     }
     if !every_target || done.is_empty() {
         warn!("nothing is pruned, because not every target has a good backup");
-    } else if let Err(error) = prune_after(&run, &done, report).await {
+    } else if let Err(error) = prune_after(&run, &done, report, &mut errors).await {
         errors.add(report, error);
     }
     errors
@@ -267,7 +257,7 @@ async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Errors) {
     }
     let expected_bytes = tasks.list.iter().map(Task::expected_bytes).sum();
     let bar = run.context.terminal.then(|| progress::show_bar(run.context.counters.clone(), expected_bytes));
-    let _bar = bar.map(|bar| AbortOnDrop(tokio::spawn(bar)));
+    let _bar = bar.map(AbortOnDrop::spawn);
     let lost = tasks.errors().map(|(name, error)| backup::lost(run, name, error));
     let saved = stream::iter(&tasks.list).map(|task| backup::save(run, task)).buffer_unordered(run.at_once());
     let mut all = std::pin::pin!(stream::iter(lost).chain(saved));
@@ -294,7 +284,12 @@ async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Errors) {
 }
 
 /// Prunes what this run has saved anew, where the lock is still ours.
-async fn prune_after(run: &Run<'_>, done: &[Subject], report: &mut Report) -> Result<(), StageError> {
+async fn prune_after(
+    run: &Run<'_>,
+    done: &[Subject],
+    report: &mut Report,
+    errors: &mut Errors,
+) -> Result<(), StageError> {
     let context = run.context;
     if run.holds_lock().await.at("prune")? != Some(true) {
         warn!("nothing is pruned, because the lock is not held");
@@ -302,13 +297,19 @@ async fn prune_after(run: &Run<'_>, done: &[Subject], report: &mut Report) -> Re
     }
     let now = (context.now)();
     let plan = context.shutdown.guard(prune::plan(&context.config, &context.sides, now)).await.at("prune")?;
-    let Some(plan) = plan.at("prune")? else { return Ok(()) };
-    let plan = plan.only(done);
-    info!("cleaning up auto backups older than {} days and typed ones by count", context.config.retention.days);
-    let pruned = context.shutdown.guard(prune::apply(&plan, &mut report.pruned)).await.at("prune")?;
-    info!("deleted {} backups", report.pruned.len());
-    report.kept = Some(plan.kept());
-    pruned.at("prune")
+    for plan in plan.at("prune")? {
+        let plan = plan.only(done);
+        let (side, days) = (plan.side.as_str(), plan.policy.days);
+        info!("cleaning up {side} auto backups older than {days} days and typed ones by count");
+        let before = report.pruned.len();
+        let failed = context.shutdown.guard(prune::apply(&plan, &mut report.pruned)).await.at("prune")?;
+        info!("deleted {} backups", report.pruned.len() - before);
+        report.kept.get_or_insert_with(|| plan.kept());
+        for error in failed {
+            errors.add(report, StageError { stage: "prune", error });
+        }
+    }
+    Ok(())
 }
 
 /// Works out how the run ended: the report's last lines, the log's last line and the exit code.

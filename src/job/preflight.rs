@@ -1,20 +1,19 @@
 //! Everything about server and targets that can fail early, before the first byte is dumped.
 
 use super::tasks::{self, Tasks};
-use super::{At, Context, Side, SideKind, StageError};
+use super::{At, Context, StageError};
 use crate::config::Config;
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::human;
-use crate::postgres;
 use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection::{self, ConnectError, Connection, ServerVersion};
-use crate::postgres::lock::Lock;
+use crate::postgres::lock::{self, Lock};
 use crate::postgres::privileges::{self, Lack};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::tools::{self, Found, ToolError};
 use crate::report::Previous;
-use crate::repository::Backup;
+use crate::repository::{Backup, Side, SideKind};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use tracing::{info, warn};
@@ -174,21 +173,19 @@ async fn prepare_side(
 ) -> Result<HashMap<Subject, Previous>, Error> {
     let repository = &side.repository;
     let leftovers = repository.leftovers().await?;
-    let sessions = match lock {
-        Some(lock) => lock.living_sessions().await,
+    let living = match lock {
+        Some(lock) => lock::living_runs(lock.connection()).await,
         None => None,
     };
-    let living: Option<Vec<String>> =
-        sessions.map(|sessions| sessions.iter().filter_map(|name| postgres::run_of(name).map(str::to_owned)).collect());
     repository.sweep(&leftovers, living.as_deref(), (context.now)()).await;
     let newest = repository.newest(&tasks.subjects()).await?;
     let previous: HashMap<Subject, Previous> =
         newest.iter().map(|(subject, backup)| (subject.clone(), previous(backup))).collect();
     if side.kind == SideKind::Local
-        && let Some(free) = repository.free_bytes().await
+        && let Some(space) = repository.space().await
     {
         let last = previous.values().map(|previous| previous.stored_bytes).sum();
-        check_space(&repository.location().name, free, last)?;
+        check_space(&repository.location().name, space.free, last)?;
     }
     Ok(previous)
 }

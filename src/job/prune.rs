@@ -1,17 +1,20 @@
-//! Retention applied to the local side.
+//! Retention applied to both sides.
 
-use super::{Side, SideKind};
-use crate::config::{Config, Target};
+use crate::config::{Config, Retention, Target};
 use crate::error::Error;
 use crate::facts::Subject;
-use crate::repository::{Backup, Repository};
+use crate::repository::{Backup, Catalog, Repository, Side, SideKind};
 use crate::retention::{self, Candidate, Decision};
 use chrono::{DateTime, Utc};
 use std::collections::HashSet;
-use tracing::info;
+use tracing::{info, warn};
 
-/// What retention decided about the local backups of this source.
+/// What retention decided about the backups of this source on one side.
 pub struct Plan {
+    /// Which side.
+    pub side: SideKind,
+    /// By which rules.
+    pub policy: Retention,
     repository: Repository,
     /// Each backup with its decision, oldest first.
     pub decisions: Vec<(Backup, Decision)>,
@@ -36,46 +39,111 @@ impl Plan {
     }
 }
 
-/// Decides; none when there is no local side. Under `all` a backup goes only when the remote side has it, and that
-/// question must be answered in full.
-pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result<Option<Plan>, Error> {
-    let Some(local) = sides.iter().find(|side| side.kind == SideKind::Local) else { return Ok(None) };
-    let remote: Option<HashSet<(String, String)>> = match sides.iter().find(|side| side.kind == SideKind::Remote) {
-        Some(remote) if config.target == Target::All => {
-            let catalog = remote.repository.catalog().await?;
-            // one that failed its verification there is no replica
-            let intact = catalog.backups.into_iter().filter(Backup::is_good);
-            Some(intact.map(|backup| (backup.manifest.id, backup.manifest.sha256)).collect())
+/// By what a backup is known on either side.
+pub type Identity = (String, String);
+
+/// The identity of a backup.
+pub fn identity(backup: &Backup) -> Identity {
+    (backup.manifest.id.clone(), backup.manifest.sha256.clone())
+}
+
+/// Decides for each side that is pruned, the folder first. Under `all` a backup of the folder goes only when the store
+/// has it or would not keep it, and that question must be answered in full.
+pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result<Vec<Plan>, Error> {
+    let side = |kind| sides.iter().find(|side| side.kind == kind);
+    let (local, remote) = (side(SideKind::Local), side(SideKind::Remote));
+    let replicates = config.target == Target::All;
+    let here = match local {
+        Some(local) => own(local, local.repository.catalog().await?),
+        None => Vec::new(),
+    };
+    let there = match remote {
+        Some(remote) if replicates || config.remote_retention.is_some() => {
+            Some(own(remote, remote.repository.catalog().await?))
         }
         _ => None,
     };
-    let mut backups = local.repository.catalog().await?.backups;
-    backups.retain(|backup| local.repository.owns(backup));
-    let candidate = |backup: &Backup| {
-        let manifest = &backup.manifest;
-        let identity = (manifest.id.clone(), manifest.sha256.clone());
-        Candidate {
-            id: manifest.id.clone(),
-            subject: manifest.subject.clone(),
-            backup_type: manifest.backup_type,
-            started: manifest.started,
-            good: backup.is_good(),
-            verified: backup.is_verified(),
-            replicated: remote.as_ref().is_none_or(|remote| remote.contains(&identity)),
-        }
+    let wanted: HashSet<Identity> = match &there {
+        Some(there) if replicates => missing_remotely(config, &here, there, now),
+        _ => HashSet::new(),
     };
-    let candidates: Vec<Candidate> = backups.iter().map(candidate).collect();
-    let decisions = retention::decide(&candidates, &config.retention, now);
-    let decisions = backups.into_iter().zip(decisions).collect();
-    Ok(Some(Plan { repository: local.repository.clone(), decisions }))
+    let mut plans = Vec::new();
+    if let Some(local) = local {
+        plans.push(decide(local, here, &config.retention, now, |backup| !wanted.contains(&identity(backup))));
+    }
+    if let (Some(remote), Some(there), Some(policy)) = (remote, there, &config.remote_retention) {
+        plans.push(decide(remote, there, policy, now, |_| true));
+    }
+    Ok(plans)
 }
 
-/// Deletes what the plan says, one after the other, noting each in `pruned`.
-pub async fn apply(plan: &Plan, pruned: &mut Vec<String>) -> Result<(), Error> {
-    for (backup, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {
-        plan.repository.remove(backup).await?;
-        info!("deleted {} ({})", plan.repository.location().of(&backup.key), decision.reason);
-        pruned.push(decision.id.clone());
+/// The backups of the folder that the store lacks and, by its own rules, would keep: what it has pruned is not sent
+/// again. One that failed its verification there is no replica.
+pub fn missing_remotely(config: &Config, here: &[Backup], there: &[Backup], now: DateTime<Utc>) -> HashSet<Identity> {
+    let replicas: HashSet<Identity> = there.iter().filter(|backup| backup.is_good()).map(identity).collect();
+    let missing: Vec<&Backup> = here.iter().filter(|backup| !replicas.contains(&identity(backup))).collect();
+    let Some(policy) = &config.remote_retention else { return missing.into_iter().map(identity).collect() };
+    // nobody has verified there what is not there
+    let sent = missing.iter().map(|backup| Candidate { verified: false, ..candidate(backup, true) });
+    let candidates: Vec<Candidate> = sent.chain(there.iter().map(|backup| candidate(backup, true))).collect();
+    let decisions = retention::decide(&candidates, policy, now);
+    missing
+        .into_iter()
+        .zip(decisions)
+        .filter(|(_, decision)| decision.keep)
+        .map(|(backup, _)| identity(backup))
+        .collect()
+}
+
+fn own(side: &Side, catalog: Catalog) -> Vec<Backup> {
+    catalog.backups.into_iter().filter(|backup| side.repository.owns(backup)).collect()
+}
+
+fn candidate(backup: &Backup, replicated: bool) -> Candidate {
+    Candidate {
+        id: backup.manifest.id.clone(),
+        subject: backup.manifest.subject.clone(),
+        backup_type: backup.manifest.backup_type,
+        started: backup.manifest.started,
+        good: backup.is_good(),
+        verified: backup.is_verified(),
+        replicated,
     }
-    Ok(())
+}
+
+fn decide(
+    side: &Side,
+    backups: Vec<Backup>,
+    policy: &Retention,
+    now: DateTime<Utc>,
+    is_replicated: impl Fn(&Backup) -> bool,
+) -> Plan {
+    let candidates: Vec<Candidate> = backups.iter().map(|backup| candidate(backup, is_replicated(backup))).collect();
+    let decisions = retention::decide(&candidates, policy, now);
+    let decisions = backups.into_iter().zip(decisions).collect();
+    Plan { side: side.kind, policy: *policy, repository: side.repository.clone(), decisions }
+}
+
+/// Deletes what the plan says, one after the other, noting each in `pruned`. One that cannot be deleted keeps none of
+/// the others from it, unless the storage does not answer at all.
+pub async fn apply(plan: &Plan, pruned: &mut Vec<String>) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for (backup, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {
+        let place = plan.repository.location().of(&backup.key);
+        match plan.repository.remove(backup).await {
+            Ok(()) => {
+                info!("deleted {place} ({})", decision.reason);
+                pruned.push(decision.id.clone());
+            }
+            Err(error) => {
+                let is_gone = error.is_transient();
+                warn!("{place} is not deleted: {error}");
+                errors.push(Error::NotDeleted { place, cause: error });
+                if is_gone {
+                    break;
+                }
+            }
+        }
+    }
+    errors
 }

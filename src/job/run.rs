@@ -2,10 +2,11 @@
 
 use super::preflight::Ready;
 use super::tasks::Task;
-use super::{At, Context, Side, StageError};
+use super::{At, Context, StageError};
 use crate::error::Error;
 use crate::pipeline::Gzip;
 use crate::postgres::lock::Lock;
+use crate::repository::Side;
 use crate::shutdown::Stop;
 use crate::storage::StorageError;
 use std::collections::HashSet;

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::facts::Subject;
 use crate::postgres::catalog::Database;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// One archive to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +103,24 @@ pub fn shard_of(database: &str, count: u32) -> u32 {
     let mut first = [0; 8];
     first.copy_from_slice(&Sha256::digest(database)[..8]);
     u32::try_from(u64::from_be_bytes(first) % u64::from(count.max(1))).unwrap_or_default()
+}
+
+/// What runs of this selection keep up to date, whatever their shard: what it names, and what of those that were ever
+/// saved it still selects.
+pub fn expected(selection: &Selection, own: &str, saved: &BTreeSet<Subject>) -> Vec<Subject> {
+    if selection.mode == Mode::Cluster {
+        return vec![Subject::Cluster];
+    }
+    let is_kept = |subject: &Subject| match subject {
+        Subject::Database(name) => is_selected(selection, own, &Database { name: name.clone(), ..Database::default() }),
+        Subject::Globals => selection.globals.unwrap_or_else(|| selection.is_several()),
+        Subject::Cluster => false,
+    };
+    let named = names(selection, own).into_iter().map(Subject::Database);
+    let globals = (selection.globals == Some(true)).then_some(Subject::Globals);
+    let expected: BTreeSet<Subject> =
+        saved.iter().filter(|subject| is_kept(subject)).cloned().chain(named).chain(globals).collect();
+    expected.into_iter().collect()
 }
 
 /// True when a run of this selection saves the database.

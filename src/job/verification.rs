@@ -1,10 +1,10 @@
 //! Verification of what a run has stored: restored from one target, and the bytes of the others compared with it.
 
-use super::{At, Context, Errors, Side, StageError, failure};
+use super::{At, Context, Errors, StageError, failure};
 use crate::error::Error;
 use crate::manifest::How;
 use crate::report::{self, Entry, Report};
-use crate::repository::Backup;
+use crate::repository::{Backup, Side};
 use crate::verify::report::{self as verification, Verdict};
 use crate::verify::{Verified, Verifier};
 use tracing::{error, info, warn};

@@ -125,7 +125,7 @@ fn stored_bytes_of(text: &str) -> String {
 }
 
 /// One database of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Database {
     /// Name.
     pub name: String,

@@ -141,18 +141,18 @@ impl Lock {
         let row = self.connection.query_one(&self.held, &[&keys]).await;
         row.is_ok_and(|row| row.get::<_, i64>(0) == keys.len() as i64)
     }
+}
 
-    /// Names of all sessions on the server; none when that says nothing of other runs: the question failed, or this is
-    /// a standby, which shares neither sessions nor locks with its primary.
-    pub async fn living_sessions(&self) -> Option<Vec<String>> {
-        let standby = self.connection.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await.ok()?;
-        if standby.get(0) {
-            return None;
-        }
-        let query = "SELECT application_name FROM pg_catalog.pg_stat_activity WHERE application_name <> ''";
-        let rows = self.connection.query(query, &[]).await.ok()?;
-        Some(rows.iter().map(|row| row.get(0)).collect())
+/// Ids of the runs that have a session on the server; none when that says nothing of other runs: the question failed, or
+/// this is a standby, which shares neither sessions nor locks with its primary.
+pub async fn living_runs(connection: &Connection) -> Option<Vec<String>> {
+    let standby = connection.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await.ok()?;
+    if standby.get(0) {
+        return None;
     }
+    let query = "SELECT application_name FROM pg_catalog.pg_stat_activity WHERE application_name <> ''";
+    let rows = connection.query(query, &[]).await.ok()?;
+    Some(rows.iter().filter_map(|row| super::run_of(row.get(0)).map(str::to_owned)).collect())
 }
 
 /// The whole place for a run that works alone. A shard shares the place with its like and has its own part alone, so

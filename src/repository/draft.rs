@@ -12,8 +12,17 @@ use tracing::warn;
 pub struct Content<'a> {
     /// The manifest.
     pub manifest: &'a Manifest,
+    /// Its bytes.
+    pub text: Bytes,
     /// The facts file's bytes.
     pub facts: Bytes,
+}
+
+impl<'a> Content<'a> {
+    /// What is written beside an archive that was made now.
+    pub fn new(manifest: &'a Manifest, facts: Bytes) -> Self {
+        Self { manifest, text: manifest.to_bytes().into(), facts }
+    }
 }
 
 /// An announced backup: its marker is written, its archive takes bytes. Ends with [`Draft::record`] or
@@ -96,7 +105,7 @@ impl Draft {
             return Err(self.failed("its marker was removed by another run".to_owned()));
         }
         self.manifest_on_its_way = true;
-        let put = storage.put(&companion(&self.key, Part::Manifest), content.manifest.to_bytes().into()).await;
+        let put = storage.put(&companion(&self.key, Part::Manifest), content.text.clone()).await;
         self.manifest_on_its_way = put.as_ref().is_err_and(StorageError::is_transient);
         put?;
         self.forget_marker().await;

@@ -5,33 +5,30 @@
 //! moment a SIGKILL chooses, a backup exists exactly when its manifest does, and a marker tells the next run what to
 //! finish or undo.
 
+mod catalog;
 mod draft;
 mod fetch;
+mod receive;
 mod sweep;
 mod verification;
 
 pub use draft::{Content, Draft};
 pub use fetch::FetchError;
+pub use receive::ReceiveError;
 pub use sweep::{Leftovers, Swept};
 pub use verification::FactsError;
 
 use crate::config::PathFormat;
-use crate::facts::Subject;
 use crate::manifest::{self, How, Manifest, Marker, Verification};
 use crate::storage::key::{self, Naming, Part};
 use crate::storage::local;
-use crate::storage::{Location, Object, Owner, Storage, StorageError, read_small};
+use crate::storage::{Location, Object, Owner, Space, Storage, StorageError, read_small};
 use bytes::Bytes;
-use chrono::Utc;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use std::collections::{HashMap, HashSet};
+use catalog::Known;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tracing::warn;
-use verification::Records;
-
-/// Manifests read at once.
-const READS: usize = 16;
 
 /// The backups of one storage, as seen by one run of one source.
 #[derive(Clone)]
@@ -40,6 +37,35 @@ pub struct Repository {
     layout: PathFormat,
     source: String,
     owner: Owner,
+    known: Known,
+}
+
+/// Which of the two places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SideKind {
+    /// The folder.
+    Local,
+    /// The store.
+    Remote,
+}
+
+impl SideKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+/// One of the two places, and the backups there.
+pub struct Side {
+    /// Which one.
+    pub kind: SideKind,
+    /// The backups there.
+    pub repository: Repository,
 }
 
 /// A backup that exists.
@@ -79,7 +105,7 @@ pub struct Catalog {
 impl Repository {
     /// The repository of `source` in `storage`; keys are made by `layout`.
     pub fn new(storage: Arc<dyn Storage>, layout: PathFormat, source: &str, run_id: &str) -> Self {
-        Self { storage, layout, source: source.to_owned(), owner: Owner::new(source, run_id) }
+        Self { storage, layout, source: source.to_owned(), owner: Owner::new(source, run_id), known: Known::default() }
     }
 
     /// Where the storage is.
@@ -93,9 +119,9 @@ impl Repository {
         (location.kind == local::KIND).then(|| Path::new(&location.name).join(&backup.key))
     }
 
-    /// Free bytes, where the question has an answer.
-    pub async fn free_bytes(&self) -> Option<u64> {
-        self.storage.free_bytes().await
+    /// The room of the volume, where the question has an answer.
+    pub async fn space(&self) -> Option<Space> {
+        self.storage.space().await
     }
 
     fn marker(&self) -> Bytes {
@@ -111,99 +137,6 @@ impl Repository {
     /// Announces a backup and opens its archive for writing. Nothing of that name may exist.
     pub async fn begin(&self, naming: &Naming, expected_bytes: u64) -> Result<Draft, StorageError> {
         Draft::begin(self, naming.key(self.layout), expected_bytes).await
-    }
-
-    /// Everything in the storage. A manifest that cannot be read or understood is an error or a warning, never silence.
-    pub async fn catalog(&self) -> Result<Catalog, StorageError> {
-        let objects = self.storage.list("").await?;
-        let manifests = objects.iter().filter_map(|object| match key::parse(&object.key) {
-            Some((archive, Part::Manifest)) => Some(archive.to_owned()),
-            _ => None,
-        });
-        let read = stream::iter(manifests).map(|archive| self.read(archive)).buffered(READS);
-        let read: Vec<Option<Backup>> = read.try_collect().await?;
-        let mut backups: Vec<Backup> = read.into_iter().flatten().collect();
-        let records = Records::among(&objects);
-        let verified = stream::iter(backups.iter().map(|backup| self.latest_verification(backup, &records)));
-        let verified: Vec<Option<Verification>> = verified.buffered(READS).try_collect().await?;
-        backups.iter_mut().zip(verified).for_each(|(backup, verified)| backup.verification = verified);
-        let sizes: HashMap<&str, u64> = objects.iter().map(|object| (object.key.as_str(), object.size)).collect();
-        for backup in &mut backups {
-            backup.intact = sizes.get(backup.key.as_str()) == Some(&backup.manifest.stored_bytes);
-            if !backup.intact {
-                warn!("{} is missing or has another length than its manifest says", self.location().of(&backup.key));
-            }
-        }
-        backups.sort_by(|a, b| {
-            (a.manifest.started, &a.manifest.id, &a.key).cmp(&(b.manifest.started, &b.manifest.id, &b.key))
-        });
-        let known: HashSet<&str> = backups.iter().map(|backup| backup.key.as_str()).collect();
-        let is_foreign = |object: &Object| match key::parse(&object.key) {
-            Some((_, Part::Pending | Part::Deleting)) => false,
-            Some((archive, _)) => !known.contains(archive),
-            None => true,
-        };
-        let foreign = objects.into_iter().filter(is_foreign).collect();
-        Ok(Catalog { backups, foreign })
-    }
-
-    /// The backup of that archive, with its latest verification; none when it is not there.
-    pub async fn find(&self, archive: &str) -> Result<Option<Backup>, StorageError> {
-        let Some(mut backup) = self.read(archive.to_owned()).await? else { return Ok(None) };
-        let size = self.storage.head(archive).await?.map(|object| object.size);
-        backup.intact = size == Some(backup.manifest.stored_bytes);
-        let records = Records::among(&self.storage.list(archive).await?);
-        backup.verification = self.latest_verification(&backup, &records).await?;
-        Ok(Some(backup))
-    }
-
-    /// The backup of that archive; none when its manifest vanished meanwhile or is not one.
-    async fn read(&self, archive: String) -> Result<Option<Backup>, StorageError> {
-        let name = key::companion(&archive, Part::Manifest);
-        let bytes = match read_small(&*self.storage, &name, manifest::LIMIT).await {
-            Ok(bytes) => bytes,
-            Err(StorageError::NotFound { .. }) => return Ok(None),
-            Err(error @ StorageError::Unavailable { .. }) => return Err(error),
-            Err(error) => {
-                warn!("{} is passed over: {error}", self.location().of(&name));
-                return Ok(None);
-            }
-        };
-        match Manifest::parse(&bytes) {
-            Ok(manifest) => Ok(Some(Backup { manifest, key: archive, intact: true, verification: None })),
-            Err(error) => {
-                warn!("{} is passed over: {error}", self.location().of(&name));
-                Ok(None)
-            }
-        }
-    }
-
-    /// The newest backup of each subject of this source that has not failed a verification, where there is one. Reads
-    /// from the newest on, and no further than needed.
-    pub async fn newest(&self, subjects: &[Subject]) -> Result<HashMap<Subject, Backup>, StorageError> {
-        let mut objects = self.storage.list("").await?;
-        let records = Records::among(&objects);
-        objects.retain(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))));
-        objects.sort_by_key(|object| std::cmp::Reverse(object.modified));
-        let archives =
-            objects.iter().filter_map(|object| key::parse(&object.key)).map(|(archive, _)| archive.to_owned());
-        let mut read = std::pin::pin!(stream::iter(archives).map(|archive| self.read(archive)).buffered(READS));
-        let mut newest: HashMap<Subject, Backup> = HashMap::new();
-        while newest.len() < subjects.len()
-            && let Some(backup) = read.try_next().await?
-        {
-            if let Some(mut backup) = backup.filter(|backup| self.owns(backup))
-                && subjects.contains(&backup.manifest.subject)
-                && !newest.contains_key(&backup.manifest.subject)
-            {
-                backup.verification = self.latest_verification(&backup, &records).await?;
-                if !backup.is_good() {
-                    continue;
-                }
-                newest.entry(backup.manifest.subject.clone()).or_insert(backup);
-            }
-        }
-        Ok(newest)
     }
 
     /// True when this source made the backup.
@@ -234,19 +167,32 @@ impl Repository {
         self.storage.delete(&key::companion(archive, Part::Deleting)).await
     }
 
-    /// Writes, reads back and deletes a small object: the proof that a backup could be kept here.
-    pub async fn probe(&self) -> Result<(), StorageError> {
+    /// Writes, reads back, lists and deletes a small object: the proof that a backup could be kept here. The answer is
+    /// how far the store's clock is ahead of ours, where it tells the time.
+    pub async fn probe(&self) -> Result<Option<TimeDelta>, StorageError> {
         let name = format!("backup-check-{}", self.owner.run_id);
         let bytes = self.marker();
+        let before = Utc::now();
         self.storage.put(&name, bytes.clone()).await?;
+        let after = Utc::now();
         let read = read_small(&*self.storage, &name, manifest::LIMIT).await;
         let listed = self.storage.list(&name).await;
         self.storage.delete(&name).await?;
-        if read? != bytes || listed?.len() != 1 {
-            let cause = "it gives back other bytes than were written".to_owned();
-            return Err(StorageError::Failed { action: format!("checking {}", self.location().name), cause });
+        let failed = |cause: &str| StorageError::Failed {
+            action: format!("checking {}", self.location().name),
+            cause: cause.to_owned(),
+        };
+        if read? != bytes {
+            return Err(failed("it gives back other bytes than were written"));
         }
-        Ok(())
+        let listed = listed?;
+        let [object] = listed.as_slice() else { return Err(failed("its listing lacks what was just written")) };
+        // the request took a while, and that is no skew
+        let skew = |modified: DateTime<Utc>| match modified {
+            late if late > after => late - after,
+            early => (early - before).min(TimeDelta::zero()),
+        };
+        Ok(object.modified.map(skew))
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{BackupType, Format};
+use crate::facts::Subject;
 use crate::manifest::tests::sample;
 use crate::storage::memory::Memory;
 
@@ -30,7 +31,7 @@ async fn keys(store: &Memory) -> Vec<String> {
 
 async fn commit_draft(draft: &mut Draft, manifest: &Manifest, facts: &'static [u8]) -> Result<(), StorageError> {
     draft.store_archive(manifest.stored_bytes).await?;
-    draft.record(&Content { manifest, facts: Bytes::from_static(facts) }).await
+    draft.record(&Content::new(manifest, Bytes::from_static(facts))).await
 }
 
 /// Makes a backup of five bytes.
@@ -194,7 +195,7 @@ async fn a_draft_that_somebody_swept_meanwhile_does_not_become_a_backup() {
     let manifest = Manifest { stored_bytes: 5, ..sample("x") };
     draft.store_archive(5).await.unwrap();
     store.delete(NAME).await.unwrap();
-    assert!(draft.record(&Content { manifest: &manifest, facts: Bytes::new() }).await.is_err());
+    assert!(draft.record(&Content::new(&manifest, Bytes::new())).await.is_err());
     draft.abandon().await;
     assert!(keys(&store).await.is_empty());
 }

@@ -59,18 +59,61 @@ impl Naming {
 
     /// The archive's key under a layout.
     pub fn key(&self, layout: PathFormat) -> String {
+        let id = self.id();
+        let archive = Archive {
+            id: &id,
+            subject: &self.subject,
+            backup_type: self.backup_type,
+            format: self.format,
+            encrypted: self.encrypted,
+        };
+        archive.place(layout, &self.stamp())
+    }
+}
+
+/// What of a backup decides where it lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Archive<'a> {
+    /// The backup's id.
+    pub id: &'a str,
+    /// What it holds.
+    pub subject: &'a Subject,
+    /// Its type.
+    pub backup_type: BackupType,
+    /// Format of the archive.
+    pub format: Format,
+    /// The archive is encrypted.
+    pub encrypted: bool,
+}
+
+impl Archive<'_> {
+    /// The archive's key under a layout, where the id is one that we make: it ends in the time that names show.
+    pub fn key(&self, layout: PathFormat) -> Option<String> {
+        let stamp = self.id.get(self.id.len().checked_sub(STAMP.len())?..)?;
+        let is_stamp = stamp.bytes().zip(STAMP.bytes()).all(|(byte, sample)| match sample {
+            b'0' => byte.is_ascii_digit(),
+            mark => byte == mark,
+        });
+        let is_component =
+            self.id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') && !self.id.starts_with('.');
+        (is_stamp && is_component).then(|| self.place(layout, stamp))
+    }
+
+    fn place(&self, layout: PathFormat, stamp: &str) -> String {
         let ending = format!("{}{}", ending(self.format), if self.encrypted { ENCRYPTED } else { "" });
-        let local = self.time.with_timezone(&self.zone);
-        let name = format!("{}{ending}", self.id());
+        let name = format!("{}{ending}", self.id);
         match layout {
             PathFormat::Flat => name,
-            PathFormat::Monthly => format!("{}/{name}", local.format("%Y-%m")),
-            PathFormat::Daily => format!("{}/{name}", local.format("%Y-%m-%d")),
+            PathFormat::Monthly => format!("{}/{name}", &stamp[.."0000-00".len()]),
+            PathFormat::Daily => format!("{}/{name}", &stamp[.."0000-00-00".len()]),
             PathFormat::Type => format!("{}/{name}", self.backup_type.as_str()),
-            PathFormat::Database => format!("{}/{}{ending}", component(&self.subject), self.stamp()),
+            PathFormat::Database => format!("{}/{stamp}{ending}", component(self.subject)),
         }
     }
 }
+
+/// The form of the time in names.
+const STAMP: &str = "0000-00-00_00-00-00";
 
 /// What the name of an encrypted file ends in, as `age` itself has it.
 pub const ENCRYPTED: &str = ".age";
@@ -253,6 +296,26 @@ mod tests {
         assert!(!encode(&one).contains("%~") && !encode(&one).contains("%F~"), "{}", encode(&one));
         assert_ne!(encode(&one), encode(&other));
         assert_eq!(encode(&"x".repeat(63)), "x".repeat(63));
+    }
+
+    #[test]
+    fn a_backup_that_exists_has_the_same_key_again_and_an_id_of_somebody_elses_has_none() {
+        let naming = naming("shop");
+        let id = naming.id();
+        let archive = Archive {
+            id: &id,
+            subject: &naming.subject,
+            backup_type: naming.backup_type,
+            format: naming.format,
+            encrypted: false,
+        };
+        for layout in [PathFormat::Flat, PathFormat::Monthly, PathFormat::Daily, PathFormat::Type, PathFormat::Database]
+        {
+            assert_eq!(archive.key(layout), Some(naming.key(layout)));
+        }
+        for id in ["", "backup", "../backup_2026-01-28_02-05-00", ".x_2026-01-28_02-05-00", "é2026-01-28_02-05-0"] {
+            assert_eq!(Archive { id, ..archive }.key(PathFormat::Daily), None, "{id}");
+        }
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 //! rename that refuses to replace. Data is flushed while more of it arrives, so that a large backup neither fills the
 //! page cache with dirty pages nor ends in one long wait.
 
-use super::{Download, Location, Object, Owner, Progress, Storage, StorageError, Unfinished, Upload};
+use super::{Download, Location, Object, Owner, Progress, Space, Storage, StorageError, Unfinished, Upload};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -283,12 +283,12 @@ impl Storage for Local {
         blocking(move || remove(&path)).await
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
+    async fn space(&self) -> Option<Space> {
         let folder = self.folder.clone();
         blocking(move || {
             let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned();
             let stat = statvfs(&existing).map_err(|errno| explain("looking at", &existing, &errno.into()))?;
-            Ok(stat.f_bavail * stat.f_frsize)
+            Ok(Space { used: (stat.f_blocks - stat.f_bfree) * stat.f_frsize, free: stat.f_bavail * stat.f_frsize })
         })
         .await
         .ok()

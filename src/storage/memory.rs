@@ -1,6 +1,6 @@
 //! A store in memory, for tests.
 
-use super::{Download, Location, Object, Owner, Progress, Storage, StorageError, Unfinished, Upload};
+use super::{Download, Location, Object, Owner, Progress, Space, Storage, StorageError, Unfinished, Upload};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -51,7 +51,7 @@ impl Storage for Memory {
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {
         let content = self.content();
-        let ours = content.objects.iter().filter(|(key, _)| key.starts_with(prefix));
+        let ours = content.objects.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
         Ok(ours
             .map(|(key, (bytes, time))| Object { key: key.clone(), size: bytes.len() as u64, modified: Some(*time) })
             .collect())
@@ -108,7 +108,7 @@ impl Storage for Memory {
         Ok(())
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
+    async fn space(&self) -> Option<Space> {
         None
     }
 }

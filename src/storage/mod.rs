@@ -202,8 +202,25 @@ pub trait Storage: Send + Sync {
     async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError>;
     /// Removes what an unfinished upload left.
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError>;
-    /// Free bytes, where the question has an answer.
-    async fn free_bytes(&self) -> Option<u64>;
+    /// The room of the volume, where the question has an answer.
+    async fn space(&self) -> Option<Space>;
+}
+
+/// The room of a volume, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What files take.
+    pub used: u64,
+    /// What we may still take.
+    pub free: u64,
+}
+
+impl Space {
+    /// The share that is taken of what is there for us, as `df` says it; 0 to 1.
+    pub fn share_used(self) -> f64 {
+        let total = self.used + self.free;
+        if total == 0 { 1.0 } else { self.used as f64 / total as f64 }
+    }
 }
 
 /// An object on its way. Nothing shows under its key before [`Upload::commit`] returns; dropping it without either

@@ -1,6 +1,6 @@
 //! Trying again, for every backend alike.
 
-use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload, read_small};
+use super::{Download, Location, Object, Owner, Space, Storage, StorageError, Unfinished, Upload, read_small};
 use crate::config::Retry;
 use async_trait::async_trait;
 use backon::{ConstantBuilder, Retryable};
@@ -98,7 +98,7 @@ impl Storage for Retrying {
         with_retry(self.retry, || self.inner.discard(unfinished)).await
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
-        self.inner.free_bytes().await
+    async fn space(&self) -> Option<Space> {
+        self.inner.space().await
     }
 }

@@ -9,7 +9,7 @@ mod http;
 
 use super::count::Sent;
 use super::multipart::{Limits, Memory, PartStore, PartUpload};
-use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload, WHOLE, read_small};
+use super::{Download, Location, Object, Owner, Space, Storage, StorageError, Unfinished, Upload, WHOLE, read_small};
 use crate::config::{self, AzureAccess, Retry};
 use crate::hex;
 use async_trait::async_trait;
@@ -292,7 +292,7 @@ impl Storage for Cloud {
         }
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
+    async fn space(&self) -> Option<Space> {
         None
     }
 }

@@ -9,9 +9,8 @@ mod error;
 mod upload;
 
 use super::count::Sent;
-use super::multipart::PartStore;
-use super::multipart::{Limits, Memory, PartUpload};
-use super::{Download, Location, Object, Owner, Storage, StorageError, Unfinished, Upload, WHOLE};
+use super::multipart::{Limits, Memory, PartStore, PartUpload};
+use super::{Download, Location, Object, Owner, Space, Storage, StorageError, Unfinished, Upload, WHOLE};
 use crate::config::{self, Checksum, Retry, Sse};
 use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;
@@ -294,7 +293,7 @@ impl Storage for S3 {
         }
     }
 
-    async fn free_bytes(&self) -> Option<u64> {
+    async fn space(&self) -> Option<Space> {
         None
     }
 }

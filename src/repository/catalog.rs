@@ -1,0 +1,147 @@
+//! The catalogue: what lies in the storage, and nothing else.
+
+use super::verification::Records;
+use super::{Backup, Catalog, Repository};
+use crate::facts::Subject;
+use crate::manifest::{self, Manifest, Verification};
+use crate::storage::key::{self, Part};
+use crate::storage::{Object, StorageError, read_small};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracing::warn;
+
+/// Manifests read at once.
+const READS: usize = 32;
+
+/// Manifests that were read, by the listed object: they are never changed once written, so what has the same name, size
+/// and time is the same.
+#[derive(Clone, Default)]
+pub(super) struct Known(Arc<Mutex<HashMap<String, (Object, Manifest)>>>);
+
+impl Known {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Object, Manifest)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, object: &Object) -> Option<Manifest> {
+        self.lock().get(&object.key).filter(|(known, _)| known == object).map(|(_, manifest)| manifest.clone())
+    }
+
+    fn keep(&self, object: &Object, manifest: &Manifest) {
+        self.lock().insert(object.key.clone(), (object.clone(), manifest.clone()));
+    }
+
+    /// Forgets what is not listed any more.
+    fn forget_others(&self, listed: &[Object]) {
+        let mut known = self.lock();
+        if !known.is_empty() {
+            let listed: HashSet<&str> = listed.iter().map(|object| object.key.as_str()).collect();
+            known.retain(|key, _| listed.contains(key.as_str()));
+        }
+    }
+}
+
+impl Repository {
+    /// Everything in the storage. A manifest that cannot be read or understood is an error or a warning, never silence.
+    pub async fn catalog(&self) -> Result<Catalog, StorageError> {
+        let objects = self.storage.list("").await?;
+        self.known.forget_others(&objects);
+        let manifests = objects.iter().filter(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))));
+        let read = stream::iter(manifests).map(|object| self.read_listed(object)).buffered(READS);
+        let read: Vec<Option<Backup>> = read.try_collect().await?;
+        let mut backups: Vec<Backup> = read.into_iter().flatten().collect();
+        let records = Records::among(&objects);
+        let verified = stream::iter(backups.iter().map(|backup| self.latest_verification(backup, &records)));
+        let verified: Vec<Option<Verification>> = verified.buffered(READS).try_collect().await?;
+        backups.iter_mut().zip(verified).for_each(|(backup, verified)| backup.verification = verified);
+        let sizes: HashMap<&str, u64> = objects.iter().map(|object| (object.key.as_str(), object.size)).collect();
+        for backup in &mut backups {
+            backup.intact = sizes.get(backup.key.as_str()) == Some(&backup.manifest.stored_bytes);
+            if !backup.intact {
+                warn!("{} is missing or has another length than its manifest says", self.location().of(&backup.key));
+            }
+        }
+        backups.sort_by(|a, b| {
+            (a.manifest.started, &a.manifest.id, &a.key).cmp(&(b.manifest.started, &b.manifest.id, &b.key))
+        });
+        let known: HashSet<&str> = backups.iter().map(|backup| backup.key.as_str()).collect();
+        let is_foreign = |object: &Object| match key::parse(&object.key) {
+            Some((_, Part::Pending | Part::Deleting)) => false,
+            Some((archive, _)) => !known.contains(archive),
+            None => true,
+        };
+        let foreign = objects.into_iter().filter(is_foreign).collect();
+        Ok(Catalog { backups, foreign })
+    }
+
+    /// The backup of that archive, with its latest verification; none when it is not there.
+    pub async fn find(&self, archive: &str) -> Result<Option<Backup>, StorageError> {
+        let Some(mut backup) = self.read(archive.to_owned()).await? else { return Ok(None) };
+        let size = self.storage.head(archive).await?.map(|object| object.size);
+        backup.intact = size == Some(backup.manifest.stored_bytes);
+        let records = Records::among(&self.storage.list(archive).await?);
+        backup.verification = self.latest_verification(&backup, &records).await?;
+        Ok(Some(backup))
+    }
+
+    /// The backup of a manifest that is listed; one that was read before is not read again.
+    async fn read_listed(&self, object: &Object) -> Result<Option<Backup>, StorageError> {
+        let Some((archive, _)) = key::parse(&object.key) else { return Ok(None) };
+        if let Some(manifest) = self.known.get(object) {
+            return Ok(Some(Backup { manifest, key: archive.to_owned(), intact: true, verification: None }));
+        }
+        let read = self.read(archive.to_owned()).await?;
+        if let Some(backup) = &read {
+            self.known.keep(object, &backup.manifest);
+        }
+        Ok(read)
+    }
+
+    /// The backup of that archive; none when its manifest vanished meanwhile or is not one.
+    async fn read(&self, archive: String) -> Result<Option<Backup>, StorageError> {
+        let name = key::companion(&archive, Part::Manifest);
+        let bytes = match read_small(&*self.storage, &name, manifest::LIMIT).await {
+            Ok(bytes) => bytes,
+            Err(StorageError::NotFound { .. }) => return Ok(None),
+            Err(error @ StorageError::Unavailable { .. }) => return Err(error),
+            Err(error) => {
+                warn!("{} is passed over: {error}", self.location().of(&name));
+                return Ok(None);
+            }
+        };
+        match Manifest::parse(&bytes) {
+            Ok(manifest) => Ok(Some(Backup { manifest, key: archive, intact: true, verification: None })),
+            Err(error) => {
+                warn!("{} is passed over: {error}", self.location().of(&name));
+                Ok(None)
+            }
+        }
+    }
+
+    /// The newest backup of each subject of this source that has not failed a verification, where there is one. Reads
+    /// from the newest on, and no further than needed.
+    pub async fn newest(&self, subjects: &[Subject]) -> Result<HashMap<Subject, Backup>, StorageError> {
+        let mut objects = self.storage.list("").await?;
+        let records = Records::among(&objects);
+        objects.retain(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))));
+        objects.sort_by_key(|object| std::cmp::Reverse(object.modified));
+        let mut read = std::pin::pin!(stream::iter(&objects).map(|object| self.read_listed(object)).buffered(READS));
+        let mut newest: HashMap<Subject, Backup> = HashMap::new();
+        while newest.len() < subjects.len()
+            && let Some(backup) = read.try_next().await?
+        {
+            if let Some(mut backup) = backup.filter(|backup| self.owns(backup))
+                && subjects.contains(&backup.manifest.subject)
+                && !newest.contains_key(&backup.manifest.subject)
+            {
+                backup.verification = self.latest_verification(&backup, &records).await?;
+                if !backup.is_good() {
+                    continue;
+                }
+                newest.entry(backup.manifest.subject.clone()).or_insert(backup);
+            }
+        }
+        Ok(newest)
+    }
+}

@@ -1,0 +1,97 @@
+//! A backup of another storage, taken in as it is.
+
+use super::draft::{Content, Draft};
+use super::{Backup, Repository};
+use crate::hex;
+use crate::manifest;
+use crate::progress::Counters;
+use crate::storage::key::{self, Archive, Part};
+use crate::storage::{StorageError, WHOLE, read_small, while_moving};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// Bytes copied at once.
+const CHUNK: usize = 1 << 20;
+/// Most bytes of a facts file.
+const FACTS: u64 = 1 << 30;
+
+/// Why a backup was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// One of the two storages fails.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What is stored is not what was written; nothing of it was kept.
+    #[error("{0} is not what its manifest names; verify it, and send another backup")]
+    Damaged(String),
+    /// Its id is none that we make, so that it has no place.
+    #[error("the id {0} in its manifest is not one of this program")]
+    Unnameable(String),
+}
+
+impl Repository {
+    /// Announces a backup that another storage has. Ends with [`Repository::receive`] or [`Draft::abandon`].
+    pub async fn expect(&self, backup: &Backup) -> Result<Draft, ReceiveError> {
+        let manifest = &backup.manifest;
+        let archive = Archive {
+            id: &manifest.id,
+            subject: &manifest.subject,
+            backup_type: manifest.backup_type,
+            format: manifest.format,
+            encrypted: manifest.encryption.is_some(),
+        };
+        let key = archive.key(self.layout).ok_or_else(|| ReceiveError::Unnameable(manifest.id.clone()))?;
+        Ok(Draft::begin(self, key, manifest.stored_bytes).await?)
+    }
+}
+
+impl Draft {
+    /// Copies the backup from where it is. Every byte is held against the manifest before anything becomes visible, and
+    /// the manifest is copied as it is.
+    ///
+    /// On an error, or when dropped half-way, the draft still needs [`Draft::abandon`].
+    pub async fn receive(
+        &mut self,
+        from: &Repository,
+        backup: &Backup,
+        limit: Duration,
+        counters: &Counters,
+    ) -> Result<(), ReceiveError> {
+        let damaged = |key: &str| ReceiveError::Damaged(from.location().of(key));
+        let manifest = &backup.manifest;
+        let [facts_key, manifest_key] = [Part::Facts, Part::Manifest].map(|part| key::companion(&backup.key, part));
+        let text = read_small(&*from.storage, &manifest_key, manifest::LIMIT).await?;
+        let is_same = manifest::Manifest::parse(&text).is_ok_and(|parsed| parsed == *manifest);
+        let facts = read_small(&*from.storage, &facts_key, FACTS).await?;
+        if !is_same {
+            return Err(damaged(&manifest_key));
+        }
+        if hex::encode(&Sha256::digest(&facts)) != manifest.facts_sha256 {
+            return Err(damaged(&facts_key));
+        }
+        let mut body = from.open(backup, WHOLE, limit).await?;
+        let (mut digest, mut length) = (Sha256::new(), 0);
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = body.read(&mut chunk).await;
+            let count = read.map_err(|error| from.location().broke_off(&backup.key, error.to_string()))?;
+            length += count as u64;
+            if count == 0 || length > manifest.stored_bytes {
+                break;
+            }
+            digest.update(&chunk[..count]);
+            let Some(upload) = self.upload() else { break };
+            let progress = upload.progress();
+            let written = while_moving(&progress, limit, upload.write(Bytes::copy_from_slice(&chunk[..count]))).await;
+            written.ok_or_else(|| StorageError::Stalled { action: "writing the backup".to_owned(), limit })??;
+            counters.add_raw(count as u64);
+        }
+        if length != manifest.stored_bytes || hex::encode(&digest.finalize()) != manifest.sha256 {
+            return Err(damaged(&backup.key));
+        }
+        self.store_archive(manifest.stored_bytes).await?;
+        Ok(self.record(&Content { manifest, text, facts }).await?)
+    }
+}

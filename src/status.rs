@@ -1,0 +1,241 @@
+//! Pure: how well each database is kept, from what lies in storage.
+
+use crate::facts::Subject;
+use crate::inventory::{Entry, Inventory};
+use crate::manifest::How;
+use crate::repository::SideKind;
+use crate::storage::Space;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use std::collections::{BTreeSet, HashSet};
+
+/// A backup that is smaller or larger than the one before it by more than this share of it is worth a look.
+const STEP: f64 = 0.5;
+/// A volume that is fuller than this is worth one too.
+const FULL: f64 = 0.8;
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The source that is meant.
+    pub source: &'a str,
+    /// What runs keep up to date.
+    pub expected: &'a [Subject],
+    /// How old the newest good backup may be.
+    pub max_age: TimeDelta,
+    /// Ids and SHA-256 of what the folder has and the store should have and lacks.
+    pub pending: &'a HashSet<(String, String)>,
+    /// The volume of the folder.
+    pub space: Option<Space>,
+    /// Now.
+    pub now: DateTime<Utc>,
+}
+
+/// The state of one source's backups.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Name of the source.
+    pub source: String,
+    /// When this was found.
+    pub time: DateTime<Utc>,
+    /// How old the newest good backup of a database may be.
+    pub max_age_seconds: i64,
+    /// Every expected database has one that is young enough.
+    pub ok: bool,
+    /// Databases, globals and whole-server archives, by name.
+    pub databases: Vec<Kept>,
+    /// The volume of the folder, where there is one.
+    pub volume: Option<Volume>,
+}
+
+/// How one database is kept.
+#[derive(Debug, Serialize)]
+pub struct Kept {
+    /// Which.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Whether that will do.
+    pub verdict: Verdict,
+    /// Backups of it, good or not.
+    pub backups: usize,
+    /// Their bytes, each backup counted once.
+    pub stored_bytes: u64,
+    /// The newest good one.
+    pub newest: Option<Newest>,
+    /// Its size beside that of the one before, where there is one of the same kind.
+    pub trend: Option<Trend>,
+    /// Ids of those in the folder that the store lacks, the oldest first; none where backups belong on one side alone.
+    pub pending_uploads: Vec<String>,
+    /// Those that are on both sides.
+    pub uploaded: usize,
+    /// The latest verification of any of them.
+    pub last_verification: Option<LastVerification>,
+}
+
+/// Whether a database is kept well enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Its newest good backup is young enough.
+    Ok,
+    /// That is too old.
+    TooOld,
+    /// There is no good one.
+    Missing,
+    /// No run of these settings saves it any more.
+    NotSelected,
+}
+
+/// The newest good backup.
+#[derive(Debug, Serialize)]
+pub struct Newest {
+    /// Id.
+    pub id: String,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// How long ago that is.
+    pub age_seconds: i64,
+    /// Bytes of the archive.
+    pub stored_bytes: u64,
+    /// Sides that have it, good.
+    pub sides: Vec<SideKind>,
+    /// Restored, and found to be what it should be.
+    pub verified: bool,
+}
+
+/// A size beside the one before it.
+#[derive(Debug, Serialize)]
+pub struct Trend {
+    /// Bytes of the archive before.
+    pub previous_bytes: u64,
+    /// The newest one's bytes, as a share of those.
+    pub ratio: f64,
+    /// More than half less, or more than half more.
+    pub conspicuous: bool,
+}
+
+/// A verification.
+#[derive(Debug, Serialize)]
+pub struct LastVerification {
+    /// Which backup.
+    pub id: String,
+    /// When it ended.
+    pub finished: DateTime<Utc>,
+    /// How it was verified.
+    pub how: How,
+    /// Nothing failed.
+    pub passed: bool,
+}
+
+/// The volume of the folder.
+#[derive(Debug, Serialize)]
+pub struct Volume {
+    /// Bytes that files take.
+    pub used_bytes: u64,
+    /// Bytes that we may still take.
+    pub free_bytes: u64,
+    /// The share that is taken, 0 to 1.
+    pub share_used: f64,
+    /// More than four fifths.
+    pub nearly_full: bool,
+}
+
+impl Status {
+    /// Answers the question from what lies there.
+    pub fn of(inventory: &Inventory, question: &Question<'_>) -> Self {
+        let own = || inventory.entries.iter().filter(|entry| entry.manifest.source == question.source);
+        let saved = own().map(|entry| &entry.manifest.subject);
+        let subjects: BTreeSet<&Subject> = saved.chain(question.expected).collect();
+        let kept = |subject: &Subject| {
+            let entries: Vec<&Entry> = own().filter(|entry| entry.manifest.subject == *subject).collect();
+            Kept::of(subject, &entries, question)
+        };
+        let databases: Vec<Kept> = subjects.into_iter().map(kept).collect();
+        let is_well = |kept: &Kept| matches!(kept.verdict, Verdict::Ok | Verdict::NotSelected);
+        Self {
+            source: question.source.to_owned(),
+            time: question.now,
+            max_age_seconds: question.max_age.num_seconds(),
+            ok: databases.iter().all(is_well),
+            databases,
+            volume: question.space.map(Volume::of),
+        }
+    }
+}
+
+impl Kept {
+    /// `entries` are those of the subject, the newest first.
+    fn of(subject: &Subject, entries: &[&Entry], question: &Question<'_>) -> Self {
+        let good: Vec<&&Entry> = entries.iter().filter(|entry| entry.is_good()).collect();
+        let newest = good.first().map(|entry| Newest::of(entry, question.now));
+        let verdict = match &newest {
+            _ if !question.expected.contains(subject) => Verdict::NotSelected,
+            None => Verdict::Missing,
+            Some(newest) if newest.age_seconds > question.max_age.num_seconds() => Verdict::TooOld,
+            Some(_) => Verdict::Ok,
+        };
+        let is_pending = |entry: &&&Entry| {
+            let identity = (entry.manifest.id.clone(), entry.manifest.sha256.clone());
+            entry.is_good_on(SideKind::Local) && question.pending.contains(&identity)
+        };
+        let pending = entries.iter().rev().filter(is_pending);
+        let is_uploaded = |entry: &&&Entry| {
+            [SideKind::Local, SideKind::Remote].iter().all(|side| entry.copies.iter().any(|copy| copy.side == *side))
+        };
+        let verifications = entries.iter().filter_map(|entry| Some((entry, entry.verification()?)));
+        let last = verifications.max_by_key(|(_, verification)| verification.finished);
+        Self {
+            subject: subject.clone(),
+            verdict,
+            backups: entries.len(),
+            stored_bytes: entries.iter().map(|entry| entry.manifest.stored_bytes).sum(),
+            newest,
+            trend: Trend::of(&good),
+            pending_uploads: pending.map(|entry| entry.manifest.id.clone()).collect(),
+            uploaded: entries.iter().filter(is_uploaded).count(),
+            last_verification: last.map(|(entry, verification)| LastVerification {
+                id: entry.manifest.id.clone(),
+                finished: verification.finished,
+                how: verification.how,
+                passed: verification.passed,
+            }),
+        }
+    }
+}
+
+impl Newest {
+    fn of(entry: &Entry, now: DateTime<Utc>) -> Self {
+        let manifest = &entry.manifest;
+        Self {
+            id: manifest.id.clone(),
+            started: manifest.started,
+            age_seconds: (now - manifest.started).num_seconds(),
+            stored_bytes: manifest.stored_bytes,
+            sides: entry.copies.iter().filter(|copy| copy.good).map(|copy| copy.side).collect(),
+            verified: entry.is_verified(),
+        }
+    }
+}
+
+impl Trend {
+    /// `good` are the good ones, the newest first. Only what was written in the same way is compared.
+    fn of(good: &[&&Entry]) -> Option<Self> {
+        let (newest, older) = good.split_first()?;
+        let newest = &newest.manifest;
+        let way = |entry: &Entry| {
+            let manifest = &entry.manifest;
+            (manifest.format, manifest.compression.clone(), manifest.encryption.clone())
+        };
+        let before = older.iter().find(|entry| way(entry) == way(good[0]))?;
+        let previous_bytes = before.manifest.stored_bytes;
+        let ratio = newest.stored_bytes as f64 / previous_bytes.max(1) as f64;
+        Some(Self { previous_bytes, ratio, conspicuous: (ratio - 1.0).abs() > STEP })
+    }
+}
+
+impl Volume {
+    fn of(space: Space) -> Self {
+        let share_used = space.share_used();
+        Self { used_bytes: space.used, free_bytes: space.free, share_used, nearly_full: share_used > FULL }
+    }
+}
