@@ -19,6 +19,12 @@ pub fn duration(duration: TimeDelta) -> String {
     }
 }
 
+/// How far two clocks are apart, to the minute where that is enough.
+pub fn apart(skew: TimeDelta) -> String {
+    let seconds = skew.num_milliseconds().abs() / 1000;
+    duration(if seconds < 90 { TimeDelta::seconds(seconds) } else { TimeDelta::minutes((seconds + 30) / 60) })
+}
+
 /// How long ago something was; what is to come is the work of a wrong clock, and is said.
 pub fn age(age: TimeDelta) -> String {
     if age < TimeDelta::seconds(-60) { format!("in {}", duration(-age)) } else { duration(age) }

@@ -107,21 +107,11 @@ fn a_listing_that_fails_is_an_error_and_never_a_shorter_list() {
 }
 
 /// Ages a backup by rewriting its manifest, as a person with an editor could.
-fn age(backup: &Backup, days: i64) {
-    for file in backup.files().iter().filter(|file| file.ends_with(".sql.gz.json")) {
-        let path = backup.path().join(file);
-        let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let started = chrono::Utc::now() - chrono::TimeDelta::days(days);
-        manifest["started"] = started.to_rfc3339().into();
-        std::fs::write(&path, manifest.to_string()).unwrap();
-    }
-}
-
 #[test]
 fn old_auto_backups_are_pruned_after_a_good_run_and_foreign_files_stay() {
     let backup = Backup::of(shared(), &shared().database("prune"));
     backup.run(&[]).exits(0);
-    age(&backup, 8);
+    backup.make_older(8);
     std::fs::write(backup.path().join("notes.sql.gz"), "foreign").unwrap();
     backup.run(&[]).exits(0).says("deleted 1 backups");
     assert_eq!(backup.files().len(), 5, "{:?}", backup.files());
@@ -132,7 +122,7 @@ fn old_auto_backups_are_pruned_after_a_good_run_and_foreign_files_stay() {
 fn prune_shows_reasons_asks_and_deletes_only_with_yes() {
     let backup = Backup::of(shared(), &shared().database("prune")).set("RETENTION_DAYS", "0");
     backup.run(&[]).exits(0);
-    age(&backup, 30);
+    backup.make_older(30);
     backup.run(&[]).exits(0);
     let backup = backup.set("RETENTION_DAYS", "7");
     backup.run(&["prune", "--dry-run"]).exits(0).says("older than 7 days").says("among the newest 1 good");
@@ -149,7 +139,7 @@ fn under_all_a_local_backup_that_is_not_remote_is_never_pruned() {
     let prefix = s3::fresh_prefix();
     let backup = Backup::of(shared(), &shared().database("prune"));
     backup.run(&[]).exits(0);
-    age(&backup, 30);
+    backup.make_older(30);
     let backup = backup.to("all", &s3::shared().endpoint(), &prefix);
     backup.run(&[]).exits(0).says("deleted 0 backups");
     assert_eq!(backup.files().len(), 8);

@@ -140,6 +140,8 @@ async fn listings(storage: &dyn Storage) {
     assert_eq!(listed(storage.list("").await.unwrap()), keys);
     assert_eq!(listed(storage.list("a/").await.unwrap()), ["a/1", "a/2", "a/b/3"]);
     assert_eq!(listed(storage.list("a").await.unwrap()), ["a/1", "a/2", "a/b/3", "ab"]);
+    assert_eq!(listed(storage.list("ab").await.unwrap()), ["ab"], "a prefix may be a whole name");
+    assert_eq!(listed(storage.list("a/b/3").await.unwrap()), ["a/b/3"]);
     assert!(storage.list("nothing").await.unwrap().is_empty());
     for key in keys {
         storage.delete(key).await.unwrap();

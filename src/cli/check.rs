@@ -268,7 +268,7 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
                     None => findings.good(name, detail),
                     Some(skew) => {
                         let word = if skew > TimeDelta::zero() { "ahead of" } else { "behind" };
-                        let skew = human::duration(skew.abs());
+                        let skew = human::apart(skew);
                         let detail = format!("{detail}; its clock is {skew} {word} this machine's");
                         let hint =
                             "set the clock that is wrong: ages, retention and signatures depend on it".to_owned();

@@ -49,6 +49,10 @@ pub(super) struct Made {
 pub(super) async fn begin<'a>(run: &Run<'a>, task: &Task) -> Result<Begun<'a>, StageError> {
     let context = run.context;
     let mut naming = record::naming(run, &task.subject);
+    // where folders are by type, the same id would not be the same name
+    if run.ready.previous.get(&task.subject).is_some_and(|last| last.started.timestamp() == naming.time.timestamp()) {
+        naming.time += TimeDelta::seconds(1);
+    }
     let (sides, lost): (Vec<&Side>, Vec<&Side>) = run.ready.sides.iter().partition(|side| !run.has_given_up(side));
     let lost = || lost.iter().map(|side| Error::GivenUp(side.repository.location().name));
     for _ in 0..NAME_ATTEMPTS {

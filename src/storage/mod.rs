@@ -298,7 +298,7 @@ fn clock_skew(date: Option<&str>) -> TimeDelta {
 }
 
 fn with_skew(cause: &str, skew: TimeDelta) -> String {
-    format!("{cause}; its clock and this machine's are {} apart", human::duration(skew))
+    format!("{cause}; its clock and this machine's are {} apart", human::apart(skew))
 }
 
 /// How long reading a small object may take, headers and body.

@@ -178,6 +178,31 @@ impl Backup {
             .collect()
     }
 
+    /// Puts every backup in the folder this many days back.
+    pub fn make_older(&self, days: i64) {
+        for file in self.files().iter().filter(|file| file.ends_with(".sql.gz.json")) {
+            let path = self.path().join(file);
+            let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let started: chrono::DateTime<chrono::Utc> = manifest["started"].as_str().unwrap().parse().unwrap();
+            manifest["started"] = (started - chrono::TimeDelta::days(days)).to_rfc3339().into();
+            std::fs::write(&path, manifest.to_string()).unwrap();
+        }
+    }
+
+    /// What a command prints as JSON, held against its schema.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str], code: i32) -> serde_json::Value {
+        let outcome = self.run(&[arguments, &["--json"]].concat()).exits(code);
+        let value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("no JSON: {}", outcome.stdout));
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{}.json", arguments[0]));
+        let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+        let index = compiler.compile(schema.to_str().unwrap(), &mut schemas).unwrap();
+        if let Err(error) = schemas.validate(&value, index) {
+            panic!("{arguments:?} breaks its schema: {error:#}\n{value:#}");
+        }
+        value
+    }
+
     /// Rewrites an archive as an attacker or a bad disk controller would, with every sum made right again.
     pub fn rewrite(&self, change: impl Fn(String) -> String) {
         let archive = self.archive();

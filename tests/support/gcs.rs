@@ -131,6 +131,11 @@ async fn answer(mut request: Request<Incoming>, service: &S3Service, public: &[u
         let text = format!("<Error><Code>AuthenticationRequired</Code><Message>{why}</Message></Error>");
         return refuse(StatusCode::UNAUTHORIZED, text);
     }
+    let path = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8().unwrap().into_owned();
+    if !path.starts_with(&format!("/{BUCKET}")) {
+        let text = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist.</Message></Error>";
+        return refuse(StatusCode::NOT_FOUND, text.to_owned());
+    }
     let headers = request.headers_mut();
     if headers.remove("x-goog-if-generation-match").is_some_and(|generation| generation == "0") {
         headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));

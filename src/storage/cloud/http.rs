@@ -25,8 +25,6 @@ const ANSWER: usize = 64 << 10;
 /// What came of an operation's last request that did not succeed.
 #[derive(Debug, Clone)]
 pub(super) struct Trouble {
-    /// Who was asked, without its path.
-    pub(super) host: String,
     /// It was the store itself, not somebody who gives out credentials for it.
     pub(super) from_store: bool,
     /// What was answered; none when nothing was.
@@ -107,7 +105,7 @@ impl HttpService for Connector {
             *request.body_mut() = Some(reqwest::Body::wrap(counting));
         }
         let note = |answer: Option<Answer>, cause: String| {
-            let trouble = Trouble { from_store: host == self.store, host: host.clone(), answer, cause };
+            let trouble = Trouble { from_store: host == self.store, answer, cause };
             *watch.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
         };
         let answer = match while_moving(&moved, limit, self.client.execute(request)).await {

@@ -14,7 +14,7 @@ use crate::config::{self, AzureAccess, Retry};
 use crate::hex;
 use async_trait::async_trait;
 use bytes::Bytes;
-use error::{AZURE, GCS, Settings, explain};
+use error::{AZURE, Attempt, GCS, Settings, explain};
 use futures_util::TryStreamExt;
 use http::{Connector, place_of, watched};
 use md5::{Digest, Md5};
@@ -48,6 +48,8 @@ pub struct Cloud {
     /// Empty, or ending with a slash.
     prefix: String,
     settings: &'static Settings,
+    /// The credentials are those that the machine or the pod is given.
+    asks_machine: bool,
     limits: Limits,
 }
 
@@ -80,7 +82,8 @@ impl Cloud {
         }
         let client = builder.build().map_err(|error| unusable(&GCS, &error))?;
         let place = store.endpoint.as_deref().unwrap_or("gs:/");
-        Ok(Self::new(Arc::new(client), "gcs", place, &store.bucket, remote, &GCS, limits))
+        let cloud = Self::new(Arc::new(client), "gcs", (place, &store.bucket), remote, &GCS, limits);
+        Ok(Self { asks_machine: store.key.is_none(), ..cloud })
     }
 
     /// Azure Blob Storage. Connects to nothing yet.
@@ -118,14 +121,14 @@ impl Cloud {
             AzureAccess::Managed(None) => builder,
         };
         let client = builder.build().map_err(|error| unusable(&AZURE, &error))?;
-        Ok(Self::new(Arc::new(client), "azure", &base, &store.container, remote, &AZURE, limits))
+        let cloud = Self::new(Arc::new(client), "azure", (&base, &store.container), remote, &AZURE, limits);
+        Ok(Self { asks_machine: matches!(store.access, AzureAccess::Managed(_)), ..cloud })
     }
 
     fn new(
         client: Arc<dyn Client>,
         kind: &'static str,
-        place: &str,
-        bucket: &str,
+        (place, bucket): (&str, &str),
         remote: &config::Remote,
         settings: &'static Settings,
         limits: Limits,
@@ -133,7 +136,7 @@ impl Cloud {
         let prefix = if remote.prefix.is_empty() { String::new() } else { format!("{}/", remote.prefix) };
         let name = format!("{place}/{bucket}/{prefix}").trim_end_matches('/').to_owned();
         let location = Location { kind, name, setting: settings.place };
-        Self { client, location, prefix, settings, limits }
+        Self { client, location, prefix, settings, asks_machine: false, limits }
     }
 
     fn path(&self, key: &str) -> Result<Path, StorageError> {
@@ -154,7 +157,10 @@ impl Cloud {
         operation: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, StorageError> {
         let (outcome, trouble) = watched(sent, operation).await;
-        outcome.map_err(|error| explain(self.action(verb, key), key, self.settings, &error, trouble))
+        outcome.map_err(|error| {
+            let (settings, asks_machine) = (self.settings, self.asks_machine);
+            explain(Attempt { action: self.action(verb, key), key, settings, asks_machine }, &error, trouble)
+        })
     }
 
     async fn create_object(&self, key: &str, bytes: Bytes, sent: &Sent) -> Result<(), StorageError> {
@@ -230,6 +236,11 @@ impl Storage for Cloud {
                 Some(next) => token = Some(next),
                 None => break,
             }
+        }
+        // for Azure, the library leaves out the object whose whole name the prefix is
+        let may_be_name = self.location.kind == "azure" && !prefix.is_empty() && !prefix.ends_with('/');
+        if may_be_name && !found.iter().any(|object| object.key == prefix) {
+            found.extend(self.head(prefix).await?);
         }
         found.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(found)

@@ -181,6 +181,17 @@ impl Storage for S3 {
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.full(prefix));
             let page = request.set_continuation_token(token).send().await;
             let page = page.map_err(|error| explain(self.action("listing", prefix), prefix, &error))?;
+            // a page that was cut is still XML to the SDK, and must not pass for the last one
+            let is_whole = page.is_truncated.is_some()
+                && page.key_count.is_none_or(|count| usize::try_from(count) == Ok(page.contents().len()));
+            if !is_whole {
+                let cause = "the store's answer is not whole".to_owned();
+                return Err(StorageError::Unavailable {
+                    action: self.action("listing", prefix),
+                    cause,
+                    setting: SETTING,
+                });
+            }
             for object in page.contents() {
                 let Some(key) = object.key() else { continue };
                 let modified = time(object.last_modified());
