@@ -128,7 +128,7 @@ fn prune_shows_reasons_asks_and_deletes_only_with_yes() {
     backup.run(&["prune", "--dry-run"]).exits(0).says("older than 7 days").says("among the newest 1 good");
     backup.run(&["prune"]).exits(64).says("--yes");
     assert_eq!(backup.files().len(), 8);
-    backup.run(&["prune", "--yes"]).exits(0).says("deleted 1 backups");
+    backup.run(&["prune", "--yes"]).exits(0).says("deleted 1 backup");
     assert_eq!(backup.files().len(), 4);
     backup.run(&["prune", "--yes"]).exits(0);
     assert_eq!(backup.files().len(), 4);

@@ -173,6 +173,14 @@ fn modules_know_only_whom_the_map_allows() {
             "restore/plan.rs",
             &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"],
         ),
+        (
+            "inventory.rs",
+            &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::job", "crate::cli", "crate::config"],
+        ),
+        (
+            "status.rs",
+            &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::job", "crate::cli", "crate::config"],
+        ),
         ("encryption.rs", &["std::fs", "std::env", "crate::"]),
         ("custom_archive.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::"]),
         ("report.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
