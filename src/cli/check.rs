@@ -12,6 +12,7 @@ use crate::postgres::connection;
 use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
 use crate::repository::SideKind;
+use crate::storage::LARGEST_PART;
 use chrono::TimeDelta;
 use serde::Serialize;
 
@@ -259,7 +260,8 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
                         space.map(|space| format!(", {} free", human::size(space.free))).unwrap_or_default()
                     }
                     SideKind::Remote => {
-                        let largest = memory_at_hand() / 2 * u64::from(config.remote.max_parts);
+                        let part = (memory_at_hand() / 2).min(LARGEST_PART);
+                        let largest = part * u64::from(config.remote.max_parts);
                         format!(", backups of up to {} fit the memory at hand", human::size(largest))
                     }
                 };

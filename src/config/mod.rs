@@ -206,6 +206,10 @@ pub enum PathFormat {
     Database,
 }
 
+impl PathFormat {
+    const ALLOWED: &str = "flat, monthly, daily, type or database";
+}
+
 /// How long one side keeps backups; a count of 0 keeps all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {

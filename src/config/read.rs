@@ -2,8 +2,8 @@
 
 use super::received::Received;
 use super::{
-    Config, Discord, Dump, Effective, Encryption, Format, Local, Log, Mode, Retention, Secret, Selection, Source,
-    remote, selection, settings, source, verify,
+    Config, Discord, Dump, Effective, Encryption, Format, Local, Log, Mode, PathFormat, Retention, Secret, Selection,
+    Source, remote, selection, settings, source, verify,
 };
 use crate::encryption::{Identities, Recipients};
 use std::ffi::OsString;
@@ -157,10 +157,8 @@ fn read_dump(received: &mut Received, search_path: OsString) -> Option<Dump> {
     })
 }
 
-pub(super) const LAYOUTS: &str = "flat, monthly, daily, type or database";
-
 fn read_local(received: &mut Received) -> Option<Local> {
-    let path_format = received.get("LOCAL_PATH_FORMAT", LAYOUTS);
+    let path_format = received.get("LOCAL_PATH_FORMAT", PathFormat::ALLOWED);
     Some(Local { folder: received.text("BACKUP_DIR")?.into(), path_format: path_format? })
 }
 

@@ -1,6 +1,5 @@
 //! The remote side: which kind of store, where it is, how it is entered, and how long it keeps backups.
 
-use super::read::LAYOUTS;
 use super::received::Received;
 use super::{PathFormat, Retention, Secret, settings, source};
 use serde::Deserialize;
@@ -188,7 +187,7 @@ pub(super) fn read(received: &mut Received, several: bool) -> Option<Remote> {
         received.problems.push(format!("REMOTE_CA_FILE: opening {}: {error}", path.display()));
     }
     let path_format = if received.is_set("REMOTE_PATH_FORMAT") {
-        received.get("REMOTE_PATH_FORMAT", LAYOUTS)
+        received.get("REMOTE_PATH_FORMAT", PathFormat::ALLOWED)
     } else {
         let _ = received.text("REMOTE_PATH_FORMAT");
         Some(if several { PathFormat::Database } else { PathFormat::Monthly })

@@ -18,6 +18,8 @@ pub mod resume;
 pub mod retry;
 pub mod s3;
 
+pub use multipart::LARGEST_PART;
+
 use crate::hex;
 use crate::human;
 use async_trait::async_trait;
