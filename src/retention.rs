@@ -3,7 +3,10 @@
 use crate::config::{BackupType, Retention};
 use crate::facts::Subject;
 use chrono::{DateTime, TimeDelta, Utc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A backup that begins later than this from now is from a clock that is, or was, wrong.
+pub const CLOCKS_AGREE: TimeDelta = TimeDelta::minutes(5);
 
 /// What retention knows of one backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct Decision {
 ///
 /// `auto` backups go by age, the other types by count among their own, `manual` ones never. Whatever those rules say,
 /// the newest `min_keep` good backups of each database stay (one at least, manual ones not counted), and so do the
-/// newest verified one and every one that is not yet replicated. Where every backup of a database would go, none does.
+/// newest verified one and every one that is not yet replicated. Backups from the future are ranked among themselves. Where every backup of a database would go, none does.
 pub fn decide(candidates: &[Candidate], policy: &Retention, now: DateTime<Utc>) -> Vec<Decision> {
     let mut decisions: BTreeMap<usize, (bool, String)> = BTreeMap::new();
     let mut subjects: BTreeMap<&Subject, Vec<(usize, &Candidate)>> = BTreeMap::new();
@@ -69,7 +72,13 @@ fn decide_one(
     now: DateTime<Utc>,
 ) -> (bool, String) {
     let candidate = group[position].1;
-    let newer = || group[..position].iter().map(|(_, other)| other);
+    // a backup that a wrong clock put into the future takes no place from those of the present, and copies of one
+    // backup are one
+    let is_ahead = |one: &Candidate| one.started > now + CLOCKS_AGREE;
+    let counts = |other: &Candidate| other.id != candidate.id && is_ahead(other) == is_ahead(candidate);
+    let newer = || group[..position].iter().map(|(_, other)| other).filter(|other| counts(other));
+    let distinct =
+        |others: &mut dyn Iterator<Item = &&Candidate>| others.map(|other| &other.id).collect::<BTreeSet<_>>().len();
     let keep = |reason: String| (true, reason);
 
     if candidate.backup_type == BackupType::Manual {
@@ -79,7 +88,7 @@ fn decide_one(
         return keep("it is not yet on the remote side".to_owned());
     }
     let counted = |other: &&&Candidate| other.good && other.backup_type != BackupType::Manual;
-    let rank = newer().filter(counted).count();
+    let rank = distinct(&mut newer().filter(counted));
     let floor = policy.min_keep.max(1) as usize;
     if candidate.good && rank < floor {
         return keep(format!("among the newest {floor} good of its database"));
@@ -100,7 +109,7 @@ fn decide_one(
     }
     // a bad backup takes no place from a good one
     let same = |other: &&&Candidate| other.backup_type == candidate.backup_type && (other.good || !candidate.good);
-    if newer().filter(same).count() < count as usize {
+    if distinct(&mut newer().filter(same)) < count as usize {
         keep(format!("among the newest {count} {kind}"))
     } else {
         (false, format!("{count} newer {kind} backups exist"))

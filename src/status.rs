@@ -4,6 +4,7 @@ use crate::facts::Subject;
 use crate::inventory::{Entry, Inventory};
 use crate::manifest::How;
 use crate::repository::SideKind;
+use crate::retention::CLOCKS_AGREE;
 use crate::storage::Space;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -156,7 +157,8 @@ impl Status {
             source: question.source.to_owned(),
             time: question.now,
             max_age_seconds: question.max_age.num_seconds(),
-            ok: databases.iter().all(is_well),
+            // storage with nothing in it is not well kept, whatever is expected
+            ok: !databases.is_empty() && databases.iter().all(is_well),
             databases,
             volume: question.space.map(Volume::of),
         }
@@ -167,10 +169,14 @@ impl Kept {
     /// `entries` are those of the subject, the newest first.
     fn of(subject: &Subject, entries: &[&Entry], question: &Question<'_>) -> Self {
         let good: Vec<&&Entry> = entries.iter().filter(|entry| entry.is_good()).collect();
-        let newest = good.first().map(|entry| Newest::of(entry, question.now));
+        // one from the future is nobody's newest, unless there is no other
+        let is_present = |entry: &&&&Entry| entry.manifest.started <= question.now + CLOCKS_AGREE;
+        let present = good.iter().find(is_present);
+        let newest = present.or(good.first()).map(|entry| Newest::of(entry, question.now));
         let verdict = match &newest {
             _ if !question.expected.contains(subject) => Verdict::NotSelected,
             None => Verdict::Missing,
+            Some(_) if present.is_none() => Verdict::TooOld,
             Some(newest) if newest.age_seconds > question.max_age.num_seconds() => Verdict::TooOld,
             Some(_) => Verdict::Ok,
         };
@@ -179,16 +185,15 @@ impl Kept {
             entry.is_good_on(SideKind::Local) && question.pending.contains(&identity)
         };
         let pending = entries.iter().rev().filter(is_pending);
-        let is_uploaded = |entry: &&&Entry| {
-            [SideKind::Local, SideKind::Remote].iter().all(|side| entry.copies.iter().any(|copy| copy.side == *side))
-        };
+        let is_uploaded =
+            |entry: &&&Entry| [SideKind::Local, SideKind::Remote].into_iter().all(|side| entry.is_good_on(side));
         let verifications = entries.iter().filter_map(|entry| Some((entry, entry.verification()?)));
         let last = verifications.max_by_key(|(_, verification)| verification.finished);
         Self {
             subject: subject.clone(),
             verdict,
             backups: entries.len(),
-            stored_bytes: entries.iter().map(|entry| entry.manifest.stored_bytes).sum(),
+            stored_bytes: entries.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.manifest.stored_bytes)),
             newest,
             trend: Trend::of(&good),
             pending_uploads: pending.map(|entry| entry.manifest.id.clone()).collect(),
@@ -211,7 +216,7 @@ impl Newest {
             started: manifest.started,
             age_seconds: (now - manifest.started).num_seconds(),
             stored_bytes: manifest.stored_bytes,
-            sides: entry.copies.iter().filter(|copy| copy.good).map(|copy| copy.side).collect(),
+            sides: [SideKind::Local, SideKind::Remote].into_iter().filter(|side| entry.is_good_on(*side)).collect(),
             verified: entry.is_verified(),
         }
     }

@@ -413,6 +413,70 @@ fn a_page_of_a_listing_that_fails_is_an_error_and_never_a_shorter_list() {
 }
 
 #[test]
+fn what_may_not_be_read_is_no_missing_backup() {
+    let name = database(100);
+    let (backup, _) = on_both(&name);
+    let remote = backup.with("BACKUP_TARGET", "remote").with("BACKUP_DATABASES", "*");
+    remote.run(&["run", "--database", &name]).exits(0);
+    let front = Front::start(s3::shared().port, |seen, _| {
+        let denied = "<Error><Code>AccessDenied</Code></Error>".to_owned();
+        if seen.method == "GET" && seen.target.contains(".json?") { Act::Answer(403, denied) } else { Act::Forward }
+    });
+    for command in ["list", "status", "upload"] {
+        remote.with("REMOTE_ENDPOINT", &front.url()).run(&[command]).exits(77).says("AccessDenied");
+    }
+    // storage with nothing in it is not well kept, whatever is expected of it
+    let empty = remote.with("REMOTE_PREFIX", &s3::fresh_prefix());
+    empty.json(&["status"], 1);
+    // and neither is one whose only backups are from the future
+    let local = backup.with("BACKUP_TARGET", "local");
+    local.run(&[]).exits(0);
+    local.make_older(-400);
+    let status = local.json(&["status"], 1);
+    assert_eq!(kept(&status, &name)["verdict"], "too_old");
+    assert!(local.run(&["list"]).stdout.contains("in 400 days") || local.run(&["list"]).stdout.contains("in 399 days"));
+}
+
+#[test]
+fn the_backups_of_another_source_in_the_bucket_keep_none_of_ours_from_being_sent() {
+    let name = database(100);
+    let (backup, _) = on_both(&name);
+    let pruned = backup
+        .with("BACKUP_TYPE", "daily")
+        .with("REMOTE_RETENTION_ENABLED", "true")
+        .with("REMOTE_RETENTION_DAILY", "2");
+    pruned.with("BACKUP_TARGET", "local").run(&[]).exits(0);
+    let other =
+        pruned.with("BACKUP_SOURCE", "other:5432").with("BACKUP_BASE_NAME", "other").with("BACKUP_TARGET", "remote");
+    for _ in 0..3 {
+        other.run(&[]).exits(0);
+    }
+    pruned.run(&["upload"]).exits(0).says("1 backup uploaded");
+}
+
+#[test]
+fn a_copy_that_failed_its_verification_there_is_no_replica_and_a_good_one_is_preferred() {
+    let name = database(1000);
+    let (backup, _) = on_both(&name);
+    backup.run(&[]).exits(0);
+    let archive = backup.archive();
+    let bytes = std::fs::read(&archive).unwrap();
+    std::fs::write(&archive, &bytes[..100]).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    // the folder's copy is damaged, the store's is not
+    backup.run(&["download", "--output", target.path().to_str().unwrap()]).exits(0);
+    std::fs::write(&archive, &bytes).unwrap();
+    let queries = backup.folder.path().join("queries.sql");
+    std::fs::write(&queries, "SELECT false").unwrap();
+    let strict = backup.with("VERIFY_QUERIES_FILE", queries.to_str().unwrap());
+    strict.run(&["verify", "--location", "remote"]).exits(65);
+    let status = backup.json(&["status"], 0);
+    assert_eq!(kept(&status, &name)["uploaded"], 0);
+    assert_eq!(kept(&status, &name)["pending_uploads"].as_array().unwrap().len(), 1);
+    backup.run(&["upload"]).exits(74).says("failed its verification; remove that first");
+}
+
+#[test]
 fn folders_by_type_are_made_where_asked_and_an_upload_keeps_them() {
     let name = database(100);
     let (backup, prefix) = on_both(&name);

@@ -144,6 +144,70 @@ fn an_upload_that_is_stopped_or_fails_leaves_nothing_on_any_kind_of_store() {
 }
 
 #[test]
+fn a_completion_whose_answer_was_lost_is_recognized_on_every_kind_of_store() {
+    let name = database(900_000);
+    for kind in KINDS {
+        let backup = to(kind, &name).set("RETRY_COUNT", "3");
+        let is_completion = |seen: &support::http::Seen| {
+            seen.target.contains("comp=blocklist") || seen.method == "POST" && seen.target.contains("uploadId=")
+        };
+        let lost = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let front = Front::start(port(kind), move |seen, _| {
+            let is_first = is_completion(seen) && !lost.swap(true, std::sync::atomic::Ordering::Relaxed);
+            // the store has done it, and nobody hears of it
+            if is_first { Act::ForwardAndAnswer(500, String::new()) } else { Act::Forward }
+        });
+        at(kind, &backup, &front.url()).run(&[]).exits(0);
+        assert!(front.seen().iter().any(is_completion), "{kind}: no upload in parts");
+        assert_eq!(count(&backup), 1, "{kind}");
+        backup.verify(&["--checksum-only"], 0);
+    }
+}
+
+/// Answers every request with the same bytes, and holds the connection.
+fn stubborn(answer: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 65536]);
+            let _ = stream.write_all(answer.as_bytes());
+            held.push(stream);
+        }
+    });
+    format!("http://127.0.0.1:{port}")
+}
+
+#[test]
+fn what_is_no_store_is_not_taken_for_an_empty_one() {
+    let name = database(10);
+    let answers = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 36\r\n\r\n<html><body>Please log in</body></html",
+        "HTTP/1.1 200 OK\r\ncontent-length: 46\r\n\r\n<Error><Code>SlowDown</Code><Message/></Error>\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/login\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+        // half an answer, and then nothing
+        "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n<ListBucketResult>",
+        "HTTP/1.1 403 Forbidden\r\ncontent-length: 1000\r\n\r\n<Error>",
+    ];
+    let ask = |kind: &'static str, answer: &'static str| {
+        let backup = at(kind, &to(kind, &name).set("RETRY_COUNT", "1"), &stubborn(answer));
+        std::thread::spawn(move || {
+            let begun = Instant::now();
+            let outcome = backup.run(&["list"]);
+            assert!([69, 74, 77].contains(&outcome.code), "{kind} {answer}: {}\n{}", outcome.code, outcome.log);
+            assert!(!outcome.stdout.contains("no backups"), "{kind} {answer}");
+            assert!(begun.elapsed() < Duration::from_secs(50), "{kind} {answer}: {:?}", begun.elapsed());
+        })
+    };
+    let asked: Vec<_> = KINDS.iter().flat_map(|kind| answers.map(|answer| ask(kind, answer))).collect();
+    asked.into_iter().for_each(|asked| asked.join().unwrap());
+}
+
+#[test]
 fn a_store_that_takes_nothing_is_noticed_and_one_that_is_slow_is_not() {
     let name = database(900_000);
     for kind in KINDS {
@@ -216,5 +280,5 @@ fn a_machine_without_an_identity_is_told_to_get_one() {
     // nobody answers where machines at Google ask for their identity
     let nobody = format!("127.0.0.1:{}", free_port(0));
     let gcs = gcs.set("GCE_METADATA_HOST", &nobody).set("GCE_METADATA_IP", &nobody);
-    gcs.run(&["list"]).exits(77).says("GCS_CREDENTIALS_PATH");
+    gcs.run(&["list"]).exits(69).says("GCS_CREDENTIALS_PATH").says("identity");
 }

@@ -59,8 +59,19 @@ impl Shelf {
         backups.map(|backup| (backup.manifest.id.clone(), backup.manifest.sha256.clone())).collect()
     }
 
-    /// Those that must stay by the words of the contract, and those of them that may.
+    /// Those that must stay by the words of the contract, and no others may.
     fn must_stay(&self, policy: &Retention, now: DateTime<Utc>, unsent: &BTreeSet<Id>) -> BTreeSet<Id> {
+        // what a wrong clock has put into the future is counted by itself
+        let ahead = |backup: &&Backup| backup.manifest.started > now + TimeDelta::minutes(5);
+        let (future, present): (Vec<&Backup>, Vec<&Backup>) = self.0.iter().partition(ahead);
+        let group = |backups: Vec<&Backup>| Self(backups.into_iter().cloned().collect());
+        let mut stay = group(present).must_stay_at_one_time(policy, now, unsent);
+        stay.extend(group(future).must_stay_at_one_time(policy, now, unsent));
+        // where all would go, none does
+        if stay.is_empty() { Self::ids(self.0.iter()) } else { stay }
+    }
+
+    fn must_stay_at_one_time(&self, policy: &Retention, now: DateTime<Utc>, unsent: &BTreeSet<Id>) -> BTreeSet<Id> {
         let mut newest_first: Vec<&Backup> = self.0.iter().collect();
         newest_first.sort_by_key(|backup| std::cmp::Reverse((backup.manifest.started, backup.manifest.id.clone())));
         let all = newest_first.iter().copied();
@@ -85,8 +96,7 @@ impl Shelf {
             stay.extend(Self::ids(all.clone().filter(of(kind)).take(count).filter(|backup| !backup.is_good())));
         }
         stay.extend(Self::ids(all.clone()).intersection(unsent).cloned());
-        // where all would go, none does
-        if stay.is_empty() { Self::ids(all) } else { stay }
+        stay
     }
 }
 
@@ -223,7 +233,9 @@ impl World {
         for backup in ours.iter().filter(|backup| missing.contains(&prune::identity(backup))) {
             if matches!(upload::lot(backup, "here", &there, "there"), Lot::Missing) {
                 let mut draft = remote.expect(backup).await.unwrap();
-                draft.receive(&local, backup, Duration::from_secs(5), &Counters::default()).await.unwrap();
+                let content =
+                    draft.receive(&local, backup, Duration::from_secs(5), &Counters::default()).await.unwrap();
+                draft.record(&content).await.unwrap();
             }
         }
     }
@@ -283,7 +295,8 @@ impl World {
     /// What of the folder the store lacks, and by its own rules would keep if it were there.
     fn unsent(&self, here: &Shelf, there: Option<&Shelf>, replicas: &BTreeSet<Id>, now: DateTime<Utc>) -> BTreeSet<Id> {
         let is_missing = |backup: &&Backup| Shelf::ids(std::iter::once(*backup)).is_disjoint(replicas);
-        let missing: Vec<Backup> = here.0.iter().filter(is_missing).cloned().collect();
+        let sendable = here.0.iter().filter(|backup| backup.is_good());
+        let missing: Vec<Backup> = sendable.filter(is_missing).cloned().collect();
         let ids = Shelf::ids(missing.iter());
         let Some(policy) = self.config.remote_retention else { return ids };
         let checked = |backup: Backup| {

@@ -143,7 +143,7 @@ impl Named {
         Self::newest(found, &self.name)
     }
 
-    /// The newest of one source's; of equals the first, which is the folder's.
+    /// The newest of one source's; of equals a good one, and the first of those, which is the folder's.
     fn newest(mut found: Vec<(Repository, Backup)>, name: &str) -> Result<(Repository, Backup), Error> {
         let sources: BTreeSet<&String> = found.iter().map(|(_, backup)| &backup.manifest.source).collect();
         if sources.len() > 1 {
@@ -152,7 +152,7 @@ impl Named {
             return Err(Error::Usage(why));
         }
         found.reverse();
-        let newest = found.into_iter().max_by_key(|(_, backup)| backup.manifest.started);
+        let newest = found.into_iter().max_by_key(|(_, backup)| (backup.manifest.started, backup.is_good()));
         newest.ok_or_else(|| {
             Error::Usage(format!("there is no backup {name} that fits; `backup list` shows those that exist"))
         })

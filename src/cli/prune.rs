@@ -12,6 +12,7 @@ use crate::repository::{Backup, SideKind};
 use crate::retention::Decision;
 use chrono::Utc;
 use clap::Args;
+use std::collections::HashSet;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -51,8 +52,12 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     if !lock.is_held(&config.source).await {
         return Err(Error::Io("nothing was deleted: the lock was lost; try again".to_owned()));
     }
+    // much may have happened while the question waited: what is deleted was shown, and would be now
+    let shown: HashSet<(SideKind, String)> = plans.iter().flat_map(Plan::going).collect();
+    let plans = prune::plan(config, &sides, Utc::now()).await?;
     let (mut pruned, mut errors) = (Vec::new(), Vec::new());
-    for plan in &plans {
+    for plan in plans {
+        let plan = &plan.among(&shown);
         errors.extend(prune::apply(plan, &mut pruned).await);
     }
     output::print(&format!("deleted {}\n", human::count(pruned.len(), "backup")));
@@ -69,7 +74,7 @@ fn show(plan: &Plan) {
     let row = |(backup, decision): &(Backup, Decision)| {
         let (word, colour) = if decision.keep { ("keep", Colour::None) } else { ("delete", Colour::Yellow) };
         vec![
-            Cell::plain(decision.id.clone()),
+            Cell::plain(human::one_line(&decision.id).into_owned()),
             Cell::plain(human::one_line(&backup.manifest.subject.to_string()).into_owned()),
             Cell::plain(backup.manifest.backup_type.as_str().to_owned()),
             Cell::plain(side.to_owned()),

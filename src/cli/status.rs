@@ -105,7 +105,9 @@ fn show(status: &Status) {
         status.databases.iter().flat_map(|kept| &kept.pending_uploads).map(String::as_str).collect();
     if !pending.is_empty() {
         let count = human::count(pending.len(), "upload");
-        let oldest = pending.iter().min().unwrap_or(&"");
+        // the time that an id ends in, whatever it begins with
+        let stamp = |id: &&&str| id.get(id.len().saturating_sub(19)..).unwrap_or_default().to_owned();
+        let oldest = human::one_line(pending.iter().min_by_key(stamp).unwrap_or(&""));
         output::print(&format!("\n{count} pending, the oldest {oldest}; `backup upload` sends them\n"));
     }
     if let Some(volume) = &status.volume {
@@ -143,7 +145,7 @@ fn row(kept: &Kept, now: DateTime<Utc>) -> Vec<Cell> {
     vec![
         Cell::plain(human::one_line(&kept.subject.to_string()).into_owned()),
         Cell::coloured(word, colour),
-        text(newest.map(|newest| newest.id.clone())),
+        text(newest.map(|newest| human::one_line(&newest.id).into_owned())),
         text(newest.map(|newest| human::age(TimeDelta::seconds(newest.age_seconds)))),
         text(newest.map(|newest| human::size(newest.stored_bytes))),
         kept.trend.as_ref().map_or_else(|| Cell::plain("-".to_owned()), change),

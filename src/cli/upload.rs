@@ -7,12 +7,13 @@ use crate::error::{Error, Exit, exit_of};
 use crate::human;
 use crate::job::AbortOnDrop;
 use crate::job::prune;
-use crate::job::upload::{self, Lot};
+use crate::job::upload::{self, Lot, Sent};
 use crate::progress::{self, Counters};
 use crate::repository::{Backup, Repository};
 use crate::shutdown::Shutdown;
 use chrono::Utc;
 use clap::Args;
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use tracing::{error, info, warn};
 
@@ -37,10 +38,17 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let _session = shutdown.guard(upload::announce(config, &run_id, &store, Utc::now())).await??;
     let remote = shutdown.guard(store.catalog()).await??;
     let name = store.location().name;
-    let here: Vec<Backup> = wanted.iter().map(|(_, backup)| backup.clone()).collect();
-    let kept = prune::missing_remotely(config, &here, &remote.backups, Utc::now());
+    let source = arguments.source.as_ref().unwrap_or(&config.source.name);
+    let own = |backup: &&Backup| backup.manifest.source == *source;
+    let here: Vec<Backup> = wanted.iter().map(|(_, backup)| backup).filter(own).cloned().collect();
+    let there: Vec<Backup> = remote.backups.iter().filter(own).cloned().collect();
+    let kept = prune::missing_remotely(config, &here, &there, Utc::now());
+    let mut seen = HashSet::new();
     let (mut missing, mut errors, mut present) = (Vec::new(), Vec::new(), 0);
     for (from, backup) in wanted {
+        if !seen.insert((backup.manifest.source.clone(), prune::identity(&backup))) {
+            continue;
+        }
         match upload::lot(&backup, &from.location().of(&backup.key), &remote, &name) {
             Lot::Missing if is_named || kept.contains(&prune::identity(&backup)) => missing.push((from, backup)),
             Lot::Missing => info!("{} is not sent, because the store would not keep it", backup.manifest.id),
@@ -58,11 +66,16 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let mut sent = 0;
     for (from, backup) in &missing {
         match upload::send(config, shutdown, &counters, (from, backup), &store).await {
-            Ok(_) => sent += 1,
+            Ok(Sent::Now) => sent += 1,
+            Ok(Sent::Already) => present += 1,
             Err(Error::Stopped(stop)) => return Err(stop.into()),
             Err(error) => {
                 error!("{} is not uploaded: {error}", backup.manifest.id);
+                let is_gone = matches!(&error, Error::Storage(cause) if cause.is_transient());
                 errors.push(error);
+                if is_gone {
+                    break;
+                }
             }
         }
     }

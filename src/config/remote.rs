@@ -3,7 +3,7 @@
 use super::received::Received;
 use super::{PathFormat, Retention, Secret, settings, source};
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use url::Url;
 
 /// The remote side.
@@ -114,8 +114,13 @@ pub enum AzureAccess {
         /// Who exchanges that token; none is Azure's own.
         authority: Option<String>,
     },
-    /// The managed identity of the machine, or one of them by its id.
-    Managed(Option<String>),
+    /// The managed identity of the machine.
+    Managed {
+        /// Which one, where it has several.
+        client: Option<String>,
+        /// Who gives it out; none is the address that virtual machines have.
+        endpoint: Option<String>,
+    },
 }
 
 /// The kind that is meant where `REMOTE_KIND` does not say.
@@ -161,6 +166,7 @@ pub(super) fn read(received: &mut Received, several: bool) -> Option<Remote> {
             received.warnings.push(format!("{name} is for REMOTE_KIND={owner} and means nothing for {kind}"));
         }
     }
+    refuse_odd_characters(received);
     // every kind is read, so that its slips are found before it is needed
     let (s3, gcs, azure) =
         (read_s3(received), read_gcs(received, kind == "gcs"), read_azure(received, kind == "azure"));
@@ -204,17 +210,43 @@ fn read_prefix(received: &mut Received, name: &'static str) -> String {
     prefix
 }
 
-/// The URL of a store, and its host.
+/// The URL of a store, and its host. What may hold a secret is not shown.
 fn read_endpoint(received: &mut Received, name: &'static str, allowed: &str) -> Option<(String, String)> {
     let text = received.text(name).filter(|text| !(name == "REMOTE_ENDPOINT" && text == "aws"))?;
+    let is_clean = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && text.contains("://")
+            && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
+    };
     match Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.query().is_none() => {
+        Ok(url) if is_clean(&url) => {
             let host = url.host_str().unwrap_or_default().to_owned();
-            Some((text.trim_end_matches('/').to_owned(), host))
+            Some((url.as_str().trim_end_matches('/').to_owned(), host))
+        }
+        _ if text.contains(['@', '?', ';']) => {
+            let why = "has a user, a password or a query in it and is not shown here";
+            received.problems.push(format!("{name}: what it is set to {why}; allowed: {allowed}"));
+            None
         }
         _ => {
             received.refuse(name, allowed);
             None
+        }
+    }
+}
+
+/// Refuses what no name or key has, and what a carelessly made secret often has: a line break at its end.
+fn refuse_odd_characters(received: &mut Received) {
+    for name in KINDS.iter().flat_map(|(_, settings)| settings.iter()) {
+        let is_odd = |text: &String| text.chars().any(char::is_control) || text.trim() != text;
+        if received.is_set(name) && received.current(name).as_ref().is_some_and(is_odd) {
+            received
+                .problems
+                .push(format!("{name}: it has a space at an end, a line break, or another control character"));
         }
     }
 }
@@ -272,7 +304,9 @@ fn read_gcs(received: &mut Received, wanted: bool) -> Option<Gcs> {
     if bucket.is_none() {
         received.problems.push("GCS_BUCKET_NAME: REMOTE_KIND=gcs needs it".to_owned());
     }
-    let path = path.filter(|path| is_chosen(received, "GCS_CREDENTIALS_PATH") || PathBuf::from(path).exists());
+    let path = path.filter(|path| {
+        is_chosen(received, "GCS_CREDENTIALS_PATH") || !matches!(Path::new(path).try_exists(), Ok(false))
+    });
     let key = path.and_then(|path| match read_key_file(&path) {
         Ok(text) => Some(Secret::from(text)),
         Err(problem) => {
@@ -307,6 +341,14 @@ fn read_azure(received: &mut Received, wanted: bool) -> Option<Azure> {
             received.problems.push(format!("{name}: REMOTE_KIND=azure needs it"));
         }
     }
+    let is_account = |name: &String| {
+        (3..=24).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    if account.as_ref().is_some_and(|name| !is_account(name)) {
+        // a whole connection string has the key in it
+        let allowed = "the account's name alone, 3 to 24 lowercase letters and digits";
+        received.problems.push(format!("AZURE_STORAGE_ACCOUNT: allowed is {allowed}"));
+    }
     if key.is_some() && token.is_some() {
         received.problems.push("AZURE_STORAGE_KEY and AZURE_STORAGE_SAS_TOKEN: set one of them".to_owned());
     }
@@ -316,9 +358,13 @@ fn read_azure(received: &mut Received, wanted: bool) -> Option<Azure> {
         (Some(key), ..) => AzureAccess::Key(key.into()),
         (None, Some(token), ..) => AzureAccess::Sas(token.into()),
         (None, None, Some(client), Some(tenant), Some(token_file)) => {
+            let authority = authority.map(|url| url.trim_end_matches('/').to_owned());
+            if authority.as_ref().is_some_and(|url| Url::parse(url).is_err()) {
+                received.problems.push("AZURE_AUTHORITY_HOST: an http or https URL is allowed".to_owned());
+            }
             AzureAccess::Workload { client, tenant, token_file, authority }
         }
-        (None, None, client, ..) => AzureAccess::Managed(client),
+        (None, None, client, ..) => AzureAccess::Managed { client, endpoint: received.foreign("IDENTITY_ENDPOINT") },
     };
     Some(Azure { account: account?, container: container?, access, endpoint: endpoint.map(|(url, _)| url) })
 }

@@ -216,7 +216,7 @@ pub fn find(name: &str) -> Option<Setting> {
 /// Variables that others set and document, and that are read where they mean the same to us: AKS tells a pod by these
 /// which identity it has.
 pub const FOREIGN: &[&str] =
-    &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST"];
+    &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST", "IDENTITY_ENDPOINT"];
 
 /// Prefixes of our variables: an unknown name that begins like this may be a slip of the pen.
 pub const PREFIXES: &[&str] = &[

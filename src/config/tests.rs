@@ -83,17 +83,17 @@ fn the_kind_of_store_is_named_or_follows_from_googles_bucket() {
     assert!(matches!(store(&[("REMOTE_KIND", "s3"), ("GCS_BUCKET_NAME", "b")]), Store::S3(_)));
     let Store::Gcs(gcs) = store(&[("GCS_BUCKET_NAME", "b")]) else { panic!("not gcs") };
     assert!(gcs.key.is_none(), "without a key file it is the pod's own identity");
-    let azure = [("REMOTE_KIND", "azure"), ("AZURE_STORAGE_ACCOUNT", "a"), ("AZURE_CONTAINER", "c")];
+    let azure = [("REMOTE_KIND", "azure"), ("AZURE_STORAGE_ACCOUNT", "acc"), ("AZURE_CONTAINER", "c")];
     let access = |more: &[(&str, &str)]| match store(&[&azure[..], more].concat()) {
         Store::Azure(azure) => azure.access,
         other => panic!("{other:?}"),
     };
-    assert!(matches!(access(&[]), AzureAccess::Managed(None)));
+    assert!(matches!(access(&[]), AzureAccess::Managed { client: None, .. }));
     assert!(matches!(access(&[("AZURE_STORAGE_KEY", "k")]), AzureAccess::Key(_)));
     assert!(matches!(access(&[("AZURE_STORAGE_SAS_TOKEN", "sv=1")]), AzureAccess::Sas(_)));
     let pod = [("AZURE_CLIENT_ID", "i"), ("AZURE_TENANT_ID", "t"), ("AZURE_FEDERATED_TOKEN_FILE", "/token")];
     assert!(matches!(access(&pod), AzureAccess::Workload { .. }));
-    assert!(matches!(access(&pod[..1]), AzureAccess::Managed(Some(_))));
+    assert!(matches!(access(&pod[..1]), AzureAccess::Managed { client: Some(_), .. }));
 }
 
 #[test]
@@ -124,6 +124,26 @@ fn what_a_kind_of_store_lacks_is_said_at_once_and_what_another_has_is_a_warning(
     ");
     let warnings = load(&[("REMOTE_BUCKET", "b"), ("GCS_BUCKET_NAME", "b")]).unwrap().warnings;
     assert_eq!(warnings, ["REMOTE_BUCKET is for REMOTE_KIND=s3 and means nothing for gcs"]);
+}
+
+#[test]
+fn a_secret_in_a_setting_that_is_none_is_not_shown_and_a_line_break_is_found_at_once() {
+    let azure = [("REMOTE_KIND", "azure"), ("AZURE_CONTAINER", "c")];
+    let cases: [&[(&str, &str)]; 4] = [
+        &[("AZURE_STORAGE_ACCOUNT", "AccountName=x;AccountKey=hunter2==")],
+        &[("AZURE_STORAGE_ACCOUNT", "acc"), ("AZURE_ENDPOINT", "https://acc.blob.core.windows.net/?sig=hunter2")],
+        &[("REMOTE_KIND", "s3"), ("REMOTE_ENDPOINT", "https://key:hunter2@s3.example")],
+        &[("REMOTE_KIND", "s3"), ("REMOTE_ENDPOINT", "http://:hunter2@s3.example")],
+    ];
+    for case in cases {
+        let text = problems(&[&azure[..], case].concat());
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let text = problems(&[("REMOTE_ACCESS_KEY", "AK\n"), ("REMOTE_SECRET_KEY", "hunter2")]);
+    assert_eq!(text, "REMOTE_ACCESS_KEY: it has a space at an end, a line break, or another control character");
+    for odd in ["http://host/a b", "http:127.0.0.1:9", " http://host", "http://host#x"] {
+        assert!(problems(&[("REMOTE_ENDPOINT", odd)]).contains("REMOTE_ENDPOINT: got `"), "{odd}");
+    }
 }
 
 #[test]

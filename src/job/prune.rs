@@ -32,10 +32,25 @@ impl Plan {
         self
     }
 
+    /// Places of the backups that go.
+    pub fn going(&self) -> impl Iterator<Item = (SideKind, String)> {
+        let going = self.decisions.iter().filter(|(_, decision)| !decision.keep);
+        going.map(|(backup, _)| (self.side, backup.key.clone()))
+    }
+
+    /// The plan with nothing going that is not in `shown`.
+    #[must_use]
+    pub fn among(mut self, shown: &HashSet<(SideKind, String)>) -> Self {
+        for (backup, decision) in &mut self.decisions {
+            decision.keep |= !shown.contains(&(self.side, backup.key.clone()));
+        }
+        self
+    }
+
     /// Number and bytes of the backups that stay.
     pub fn kept(&self) -> (usize, u64) {
         let kept = self.decisions.iter().filter(|(_, decision)| decision.keep);
-        kept.fold((0, 0), |(count, bytes), (backup, _)| (count + 1, bytes + backup.manifest.stored_bytes))
+        kept.fold((0, 0), |(count, bytes), (backup, _)| (count + 1, bytes.saturating_add(backup.manifest.stored_bytes)))
     }
 }
 
@@ -77,11 +92,12 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
     Ok(plans)
 }
 
-/// The backups of the folder that the store lacks and, by its own rules, would keep: what it has pruned is not sent
-/// again. One that failed its verification there is no replica.
+/// The good backups of the folder that the store lacks and, by its own rules, would keep: what it has pruned is not sent
+/// again. One that failed its verification there is no replica. Both are of one source.
 pub fn missing_remotely(config: &Config, here: &[Backup], there: &[Backup], now: DateTime<Utc>) -> HashSet<Identity> {
     let replicas: HashSet<Identity> = there.iter().filter(|backup| backup.is_good()).map(identity).collect();
-    let missing: Vec<&Backup> = here.iter().filter(|backup| !replicas.contains(&identity(backup))).collect();
+    let missing: Vec<&Backup> =
+        here.iter().filter(|backup| backup.is_good() && !replicas.contains(&identity(backup))).collect();
     let Some(policy) = &config.remote_retention else { return missing.into_iter().map(identity).collect() };
     // nobody has verified there what is not there
     let sent = missing.iter().map(|backup| Candidate { verified: false, ..candidate(backup, true) });

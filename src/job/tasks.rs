@@ -113,11 +113,11 @@ pub fn expected(selection: &Selection, own: &str, saved: &BTreeSet<Subject>) -> 
     }
     let is_kept = |subject: &Subject| match subject {
         Subject::Database(name) => is_selected(selection, own, &Database { name: name.clone(), ..Database::default() }),
-        Subject::Globals => selection.globals.unwrap_or_else(|| selection.is_several()),
-        Subject::Cluster => false,
+        Subject::Globals | Subject::Cluster => false,
     };
     let named = names(selection, own).into_iter().map(Subject::Database);
-    let globals = (selection.globals == Some(true)).then_some(Subject::Globals);
+    let wants_globals = selection.globals.unwrap_or_else(|| selection.is_several());
+    let globals = wants_globals.then_some(Subject::Globals);
     let expected: BTreeSet<Subject> =
         saved.iter().filter(|subject| is_kept(subject)).cloned().chain(named).chain(globals).collect();
     expected.into_iter().collect()

@@ -7,10 +7,11 @@ use crate::human;
 use crate::postgres::connection::{self, Connection};
 use crate::postgres::{self, lock};
 use crate::progress::Counters;
-use crate::repository::{Backup, Catalog, Repository};
+use crate::repository::{Backup, Catalog, ReceiveError, Repository};
 use crate::shutdown::Shutdown;
+use crate::storage::StorageError;
 use chrono::{DateTime, Utc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// What becomes of a backup that is to be in the store.
@@ -29,18 +30,27 @@ pub fn lot(backup: &Backup, place: &str, remote: &Catalog, store: &str) -> Lot {
     let manifest = &backup.manifest;
     let same_id = |other: &&Backup| other.manifest.id == manifest.id && other.manifest.source == manifest.source;
     let refused = |reason: String| Lot::Refused(Error::NotSent { id: manifest.id.clone(), reason });
-    match remote.backups.iter().find(same_id) {
-        Some(there) if there.manifest.sha256 != manifest.sha256 => refused(format!(
-            "{store}/{} has the same id and other bytes (SHA-256 {}, here {}); nothing was overwritten",
-            there.key, there.manifest.sha256, manifest.sha256
-        )),
-        Some(there) if there.intact => Lot::Present,
-        Some(there) => refused(format!("what {store}/{} has of it is damaged; remove that first", there.key)),
-        None if backup.is_good() => Lot::Missing,
-        None => Lot::Refused(Error::NotSent {
-            id: manifest.id.clone(),
-            reason: format!("{place} is damaged, or failed its verification; `backup verify` says what is wrong"),
-        }),
+    let there: Vec<&Backup> = remote.backups.iter().filter(same_id).collect();
+    let ours = || there.iter().filter(|other| other.manifest.sha256 == manifest.sha256);
+    if ours().any(|other| other.is_good()) {
+        return Lot::Present;
+    }
+    if let Some(bad) = ours().next() {
+        let key = &bad.key;
+        return refused(format!(
+            "what {store}/{key} has of it is damaged or failed its verification; remove that first"
+        ));
+    }
+    if let Some(other) = there.iter().find(|other| other.manifest.subject == manifest.subject) {
+        let (key, theirs) = (&other.key, &other.manifest.sha256);
+        return refused(format!(
+            "{store}/{key} has the same id and other bytes (SHA-256 {theirs}, here {}); nothing was overwritten",
+            manifest.sha256
+        ));
+    }
+    match backup.is_good() {
+        true => Lot::Missing,
+        false => refused(format!("{place} is damaged, or failed its verification; `backup verify` says what is wrong")),
     }
 }
 
@@ -70,26 +80,50 @@ pub async fn announce(
     Ok(session)
 }
 
-/// Sends one backup; the answer is its place in the store. Whatever ends this early leaves nothing there.
+/// What became of a backup that was sent.
+#[derive(Debug)]
+pub enum Sent {
+    /// It is in the store now.
+    Now,
+    /// Somebody else has put it there meanwhile.
+    Already,
+}
+
+/// How long a store may take to note a backup down, before its bytes and after them.
+const NOTE: Duration = Duration::from_secs(600);
+
+/// Sends one backup. Whatever ends this early leaves nothing in the store.
 pub async fn send(
     config: &Config,
     shutdown: &Shutdown,
     counters: &Counters,
     (from, backup): (&Repository, &Backup),
     store: &Repository,
-) -> Result<String, Error> {
+) -> Result<Sent, Error> {
     let begun = Instant::now();
     let manifest = &backup.manifest;
     info!("uploading {} ({})", from.location().of(&backup.key), human::size(manifest.stored_bytes));
-    let mut draft = shutdown.guard(store.expect(backup)).await??;
+    // dropped half-way it would leave a marker
+    let mut draft = match shutdown.finish(NOTE, HASTY_CLEANUP, store.expect(backup)).await {
+        Some(Ok(draft)) => draft,
+        Some(Err(ReceiveError::Storage(StorageError::AlreadyExists { key }))) => {
+            return taken(backup, store, &key).await;
+        }
+        Some(Err(error)) => return Err(error.into()),
+        None => return Err(shutdown.reason().map_or_else(|| unanswered(store), Error::Stopped)),
+    };
     let place = store.location().of(draft.key());
     let received = shutdown.guard(draft.receive(from, backup, config.stall_timeout, counters)).await;
     let outcome = match received {
-        Ok(Ok(())) => {
-            let seconds = begun.elapsed().as_secs_f64();
-            info!("uploaded {place} ({}) in {seconds:.1} s", human::size(manifest.stored_bytes));
-            return Ok(place);
-        }
+        Ok(Ok(content)) => match shutdown.finish(NOTE, HASTY_CLEANUP, draft.record(&content)).await {
+            Some(Ok(())) => {
+                let seconds = begun.elapsed().as_secs_f64();
+                info!("uploaded {place} ({}) in {seconds:.1} s", human::size(manifest.stored_bytes));
+                return Ok(Sent::Now);
+            }
+            Some(Err(error)) => error.into(),
+            None => unanswered(store),
+        },
         Ok(Err(error)) => error.into(),
         Err(stop) => stop.into(),
     };
@@ -97,4 +131,26 @@ pub async fn send(
         warn!("{place} could not be cleaned up in time; the next run or upload does it");
     }
     Err(outcome)
+}
+
+fn unanswered(store: &Repository) -> Error {
+    store.location().broke_off("", "no answer in time".to_owned()).into()
+}
+
+/// Something of that name is there: the same backup, sent by somebody else since we looked, or what is in its way.
+async fn taken(backup: &Backup, store: &Repository, key: &str) -> Result<Sent, Error> {
+    let catalog = store.catalog().await?;
+    let location = store.location();
+    match lot(backup, "here", &catalog, &location.name) {
+        Lot::Present => Ok(Sent::Already),
+        Lot::Refused(error) => Err(error),
+        Lot::Missing => Err(Error::NotSent {
+            id: backup.manifest.id.clone(),
+            reason: format!(
+                "{} is there: another upload or run is at it, or one was killed, and what that left is swept once the \
+                 database can be asked who lives, or after a day",
+                location.of(key)
+            ),
+        }),
+    }
 }

@@ -42,6 +42,23 @@ impl Known {
     }
 }
 
+/// Lengths of what is listed, by key.
+struct Sizes<'a>(HashMap<&'a str, u64>);
+
+impl<'a> Sizes<'a> {
+    fn of(objects: &'a [Object]) -> Self {
+        Self(objects.iter().map(|object| (object.key.as_str(), object.size)).collect())
+    }
+
+    /// The archive is there and has the length that the manifest says, and its facts are there.
+    fn show_whole(&self, backup: &Backup) -> bool {
+        let stored = backup.manifest.stored_bytes;
+        stored > 0
+            && self.0.get(backup.key.as_str()) == Some(&stored)
+            && self.0.contains_key(key::companion(&backup.key, Part::Facts).as_str())
+    }
+}
+
 impl Repository {
     /// Everything in the storage. A manifest that cannot be read or understood is an error or a warning, never silence.
     pub async fn catalog(&self) -> Result<Catalog, StorageError> {
@@ -55,11 +72,12 @@ impl Repository {
         let verified = stream::iter(backups.iter().map(|backup| self.latest_verification(backup, &records)));
         let verified: Vec<Option<Verification>> = verified.buffered(READS).try_collect().await?;
         backups.iter_mut().zip(verified).for_each(|(backup, verified)| backup.verification = verified);
-        let sizes: HashMap<&str, u64> = objects.iter().map(|object| (object.key.as_str(), object.size)).collect();
+        let sizes = Sizes::of(&objects);
         for backup in &mut backups {
-            backup.intact = sizes.get(backup.key.as_str()) == Some(&backup.manifest.stored_bytes);
+            backup.intact = sizes.show_whole(backup);
             if !backup.intact {
-                warn!("{} is missing or has another length than its manifest says", self.location().of(&backup.key));
+                let place = self.location().of(&backup.key);
+                warn!("{place} is missing, has another length than its manifest says, or lacks its facts file");
             }
         }
         backups.sort_by(|a, b| {
@@ -78,9 +96,9 @@ impl Repository {
     /// The backup of that archive, with its latest verification; none when it is not there.
     pub async fn find(&self, archive: &str) -> Result<Option<Backup>, StorageError> {
         let Some(mut backup) = self.read(archive.to_owned()).await? else { return Ok(None) };
-        let size = self.storage.head(archive).await?.map(|object| object.size);
-        backup.intact = size == Some(backup.manifest.stored_bytes);
-        let records = Records::among(&self.storage.list(archive).await?);
+        let objects = self.storage.list(archive).await?;
+        backup.intact = Sizes::of(&objects).show_whole(&backup);
+        let records = Records::among(&objects);
         backup.verification = self.latest_verification(&backup, &records).await?;
         Ok(Some(backup))
     }
@@ -88,6 +106,10 @@ impl Repository {
     /// The backup of a manifest that is listed; one that was read before is not read again.
     async fn read_listed(&self, object: &Object) -> Result<Option<Backup>, StorageError> {
         let Some((archive, _)) = key::parse(&object.key) else { return Ok(None) };
+        if object.size > manifest::LIMIT {
+            warn!("{} is passed over: it is larger than any manifest", self.location().of(&object.key));
+            return Ok(None);
+        }
         if let Some(manifest) = self.known.get(object) {
             return Ok(Some(Backup { manifest, key: archive.to_owned(), intact: true, verification: None }));
         }
@@ -104,11 +126,7 @@ impl Repository {
         let bytes = match read_small(&*self.storage, &name, manifest::LIMIT).await {
             Ok(bytes) => bytes,
             Err(StorageError::NotFound { .. }) => return Ok(None),
-            Err(error @ StorageError::Unavailable { .. }) => return Err(error),
-            Err(error) => {
-                warn!("{} is passed over: {error}", self.location().of(&name));
-                return Ok(None);
-            }
+            Err(error) => return Err(error),
         };
         match Manifest::parse(&bytes) {
             Ok(manifest) => Ok(Some(Backup { manifest, key: archive, intact: true, verification: None })),
@@ -124,6 +142,7 @@ impl Repository {
     pub async fn newest(&self, subjects: &[Subject]) -> Result<HashMap<Subject, Backup>, StorageError> {
         let mut objects = self.storage.list("").await?;
         let records = Records::among(&objects);
+        let sizes: HashMap<String, u64> = objects.iter().map(|object| (object.key.clone(), object.size)).collect();
         objects.retain(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))));
         objects.sort_by_key(|object| std::cmp::Reverse(object.modified));
         let mut read = std::pin::pin!(stream::iter(&objects).map(|object| self.read_listed(object)).buffered(READS));
@@ -136,6 +155,7 @@ impl Repository {
                 && !newest.contains_key(&backup.manifest.subject)
             {
                 backup.verification = self.latest_verification(&backup, &records).await?;
+                backup.intact = sizes.get(&backup.key) == Some(&backup.manifest.stored_bytes);
                 if !backup.is_good() {
                     continue;
                 }

@@ -35,6 +35,8 @@ pub struct Draft {
     written: Vec<Part>,
     /// The manifest was sent and nobody knows whether it arrived.
     manifest_on_its_way: bool,
+    /// Somebody took this one for dead: what is under its names now may be theirs.
+    is_taken_over: bool,
 }
 
 impl Draft {
@@ -47,8 +49,9 @@ impl Draft {
             return Err(StorageError::AlreadyExists { key: names[taken].clone() });
         }
         storage.put(&companion(&key, Part::Pending), repository.marker()).await?;
+        let (repository, written) = (repository.clone(), Vec::new());
         let mut draft =
-            Self { repository: repository.clone(), key, upload: None, written: Vec::new(), manifest_on_its_way: false };
+            Self { repository, key, upload: None, written, manifest_on_its_way: false, is_taken_over: false };
         match storage.upload(&draft.key, expected_bytes).await {
             Ok(upload) => {
                 draft.upload = Some(upload);
@@ -101,7 +104,9 @@ impl Draft {
         // a run that took this one for dead would have removed both
         let archive = storage.head(&self.key).await?;
         self.check_size(archive.map_or(0, |object| object.size), content.manifest.stored_bytes)?;
-        if storage.head(&companion(&self.key, Part::Pending)).await?.is_none() {
+        let marker = self.repository.read_marker(&companion(&self.key, Part::Pending)).await?;
+        if marker.is_none_or(|marker| marker.run_id != self.repository.owner.run_id) {
+            self.is_taken_over = true;
             return Err(self.failed("its marker was removed by another run".to_owned()));
         }
         self.manifest_on_its_way = true;
@@ -138,6 +143,10 @@ impl Draft {
     /// Removes every trace. What cannot be removed now is said and left to the next run, which the marker tells of it.
     pub async fn abandon(mut self) {
         let location = self.repository.location().of(&self.key);
+        if self.is_taken_over {
+            warn!("{location} was taken over by another run, and is left to it");
+            return;
+        }
         if self.manifest_on_its_way {
             warn!("{location}: whether its manifest was stored is not known; the next run finds out and cleans up");
             return;
@@ -153,9 +162,7 @@ impl Draft {
             upload.abort().await?;
         }
         // one whose beginning or end was cut is known to the store alone
-        for unfinished in storage.unfinished(&self.key).await? {
-            storage.discard(&unfinished).await?;
-        }
+        self.repository.discard_unfinished(&self.key).await;
         for part in self.written.iter().rev() {
             storage.delete(&companion(&self.key, *part)).await?;
         }

@@ -32,7 +32,7 @@ pub enum ReceiveError {
 }
 
 impl Repository {
-    /// Announces a backup that another storage has. Ends with [`Repository::receive`] or [`Draft::abandon`].
+    /// Announces a backup that another storage has. Ends with [`Draft::receive`] and [`Draft::record`], or [`Draft::abandon`].
     pub async fn expect(&self, backup: &Backup) -> Result<Draft, ReceiveError> {
         let manifest = &backup.manifest;
         let archive = Archive {
@@ -48,17 +48,17 @@ impl Repository {
 }
 
 impl Draft {
-    /// Copies the backup from where it is. Every byte is held against the manifest before anything becomes visible, and
-    /// the manifest is copied as it is.
+    /// Copies the archive from where it is. Every byte is held against the manifest before anything becomes visible. The
+    /// answer is what makes it a backup, as it is there, for [`Draft::record`].
     ///
     /// On an error, or when dropped half-way, the draft still needs [`Draft::abandon`].
-    pub async fn receive(
+    pub async fn receive<'a>(
         &mut self,
         from: &Repository,
-        backup: &Backup,
+        backup: &'a Backup,
         limit: Duration,
         counters: &Counters,
-    ) -> Result<(), ReceiveError> {
+    ) -> Result<Content<'a>, ReceiveError> {
         let damaged = |key: &str| ReceiveError::Damaged(from.location().of(key));
         let manifest = &backup.manifest;
         let [facts_key, manifest_key] = [Part::Facts, Part::Manifest].map(|part| key::companion(&backup.key, part));
@@ -92,6 +92,6 @@ impl Draft {
             return Err(damaged(&backup.key));
         }
         self.store_archive(manifest.stored_bytes).await?;
-        Ok(self.record(&Content { manifest, text, facts }).await?)
+        Ok(Content { manifest, text, facts })
     }
 }

@@ -82,7 +82,10 @@ impl Repository {
         swept: &mut Swept,
     ) -> Result<(), StorageError> {
         let Some((archive, part)) = key::parse(name) else { return Ok(()) };
-        match (part, existing.contains(&key::companion(archive, Part::Manifest))) {
+        // whoever is gone from the server may have ended well since the listing was made
+        let manifest = key::companion(archive, Part::Manifest);
+        let exists = existing.contains(&manifest) || self.storage.head(&manifest).await?.is_some();
+        match (part, exists) {
             (Part::Pending, false) => {
                 info!("removing {}, which a run that died left unfinished", self.location().of(archive));
                 self.undo(archive).await?;
@@ -115,17 +118,29 @@ impl Repository {
     }
 
     async fn undo(&self, archive: &str) -> Result<(), StorageError> {
-        for unfinished in self.storage.unfinished(archive).await? {
-            self.storage.discard(&unfinished).await?;
-        }
+        self.discard_unfinished(archive).await;
         for part in [Part::Facts, Part::Checksum, Part::Archive, Part::Pending] {
             self.storage.delete(&key::companion(archive, part)).await?;
         }
         Ok(())
     }
 
+    /// Ends uploads to a key that nobody goes on with. A store that does not let us look for them keeps nothing else from
+    /// being removed.
+    pub(super) async fn discard_unfinished(&self, archive: &str) {
+        let discarded = async {
+            for unfinished in self.storage.unfinished(archive).await? {
+                self.storage.discard(&unfinished).await?;
+            }
+            Ok::<_, StorageError>(())
+        };
+        if let Err(error) = discarded.await {
+            warn!("an unfinished upload of {} may be left: {error}", self.location().of(archive));
+        }
+    }
+
     /// The marker's content; none when it vanished or is not one of ours.
-    async fn read_marker(&self, name: &str) -> Result<Option<Marker>, StorageError> {
+    pub(super) async fn read_marker(&self, name: &str) -> Result<Option<Marker>, StorageError> {
         match read_small(&*self.storage, name, manifest::LIMIT).await {
             Ok(bytes) => {
                 let marker = serde_json::from_slice(&bytes);

@@ -199,3 +199,46 @@ async fn a_draft_that_somebody_swept_meanwhile_does_not_become_a_backup() {
     draft.abandon().await;
     assert!(keys(&store).await.is_empty());
 }
+
+#[tokio::test]
+async fn what_was_finished_since_somebody_looked_is_not_swept() {
+    let store = Memory::default();
+    let (one, other) = (repository(&store, "db:5432", "one"), repository(&store, "db:5432", "other"));
+    let naming = naming(1);
+    let mut draft = one.begin(&naming, 0).await.unwrap();
+    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    let seen = other.leftovers().await.unwrap();
+    let manifest = Manifest { stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
+    commit_draft(&mut draft, &manifest, b"facts").await.unwrap();
+    // it ends, so that nobody by its id lives
+    other.sweep(&seen, Some(&[]), Utc::now()).await;
+    let backups = other.catalog().await.unwrap().backups;
+    assert!(backups.len() == 1 && backups[0].intact, "{:?}", keys(&store).await);
+}
+
+#[tokio::test]
+async fn a_draft_whose_name_somebody_else_has_announced_anew_does_not_become_a_backup() {
+    let store = Memory::default();
+    let (one, other) = (repository(&store, "db:5432", "one"), repository(&store, "db:5432", "other"));
+    let naming = naming(1);
+    let mut draft = one.begin(&naming, 0).await.unwrap();
+    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    other.sweep(&other.leftovers().await.unwrap(), Some(&[]), Utc::now()).await;
+    let mut again = other.begin(&naming, 0).await.unwrap();
+    again.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    let manifest = Manifest { stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
+    assert!(commit_draft(&mut draft, &manifest, b"facts").await.is_err());
+    draft.abandon().await;
+    // and what the other has there is left to it
+    assert!(keys(&store).await.iter().any(|key| key.ends_with(".pending")), "{:?}", keys(&store).await);
+}
+
+#[tokio::test]
+async fn an_archive_without_its_facts_is_no_whole_backup() {
+    let store = Memory::default();
+    let repository = repository(&store, "db:5432", "one");
+    let backup = commit(&repository, 1).await;
+    store.delete(&key::companion(&backup.key, Part::Facts)).await.unwrap();
+    assert!(!repository.catalog().await.unwrap().backups[0].is_good());
+    assert!(!repository.find(&backup.key).await.unwrap().unwrap().is_good());
+}

@@ -87,6 +87,32 @@ fn one_database_does_not_count_for_another() {
     assert!(deleted(&backups, &POLICY).is_empty());
 }
 
+#[test]
+fn a_backup_from_the_future_takes_no_place_from_those_of_the_present() {
+    let mut backups: Vec<_> = (0..3).map(|i| candidate(&format!("d{i}"), BackupType::Daily, i * 24)).collect();
+    backups.extend((1..=3).map(|i| candidate(&format!("ahead{i}"), BackupType::Daily, -i * 24 * 365)));
+    let mut gone = deleted(&backups, &POLICY);
+    gone.sort();
+    assert_eq!(gone, ["ahead1", "d2"], "each by its own");
+    let old = [candidate("old", BackupType::Auto, 24 * 30), candidate("ahead", BackupType::Auto, -24 * 365)];
+    assert!(deleted(&old, &POLICY).is_empty(), "the floor is of the present too");
+}
+
+#[test]
+fn copies_of_one_backup_are_one() {
+    let backups = [("a", 1), ("a", 1), ("b", 25), ("c", 49)].map(|(id, hours)| candidate(id, BackupType::Daily, hours));
+    assert_eq!(deleted(&backups, &POLICY), ["c"]);
+}
+
+#[test]
+fn where_every_backup_of_a_database_would_go_none_does() {
+    let mut backups = [candidate("old", BackupType::Auto, 24 * 30), candidate("older", BackupType::Auto, 24 * 31)];
+    backups.iter_mut().for_each(|backup| backup.good = false);
+    assert!(deleted(&backups, &POLICY).is_empty());
+    backups[0].good = true;
+    assert_eq!(deleted(&backups, &POLICY), ["older"]);
+}
+
 fn any_candidates() -> impl Strategy<Value = Vec<Candidate>> {
     let types = prop_oneof![
         Just(BackupType::Auto),

@@ -197,7 +197,7 @@ pub fn parse(key: &str) -> Option<(&str, Part)> {
         return (archive.ends_with(ENCRYPTED) && is_archive(archive)).then_some((archive, Part::Facts));
     }
     if let Some((archive, time)) = key.rsplit_once(".verify-")
-        && time.ends_with(".json")
+        && is_verification_time(time)
         && is_archive(archive)
     {
         return Some((archive, Part::Verification));
@@ -206,6 +206,18 @@ pub fn parse(key: &str) -> Option<(&str, Part)> {
         let archive = key.strip_suffix(ending)?;
         is_archive(archive).then_some((archive, *part))
     })
+}
+
+/// True for what [`verification`] writes behind `.verify-`: a database may have such a word in its name.
+fn is_verification_time(text: &str) -> bool {
+    const FORM: &str = "00000000T000000";
+    let Some((time, rest)) = text.split_at_checked(FORM.len()) else { return false };
+    let is_time = time.bytes().zip(FORM.bytes()).all(|(byte, sample)| match sample {
+        b'0' => byte.is_ascii_digit(),
+        mark => byte == mark,
+    });
+    let fraction = rest.strip_suffix("Z.json").unwrap_or("?");
+    is_time && fraction.bytes().all(|byte| byte == b'.' || byte.is_ascii_digit())
 }
 
 /// Key of the record of a verification that ended then.
@@ -276,6 +288,9 @@ mod tests {
             }
         }
         assert_eq!(parse(&format!("{archive}.verify-20260128T020500Z.json")), Some((archive, Part::Verification)));
+        // a database may be called so
+        let odd = "backup_x.sql.gz.verify-y_2026-01-28_02-05-00.sql.gz";
+        assert_eq!(parse(&companion(odd, Part::Manifest)), Some((odd, Part::Manifest)));
         for foreign in ["notes.txt", "a.json", "x/.hidden.sql.gz", ".sql.gz", "dump.sql", "a.pending", "a.age", ""] {
             assert_eq!(parse(foreign), None, "{foreign}");
         }

@@ -89,9 +89,10 @@ fn walk(folder: &Path, root: &Path, hidden: bool, found: &mut Vec<Object>) -> io
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         if kind.is_dir() && !is_hidden {
             match walk(&path, root, hidden, found) {
-                // somebody else's folder, such as lost+found
+                // the file system's own folder
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && entry.file_name() == "lost+found" => {}
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    tracing::warn!("{} cannot be read and is passed over", path.display());
+                    return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
                 }
                 outcome => outcome?,
             }

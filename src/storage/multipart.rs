@@ -7,6 +7,7 @@ use crate::config::Retry;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
@@ -45,13 +46,24 @@ pub(super) trait PartStore: Storage + Clone + 'static {
     /// Puts the parts together, in the order given.
     async fn complete(&self, key: &str, upload_id: &str, parts: &[Self::Part]) -> Result<(), StorageError>;
     /// Whether what the key shows now are these parts: the answer to an attempt that did succeed may have been lost.
-    async fn is_made_of(&self, key: &str, parts: &[Self::Part], size: u64) -> Result<bool, StorageError>;
+    async fn is_made_of(&self, key: &str, parts: &[Self::Part], size: u64) -> Result<Likeness, StorageError>;
     /// Creates a small archive in one request.
     async fn put_whole(&self, key: &str, bytes: Bytes, sent: &Sent) -> Result<(), StorageError>;
 
     fn action(&self, verb: &str, key: &str) -> String {
         format!("{verb} {}", self.location().of(key))
     }
+}
+
+/// Whether an object is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// Its checksum says so.
+    Same,
+    /// It has our length, and no checksum that says anything.
+    SameLength,
+    /// It is another, or there is none.
+    Other,
 }
 
 /// How a store takes parts.
@@ -70,17 +82,32 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Waits as long as bytes move. The limit is shared by the attempts, so that all of them together end within it.
+    /// How long one attempt may move nothing: the attempts share the limit, as far as that leaves each of them enough.
+    pub(super) fn patience(&self) -> Duration {
+        (self.stall_limit / self.part_retry.attempts).max(self.stall_limit.min(ENOUGH))
+    }
+
+    /// Waits as long as bytes move. Once all `length` of them are handed over, what is still on its way and the store's
+    /// work have the whole limit.
     pub(super) async fn moving<T>(
         &self,
-        action: String,
         progress: &Progress,
+        length: u64,
         request: impl Future<Output = T>,
-    ) -> Result<T, StorageError> {
-        let limit = self.stall_limit / self.part_retry.attempts;
-        while_moving(progress, limit, request).await.ok_or(StorageError::Stalled { action, limit })
+    ) -> Option<T> {
+        let mut request = std::pin::pin!(request);
+        let patience = self.patience();
+        match while_moving(progress, patience, request.as_mut()).await {
+            None if progress.get() >= length => {
+                tokio::time::timeout(self.stall_limit.saturating_sub(patience), request).await.ok()
+            }
+            outcome => outcome,
+        }
     }
 }
+
+/// Long enough for one attempt, whatever the number of attempts.
+const ENOUGH: Duration = Duration::from_secs(30);
 
 /// Length of a part and how many may be in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,20 +297,19 @@ impl<S: PartStore> PartUpload<S> {
         if !store.guards_keys() && with_retry(retry, || store.head(key)).await?.is_some() {
             return Err(StorageError::AlreadyExists { key: key.to_owned() });
         }
+        let attempts = AtomicU32::new(0);
         let attempt = || async {
-            match store.complete(key, upload_id, &parts).await {
-                Err(StorageError::NotFound { .. } | StorageError::AlreadyExists { .. })
-                    if store.is_made_of(key, &parts, size).await? =>
-                {
-                    Ok(())
-                }
-                outcome => outcome,
+            let is_first = attempts.fetch_add(1, Ordering::Relaxed) == 0;
+            let Err(error) = store.complete(key, upload_id, &parts).await else { return Ok(()) };
+            // whoever says that there is no such upload, or that these are not its parts, may have put them together
+            match store.is_made_of(key, &parts, size).await {
+                Ok(Likeness::Same) => Ok(()),
+                Ok(Likeness::SameLength) if !is_first || error.is_transient() => Ok(()),
+                _ => Err(error),
             }
         };
-        match with_retry(retry, attempt).await {
-            Err(error) if !(error.is_transient() && store.is_made_of(key, &parts, size).await?) => Err(error),
-            _ => self.stored().await,
-        }
+        with_retry(retry, attempt).await?;
+        self.stored().await
     }
 
     /// Looks at the object as the store shows it now, and refuses a length that is not ours.
@@ -330,6 +356,8 @@ impl<S: PartStore> Upload for PartUpload<S> {
         match self.complete(&upload_id).await {
             Ok(object) => Ok(object),
             Err(error) => {
+                // a part that arrives after the abort would bring the upload back to life
+                self.parts.shutdown().await;
                 let _ = self.discard(upload_id).await;
                 Err(error)
             }
@@ -337,7 +365,6 @@ impl<S: PartStore> Upload for PartUpload<S> {
     }
 
     async fn abort(mut self: Box<Self>) -> Result<(), StorageError> {
-        // a part that arrives after the abort would bring the upload back to life
         self.parts.shutdown().await;
         match self.upload_id.take() {
             Some(upload_id) => self.discard(upload_id).await,

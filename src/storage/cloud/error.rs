@@ -14,7 +14,7 @@ pub(super) struct Settings {
     pub(super) bucket: &'static str,
     /// What to do about credentials that are refused.
     pub(super) credentials: &'static str,
-    /// What to do where none are found.
+    /// Where they come from when no setting has them.
     pub(super) identity: &'static str,
 }
 
@@ -31,14 +31,14 @@ pub(super) const GCS: Settings = Settings {
     place: "GCS_ENDPOINT",
     bucket: "GCS_BUCKET_NAME",
     credentials: "look at GCS_CREDENTIALS_PATH, and at the rights of that account in GCS_BUCKET_NAME",
-    identity: "set GCS_CREDENTIALS_PATH, or give this machine or pod a Google identity",
+    identity: "GCS_CREDENTIALS_PATH, or the Google identity of this machine or pod,",
 };
 
 pub(super) const AZURE: Settings = Settings {
     place: "AZURE_STORAGE_ACCOUNT and AZURE_ENDPOINT",
     bucket: "AZURE_CONTAINER",
-    credentials: "look at AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, and at its rights in AZURE_CONTAINER",
-    identity: "set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or give this machine or pod a managed identity",
+    credentials: "look at AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN (or at the identity of this machine or pod), and at its rights in AZURE_CONTAINER",
+    identity: "AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, or the managed identity of this machine",
 };
 
 /// Sorts an error by what helps: another try, another setting, or nothing.
@@ -59,24 +59,30 @@ pub(super) fn explain(attempt: Attempt<'_>, error: &Error, trouble: Option<Troub
     };
     let refused = |action: String, cause: String, hint: &'static str| StorageError::Refused { action, cause, hint };
     let Some(answer) = answer else {
-        // nobody gives out an identity here
-        return match !from_store && asks_machine {
-            true => refused(action, cause, settings.identity),
-            false => StorageError::Unavailable { action, cause, setting },
-        };
+        // who gives out identities may be up a moment later
+        let setting = if !from_store && asks_machine { settings.identity } else { setting };
+        return StorageError::Unavailable { action, cause, setting };
     };
     let is_clock = answer.skew > CLOCKS_AGREE;
     match (answer.code.as_str(), answer.status) {
-        (_, 408 | 429 | 500 | 502..=504) => StorageError::Unavailable { action, cause, setting },
+        (_, 404 | 410) if !from_store && asks_machine => {
+            StorageError::Unavailable { action, cause, setting: settings.identity }
+        }
+        (_, 408 | 429 | 500 | 502..=504) | ("AccountBeingCreated", _) => {
+            StorageError::Unavailable { action, cause, setting }
+        }
         (_, 400..=403) if is_clock => refused(action, with_skew(&cause, answer.skew), CLOCK),
-        (_, 400..=404) if !from_store && asks_machine => refused(action, cause, settings.identity),
         (_, 400..=404) if !from_store => refused(action, cause, settings.credentials),
         ("NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" | "InvalidBucketName", _)
-        | ("InvalidResourceName" | "AccountIsDisabled", _) => {
+        | ("InvalidResourceName" | "OutOfRangeInput", _) => {
             StorageError::Missing { action, cause, setting: settings.bucket }
         }
         ("BlobImmutableDueToPolicy" | "ObjectUnderActiveHold" | "RetentionPolicyNotMet", _) => {
             refused(action, cause, "the store keeps it for as long as its own policy says")
+        }
+        ("AccountIsDisabled", _) | (_, 300..=399) => StorageError::Missing { action, cause, setting },
+        ("InvalidAuthenticationInfo" | "PublicAccessNotPermitted" | "AuthenticationFailed", _) => {
+            refused(action, cause, settings.credentials)
         }
         (_, 404) => StorageError::NotFound { key: key.to_owned() },
         ("BlobAlreadyExists" | "PreconditionFailed" | "ConditionNotMet", _) | (_, 412) => {

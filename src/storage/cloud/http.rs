@@ -1,12 +1,15 @@
 //! The requests of the library, watched: what of a body was taken, and what was answered that was no success.
 
+use super::listing;
 use crate::storage::count::{Counting, Sent};
-use crate::storage::multipart::COMPLETE;
-use crate::storage::{Progress, clock_skew, while_moving};
+use crate::storage::multipart::{COMPLETE, Limits};
+use crate::storage::{Progress, clock_skew};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::TimeDelta;
-use http_body_util::BodyExt;
+use futures_util::{StreamExt, stream};
+use http_body::Frame;
+use http_body_util::{BodyExt, Limited, StreamBody};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
@@ -19,6 +22,8 @@ use url::Url;
 
 /// How long a small request may take.
 const SMALL_REQUEST: Duration = Duration::from_secs(30);
+/// Most bytes of a page of a listing, or of another small answer.
+const LISTING: usize = 64 << 20;
 /// Most bytes of an answer that is no success.
 const ANSWER: usize = 64 << 10;
 
@@ -70,7 +75,7 @@ pub(super) struct Connector {
     /// Host and port of the store itself.
     pub(super) store: String,
     /// How long a request may move nothing.
-    pub(super) limit: Duration,
+    pub(super) limits: Limits,
 }
 
 /// Host and port of a URL.
@@ -92,11 +97,7 @@ impl HttpService for Connector {
         let (parts, body) = request.into_parts();
         let url: Url = parts.uri.to_string().parse().map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let (host, length) = (place_of(&url), body.content_length() as u64);
-        let limit = match (length, is_slow(&url)) {
-            (_, true) => COMPLETE,
-            (0, false) => SMALL_REQUEST,
-            (_, false) => self.limit,
-        };
+        let what = What::of(&parts.method, &url);
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
         let moved = Progress::default();
@@ -108,7 +109,13 @@ impl HttpService for Connector {
             let trouble = Trouble { from_store: host == self.store, answer, cause };
             *watch.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
         };
-        let answer = match while_moving(&moved, limit, self.client.execute(request)).await {
+        let sent = self.client.execute(request);
+        let answer = match (length, what) {
+            (_, What::Completion) => tokio::time::timeout(COMPLETE, sent).await.ok(),
+            (0, _) => tokio::time::timeout(SMALL_REQUEST, sent).await.ok(),
+            _ => self.limits.moving(&moved, length, sent).await,
+        };
+        let answer = match answer {
             Some(Ok(answer)) => answer,
             Some(Err(error)) => {
                 note(None, format!("{host}: {}", innermost(&error)));
@@ -116,39 +123,101 @@ impl HttpService for Connector {
                 return Err(HttpError::new(kind, error.without_url()));
             }
             None => {
-                let cause = format!("{host}: nothing moved for {} s", limit.as_secs());
+                let cause = format!("{host}: no byte was taken, and no answer came, in time");
                 note(None, cause.clone());
                 return Err(HttpError::new(HttpErrorKind::Timeout, io::Error::new(io::ErrorKind::TimedOut, cause)));
             }
         };
-        let (parts, body) = answer_parts(answer);
-        if parts.status.is_success() || parts.status.is_redirection() {
-            return Ok(HttpResponse::from_parts(parts, body));
-        }
+        let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
         let status = parts.status.as_u16();
-        let header = parts.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
-        let mut text = body.bytes().await.unwrap_or_default();
-        text.truncate(ANSWER);
-        let (code, message) = read_error(&text, header);
-        let skew = clock_skew(parts.headers.get("date").and_then(|date| date.to_str().ok()));
-        note(
-            Some(Answer { status, code: code.clone(), skew }),
-            format!("{host} answered {status} {code} {message}").trim_end().to_owned(),
-        );
+        if parts.status.is_success() && what == What::Object {
+            return Ok(HttpResponse::from_parts(parts, in_time(body)));
+        }
+        // everything else is small, and looked at
+        let most = if parts.status.is_success() { LISTING } else { ANSWER };
+        let read = Limited::new(body, most).collect();
+        let read = tokio::time::timeout(SMALL_REQUEST, read).await;
+        let broken = |cause: String| {
+            note(None, format!("{host}: {cause}"));
+            HttpError::new(HttpErrorKind::Interrupted, io::Error::other(cause))
+        };
+        let text = match read {
+            Ok(Ok(text)) => text.to_bytes(),
+            Ok(Err(error)) if parts.status.is_success() => return Err(broken(innermost(&*error))),
+            Err(_) if parts.status.is_success() => return Err(broken("the answer broke off".to_owned())),
+            _ => Bytes::new(),
+        };
+        let text = match what {
+            What::Listing if parts.status.is_success() => listing::check(&text).map_err(broken)?,
+            _ => text,
+        };
+        let refused = if parts.status.is_success() { refused_part(&text, what) } else { Some((status, text.clone())) };
+        if let Some((status, text)) = refused {
+            let skew = clock_skew(parts.headers.get("date").and_then(|date| date.to_str().ok()));
+            let header = parts.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
+            let (code, message) = read_error(&text, header);
+            let cause = format!("{host} answered {status} {code} {message}").trim_end().to_owned();
+            note(Some(Answer { status, code, skew }), cause);
+        }
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(text)))
     }
 }
 
-/// Putting parts together may take the store minutes.
-fn is_slow(url: &Url) -> bool {
-    let query = url.query().unwrap_or_default();
-    query.contains("comp=blocklist") || query.contains("uploadId=") && !query.contains("partNumber=")
+/// What a request asks for, as far as that decides how its answer is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// An object's bytes, of any length.
+    Object,
+    /// A page of a listing.
+    Listing,
+    /// That parts be put together, which may take minutes.
+    Completion,
+    /// Several removals at once, each with an answer of its own.
+    Batch,
+    /// Anything else.
+    Other,
 }
 
-fn answer_parts(answer: reqwest::Response) -> (http::response::Parts, HttpResponseBody) {
-    let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
-    let body = body.map_err(|error: reqwest::Error| HttpError::new(HttpErrorKind::Interrupted, error.without_url()));
-    (parts, HttpResponseBody::new(body))
+impl What {
+    fn of(method: &http::Method, url: &Url) -> Self {
+        let has = |name: &str, value: &str| {
+            url.query_pairs().any(|(key, given)| key == name && (value.is_empty() || given == value))
+        };
+        match *method {
+            _ if has("comp", "blocklist") => Self::Completion,
+            http::Method::POST if has("uploadId", "") => Self::Completion,
+            http::Method::POST if has("comp", "batch") => Self::Batch,
+            http::Method::GET if has("list-type", "") || has("comp", "list") => Self::Listing,
+            http::Method::GET => Self::Object,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A body whose next bytes are not waited for longer than for a small request.
+fn in_time(body: reqwest::Body) -> HttpResponseBody {
+    let stream = stream::unfold(body.into_data_stream(), |mut body| async {
+        let frame = match tokio::time::timeout(SMALL_REQUEST, body.next()).await {
+            Ok(None) => return None,
+            Ok(Some(Ok(bytes))) => Ok(Frame::data(bytes)),
+            Ok(Some(Err(error))) => Err(HttpError::new(HttpErrorKind::Interrupted, error.without_url())),
+            Err(late) => Err(HttpError::new(HttpErrorKind::Timeout, late)),
+        };
+        Some((frame, body))
+    });
+    HttpResponseBody::new(StreamBody::new(stream))
+}
+
+/// The status and the text of the first refusal among the answers to a batch.
+fn refused_part(text: &Bytes, what: What) -> Option<(u16, Bytes)> {
+    if what != What::Batch {
+        return None;
+    }
+    let answers = String::from_utf8_lossy(text);
+    answers.split("HTTP/1.1 ").skip(1).find_map(|answer| {
+        let status: u16 = answer.get(..3)?.parse().ok()?;
+        (status >= 400 && status != 404).then(|| (status, Bytes::from(answer.to_owned())))
+    })
 }
 
 /// The code and the message of an error in XML, or in the JSON of those who give out tokens.
@@ -165,10 +234,12 @@ fn read_error(text: &Bytes, header: &str) -> (String, String) {
         return (code, format!("{}{detail}", message.lines().next().unwrap_or_default()));
     }
     let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let word = |name: &str| json[name].as_str().map(str::to_owned);
-    match word("error") {
-        Some(code) => (code, word("error_description").unwrap_or_default()),
-        None => (header.to_owned(), String::new()),
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    match &json["error"] {
+        serde_json::Value::String(code) => (code.clone(), word(&json["error_description"])),
+        // as Google's other interface has it
+        error if error.is_object() => (word(&error["status"]), word(&error["message"])),
+        _ => (header.to_owned(), String::new()),
     }
 }
 

@@ -6,9 +6,10 @@
 
 mod error;
 mod http;
+mod listing;
 
 use super::count::Sent;
-use super::multipart::{Limits, Memory, PartStore, PartUpload};
+use super::multipart::{Likeness, Limits, Memory, PartStore, PartUpload};
 use super::{Download, Location, Object, Owner, Space, Storage, StorageError, Unfinished, Upload, WHOLE, read_small};
 use crate::config::{self, AzureAccess, Retry};
 use crate::hex;
@@ -117,12 +118,14 @@ impl Cloud {
                     None => builder,
                 }
             }
-            AzureAccess::Managed(Some(client)) => builder.with_client_id(client),
-            AzureAccess::Managed(None) => builder,
+            AzureAccess::Managed { client, endpoint } => {
+                let builder = client.iter().fold(builder, MicrosoftAzureBuilder::with_client_id);
+                endpoint.iter().fold(builder, MicrosoftAzureBuilder::with_msi_endpoint)
+            }
         };
         let client = builder.build().map_err(|error| unusable(&AZURE, &error))?;
         let cloud = Self::new(Arc::new(client), "azure", (&base, &store.container), remote, &AZURE, limits);
-        Ok(Self { asks_machine: matches!(store.access, AzureAccess::Managed(_)), ..cloud })
+        Ok(Self { asks_machine: matches!(store.access, AzureAccess::Managed { .. }), ..cloud })
     }
 
     fn new(
@@ -199,17 +202,22 @@ fn connector(
     };
     let url = Url::parse(base).map_err(|error| missing(format!("{base}: {error}"), settings.place))?;
     let mut builder = reqwest::Client::builder().connect_timeout(CONNECT).pool_idle_timeout(POOL_IDLE);
+    // a redirect would make other requests of these, tell its target the signature, or take a login page for a store
+    builder = builder.redirect(reqwest::redirect::Policy::none()).referer(false).no_proxy();
     if let Some(path) = &remote.ca_file {
         let authorities = std::fs::read(path).map_err(|error| error.to_string());
         let authorities = authorities
             .and_then(|pem| reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string()))
+            .and_then(
+                |found| if found.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(found) },
+            )
             .map_err(|cause| missing(format!("reading {}: {cause}", path.display()), "REMOTE_CA_FILE"))?;
         builder = builder.tls_certs_merge(authorities);
     }
     let client = builder.build().map_err(|error| {
         missing(format!("TLS: {}", http::innermost(&error)), "REMOTE_CA_FILE and the system's certificates")
     })?;
-    Ok(Connector { client, store: place_of(&url), limit: limits.stall_limit / limits.part_retry.attempts })
+    Ok(Connector { client, store: place_of(&url), limits: limits.clone() })
 }
 
 #[async_trait]
@@ -224,15 +232,27 @@ impl Storage for Cloud {
         let mut found = Vec::new();
         let mut token = None;
         loop {
-            let options = PaginatedListOptions { page_token: token, ..PaginatedListOptions::default() };
+            let options = PaginatedListOptions { page_token: token.clone(), ..PaginatedListOptions::default() };
             let page = self.client.list_paginated(full, options);
-            let page = self.ask(("listing", prefix), &Sent::default(), page).await?;
+            let page = match self.ask(("listing", prefix), &Sent::default(), page).await {
+                // a listing is of no object: what says that there is none is no such store
+                Err(StorageError::NotFound { .. } | StorageError::AlreadyExists { .. }) => {
+                    let cause = "the store answered that nothing is there".to_owned();
+                    let setting = self.settings.place;
+                    return Err(StorageError::Missing { action: self.action("listing", prefix), cause, setting });
+                }
+                page => page?,
+            };
             found.extend(page.result.objects.into_iter().map(|meta| Object {
                 key: self.short(&meta.location).to_owned(),
                 size: meta.size,
                 modified: Some(meta.last_modified),
             }));
             match page.page_token.filter(|token| !token.is_empty()) {
+                Some(next) if token.as_ref() == Some(&next) => {
+                    let cause = "the store gives the same page again and again".to_owned();
+                    return Err(StorageError::Failed { action: self.action("listing", prefix), cause });
+                }
                 Some(next) => token = Some(next),
                 None => break,
             }
@@ -355,18 +375,21 @@ impl PartStore for Cloud {
         self.ask(("completing", key), &Sent::default(), completed).await.map(drop)
     }
 
-    /// Nothing was there when the upload was completed first, so what has our length is ours.
-    async fn is_made_of(&self, key: &str, _parts: &[PartId], size: u64) -> Result<bool, StorageError> {
-        Ok(self.head(key).await?.is_some_and(|object| object.size == size))
+    /// Nothing was there when the upload was completed first, so what has our length may be ours.
+    async fn is_made_of(&self, key: &str, _parts: &[PartId], size: u64) -> Result<Likeness, StorageError> {
+        let is_there = self.head(key).await?.is_some_and(|object| object.size == size);
+        Ok(if is_there { Likeness::SameLength } else { Likeness::Other })
     }
 
     async fn put_whole(&self, key: &str, bytes: Bytes, sent: &Sent) -> Result<(), StorageError> {
         match self.create_object(key, bytes.clone(), sent).await {
             // the answer to an attempt that did succeed may have been lost
             Err(error @ StorageError::AlreadyExists { .. }) => {
-                match read_small(self, key, bytes.len() as u64).await.is_ok_and(|there| there == bytes) {
-                    true => Ok(()),
-                    false => Err(error),
+                match read_small(self, key, bytes.len() as u64).await {
+                    Ok(there) if there == bytes => Ok(()),
+                    // what cannot be read may be ours
+                    Err(unread) if unread.is_transient() => Err(unread),
+                    _ => Err(error),
                 }
             }
             outcome => outcome,

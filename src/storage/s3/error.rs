@@ -20,7 +20,13 @@ where
         None => innermost(error),
     };
     match (code, status) {
-        ("NoSuchBucket", _) => StorageError::Missing { action, cause, setting: "REMOTE_BUCKET" },
+        ("NoSuchBucket" | "InvalidBucketName", _) => StorageError::Missing { action, cause, setting: "REMOTE_BUCKET" },
+        ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _) => {
+            StorageError::Missing { action, cause, setting: "REMOTE_REGION and REMOTE_ENDPOINT" }
+        }
+        ("ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId" | "TokenRefreshRequired", _) => {
+            StorageError::Refused { action, cause, hint: "look at REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY" }
+        }
         ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, Some(404)) => {
             StorageError::NotFound { key: key.to_owned() }
         }
@@ -34,7 +40,7 @@ where
             cause,
             hint: "give REMOTE_ACCESS_KEY the right to do this in REMOTE_BUCKET",
         },
-        ("RequestTimeout" | "SlowDown" | "Throttling" | "InternalError" | "ServiceUnavailable", _)
+        ("RequestTimeout" | "SlowDown" | "Throttling" | "InternalError" | "ServiceUnavailable" | "BadDigest", _)
         | ("OperationAborted" | "ConditionalRequestConflict", _)
         | (_, Some(408 | 429 | 500 | 502 | 503 | 504)) => {
             StorageError::Unavailable { action, cause, setting: super::SETTING }
@@ -42,7 +48,9 @@ where
         (_, Some(401 | 403)) => {
             StorageError::Refused { action, cause, hint: "look at REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY" }
         }
-        (_, Some(301 | 307)) => StorageError::Missing { action, cause, setting: "REMOTE_REGION and REMOTE_ENDPOINT" },
+        (_, Some(301 | 302 | 303 | 307 | 308)) => {
+            StorageError::Missing { action, cause, setting: "REMOTE_REGION and REMOTE_ENDPOINT" }
+        }
         (_, Some(status)) if status >= 300 => StorageError::Failed { action, cause },
         // an error inside an answer that began with 200
         (_, Some(_)) => StorageError::Unavailable { action, cause, setting: super::SETTING },

@@ -34,6 +34,8 @@ use std::time::Duration;
 
 /// The setting that says where the store is.
 const SETTING: &str = "REMOTE_ENDPOINT";
+/// What a certificate begins with.
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// How long a small request may take.
 const SMALL_REQUEST: Duration = Duration::from_secs(30);
 /// How long to wait for a TCP connection.
@@ -97,7 +99,10 @@ impl S3 {
             .request_checksum_calculation(request)
             .response_checksum_validation(response)
             .force_path_style(store.endpoint.is_some());
-        builder.set_endpoint_url(store.endpoint.clone());
+        // the client puts the bucket right behind a path
+        let has_path = |url: &String| url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
+        let endpoint = store.endpoint.clone().map(|url| if has_path(&url) { format!("{url}/") } else { url });
+        builder.set_endpoint_url(endpoint);
         let prefix = if remote.prefix.is_empty() { String::new() } else { format!("{}/", remote.prefix) };
         let (sse, kms_key) = match &store.sse {
             None => (None, None),
@@ -110,7 +115,7 @@ impl S3 {
             storage_class: store.storage_class.as_deref().map(StorageClass::from),
             conditional: AtomicBool::new(true),
         };
-        let place = store.endpoint.as_deref().unwrap_or("s3:/").trim_end_matches('/');
+        let place = store.endpoint.as_deref().map_or("s3:/", |endpoint| endpoint.trim_end_matches('/'));
         let name = format!("{place}/{}/{prefix}", store.bucket).trim_end_matches('/').to_owned();
         let client = Client::from_conf(builder.build());
         let memory = Memory::for_uploads(uploads);
@@ -124,6 +129,21 @@ impl S3 {
 
     fn short<'a>(&self, key: &'a str) -> &'a str {
         key.strip_prefix(&self.prefix).unwrap_or(key)
+    }
+
+    /// A listing is of no object: what says that there is none is no S3 store.
+    fn no_list(&self, error: StorageError, prefix: &str) -> StorageError {
+        let (action, setting) = (self.action("listing", prefix), SETTING);
+        match error {
+            StorageError::NotFound { .. } | StorageError::AlreadyExists { .. } => {
+                StorageError::Missing { action, cause: "the store answered that nothing is there".to_owned(), setting }
+            }
+            other => other,
+        }
+    }
+
+    fn stalled(&self, action: String) -> StorageError {
+        StorageError::Stalled { action, limit: self.limits.patience() }
     }
 }
 
@@ -146,6 +166,9 @@ fn http_client(
     match &remote.ca_file {
         Some(path) => {
             let pem = std::fs::read(path).map_err(|error| unusable(format!("reading {}: {error}", path.display())))?;
+            if !pem.windows(CERTIFICATE.len()).any(|window| window == CERTIFICATE) {
+                return Err(unusable(format!("{} has no certificate in it", path.display())));
+            }
             store = store.with_pem_certificate(pem);
         }
         None if native.certs.is_empty() => {
@@ -179,8 +202,9 @@ impl Storage for S3 {
         let mut token = None;
         loop {
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.full(prefix));
-            let page = request.set_continuation_token(token).send().await;
-            let page = page.map_err(|error| explain(self.action("listing", prefix), prefix, &error))?;
+            let page = request.set_continuation_token(token.clone()).send().await;
+            let page =
+                page.map_err(|error| self.no_list(explain(self.action("listing", prefix), prefix, &error), prefix))?;
             // a page that was cut is still XML to the SDK, and must not pass for the last one
             let is_whole = page.is_truncated.is_some()
                 && page.key_count.is_none_or(|count| usize::try_from(count) == Ok(page.contents().len()));
@@ -198,8 +222,8 @@ impl Storage for S3 {
                 found.push(Object { key: self.short(key).to_owned(), size: size(object.size()), modified });
             }
             match page.next_continuation_token {
-                Some(next) if page.is_truncated == Some(true) => token = Some(next),
-                None if page.is_truncated == Some(true) => {
+                Some(next) if page.is_truncated == Some(true) && token.as_ref() != Some(&next) => token = Some(next),
+                _ if page.is_truncated == Some(true) => {
                     let cause = "the store says that there is more and not where".to_owned();
                     return Err(StorageError::Failed { action: self.action("listing", prefix), cause });
                 }
@@ -310,6 +334,11 @@ impl Storage for S3 {
 }
 
 impl Options {
+    /// Objects have an MD5 for an ETag, as far as we decide that.
+    fn kms_is_off(&self) -> bool {
+        !matches!(self.sse, Some(ServerSideEncryption::AwsKms))
+    }
+
     fn is_conditional(&self) -> bool {
         self.conditional.load(Ordering::Relaxed)
     }

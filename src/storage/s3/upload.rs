@@ -5,8 +5,8 @@ use super::count::CountBody;
 use super::error::explain;
 use crate::hex;
 use crate::storage::count::Sent;
-use crate::storage::multipart::{COMPLETE, Limits, PartStore};
-use crate::storage::{Progress, Storage, StorageError};
+use crate::storage::multipart::{COMPLETE, Likeness, Limits, PartStore};
+use crate::storage::{Progress, Storage, StorageError, read_small};
 use async_trait::async_trait;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
@@ -60,13 +60,13 @@ impl PartStore for S3 {
     ) -> Result<Part, StorageError> {
         let md5: [u8; 16] = Md5::digest(&bytes).into();
         let action = || self.action(&format!("writing part {number} of"), key);
-        let moved = Progress::default();
+        let (moved, length) = (Progress::default(), bytes.len() as u64);
         let request = self.client.upload_part().bucket(&self.bucket).key(self.full(key));
         let request = request.upload_id(upload_id).part_number(number.cast_signed());
         let request = request.body(ByteStream::from(bytes)).customize();
         let request = request.interceptor(CountBody::new(sent.clone(), moved.clone()));
         let request = request.config_override(unhurried()).send();
-        let answer = self.limits.moving(action(), &moved, request).await?;
+        let answer = self.limits.moving(&moved, length, request).await.ok_or_else(|| self.stalled(action()))?;
         let answer = answer.map_err(|error| explain(action(), key, &error))?;
         check_etag(self, key, answer.e_tag(), answer.server_side_encryption(), &hex::encode(&md5))?;
         Ok(Part { number, etag: answer.e_tag.unwrap_or_default(), md5 })
@@ -101,8 +101,15 @@ impl PartStore for S3 {
         }
     }
 
-    async fn is_made_of(&self, key: &str, parts: &[Part], _size: u64) -> Result<bool, StorageError> {
-        Ok(stored_etag(self, key).await? == Some(multipart_etag(parts)))
+    async fn is_made_of(&self, key: &str, parts: &[Part], size: u64) -> Result<Likeness, StorageError> {
+        let Some(etag) = stored_etag(self, key).await? else { return Ok(Likeness::Other) };
+        let is_comparable = etag.split_once('-').is_some_and(|(digest, _)| is_digest(digest));
+        Ok(match etag == multipart_etag(parts) {
+            true => Likeness::Same,
+            false if is_comparable && self.options.kms_is_off() => Likeness::Other,
+            false if self.head(key).await?.is_some_and(|object| object.size == size) => Likeness::SameLength,
+            false => Likeness::Other,
+        })
     }
 
     async fn put_whole(&self, key: &str, bytes: Bytes, sent: &Sent) -> Result<(), StorageError> {
@@ -137,17 +144,20 @@ pub(super) async fn put_object(
         let moved = Progress::default();
         let request = request.interceptor(CountBody::new(sent.clone(), moved.clone()));
         let request = request.config_override(unhurried()).send();
-        let answer = store.limits.moving(action(), &moved, request).await?;
+        let answer = store.limits.moving(&moved, bytes.len() as u64, request).await;
+        let answer = answer.ok_or_else(|| store.stalled(action()))?;
         match answer.map_err(|error| explain(action(), key, &error)) {
             Err(StorageError::Failed { cause, .. }) if conditional && says_unsupported(&cause) => {
                 options.conditional.store(false, Ordering::Relaxed);
             }
             Err(StorageError::AlreadyExists { key: existing }) => {
                 // the answer to an attempt that did succeed may have been lost
-                if stored_etag(store, key).await?.as_deref() == Some(&md5) {
-                    return Ok(());
-                }
-                return Err(StorageError::AlreadyExists { key: existing });
+                let same = match stored_etag(store, key).await? {
+                    Some(etag) if etag == md5 => true,
+                    Some(etag) if is_digest(&etag) && store.options.kms_is_off() => false,
+                    _ => read_small(store, key, bytes.len() as u64).await? == bytes,
+                };
+                return if same { Ok(()) } else { Err(StorageError::AlreadyExists { key: existing }) };
             }
             Ok(answer) => return check_etag(store, key, answer.e_tag(), answer.server_side_encryption(), &md5),
             Err(error) => return Err(error),
@@ -159,6 +169,11 @@ pub(super) async fn put_object(
 fn unhurried() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Config::builder()
         .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(86_400)).build())
+}
+
+/// Looks like an MD5.
+fn is_digest(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The store lacks an operation, or one of its forms.
@@ -176,7 +191,6 @@ fn check_etag(
     expected: &str,
 ) -> Result<(), StorageError> {
     let etag = etag.unwrap_or_default().trim_matches('"');
-    let is_digest = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let comparable = match (etag.split_once('-'), expected.split_once('-')) {
         (None, None) => is_digest(etag),
         (Some((digest, count)), Some((_, expected_count))) => is_digest(digest) && count == expected_count,
