@@ -298,17 +298,29 @@ impl<S: PartStore> PartUpload<S> {
             return Err(StorageError::AlreadyExists { key: key.to_owned() });
         }
         let attempts = AtomicU32::new(0);
-        let attempt = || async {
-            let is_first = attempts.fetch_add(1, Ordering::Relaxed) == 0;
-            let Err(error) = store.complete(key, upload_id, &parts).await else { return Ok(()) };
-            // whoever says that there is no such upload, or that these are not its parts, may have put them together
+        // whoever says that there is no such upload, or that these are not its parts, may have put them together
+        let is_done = || async {
             match store.is_made_of(key, &parts, size).await {
-                Ok(Likeness::Same) => Ok(()),
-                Ok(Likeness::SameLength) if !is_first || error.is_transient() => Ok(()),
-                _ => Err(error),
+                Ok(Likeness::Same) => true,
+                Ok(Likeness::SameLength) => attempts.load(Ordering::Relaxed) > 1,
+                _ => false,
             }
         };
-        with_retry(retry, attempt).await?;
+        let attempt = || async {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            match store.complete(key, upload_id, &parts).await {
+                Err(error) if !error.is_transient() && !is_done().await => Err(error),
+                Err(error) if error.is_transient() => Err(error),
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = with_retry(retry, attempt).await {
+            // that nobody answered says nothing of what was done
+            attempts.fetch_add(1, Ordering::Relaxed);
+            if !(error.is_transient() && is_done().await) {
+                return Err(error);
+            }
+        }
         self.stored().await
     }
 
