@@ -94,7 +94,9 @@ impl Seaweed {
     /// Uploads to keys under the prefix that were begun and not ended.
     pub fn unfinished(&self, prefix: &str) -> Vec<String> {
         let client = sdk(&self.endpoint());
-        let page = RUNTIME.block_on(client.list_multipart_uploads().bucket(BUCKET).prefix(prefix).send()).unwrap();
+        // without the slash the first prefix is the beginning of the tenth
+        let request = client.list_multipart_uploads().bucket(BUCKET).prefix(format!("{prefix}/"));
+        let page = RUNTIME.block_on(request.send()).unwrap();
         page.uploads().iter().map(|upload| upload.key().unwrap().to_owned()).collect()
     }
 }

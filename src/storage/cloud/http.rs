@@ -12,7 +12,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Limited, StreamBody};
 use object_store::ClientOptions;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
+    HttpService,
 };
 use std::error::Error;
 use std::io;
@@ -93,71 +94,89 @@ impl HttpConnector for Connector {
 #[async_trait]
 impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let watch = WATCH.try_with(Clone::clone).unwrap_or_default();
         let (parts, body) = request.into_parts();
         let url: Url = parts.uri.to_string().parse().map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
-        let (host, length) = (place_of(&url), body.content_length() as u64);
-        let what = What::of(&parts.method, &url);
+        let watch = WATCH.try_with(Clone::clone).unwrap_or_default();
+        let exchange = Exchange { connector: self, host: place_of(&url), what: What::of(&parts.method, &url), watch };
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
-        let moved = Progress::default();
+        let answer = exchange.send(request, body).await?;
+        exchange.take(answer).await
+    }
+}
+
+/// One request and its answer, and where their trouble is noted.
+struct Exchange<'a> {
+    connector: &'a Connector,
+    /// Who is asked.
+    host: String,
+    what: What,
+    watch: Watch,
+}
+
+impl Exchange<'_> {
+    fn note(&self, answer: Option<Answer>, cause: String) {
+        let trouble = Trouble { from_store: self.host == self.connector.store, answer, cause };
+        *self.watch.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+    }
+
+    /// Notes what is no answer of the other side's.
+    fn broken(&self, kind: HttpErrorKind, cause: &str) -> HttpError {
+        let cause = format!("{}: {cause}", self.host);
+        self.note(None, cause.clone());
+        HttpError::new(kind, io::Error::other(cause))
+    }
+
+    /// Sends the request, for as long as its bytes are taken, and waits for the head of the answer.
+    async fn send(&self, mut request: reqwest::Request, body: HttpRequestBody) -> Result<reqwest::Response, HttpError> {
+        let (length, moved) = (body.content_length() as u64, Progress::default());
         if length > 0 {
-            let counting = Counting::new(body, length, watch.sent.clone(), moved.clone());
+            let counting = Counting::new(body, length, self.watch.sent.clone(), moved.clone());
             *request.body_mut() = Some(reqwest::Body::wrap(counting));
         }
-        let note = |answer: Option<Answer>, cause: String| {
-            let trouble = Trouble { from_store: host == self.store, answer, cause };
-            *watch.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
-        };
-        let sent = self.client.execute(request);
-        let answer = match (length, what) {
+        let sent = self.connector.client.execute(request);
+        let answer = match (length, self.what) {
             (_, What::Completion) => tokio::time::timeout(COMPLETE, sent).await.ok(),
             (0, _) => tokio::time::timeout(SMALL_REQUEST, sent).await.ok(),
-            _ => self.limits.moving(&moved, length, sent).await,
+            _ => self.connector.limits.moving(&moved, length, sent).await,
         };
-        let answer = match answer {
-            Some(Ok(answer)) => answer,
+        match answer {
+            Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => {
-                note(None, format!("{host}: {}", innermost(&error)));
                 let kind = if error.is_connect() { HttpErrorKind::Connect } else { HttpErrorKind::Interrupted };
-                return Err(HttpError::new(kind, error.without_url()));
+                Err(self.broken(kind, &innermost(&error)))
             }
-            None => {
-                let cause = format!("{host}: no byte was taken, and no answer came, in time");
-                note(None, cause.clone());
-                return Err(HttpError::new(HttpErrorKind::Timeout, io::Error::new(io::ErrorKind::TimedOut, cause)));
-            }
-        };
+            None => Err(self.broken(HttpErrorKind::Timeout, "no byte was taken, and no answer came, in time")),
+        }
+    }
+
+    /// Takes the answer: an object's bytes as they come; everything else is small, is read in time, and looked at.
+    async fn take(&self, answer: reqwest::Response) -> Result<HttpResponse, HttpError> {
         let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
-        let status = parts.status.as_u16();
-        if parts.status.is_success() && what == What::Object {
+        let is_success = parts.status.is_success();
+        if is_success && self.what == What::Object {
             return Ok(HttpResponse::from_parts(parts, in_time(body)));
         }
-        // everything else is small, and looked at
-        let most = if parts.status.is_success() { LISTING } else { ANSWER };
-        let read = Limited::new(body, most).collect();
-        let read = tokio::time::timeout(SMALL_REQUEST, read).await;
-        let broken = |cause: String| {
-            note(None, format!("{host}: {cause}"));
-            HttpError::new(HttpErrorKind::Interrupted, io::Error::other(cause))
-        };
-        let text = match read {
-            Ok(Ok(text)) => text.to_bytes(),
-            Ok(Err(error)) if parts.status.is_success() => return Err(broken(innermost(&*error))),
-            Err(_) if parts.status.is_success() => return Err(broken("the answer broke off".to_owned())),
+        let body = Limited::new(body, if is_success { LISTING } else { ANSWER });
+        let mut text = match tokio::time::timeout(SMALL_REQUEST, body.collect()).await {
+            Ok(Ok(read)) => read.to_bytes(),
+            Ok(Err(error)) if is_success => return Err(self.broken(HttpErrorKind::Interrupted, &innermost(&*error))),
+            Err(_) if is_success => return Err(self.broken(HttpErrorKind::Timeout, "the answer broke off")),
+            // its status says enough
             _ => Bytes::new(),
         };
-        let text = match what {
-            What::Listing if parts.status.is_success() => listing::check(&text).map_err(broken)?,
-            _ => text,
+        if is_success && self.what == What::Listing {
+            text = listing::check(&text).map_err(|cause| self.broken(HttpErrorKind::Interrupted, &cause))?;
+        }
+        let refused = match is_success {
+            true => refused_part(&text, self.what),
+            false => Some((parts.status.as_u16(), text.clone())),
         };
-        let refused = if parts.status.is_success() { refused_part(&text, what) } else { Some((status, text.clone())) };
         if let Some((status, text)) = refused {
-            let skew = clock_skew(parts.headers.get("date").and_then(|date| date.to_str().ok()));
-            let header = parts.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
-            let (code, message) = read_error(&text, header);
-            let cause = format!("{host} answered {status} {code} {message}").trim_end().to_owned();
-            note(Some(Answer { status, code, skew }), cause);
+            let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+            let (code, message) = read_error(&text, header("x-ms-error-code").unwrap_or_default());
+            let cause = format!("{} answered {status} {code} {message}", self.host).trim_end().to_owned();
+            self.note(Some(Answer { status, code, skew: clock_skew(header("date")) }), cause);
         }
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(text)))
     }
