@@ -84,7 +84,15 @@ pub enum ManifestError {
     Newer(u32),
 }
 
+/// By what a backup of one source is known wherever it lies: its id, and the SHA-256 of its archive.
+pub type Identity = (String, String);
+
 impl Manifest {
+    /// The backup's identity.
+    pub fn identity(&self) -> Identity {
+        (self.id.clone(), self.sha256.clone())
+    }
+
     /// The bytes to store: what would break the limit is left to the facts file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let render = |manifest: &Self| {

@@ -2,7 +2,7 @@
 
 use crate::facts::Subject;
 use crate::inventory::{Entry, Inventory};
-use crate::manifest::How;
+use crate::manifest::{How, Identity};
 use crate::repository::SideKind;
 use crate::retention::CLOCKS_AGREE;
 use crate::storage::Space;
@@ -25,7 +25,7 @@ pub struct Question<'a> {
     /// How old the newest good backup may be.
     pub max_age: TimeDelta,
     /// Ids and SHA-256 of what the folder has and the store should have and lacks.
-    pub pending: &'a HashSet<(String, String)>,
+    pub pending: &'a HashSet<Identity>,
     /// The volume of the folder.
     pub space: Option<Space>,
     /// Now.
@@ -181,8 +181,7 @@ impl Kept {
             Some(_) => Verdict::Ok,
         };
         let is_pending = |entry: &&&Entry| {
-            let identity = (entry.manifest.id.clone(), entry.manifest.sha256.clone());
-            entry.is_good_on(SideKind::Local) && question.pending.contains(&identity)
+            entry.is_good_on(SideKind::Local) && question.pending.contains(&entry.manifest.identity())
         };
         let pending = entries.iter().rev().filter(is_pending);
         let is_uploaded =

@@ -230,7 +230,7 @@ impl World {
         let ours: Vec<Backup> = here.into_iter().filter(|backup| backup.manifest.source == OURS).collect();
         let own: Vec<Backup> = there.backups.iter().filter(|b| b.manifest.source == OURS).cloned().collect();
         let missing = prune::missing_remotely(&self.config, &ours, &own, now);
-        for backup in ours.iter().filter(|backup| missing.contains(&prune::identity(backup))) {
+        for backup in ours.iter().filter(|backup| missing.contains(&backup.manifest.identity())) {
             if matches!(upload::lot(backup, "here", &there, "there"), Lot::Missing) {
                 let mut draft = remote.expect(backup).await.unwrap();
                 let content =

@@ -46,11 +46,11 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let mut seen = HashSet::new();
     let (mut missing, mut errors, mut present) = (Vec::new(), Vec::new(), 0);
     for (from, backup) in wanted {
-        if !seen.insert((backup.manifest.source.clone(), prune::identity(&backup))) {
+        if !seen.insert((backup.manifest.source.clone(), backup.manifest.identity())) {
             continue;
         }
         match upload::lot(&backup, &from.location().of(&backup.key), &remote, &name) {
-            Lot::Missing if is_named || kept.contains(&prune::identity(&backup)) => missing.push((from, backup)),
+            Lot::Missing if is_named || kept.contains(&backup.manifest.identity()) => missing.push((from, backup)),
             Lot::Missing => info!("{} is not sent, because the store would not keep it", backup.manifest.id),
             Lot::Present => present += 1,
             // what failed its verification stays where it is, and `status` tells of it

@@ -21,6 +21,13 @@ pub struct Remote {
     pub max_parts: u32,
 }
 
+impl Remote {
+    /// The prefix as keys begin with it: empty, or ending with a slash.
+    pub fn folder(&self) -> String {
+        if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) }
+    }
+}
+
 /// Kinds of stores.
 #[derive(Debug, Clone)]
 pub enum Store {

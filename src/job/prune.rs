@@ -3,6 +3,7 @@
 use crate::config::{Config, Retention, Target};
 use crate::error::Error;
 use crate::facts::Subject;
+use crate::manifest::Identity;
 use crate::repository::{Backup, Catalog, Repository, Side, SideKind};
 use crate::retention::{self, Candidate, Decision};
 use chrono::{DateTime, Utc};
@@ -54,14 +55,6 @@ impl Plan {
     }
 }
 
-/// By what a backup is known on either side.
-pub type Identity = (String, String);
-
-/// The identity of a backup.
-pub fn identity(backup: &Backup) -> Identity {
-    (backup.manifest.id.clone(), backup.manifest.sha256.clone())
-}
-
 /// Decides for each side that is pruned, the folder first. Under `all` a backup of the folder goes only when the store
 /// has it or would not keep it, and that question must be answered in full.
 pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result<Vec<Plan>, Error> {
@@ -84,7 +77,7 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
     };
     let mut plans = Vec::new();
     if let Some(local) = local {
-        plans.push(decide(local, here, &config.retention, now, |backup| !wanted.contains(&identity(backup))));
+        plans.push(decide(local, here, &config.retention, now, |backup| !wanted.contains(&backup.manifest.identity())));
     }
     if let (Some(remote), Some(there), Some(policy)) = (remote, there, &config.remote_retention) {
         plans.push(decide(remote, there, policy, now, |_| true));
@@ -95,10 +88,13 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
 /// The good backups of the folder that the store lacks and, by its own rules, would keep: what it has pruned is not sent
 /// again. One that failed its verification there is no replica. Both are of one source.
 pub fn missing_remotely(config: &Config, here: &[Backup], there: &[Backup], now: DateTime<Utc>) -> HashSet<Identity> {
-    let replicas: HashSet<Identity> = there.iter().filter(|backup| backup.is_good()).map(identity).collect();
+    let replicas: HashSet<Identity> =
+        there.iter().filter(|backup| backup.is_good()).map(|backup| backup.manifest.identity()).collect();
     let missing: Vec<&Backup> =
-        here.iter().filter(|backup| backup.is_good() && !replicas.contains(&identity(backup))).collect();
-    let Some(policy) = &config.remote_retention else { return missing.into_iter().map(identity).collect() };
+        here.iter().filter(|backup| backup.is_good() && !replicas.contains(&backup.manifest.identity())).collect();
+    let Some(policy) = &config.remote_retention else {
+        return missing.into_iter().map(|backup| backup.manifest.identity()).collect();
+    };
     // nobody has verified there what is not there
     let sent = missing.iter().map(|backup| Candidate { verified: false, ..candidate(backup, true) });
     let candidates: Vec<Candidate> = sent.chain(there.iter().map(|backup| candidate(backup, true))).collect();
@@ -107,7 +103,7 @@ pub fn missing_remotely(config: &Config, here: &[Backup], there: &[Backup], now:
         .into_iter()
         .zip(decisions)
         .filter(|(_, decision)| decision.keep)
-        .map(|(backup, _)| identity(backup))
+        .map(|(backup, _)| backup.manifest.identity())
         .collect()
 }
 

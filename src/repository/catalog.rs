@@ -42,6 +42,11 @@ impl Known {
     }
 }
 
+/// Those of the listed objects that are manifests, by their names.
+fn manifests(objects: &[Object]) -> impl Iterator<Item = &Object> {
+    objects.iter().filter(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))))
+}
+
 /// Lengths of what is listed, by key.
 struct Sizes<'a>(HashMap<&'a str, u64>);
 
@@ -64,8 +69,7 @@ impl Repository {
     pub async fn catalog(&self) -> Result<Catalog, StorageError> {
         let objects = self.storage.list("").await?;
         self.known.forget_others(&objects);
-        let manifests = objects.iter().filter(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))));
-        let read = stream::iter(manifests).map(|object| self.read_listed(object)).buffered(READS);
+        let read = stream::iter(manifests(&objects)).map(|object| self.read_listed(object)).buffered(READS);
         let read: Vec<Option<Backup>> = read.try_collect().await?;
         let mut backups: Vec<Backup> = read.into_iter().flatten().collect();
         let records = Records::among(&objects);
@@ -140,12 +144,11 @@ impl Repository {
     /// The newest backup of each subject of this source that has not failed a verification, where there is one. Reads
     /// from the newest on, and no further than needed.
     pub async fn newest(&self, subjects: &[Subject]) -> Result<HashMap<Subject, Backup>, StorageError> {
-        let mut objects = self.storage.list("").await?;
-        let records = Records::among(&objects);
-        let sizes: HashMap<String, u64> = objects.iter().map(|object| (object.key.clone(), object.size)).collect();
-        objects.retain(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))));
-        objects.sort_by_key(|object| std::cmp::Reverse(object.modified));
-        let mut read = std::pin::pin!(stream::iter(&objects).map(|object| self.read_listed(object)).buffered(READS));
+        let objects = self.storage.list("").await?;
+        let (records, sizes) = (Records::among(&objects), Sizes::of(&objects));
+        let mut manifests: Vec<&Object> = manifests(&objects).collect();
+        manifests.sort_by_key(|object| std::cmp::Reverse(object.modified));
+        let mut read = std::pin::pin!(stream::iter(manifests).map(|object| self.read_listed(object)).buffered(READS));
         let mut newest: HashMap<Subject, Backup> = HashMap::new();
         while newest.len() < subjects.len()
             && let Some(backup) = read.try_next().await?
@@ -155,7 +158,7 @@ impl Repository {
                 && !newest.contains_key(&backup.manifest.subject)
             {
                 backup.verification = self.latest_verification(&backup, &records).await?;
-                backup.intact = sizes.get(&backup.key) == Some(&backup.manifest.stored_bytes);
+                backup.intact = sizes.show_whole(&backup);
                 if !backup.is_good() {
                     continue;
                 }

@@ -173,6 +173,18 @@ impl Location {
         StorageError::Unavailable { action: format!("reading {}", self.of(key)), cause, setting: self.setting }
     }
 
+    /// A listing is of no object: what says that there is none is no such store.
+    fn no_list(&self, error: StorageError, prefix: &str) -> StorageError {
+        match error {
+            StorageError::NotFound { .. } | StorageError::AlreadyExists { .. } => StorageError::Missing {
+                action: format!("listing {}", self.of(prefix)),
+                cause: "the store answered that nothing is there".to_owned(),
+                setting: self.setting,
+            },
+            other => other,
+        }
+    }
+
     /// The key of what is there for people, where it is in this store.
     pub fn key_of<'a>(&self, place: &'a str) -> Option<&'a str> {
         place.strip_prefix(&self.name)?.strip_prefix('/')
@@ -286,6 +298,15 @@ pub async fn feed(
         while_moving(&progress, stall_limit, upload.write(chunk)).await.ok_or_else(stalled)??;
     }
     Ok(())
+}
+
+/// The deepest cause is the one people know: `connection refused`, not `error sending request`.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
 }
 
 /// Clocks that are no further apart than this are no reason for a refusal.

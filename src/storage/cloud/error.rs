@@ -1,7 +1,7 @@
 //! What an answer of Google's or Azure's store means.
 
-use super::http::{Trouble, innermost};
-use crate::storage::{CLOCK, CLOCKS_AGREE, StorageError, with_skew};
+use super::http::Trouble;
+use crate::storage::{CLOCK, CLOCKS_AGREE, StorageError, innermost, with_skew};
 use object_store::Error;
 use object_store::client::HttpError;
 

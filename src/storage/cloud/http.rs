@@ -3,7 +3,7 @@
 use super::listing;
 use crate::storage::count::{Counting, Sent};
 use crate::storage::multipart::{COMPLETE, Limits};
-use crate::storage::{Progress, clock_skew};
+use crate::storage::{Progress, clock_skew, innermost};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::TimeDelta;
@@ -15,7 +15,6 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
     HttpService,
 };
-use std::error::Error;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -260,13 +259,4 @@ fn read_error(text: &Bytes, header: &str) -> (String, String) {
         error if error.is_object() => (word(&error["status"]), word(&error["message"])),
         _ => (header.to_owned(), String::new()),
     }
-}
-
-/// The deepest cause is the one people know: `connection refused`, not `error sending request`.
-pub(super) fn innermost(error: &dyn Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }

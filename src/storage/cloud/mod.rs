@@ -10,7 +10,9 @@ mod listing;
 
 use super::count::Sent;
 use super::multipart::{Likeness, Limits, Memory, PartStore, PartUpload};
-use super::{Download, Location, Object, Owner, Space, Storage, StorageError, Unfinished, Upload, WHOLE, read_small};
+use super::{
+    Download, Location, Object, Owner, Space, Storage, StorageError, Unfinished, Upload, WHOLE, innermost, read_small,
+};
 use crate::config::{self, AzureAccess, Retry};
 use crate::hex;
 use async_trait::async_trait;
@@ -136,7 +138,7 @@ impl Cloud {
         settings: &'static Settings,
         limits: Limits,
     ) -> Self {
-        let prefix = if remote.prefix.is_empty() { String::new() } else { format!("{}/", remote.prefix) };
+        let prefix = remote.folder();
         let name = format!("{place}/{bucket}/{prefix}").trim_end_matches('/').to_owned();
         let location = Location { kind, name, setting: settings.place };
         Self { client, location, prefix, settings, asks_machine: false, limits }
@@ -184,7 +186,7 @@ fn limits(
 }
 
 fn unusable(settings: &Settings, error: &object_store::Error) -> StorageError {
-    let cause = http::innermost(error);
+    let cause = innermost(error);
     StorageError::Refused { action: "preparing the store".to_owned(), cause, hint: settings.credentials }
 }
 
@@ -215,7 +217,7 @@ fn connector(
         builder = builder.tls_certs_merge(authorities);
     }
     let client = builder.build().map_err(|error| {
-        missing(format!("TLS: {}", http::innermost(&error)), "REMOTE_CA_FILE and the system's certificates")
+        missing(format!("TLS: {}", innermost(&error)), "REMOTE_CA_FILE and the system's certificates")
     })?;
     Ok(Connector { client, store: place_of(&url), limits: limits.clone() })
 }
@@ -234,15 +236,8 @@ impl Storage for Cloud {
         loop {
             let options = PaginatedListOptions { page_token: token.clone(), ..PaginatedListOptions::default() };
             let page = self.client.list_paginated(full, options);
-            let page = match self.ask(("listing", prefix), &Sent::default(), page).await {
-                // a listing is of no object: what says that there is none is no such store
-                Err(StorageError::NotFound { .. } | StorageError::AlreadyExists { .. }) => {
-                    let cause = "the store answered that nothing is there".to_owned();
-                    let setting = self.settings.place;
-                    return Err(StorageError::Missing { action: self.action("listing", prefix), cause, setting });
-                }
-                page => page?,
-            };
+            let page = self.ask(("listing", prefix), &Sent::default(), page).await;
+            let page = page.map_err(|error| self.location.no_list(error, prefix))?;
             found.extend(page.result.objects.into_iter().map(|meta| Object {
                 key: self.short(&meta.location).to_owned(),
                 size: meta.size,
@@ -285,7 +280,7 @@ impl Storage for Cloud {
         let options = GetOptions { range, ..GetOptions::default() };
         let answer = self.ask(("reading", key), &Sent::default(), self.client.get_opts(&path, options)).await?;
         let size = answer.meta.size;
-        let body = answer.into_stream().map_err(|error| io::Error::other(http::innermost(&error)));
+        let body = answer.into_stream().map_err(|error| io::Error::other(innermost(&error)));
         Ok(Download { size, body: Box::new(StreamReader::new(body)) })
     }
 

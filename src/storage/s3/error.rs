@@ -1,6 +1,6 @@
 //! What an answer of the store means.
 
-use crate::storage::{CLOCK, CLOCKS_AGREE, StorageError, clock_skew, with_skew};
+use crate::storage::{CLOCK, CLOCKS_AGREE, StorageError, clock_skew, innermost, with_skew};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error;
@@ -69,13 +69,4 @@ where
             _ => StorageError::Unavailable { action, cause, setting: super::SETTING },
         },
     }
-}
-
-/// The deepest cause is the one people know: `connection refused`, not `dispatch failure`.
-fn innermost(error: &dyn Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }

@@ -103,7 +103,7 @@ impl S3 {
         let has_path = |url: &String| url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
         let endpoint = store.endpoint.clone().map(|url| if has_path(&url) { format!("{url}/") } else { url });
         builder.set_endpoint_url(endpoint);
-        let prefix = if remote.prefix.is_empty() { String::new() } else { format!("{}/", remote.prefix) };
+        let prefix = remote.folder();
         let (sse, kms_key) = match &store.sse {
             None => (None, None),
             Some(Sse::Aes256) => (Some(ServerSideEncryption::Aes256), None),
@@ -129,17 +129,6 @@ impl S3 {
 
     fn short<'a>(&self, key: &'a str) -> &'a str {
         key.strip_prefix(&self.prefix).unwrap_or(key)
-    }
-
-    /// A listing is of no object: what says that there is none is no S3 store.
-    fn no_list(&self, error: StorageError, prefix: &str) -> StorageError {
-        let (action, setting) = (self.action("listing", prefix), SETTING);
-        match error {
-            StorageError::NotFound { .. } | StorageError::AlreadyExists { .. } => {
-                StorageError::Missing { action, cause: "the store answered that nothing is there".to_owned(), setting }
-            }
-            other => other,
-        }
     }
 
     fn stalled(&self, action: String) -> StorageError {
@@ -203,8 +192,9 @@ impl Storage for S3 {
         loop {
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.full(prefix));
             let page = request.set_continuation_token(token.clone()).send().await;
-            let page =
-                page.map_err(|error| self.no_list(explain(self.action("listing", prefix), prefix, &error), prefix))?;
+            let page = page.map_err(|error| {
+                self.location().no_list(explain(self.action("listing", prefix), prefix, &error), prefix)
+            })?;
             // a page that was cut is still XML to the SDK, and must not pass for the last one
             let is_whole = page.is_truncated.is_some()
                 && page.key_count.is_none_or(|count| usize::try_from(count) == Ok(page.contents().len()));
