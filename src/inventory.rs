@@ -3,6 +3,7 @@
 use crate::manifest::{Manifest, Verification};
 use crate::repository::{Catalog, SideKind};
 use crate::storage::Location;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 /// Everything that lies on the sides that were looked at.
@@ -24,7 +25,7 @@ pub struct Entry {
 }
 
 /// One of the places where a backup is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Replica {
     /// Which side.
     pub side: SideKind,
@@ -43,7 +44,7 @@ pub struct Replica {
 impl Inventory {
     /// Backups of one source, id and SHA-256 are one; what has the same id and other bytes is another.
     pub fn of(sides: Vec<(SideKind, Location, Catalog)>) -> Self {
-        let mut entries: BTreeMap<_, Entry> = BTreeMap::new();
+        let mut entries: BTreeMap<Key, Entry> = BTreeMap::new();
         let mut foreign = Vec::new();
         for (side, location, catalog) in sides {
             for backup in catalog.backups {
@@ -56,8 +57,8 @@ impl Inventory {
                     verification: backup.verification,
                 };
                 let manifest = backup.manifest;
-                let key = (manifest.started, manifest.source.clone(), manifest.id.clone(), manifest.sha256.clone());
-                entries.entry(key).or_insert_with(|| Entry { manifest, copies: Vec::new() }).copies.push(replica);
+                let entry = Entry { manifest, copies: Vec::new() };
+                entries.entry(entry.key()).or_insert(entry).copies.push(replica);
             }
             foreign.extend(catalog.foreign.iter().map(|object| location.of(&object.key)));
         }
@@ -65,7 +66,31 @@ impl Inventory {
     }
 }
 
+impl Inventory {
+    /// Takes over what another inventory has of one side.
+    pub fn adopt(&mut self, other: &Self, side: SideKind) {
+        let own = self.entries.drain(..).map(|entry| (entry.key(), entry));
+        let mut entries: BTreeMap<Key, Entry> = own.collect();
+        for entry in &other.entries {
+            let copies: Vec<Replica> = entry.copies.iter().filter(|copy| copy.side == side).cloned().collect();
+            if !copies.is_empty() {
+                let empty = || Entry { manifest: entry.manifest.clone(), copies: Vec::new() };
+                entries.entry(entry.key()).or_insert_with(empty).copies.extend(copies);
+            }
+        }
+        self.entries = entries.into_values().rev().collect();
+    }
+}
+
+/// What makes two copies one backup, in the order of time.
+type Key = (DateTime<Utc>, String, String, String);
+
 impl Entry {
+    fn key(&self) -> Key {
+        let manifest = &self.manifest;
+        (manifest.started, manifest.source.clone(), manifest.id.clone(), manifest.sha256.clone())
+    }
+
     /// At least one of its copies is good.
     pub fn is_good(&self) -> bool {
         self.copies.iter().any(|copy| copy.good)

@@ -10,6 +10,8 @@ pub mod cli;
 pub mod config;
 /// Pure: pg_dump's custom archive, read as it streams by.
 pub mod custom_archive;
+/// Runs by schedule, and a page, health and metrics over HTTP.
+pub mod daemon;
 /// Keys, and bytes encrypted to them.
 pub mod encryption;
 /// Everything that ends a command early, and its exit code.
@@ -22,12 +24,16 @@ pub mod fingerprint;
 pub mod hex;
 /// Pure: sizes, durations and names as people read them.
 pub mod human;
+/// The first process of a container.
+pub mod init;
 /// Pure: the backups of both sides as one list.
 pub mod inventory;
 /// The whole run, and the sending of what it left in the folder.
 pub mod job;
 /// Pure: the record that makes a backup exist, written last.
 pub mod manifest;
+/// Numbers for Prometheus.
+pub mod metrics;
 /// Telling people.
 pub mod notify;
 /// The stream: source → facts → gzip → encryption → digest → targets.
@@ -46,6 +52,8 @@ pub mod restore;
 pub mod restore_filter;
 /// Pure: which backups may go, and why each stays or goes.
 pub mod retention;
+/// Pure: when runs are due.
+pub mod schedule;
 /// The wish to stop, and why.
 pub mod shutdown;
 /// Pure: SQL as psql reads it, as it streams by.
@@ -54,6 +62,8 @@ pub mod sql_lexer;
 pub mod status;
 /// Where bytes are kept: one contract, several backends.
 pub mod storage;
+/// The folder and the store that the settings name, opened.
+pub mod targets;
 /// Logs.
 pub mod telemetry;
 /// Proof that a backup restores.

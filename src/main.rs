@@ -2,10 +2,18 @@
 
 use postgres_backup_job::cli::{self, Process};
 use postgres_backup_job::error::Exit;
+use postgres_backup_job::init;
 use postgres_backup_job::shutdown::{Shutdown, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() {
+    if init::is_needed() {
+        let code = init::run().unwrap_or_else(|error| {
+            eprintln!("backup: starting: {error}");
+            Exit::Failed as i32
+        });
+        std::process::exit(code);
+    }
     let outcome = std::panic::catch_unwind(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let exit = runtime.block_on(async {

@@ -1,6 +1,5 @@
 //! The record that makes a backup exist, written last and never changed.
 
-use crate::config::{BackupType, Format};
 use crate::facts::{DatabaseProperties, SnapshotRecord, Subject, Totals, Versions};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,45 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u32 = 1;
 /// Most bytes of a manifest.
 pub const LIMIT: u64 = 64 << 10;
+
+/// Format of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// SQL text, compressed by us.
+    Plain,
+    /// pg_dump's own archive, compressed by pg_dump.
+    Custom,
+}
+
+/// Why a backup was made; retention keeps each type by its own rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupType {
+    /// Pruned by age.
+    Auto,
+    /// Newest N kept.
+    Daily,
+    /// Newest N kept.
+    Weekly,
+    /// Newest N kept.
+    Monthly,
+    /// Never pruned.
+    Manual,
+}
+
+impl BackupType {
+    /// The word in manifests and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Daily => "daily",
+            Self::Weekly => "weekly",
+            Self::Monthly => "monthly",
+            Self::Manual => "manual",
+        }
+    }
+}
 
 /// What a backup is, where it came from, and how to know its bytes again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

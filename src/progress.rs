@@ -1,7 +1,9 @@
 //! How far a stream has come: counters that the stream moves, and the lines or the bar that show them.
 
 use crate::human;
+use chrono::TimeDelta;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +45,7 @@ impl Counters {
         let mut current = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
         if *current != table {
             table.clone_into(&mut current);
+            self.0.whole.iter().for_each(|whole| whole.set_table(table));
         }
     }
 
@@ -70,15 +73,17 @@ pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u6
     let started = Instant::now();
     loop {
         tokio::time::sleep(LINE_EVERY).await;
-        let raw = counters.raw();
-        let share = raw.saturating_mul(100) / expected_bytes.max(1);
+        let pace = Pace::of(&counters, started, expected_bytes);
+        let (raw, stored) = (counters.raw(), counters.stored());
+        let (table, share) = (counters.table(), pace.share);
         info!(
             raw_bytes = raw,
-            stored_bytes = counters.stored(),
-            "dumping {subject}: {} read, {} stored, {}/s, {share} % of the database's size",
+            stored_bytes = stored,
+            table,
+            "dumping {subject}: {} read, {} stored, {pace}, {share} % of the database's size, {}",
             human::size(raw),
-            human::size(counters.stored()),
-            human::size(rate(raw, started))
+            human::size(stored),
+            at(&table)
         );
     }
 }
@@ -88,52 +93,86 @@ pub async fn write_restore_lines(counters: Counters, subject: &str, expected_byt
     let started = Instant::now();
     loop {
         tokio::time::sleep(LINE_EVERY).await;
-        let (raw, table) = (counters.raw(), counters.table());
-        let share = raw.saturating_mul(100) / expected_bytes.max(1);
+        let pace = Pace::of(&counters, started, expected_bytes);
+        let (raw, table, share) = (counters.raw(), counters.table(), pace.share);
         info!(
             raw_bytes = raw,
             table,
-            "restoring {subject}: {} of {} ({share} %), {}/s, {}",
+            "restoring {subject}: {} of {} ({share} %), {pace}, {}",
             human::size(raw),
             human::size(expected_bytes),
-            human::size(rate(raw, started)),
-            if table.is_empty() { "objects".into() } else { human::one_line(&table) }
+            at(&table)
         );
     }
 }
 
-/// Bytes a second.
-fn rate(bytes: u64, since: Instant) -> u64 {
+fn at(table: &str) -> Cow<'_, str> {
+    if table.is_empty() { "objects".into() } else { human::one_line(table) }
+}
+
+/// How fast a stream is, and how long the rest of it takes at that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes a second.
+    pub rate: u64,
+    /// Percent of what is expected, which the stream may pass.
+    pub share: u64,
+    /// Time until the expected end; none once that is passed, or while nothing moves.
+    pub left: Option<TimeDelta>,
+}
+
+impl Pace {
+    /// The pace since the beginning.
+    pub fn of(counters: &Counters, since: Instant, expected_bytes: u64) -> Self {
+        Self::after(counters.raw(), since.elapsed(), expected_bytes)
+    }
+
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    let rate = (bytes as f64 / since.elapsed().as_secs_f64().max(0.001)) as u64;
-    rate
+    fn after(bytes: u64, elapsed: Duration, expected_bytes: u64) -> Self {
+        let rate = (bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
+        let rest = expected_bytes.checked_sub(bytes).filter(|rest| *rest > 0);
+        let left = rest.and_then(|rest| TimeDelta::try_seconds(i64::try_from(rest.checked_div(rate)?).ok()?));
+        Self { rate, share: bytes.saturating_mul(100) / expected_bytes.max(1), left }
+    }
+}
+
+/// `12.3 MiB/s, about 4 min 5 s left`
+impl std::fmt::Display for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/s", human::size(self.rate))?;
+        self.left.map_or(Ok(()), |left| write!(f, ", about {} left", human::duration(left)))
+    }
 }
 
 /// Shows a bar for one restore on the terminal, until dropped.
 pub async fn show_restore_bar(counters: Counters, expected_bytes: u64) -> Infallible {
-    let bar = ProgressBar::new(expected_bytes.max(1));
-    let template = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec} {msg}";
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let _clear = ClearOnDrop(bar.clone());
+    let bar = bar("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left, {wide_msg}", expected_bytes);
     loop {
-        bar.set_position(counters.raw());
-        bar.set_message(human::one_line(&counters.table()).into_owned());
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        bar.0.set_position(counters.raw());
+        show_table(&bar, &counters).await;
     }
 }
 
 /// Shows a bar for the whole run on the terminal, until dropped.
 pub async fn show_bar(counters: Counters, expected_bytes: u64) {
-    let bar = ProgressBar::new(expected_bytes.max(1));
-    let template = "{bar:30} {bytes} of about {total_bytes}, {bytes_per_sec}";
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let _clear = ClearOnDrop(bar.clone());
+    let bar = bar("{bar:30} {bytes} of about {total_bytes}, {bytes_per_sec}, {eta} left, {wide_msg}", expected_bytes);
     loop {
         // a dump may be larger than its database
-        bar.set_length(expected_bytes.max(counters.raw()).max(1));
-        bar.set_position(counters.raw());
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        bar.0.set_length(expected_bytes.max(counters.raw()).max(1));
+        bar.0.set_position(counters.raw());
+        show_table(&bar, &counters).await;
     }
+}
+
+fn bar(template: &str, expected_bytes: u64) -> ClearOnDrop {
+    let bar = ProgressBar::new(expected_bytes.max(1));
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    ClearOnDrop(bar)
+}
+
+async fn show_table(bar: &ClearOnDrop, counters: &Counters) {
+    bar.0.set_message(at(&counters.table()).into_owned());
+    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 struct ClearOnDrop(ProgressBar);
@@ -141,5 +180,30 @@ struct ClearOnDrop(ProgressBar);
 impl Drop for ClearOnDrop {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_tells_rate_share_and_the_rest() {
+        let pace = |bytes, seconds, expected| Pace::after(bytes, Duration::from_secs(seconds), expected).to_string();
+        assert_eq!(pace(10 << 20, 10, 70 << 20), "1.0 MiB/s, about 1 min 0 s left");
+        assert_eq!(pace(0, 10, 70 << 20), "0 B/s");
+        // a dump may be larger than its database
+        assert_eq!(pace(80 << 20, 10, 70 << 20), "8.0 MiB/s");
+        assert_eq!(Pace::after(80 << 20, Duration::from_secs(1), 40 << 20).share, 200);
+    }
+
+    #[test]
+    fn a_whole_shows_the_table_of_the_part_that_began_one_last() {
+        let whole = Counters::default();
+        let (one, other) = (whole.part(), whole.part());
+        one.set_table("public.a");
+        other.set_table("public.b");
+        one.add_raw(3);
+        assert_eq!((one.table().as_str(), whole.table().as_str(), whole.raw()), ("public.a", "public.b", 3));
     }
 }

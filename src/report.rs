@@ -4,6 +4,7 @@ use crate::config::BackupType;
 use crate::facts::Subject;
 use crate::human;
 use crate::manifest::Manifest;
+use crate::repository::SideKind;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -32,12 +33,26 @@ pub struct Report {
     pub entries: Vec<Entry>,
     /// Where the backups go: folder, URL, or both.
     pub targets: Vec<String>,
-    /// Ids that were pruned.
-    pub pruned: Vec<String>,
+    /// What was pruned.
+    pub pruned: Vec<Pruned>,
     /// What went wrong with the run as a whole, worst first.
     pub failures: Vec<Failure>,
     /// Backups of this source that are kept locally, and their bytes.
     pub kept: Option<(usize, u64)>,
+    /// When the first of the runs failed that failed until this one; none when the run before it succeeded.
+    pub failing_since: Option<DateTime<Utc>>,
+}
+
+/// A backup that was pruned.
+#[derive(Debug, Clone, Serialize)]
+pub struct Pruned {
+    /// Its id.
+    pub id: String,
+    /// What it held.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Where it was.
+    pub side: SideKind,
 }
 
 /// What a run is for.
@@ -78,8 +93,20 @@ pub struct Entry {
     pub failures: Vec<Failure>,
     /// What a person should know although nothing failed.
     pub notes: Vec<String>,
+    /// How long each stage took that was done.
+    pub stages: Vec<Stage>,
     /// The newest backup before this run.
     pub previous: Option<Previous>,
+}
+
+/// One stage of an entry.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Stage {
+    /// What was done: `dump`, which streams to the targets as it goes, `store`, which makes what is there a backup, or
+    /// `verify`.
+    pub name: &'static str,
+    /// Seconds that it took.
+    pub seconds: f64,
 }
 
 /// The verification of an entry.
@@ -108,6 +135,8 @@ pub struct Stored {
     pub stored_bytes: u64,
     /// SHA-256 of the archive.
     pub sha256: String,
+    /// Rows in it.
+    pub rows: u64,
 }
 
 impl Stored {
@@ -118,6 +147,7 @@ impl Stored {
             raw_bytes: manifest.raw_bytes,
             stored_bytes: manifest.stored_bytes,
             sha256: manifest.sha256.clone(),
+            rows: manifest.totals.rows,
         }
     }
 }
@@ -125,6 +155,8 @@ impl Stored {
 /// One target of an entry.
 #[derive(Debug, Clone, Serialize)]
 pub struct Place {
+    /// Which side that is.
+    pub side: SideKind,
     /// Path or URL of the archive, or of the target itself when there is none.
     pub location: String,
     /// True when the backup is there.
@@ -166,8 +198,21 @@ impl std::fmt::Display for Failure {
 impl Entry {
     /// Nothing has become of it yet.
     pub fn new(subject: Subject) -> Self {
-        let (places, failures, notes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { subject, backup: None, places, verified: None, failures, notes, previous: None }
+        Self {
+            subject,
+            backup: None,
+            places: Vec::new(),
+            verified: None,
+            failures: Vec::new(),
+            notes: Vec::new(),
+            stages: Vec::new(),
+            previous: None,
+        }
+    }
+
+    /// Notes how long a stage took that began then.
+    pub fn add_stage(&mut self, name: &'static str, begun: std::time::Instant) {
+        self.stages.push(Stage { name, seconds: begun.elapsed().as_secs_f64() });
     }
 
     /// Stored on every target.

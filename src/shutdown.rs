@@ -26,6 +26,7 @@ pub struct Shutdown {
     signal: CancellationToken,
     reason: Arc<Mutex<Option<Stop>>>,
     signalled: Arc<OnceLock<Instant>>,
+    whole: Option<Box<Shutdown>>,
 }
 
 impl Shutdown {
@@ -42,9 +43,22 @@ impl Shutdown {
         self.token.cancel();
     }
 
+    /// The wish of a part: it stops with this whole, and its deadline is its own.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self {
+            token: self.token.child_token(),
+            signal: self.signal.child_token(),
+            reason: Arc::default(),
+            signalled: self.signalled.clone(),
+            whole: Some(Box::new(self.clone())),
+        }
+    }
+
     /// The reason, once somebody asked.
     pub fn reason(&self) -> Option<Stop> {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+        let whole = self.whole.as_ref().and_then(|whole| whole.reason());
+        whole.or(*self.reason.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The reason, when it is a signal: the process is about to be killed.

@@ -1,4 +1,4 @@
-//! Logs: lines for people or JSON objects for machines, on stderr.
+//! Logs: lines for people or JSON objects for machines, on stderr, or on stdout where nothing else is written there.
 //!
 //! Only this program's own events are written; those of libraries may hold requests and with them secrets.
 
@@ -18,7 +18,7 @@ use tracing_subscriber::{Layer, filter};
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
 
 /// Starts logging; a second call changes nothing.
-pub fn init(log: Log) {
+pub fn init(log: Log, output: Output) {
     let level = match log.level {
         LogLevel::Trace => Level::TRACE,
         LogLevel::Debug => Level::DEBUG,
@@ -27,7 +27,7 @@ pub fn init(log: Log) {
         LogLevel::Error => Level::ERROR,
     };
     let ours = filter::Targets::new().with_target(env!("CARGO_CRATE_NAME"), level).with_target("backup", level);
-    let layer = tracing_subscriber::fmt::layer().with_writer(Stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(output);
     let layer = match log.format {
         LogFormat::Auto | LogFormat::Text => layer.event_format(Text).boxed(),
         LogFormat::Json => {
@@ -37,13 +37,23 @@ pub fn init(log: Log) {
     let _ = tracing_subscriber::registry().with(layer.with_filter(ours)).try_init();
 }
 
-struct Stderr;
+/// Where logs go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Beside what a command prints.
+    Stderr,
+    /// Of a command that prints nothing.
+    Stdout,
+}
 
-impl<'a> MakeWriter<'a> for Stderr {
-    type Writer = std::io::Stderr;
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Box<dyn std::io::Write>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        std::io::stderr()
+        match self {
+            Self::Stderr => Box::new(std::io::stderr()),
+            Self::Stdout => Box::new(std::io::stdout()),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Utc, Weekday};
 use postgres_backup_job::config::{BackupType, Config, Format, PathFormat, Retention};
 use postgres_backup_job::facts::{Subject, Totals, Versions};
 use postgres_backup_job::job::prune;
-use postgres_backup_job::job::upload::{self, Lot};
+use postgres_backup_job::job::upload;
 use postgres_backup_job::manifest::{self, Compression, How, Manifest, Verification};
 use postgres_backup_job::progress::Counters;
 use postgres_backup_job::repository::{Backup, Content, Repository, Side, SideKind};
@@ -225,18 +225,13 @@ impl World {
     /// Sends to the store what it lacks and would keep.
     async fn synchronize(&mut self, now: DateTime<Utc>) {
         let (local, remote) = (self.repository(SideKind::Local, OURS), self.repository(SideKind::Remote, OURS));
-        let there = remote.catalog().await.unwrap();
-        let here = local.catalog().await.unwrap().backups;
-        let ours: Vec<Backup> = here.into_iter().filter(|backup| backup.manifest.source == OURS).collect();
-        let own: Vec<Backup> = there.backups.iter().filter(|b| b.manifest.source == OURS).cloned().collect();
-        let missing = prune::missing_remotely(&self.config, &ours, &own, now);
-        for backup in ours.iter().filter(|backup| missing.contains(&backup.manifest.identity())) {
-            if matches!(upload::lot(backup, "here", &there, "there"), Lot::Missing) {
-                let mut draft = remote.expect(backup).await.unwrap();
-                let content =
-                    draft.receive(&local, backup, Duration::from_secs(5), &Counters::default()).await.unwrap();
-                draft.record(&content).await.unwrap();
-            }
+        let here = local.catalog().await.unwrap().backups.into_iter();
+        let ours = here.filter(|backup| backup.manifest.source == OURS).map(|backup| (local.clone(), backup)).collect();
+        let choice = upload::choose(&self.config, ours, &remote, (OURS, false), now).await.unwrap();
+        for (_, backup) in &choice.missing {
+            let mut draft = remote.expect(backup).await.unwrap();
+            let content = draft.receive(&local, backup, Duration::from_secs(5), &Counters::default()).await.unwrap();
+            draft.record(&content).await.unwrap();
         }
     }
 

@@ -1,6 +1,6 @@
 //! `backup check`: what would stop a run, found before it does.
 
-use super::{Format, new_run_id, output, sides};
+use super::{Format, output};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
 use crate::human;
@@ -13,6 +13,7 @@ use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
 use crate::repository::SideKind;
 use crate::storage::LARGEST_PART;
+use crate::targets::{self, new_run_id};
 use chrono::TimeDelta;
 use serde::Serialize;
 
@@ -74,7 +75,7 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
         check_verify_server(config, &mut findings).await;
     }
     check_keys(config, &mut findings);
-    match notify::check(config).await {
+    match notify::check(&config.notices).await {
         Some(Ok(())) => findings.good("Discord webhook", "it answers".to_owned()),
         Some(Err(cause)) => {
             let hint = Some("look at DISCORD_WEBHOOK_URL".to_owned());
@@ -246,7 +247,7 @@ fn missing_privilege(config: &Config, check: &str, lack: Lack, findings: &mut Fi
 
 async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
     let name = if target == Target::Local { "local folder" } else { "remote store" };
-    let opened = sides(config, target, &new_run_id()).await;
+    let opened = targets::open(config, target, &new_run_id()).await;
     for side in match opened {
         Ok(sides) => sides,
         Err(error) => return findings.bad(name, &error),

@@ -1,10 +1,11 @@
 //! `backup download`
 
 use super::find::Named;
-use super::{new_run_id, output};
+use super::output;
 use crate::config::Config;
 use crate::error::{Error, Exit};
 use crate::human;
+use crate::targets::new_run_id;
 use clap::Args;
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The backup that somebody names: by id, `latest`, path or key.
 
-use super::{Location, sides};
+use super::Location;
 use crate::config::{Config, Target};
 use crate::error::Error;
 use crate::facts::Subject;
@@ -8,6 +8,7 @@ use crate::human;
 use crate::repository::{Backup, Repository};
 use crate::storage::Owner;
 use crate::storage::local::Local;
+use crate::targets;
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -49,7 +50,7 @@ impl Named {
     ) -> Result<(Repository, Backup), Error> {
         let target = self.location.map_or(config.target, Target::from);
         let mut found: Vec<(Repository, Backup)> = Vec::new();
-        for side in sides(config, target, run_id).await? {
+        for side in targets::open(config, target, run_id).await? {
             let backups = match side.repository.catalog().await {
                 Ok(catalog) => catalog.backups,
                 // what is found already needs no other place, unless that might have a newer one
@@ -85,7 +86,7 @@ impl Named {
         }
         let target = self.location.map_or(config.target, Target::from);
         let mut found: Vec<(Repository, Backup)> = Vec::new();
-        for side in sides(config, target, run_id).await? {
+        for side in targets::open(config, target, run_id).await? {
             let backups = side.repository.catalog().await?.backups.into_iter();
             let meant = backups.filter(|backup| self.is_meant(&side.repository, backup) && may(backup));
             found.extend(meant.map(|backup| (side.repository.clone(), backup)));

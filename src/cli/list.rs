@@ -1,15 +1,17 @@
 //! `backup list`
 
 use super::output::{Cell, Colour};
-use super::{Kind, Location, catalogs, inventory, new_run_id, output, sides};
+use super::{Kind, Location, output};
 use crate::config::{BackupType, Config, Format, Target};
 use crate::error::{Error, Exit};
 use crate::facts::Subject;
 use crate::human;
 use crate::inventory::{Entry, Inventory, Replica};
-use crate::repository::SideKind;
+use crate::repository::{Side, SideKind};
+use crate::targets::{self, new_run_id};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use futures_util::future::try_join_all;
 use serde::Serialize;
 
 #[derive(Debug, Args)]
@@ -77,8 +79,8 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         Some(location) => location.into(),
         None => config.target,
     };
-    let sides = sides(config, target, &new_run_id()).await?;
-    let mut inventory = inventory(&sides, catalogs(&sides).await?);
+    let sides = targets::open(config, target, &new_run_id()).await?;
+    let mut inventory = look(&sides).await?;
     inventory.entries.retain(|entry| is_wanted(arguments, entry));
     if !arguments.all {
         inventory.foreign.clear();
@@ -161,4 +163,11 @@ fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<Cell> {
             (.., false) => Cell::coloured("no", Colour::Dim),
         },
     ]
+}
+
+/// What lies on these sides, which are asked at once.
+async fn look(sides: &[Side]) -> Result<Inventory, Error> {
+    let catalogs = try_join_all(sides.iter().map(|side| side.repository.catalog())).await?;
+    let listed = sides.iter().zip(catalogs);
+    Ok(Inventory::of(listed.map(|(side, catalog)| (side.kind, side.repository.location(), catalog)).collect()))
 }

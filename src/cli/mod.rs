@@ -9,26 +9,18 @@ mod output;
 mod prune;
 mod restore;
 mod run;
+mod schedule;
 mod status;
 mod upload;
 mod verify;
 
-use crate::config::{BackupType, Config, Store, Target, settings};
+use crate::config::{BackupType, Config, Target, settings};
 use crate::error::{Error, Exit};
-use crate::inventory::Inventory;
-use crate::repository::{Catalog, Repository, Side, SideKind};
 use crate::shutdown::Shutdown;
-use crate::storage::cloud::Cloud;
-use crate::storage::local::Local;
-use crate::storage::retry::Retrying;
-use crate::storage::s3::S3;
-use crate::storage::{Owner, Storage, StorageError};
-use crate::telemetry;
+use crate::telemetry::{self, Output};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use futures_util::future::try_join_all;
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
 use tracing::warn;
 
 /// Backs up PostgreSQL: dump, store, prune, tell.
@@ -63,6 +55,8 @@ enum Command {
     Download(download::Arguments),
     /// Delete what retention no longer keeps
     Prune(prune::Arguments),
+    /// Run by schedule until stopped, with a page, /healthz and /metrics over HTTP
+    Schedule(schedule::Arguments),
     /// Examine database, client tools, targets and webhook before anything depends on them
     #[command(visible_alias = "test")]
     Check(Format),
@@ -159,11 +153,14 @@ pub async fn run(process: Process) -> Exit {
             return Exit::Config;
         }
     };
-    telemetry::init(config.log);
+    // a daemon's log is what it has to say
+    let output = if matches!(command, Command::Schedule(_)) { Output::Stdout } else { Output::Stderr };
+    telemetry::init(config.log, output);
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     let outcome = match command {
         Command::Run(arguments) => run::execute(&arguments, config, process.shutdown).await,
         Command::List(arguments) => guarded(&process.shutdown, list::execute(&arguments, &config)).await,
+        Command::Schedule(arguments) => schedule::execute(&arguments, config, process.shutdown).await,
         Command::Status(arguments) => guarded(&process.shutdown, status::execute(&arguments, &config)).await,
         Command::Upload(arguments) => upload::execute(&arguments, &config, &process.shutdown).await,
         Command::Verify(arguments) => verify::execute(&arguments, &config, &process.shutdown).await,
@@ -202,9 +199,7 @@ fn command_line() -> clap::Command {
     for (group, settings) in settings::GROUPS {
         let _ = write!(help, "\n{group}\n");
         for setting in *settings {
-            let later = if setting.awaits.is_some() { " (not in this version)" } else { "" };
-            let _ =
-                writeln!(help, "  {} [{}]\n      {}{later}", setting.name, setting.default.words(), setting.meaning);
+            let _ = writeln!(help, "  {} [{}]\n      {}", setting.name, setting.default.words(), setting.meaning);
         }
     }
     let codes = "\nExit codes: 0 done, 1 partly done, 64 bad command line, 65 corrupt backup or failed \
@@ -212,58 +207,4 @@ fn command_line() -> clap::Command {
                  75 another run holds the lock,\n77 refused, 78 bad configuration, 130 SIGINT, 143 SIGTERM";
     help.push_str(codes);
     Cli::command().after_long_help(help)
-}
-
-/// The targets that `target` names, opened for a run; one that cannot be opened is an error.
-async fn sides(config: &Config, target: Target, run_id: &str) -> Result<Vec<Side>, Error> {
-    let (sides, mut unusable) = open_sides(config, target, run_id).await;
-    if unusable.is_empty() { Ok(sides) } else { Err(unusable.remove(0).into()) }
-}
-
-/// As [`sides`], with what cannot be opened beside what can.
-async fn open_sides(config: &Config, target: Target, run_id: &str) -> (Vec<Side>, Vec<StorageError>) {
-    let source = &config.source;
-    let repository = |storage: Arc<dyn Storage>, layout| Repository::new(storage, layout, &source.name, run_id);
-    let (mut sides, mut unusable) = (Vec::new(), Vec::new());
-    if target.has_local() {
-        let owner = Owner::new(&source.name, run_id);
-        let storage = Arc::new(Local::new(&config.local.folder, owner));
-        sides.push(Side { kind: SideKind::Local, repository: repository(storage, config.local.path_format) });
-    }
-    if target.has_remote() {
-        match open_store(config).await {
-            Ok(store) => {
-                let storage = Arc::new(Retrying::new(store, source.retry));
-                sides.push(Side { kind: SideKind::Remote, repository: repository(storage, config.remote.path_format) });
-            }
-            Err(error) => unusable.push(error),
-        }
-    }
-    (sides, unusable)
-}
-
-async fn open_store(config: &Config) -> Result<Arc<dyn Storage>, StorageError> {
-    let (remote, retry, stall_limit) = (&config.remote, config.source.retry, config.stall_timeout);
-    let uploads = config.selection.jobs;
-    Ok(match &remote.store {
-        Store::S3(store) => Arc::new(S3::new(store, remote, retry, stall_limit, uploads).await?),
-        Store::Gcs(store) => Arc::new(Cloud::gcs(store, remote, retry, stall_limit, uploads)?),
-        Store::Azure(store) => Arc::new(Cloud::azure(store, remote, retry, stall_limit, uploads)?),
-    })
-}
-
-/// What lies on each of these sides, which are asked at once.
-async fn catalogs(sides: &[Side]) -> Result<Vec<Catalog>, Error> {
-    Ok(try_join_all(sides.iter().map(|side| side.repository.catalog())).await?)
-}
-
-/// The same as one list.
-fn inventory(sides: &[Side], catalogs: Vec<Catalog>) -> Inventory {
-    let listed = sides.iter().zip(catalogs);
-    Inventory::of(listed.map(|(side, catalog)| (side.kind, side.repository.location(), catalog)).collect())
-}
-
-/// A fresh id, in the order of time.
-fn new_run_id() -> String {
-    uuid::Uuid::now_v7().simple().to_string()
 }

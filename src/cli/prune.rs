@@ -1,7 +1,7 @@
 //! `backup prune`
 
+use super::output;
 use super::output::{Cell, Colour};
-use super::{new_run_id, output, sides};
 use crate::config::Config;
 use crate::error::{Error, Exit, exit_of};
 use crate::human;
@@ -10,6 +10,7 @@ use crate::postgres::application;
 use crate::postgres::lock::Lock;
 use crate::repository::{Backup, SideKind};
 use crate::retention::Decision;
+use crate::targets::{self, new_run_id};
 use chrono::Utc;
 use clap::Args;
 use std::collections::HashSet;
@@ -26,7 +27,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
-    let sides = sides(config, config.target, &run_id).await?;
+    let sides = targets::open(config, config.target, &run_id).await?;
     if sides.iter().all(|side| side.kind == SideKind::Remote) && config.remote_retention.is_none() {
         output::print("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used\n");
         return Ok(Exit::Done);

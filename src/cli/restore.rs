@@ -1,7 +1,7 @@
 //! `backup restore`
 
 use super::find::{LATEST, Named};
-use super::{new_run_id, output};
+use super::output;
 use crate::config::Config;
 use crate::error::{Error, Exit};
 use crate::facts::Subject;
@@ -11,6 +11,7 @@ use crate::repository::{Backup, Repository};
 use crate::restore::Restorer;
 use crate::restore::plan::{Content, Done, Plan, Request};
 use crate::shutdown::Shutdown;
+use crate::targets::new_run_id;
 use crate::verify::report::Verdict;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;

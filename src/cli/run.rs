@@ -1,6 +1,6 @@
 //! `backup run`
 
-use super::{Kind, new_run_id, open_sides, output, sides};
+use super::{Kind, output};
 use crate::config::{Config, Mode, Shard};
 use crate::error::{Error, Exit, exit_of};
 use crate::human;
@@ -9,6 +9,7 @@ use crate::pipeline::Workers;
 use crate::postgres::{self, connection};
 use crate::progress::Counters;
 use crate::shutdown::Shutdown;
+use crate::targets::{self, new_run_id};
 use chrono::Utc;
 use clap::Args;
 use std::io::IsTerminal;
@@ -52,7 +53,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
         return shutdown.guard(dry_run(&config)).await?;
     }
     let run_id = new_run_id();
-    let (sides, unusable) = open_sides(&config, config.target, &run_id).await;
+    let (sides, unusable) = targets::open_some(&config, config.target, &run_id).await;
     let context = Context {
         backup_type: arguments.kind.map_or(config.dump.backup_type, Into::into),
         workers: Workers::new(config.dump.jobs, config.selection.jobs),
@@ -60,6 +61,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
         run_id,
         sides,
         unusable,
+        failing_since: None,
         shutdown,
         now: Utc::now,
         terminal: std::io::stderr().is_terminal(),
@@ -74,7 +76,7 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
     let application = postgres::application(&run_id);
     let connection = connection::connect(&config.source, &application).await?;
     let server = job::examine_server(config, &connection).await?;
-    let sides = sides(config, config.target, &run_id).await?;
+    let sides = targets::open(config, config.target, &run_id).await?;
     let tasks = job::choose_tasks(config, &server)?;
     let (tools, display) = (&server.tools.chosen, config.source.display());
     let mut errors: Vec<Error> = tasks.errors().map(|(_, error)| error).collect();

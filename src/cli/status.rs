@@ -1,19 +1,15 @@
 //! `backup status`
 
+use super::output;
 use super::output::{Cell, Colour};
-use super::{catalogs, inventory, new_run_id, output, sides};
-use crate::config::{Config, Target};
+use crate::config::Config;
 use crate::error::{Error, Exit};
-use crate::facts::Subject;
 use crate::human;
-use crate::job::prune;
-use crate::job::tasks;
-use crate::manifest::Identity;
-use crate::repository::{Backup, Catalog, Side, SideKind};
-use crate::status::{Kept, Question, Status, Trend, Verdict};
+use crate::job::Overview;
+use crate::status::{Kept, Status, Trend, Verdict};
+use crate::targets::{self, new_run_id};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
-use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 #[derive(Debug, Args)]
@@ -30,58 +26,22 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
-    let sides = sides(config, config.target, &new_run_id()).await?;
+    let sides = targets::open(config, config.target, &new_run_id()).await?;
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
-    let (catalogs, now) = (catalogs(&sides).await?, Utc::now());
-    let pending = pending(config, source, &sides, &catalogs, now);
-    let inventory = inventory(&sides, catalogs);
-    let own = inventory.entries.iter().filter(|entry| entry.manifest.source == *source);
-    let saved: BTreeSet<Subject> = own.map(|entry| entry.manifest.subject.clone()).collect();
-    // of another source nobody here knows what it selects
-    let expected = match arguments.source {
-        None => tasks::expected(&config.selection, &config.source.database, &saved),
-        Some(_) => saved.into_iter().collect(),
-    };
-    let mut space = None;
-    if let Some(local) = sides.iter().find(|side| side.kind == SideKind::Local) {
-        space = local.repository.space().await;
+    let now = Utc::now();
+    let mut overview = Overview::look(config, &sides, source, now).await;
+    if !overview.unread.is_empty() {
+        let (.., error) = overview.unread.remove(0);
+        return Err(error.into());
     }
-    let status = Status::of(
-        &inventory,
-        &Question {
-            source,
-            expected: &expected,
-            max_age: TimeDelta::from_std(arguments.max_age).unwrap_or(TimeDelta::MAX),
-            pending: &pending,
-            space,
-            now,
-        },
-    );
+    let max_age = TimeDelta::from_std(arguments.max_age).unwrap_or(TimeDelta::MAX);
+    let status = overview.status(source, max_age, now);
     if arguments.json {
         output::print_json(&status);
     } else {
         show(&status);
     }
     Ok(if status.ok { Exit::Done } else { Exit::Partly })
-}
-
-/// What the folder has and the store lacks, where backups belong on both sides.
-fn pending(
-    config: &Config,
-    source: &str,
-    sides: &[Side],
-    catalogs: &[Catalog],
-    now: DateTime<Utc>,
-) -> HashSet<Identity> {
-    let own = |kind: SideKind| -> Vec<Backup> {
-        let of_kind = sides.iter().zip(catalogs).filter(|(side, _)| side.kind == kind);
-        let backups = of_kind.flat_map(|(_, catalog)| &catalog.backups);
-        backups.filter(|backup| backup.manifest.source == source).cloned().collect()
-    };
-    match config.target {
-        Target::All => prune::missing_remotely(config, &own(SideKind::Local), &own(SideKind::Remote), now),
-        Target::Local | Target::Remote => HashSet::new(),
-    }
 }
 
 fn show(status: &Status) {

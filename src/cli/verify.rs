@@ -1,16 +1,17 @@
 //! `backup verify`
 
 use super::find::Named;
-use super::{new_run_id, output};
+use super::output;
 use crate::config::Config;
 use crate::error::{Error, Exit};
 use crate::human;
 use crate::job;
 use crate::manifest::How;
-use crate::notify;
+use crate::notify::{self, Begun};
 use crate::report::{Activity, Entry, Outcome, Place, Report, Stored};
 use crate::repository::Backup;
 use crate::shutdown::Shutdown;
+use crate::targets::{self, new_run_id};
 use crate::verify::report::{self, Check, Verdict};
 use crate::verify::{Verified, Verifier};
 use chrono::{DateTime, Utc};
@@ -55,8 +56,13 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
             show(report);
         }
     }
-    let notice = notice(&run_id, started, &backup, repository.location().of(&backup.key), &verified);
-    notify::send(config, &notice, shutdown).await;
+    let place = Place { side: repository.side(), location: repository.location().of(&backup.key), stored: true };
+    let notice = notice(&run_id, started, &backup, place, &verified);
+    if config.metrics.is_wanted() {
+        let (sides, _) = targets::open_some(config, config.target, &run_id).await;
+        job::publish(config, &sides, None, shutdown).await;
+    }
+    notify::send(&config.notices, &notice, Begun::default(), shutdown).await;
     let Verified { report, unrecorded } = verified?;
     if report.verification.passed {
         return unrecorded.map_or(Ok(Exit::Done), Err);
@@ -109,13 +115,13 @@ fn notice(
     run_id: &str,
     started: DateTime<Utc>,
     backup: &Backup,
-    location: String,
+    place: Place,
     verified: &Result<Verified, Error>,
 ) -> Report {
     let manifest = &backup.manifest;
     let mut entry = Entry::new(manifest.subject.clone());
     entry.backup = Some(Stored::of(manifest));
-    entry.places = vec![Place { location, stored: true }];
+    entry.places = vec![place];
     match verified {
         Ok(Verified { report, .. }) => {
             entry.verified = Some(job::summary(report));
@@ -142,5 +148,6 @@ fn notice(
         pruned: Vec::new(),
         failures: Vec::new(),
         kept: None,
+        failing_since: None,
     }
 }

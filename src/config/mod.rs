@@ -3,8 +3,10 @@
 //! Only this module reads the environment. All problems are reported at once, each naming the variable, the value
 //! received (never a secret's) and what is allowed.
 
+mod daemon;
 mod dump_arguments;
 mod env_file;
+mod notices;
 mod read;
 mod received;
 mod remote;
@@ -14,6 +16,9 @@ pub mod settings;
 mod source;
 mod verify;
 
+pub use crate::manifest::{BackupType, Format};
+pub use daemon::Daemon;
+pub use notices::{Metrics, Notices};
 pub use received::Origin;
 pub use remote::{Azure, AzureAccess, Checksum, Gcs, Remote, S3, Sse, Store};
 pub use secret::Secret;
@@ -51,8 +56,12 @@ pub struct Config {
     pub verify: Verify,
     /// Who may read backups.
     pub encryption: Encryption,
-    /// Discord notices.
-    pub discord: Discord,
+    /// Who is told of runs.
+    pub notices: Notices,
+    /// Where metrics go.
+    pub metrics: Metrics,
+    /// What the daemon does and when.
+    pub daemon: Daemon,
     /// Logs.
     pub log: Log,
     /// Deadline of the whole run.
@@ -115,45 +124,6 @@ impl Dump {
     /// True when pg_dump is asked for everything in a database.
     pub fn leaves_out_nothing(&self) -> bool {
         self.exclude_tables.is_empty() && self.exclude_table_data.is_empty() && self.extra_args.is_empty()
-    }
-}
-
-/// Format of an archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// SQL text, compressed by us.
-    Plain,
-    /// pg_dump's own archive, compressed by pg_dump.
-    Custom,
-}
-
-/// Why a backup was made; retention keeps each type by its own rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BackupType {
-    /// Pruned by age.
-    Auto,
-    /// Newest N kept.
-    Daily,
-    /// Newest N kept.
-    Weekly,
-    /// Newest N kept.
-    Monthly,
-    /// Never pruned.
-    Manual,
-}
-
-impl BackupType {
-    /// The word in manifests and on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Daily => "daily",
-            Self::Weekly => "weekly",
-            Self::Monthly => "monthly",
-            Self::Manual => "manual",
-        }
     }
 }
 
@@ -232,17 +202,6 @@ pub struct Encryption {
     pub recipients: Option<Recipients>,
     /// What may be read.
     pub identities: Option<Identities>,
-}
-
-/// Discord notices.
-#[derive(Debug, Clone)]
-pub struct Discord {
-    /// The webhook.
-    pub url: Option<Secret>,
-    /// Tell of success.
-    pub on_success: bool,
-    /// Tell of failure.
-    pub on_failure: bool,
 }
 
 /// Logs.

@@ -2,8 +2,8 @@
 
 use super::received::Received;
 use super::{
-    Config, Discord, Dump, Effective, Encryption, Format, Local, Log, Mode, PathFormat, Retention, Secret, Selection,
-    Source, remote, selection, settings, source, verify,
+    Config, Dump, Effective, Encryption, Format, Local, Log, Mode, PathFormat, Retention, Selection, Source, daemon,
+    notices, remote, selection, settings, source, verify,
 };
 use crate::encryption::{Identities, Recipients};
 use std::ffi::OsString;
@@ -17,7 +17,6 @@ pub(super) fn config(
     search_path: OsString,
     child_environment: Vec<(String, OsString)>,
 ) -> Option<Config> {
-    received.refuse_what_is_missing();
     let source = source::read(received, passfile);
     let dump = read_dump(received, search_path);
     let selection = selection::read(received);
@@ -32,7 +31,9 @@ pub(super) fn config(
     if verify.as_ref().is_some_and(|verify| verify.enabled) {
         refuse_what_cannot_be_proved(received, &encryption);
     }
-    let discord = read_discord(received);
+    let notices = notices::read(received);
+    let metrics = notices::read_metrics(received);
+    let daemon = daemon::read(received);
     let log = read_log(received);
     let deadline = received.duration("BACKUP_TIMEOUT");
     let stall_timeout = received.duration("STALL_TIMEOUT");
@@ -58,7 +59,9 @@ pub(super) fn config(
         remote_retention: remote_retention?,
         verify: verify?,
         encryption,
-        discord,
+        notices,
+        metrics,
+        daemon: daemon?,
         log: log?,
         deadline: deadline.filter(|deadline| !deadline.is_zero()),
         stall_timeout: stall_timeout?,
@@ -208,15 +211,6 @@ fn refuse_what_cannot_be_proved(received: &mut Received, encryption: &Encryption
         }
     };
     received.problems.push(problem.to_owned());
-}
-
-fn read_discord(received: &mut Received) -> Discord {
-    let url = received.url("DISCORD_WEBHOOK_URL");
-    Discord {
-        url: url.map(Secret::from),
-        on_success: received.flag("DISCORD_NOTIFY_SUCCESS"),
-        on_failure: received.flag("DISCORD_NOTIFY_FAILURE"),
-    }
 }
 
 fn read_log(received: &mut Received) -> Option<Log> {

@@ -249,19 +249,6 @@ impl Received {
         self.problems.push(problem);
     }
 
-    /// Refuses settings whose feature this version lacks, unless they have their default.
-    pub(super) fn refuse_what_is_missing(&mut self) {
-        for setting in settings::all() {
-            let Some(feature) = setting.awaits else { continue };
-            self.read.insert(setting.name);
-            let default = setting.default.literal();
-            let ours = self.values.get(setting.name).map(|value| value.text.to_ascii_lowercase());
-            if ours.is_some_and(|text| text != default.to_ascii_lowercase()) {
-                self.problems.push(format!("{}: {feature} is not in this version; unset it", setting.name));
-            }
-        }
-    }
-
     /// Settings that no code has asked for.
     #[cfg(test)]
     pub(super) fn never_read(&self) -> Vec<&'static str> {

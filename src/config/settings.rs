@@ -13,8 +13,6 @@ pub struct Setting {
     pub meaning: &'static str,
     /// Never shown; `NAME_FILE` is read too.
     pub secret: bool,
-    /// The feature that is missing in this version; any value but the default is refused.
-    pub awaits: Option<&'static str>,
 }
 
 /// What an unset variable means.
@@ -47,7 +45,7 @@ impl Default {
 }
 
 const fn unset(name: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default: Default::Unset, meaning, secret: false, awaits: None }
+    Setting { name, default: Default::Unset, meaning, secret: false }
 }
 
 const fn is(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -63,19 +61,11 @@ impl Setting {
         Self { secret: true, ..self }
     }
 
-    const fn awaits(self, feature: &'static str) -> Self {
-        Self { awaits: Some(feature), ..self }
-    }
-
     /// Name of the variable that holds the path of a file with this secret.
     pub fn file_name(&self) -> Option<String> {
         self.secret.then(|| format!("{}_FILE", self.name))
     }
 }
-
-const NOTICES: &str = "this notice";
-const METRICS: &str = "metrics";
-const DAEMON: &str = "the scheduler daemon";
 
 /// Headings and the settings under them, in the order documents show them.
 pub const GROUPS: &[(&str, &[Setting])] = &[
@@ -180,20 +170,20 @@ pub const GROUPS: &[(&str, &[Setting])] = &[
         unset("DISCORD_WEBHOOK_URL", "Discord webhook.").secret(),
         is("DISCORD_NOTIFY_SUCCESS", "true", "Tell of runs that succeeded."),
         is("DISCORD_NOTIFY_FAILURE", "true", "Tell of runs that failed or were partly done."),
-        unset("SLACK_WEBHOOK_URL", "Slack webhook.").secret().awaits(NOTICES),
-        unset("WEBHOOK_URL", "Any URL that takes the run's report as a JSON POST.").secret().awaits(NOTICES),
-        unset("HEALTHCHECK_URL", "healthchecks-style URL: start, success and fail pings.").secret().awaits(NOTICES),
-        unset("METRICS_TEXTFILE", "File for the node exporter's textfile collector.").awaits(METRICS),
-        unset("PUSHGATEWAY_URL", "Prometheus Pushgateway.").secret().awaits(METRICS),
+        unset("SLACK_WEBHOOK_URL", "Slack webhook; told of every run.").secret(),
+        unset("WEBHOOK_URL", "Any URL that takes the report of every run as a JSON POST (docs/schemas/report.json).").secret(),
+        unset("HEALTHCHECK_URL", "healthchecks-style URL: URL/start when a run begins, then URL after success and URL/fail after anything else.").secret(),
+        unset("METRICS_TEXTFILE", "File for the node exporter's textfile collector, such as /var/lib/node_exporter/backup.prom; replaced at once after each run and verification."),
+        unset("PUSHGATEWAY_URL", "Prometheus Pushgateway, pushed to after each run and verification.").secret(),
     ]),
     ("Scheduler and sharding", &[
-        is("SCHEDULE_DAILY", "0 2 * * *", "Cron expression of the daily backup.").awaits(DAEMON),
-        is("SCHEDULE_WEEKLY", "0 3 * * 0", "Cron expression of the weekly backup.").awaits(DAEMON),
-        unset("SCHEDULE_MONTHLY", "Cron expression of the monthly backup.").awaits(DAEMON),
-        unset("BACKUP_SCHEDULE", "One cron expression for auto backups, instead of the typed ones.").awaits(DAEMON),
-        is("SCHEDULE_TIMEZONE", "UTC", "Time zone of the schedules.").awaits(DAEMON),
-        is("SCHEDULER_SYNC_INTERVAL_SECONDS", "1800", "Seconds between uploads of what is not yet remote.").awaits(DAEMON),
-        is("LISTEN_ADDR", "127.0.0.1:8080", "Address of the daemon's HTTP server.").awaits(DAEMON),
+        is("SCHEDULE_DAILY", "0 2 * * *", "Cron expression of the daily backup, or off. This and the following are for `backup schedule`."),
+        is("SCHEDULE_WEEKLY", "0 3 * * 0", "Cron expression of the weekly backup, or off."),
+        unset("SCHEDULE_MONTHLY", "Cron expression of the monthly backup, or off."),
+        unset("BACKUP_SCHEDULE", "One cron expression for auto backups, instead of the typed ones."),
+        is("SCHEDULE_TIMEZONE", "UTC", "Time zone of the schedules, such as Europe/Berlin. A time that a change of the clocks leaves out runs when the gap ends, one that comes twice runs once."),
+        is("SCHEDULER_SYNC_INTERVAL_SECONDS", "1800", "Seconds between uploads of what is not yet remote, with BACKUP_TARGET=all (0: none)."),
+        is("LISTEN_ADDR", "127.0.0.1:8080", "Address of the daemon's HTTP server: a page for people, /healthz and /metrics, read-only and without a password."),
         unset("SHARD_COUNT", "How many runs share the databases of one server; with JOB_COMPLETION_INDEX, as --shard."),
         unset("JOB_COMPLETION_INDEX", "Which of them this one is, from 0; Kubernetes sets it in an Indexed Job. Used with SHARD_COUNT only."),
     ]),

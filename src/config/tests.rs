@@ -54,12 +54,39 @@ fn every_setting_is_read_or_refused() {
 }
 
 #[test]
-fn a_setting_whose_feature_is_missing_is_refused_but_its_default_is_not() {
-    for setting in settings::all().filter(|setting| setting.awaits.is_some()) {
-        let text = problems(&[(setting.name, "something")]);
-        assert!(text.contains(setting.name) && text.contains("not in this version"), "{text}");
-        load(&[(setting.name, setting.default.literal())]).unwrap();
-    }
+fn schedules_are_checked_when_they_are_read() {
+    let text = problems(&[
+        ("SCHEDULE_DAILY", "0 2 * *"),
+        ("SCHEDULE_WEEKLY", "0 0 30 2 *"),
+        ("BACKUP_SCHEDULE", "TZ=UTC 0 2 * * *"),
+        ("SCHEDULE_TIMEZONE", "Mars/Base"),
+        ("LISTEN_ADDR", "localhost"),
+        ("SCHEDULER_SYNC_INTERVAL_SECONDS", "often"),
+    ]);
+    insta::assert_snapshot!(text, @r"
+    SCHEDULE_DAILY: got `0 2 * *`, allowed: five fields `minute hour day month weekday`, such as `0 2 * * *`; or off
+    SCHEDULE_WEEKLY: got `0 0 30 2 *`, allowed: a date that comes; or off
+    BACKUP_SCHEDULE: got `TZ=UTC 0 2 * * *`, allowed: five fields `minute hour day month weekday`, such as `0 2 * * *`; the zone stands in SCHEDULE_TIMEZONE; or off
+    SCHEDULE_TIMEZONE: got `Mars/Base`, allowed: a zone of the time-zone database, such as UTC or Asia/Bangkok
+    SCHEDULER_SYNC_INTERVAL_SECONDS: got `often`, allowed: a number from 0 to 31536000
+    LISTEN_ADDR: got `localhost`, allowed: an address and a port, such as 127.0.0.1:8080 or [::]:8080
+    ");
+}
+
+#[test]
+fn one_schedule_replaces_the_typed_ones_and_any_can_be_off() {
+    let types = |pairs: &[(&str, &str)]| {
+        let daemon = load(pairs).unwrap().daemon;
+        daemon.schedule.entries.iter().map(|(backup_type, _)| *backup_type).collect::<Vec<_>>()
+    };
+    assert_eq!(types(&[]), [BackupType::Daily, BackupType::Weekly]);
+    assert_eq!(
+        types(&[("SCHEDULE_MONTHLY", "0 4 1 * *"), ("SCHEDULE_DAILY", "OFF")]),
+        [BackupType::Weekly, BackupType::Monthly]
+    );
+    assert_eq!(types(&[("SCHEDULE_DAILY", "0 1 * * *"), ("BACKUP_SCHEDULE", "@hourly")]), [BackupType::Auto]);
+    assert_eq!(types(&[("BACKUP_SCHEDULE", "off")]), []);
+    assert_eq!(load(&[("SCHEDULER_SYNC_INTERVAL_SECONDS", "0")]).unwrap().daemon.sync_interval, None);
 }
 
 #[test]

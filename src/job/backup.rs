@@ -16,9 +16,10 @@ use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection;
 use crate::postgres::dump::DumpError;
 use crate::progress;
-use crate::report::{Entry, Place};
+use crate::report::{Entry, Place, Stage};
 use crate::storage::feed;
 use futures_util::future::join_all;
+use std::time::Instant;
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -44,10 +45,11 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
     }
     let errors = match make(run, task).await {
         Ok(made) => {
-            for location in &made.locations {
-                info!("completed {location} ({})", human::size(made.stored.stored_bytes));
-                entry.places.push(Place { location: location.clone(), stored: true });
+            for place in &made.places {
+                info!("completed {} ({})", place.location, human::size(made.stored.stored_bytes));
             }
+            entry.places = made.places;
+            entry.stages = made.stages;
             entry.backup = Some(made.stored);
             for note in made.notes {
                 warn!("{note}");
@@ -64,10 +66,11 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
         }
         Err(error) => vec![error],
     };
-    let names = run.context.sides.iter().map(|side| side.repository.location().name);
-    let lacking: Vec<String> =
-        names.filter(|name| !entry.places.iter().any(|place| place.location.starts_with(name))).collect();
-    entry.places.extend(lacking.into_iter().map(|location| Place { location, stored: false }));
+    for side in &run.context.sides {
+        if !entry.places.iter().any(|place| place.side == side.kind) {
+            entry.places.push(Place { side: side.kind, location: side.repository.location().name, stored: false });
+        }
+    }
     (entry, errors)
 }
 
@@ -115,7 +118,9 @@ async fn make_once(run: &Run<'_>, task: &Task, lenient: bool) -> Result<Made, St
         None => source::reach(context, task).await?,
     };
     let mut begun = legs::begin(run, task).await?;
+    let started = Instant::now();
     let dumped = dump(run, task, source, lenient, &mut begun.legs).await;
+    let dump_stage = Stage { name: "dump", seconds: started.elapsed().as_secs_f64() };
     // the commit needs no slot
     drop(slot);
     let (dumped, running) = match dumped {
@@ -134,18 +139,23 @@ async fn make_once(run: &Run<'_>, task: &Task, lenient: bool) -> Result<Made, St
         }
     };
     let Described { manifest, facts, notes } = described;
+    let started = Instant::now();
+    let complete = |made: Made| {
+        let store_stage = Stage { name: "store", seconds: started.elapsed().as_secs_f64() };
+        Made { notes, stages: vec![dump_stage, store_stage], ..made }
+    };
     // a lock that was never to be had is not lost
     if run.holds_lock().await.is_ok_and(|held| held != Some(false)) {
         // the server may clean up again while the targets finish
         drop(running);
         let made = begun.commit(run, &manifest, facts).await;
-        return made.map(|made| Made { notes, ..made });
+        return made.map(complete);
     }
     warn!("the lock was lost while the dump ran; this backup is kept all the same, and nothing is pruned");
     // the session shows other runs that this one still lives
     let made = begun.commit(run, &manifest, facts).await;
     drop(running);
-    made.map(|made| Made { notes, ..made })
+    made.map(complete)
 }
 
 /// Dumps into every target at once. On an error the child has ended, and the drafts are the caller's to abandon.

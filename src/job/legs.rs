@@ -7,7 +7,7 @@ use super::tasks::Task;
 use super::{At, Context, StageError, record};
 use crate::error::Error;
 use crate::manifest::Manifest;
-use crate::report::Stored;
+use crate::report::{Place, Stage, Stored};
 use crate::repository::{Content, Draft, Side};
 use crate::storage::StorageError;
 use crate::storage::key::Naming;
@@ -38,11 +38,13 @@ pub(super) struct Begun<'a> {
 pub(super) struct Made {
     pub(super) stored: Stored,
     /// Where it is.
-    pub(super) locations: Vec<String>,
+    pub(super) places: Vec<Place>,
     /// Why other targets lack it.
     pub(super) failed: Vec<StageError>,
     /// What a person should know of it.
     pub(super) notes: Vec<String>,
+    /// How long its making took.
+    pub(super) stages: Vec<Stage>,
 }
 
 /// Announces the backup on every target, under one name that is free on all of them.
@@ -113,20 +115,23 @@ impl Begun<'_> {
         });
         let (failed, done): (Vec<Leg>, Vec<Leg>) =
             join_all(commits).await.into_iter().partition(|leg| leg.error.is_some());
-        let locations: Vec<String> =
-            done.iter().map(|leg| leg.side.repository.location().of(leg.draft.key())).collect();
+        let place = |leg: &Leg| {
+            let location = leg.side.repository.location().of(leg.draft.key());
+            Place { side: leg.side.kind, location, stored: true }
+        };
+        let places: Vec<Place> = done.iter().map(place).collect();
         let mut errors = Vec::new();
         let failed = failed.into_iter().map(|mut leg| {
             errors.extend(leg.error.take());
             leg
         });
         abandon(context, failed.collect()).await;
-        if locations.is_empty() {
+        if places.is_empty() {
             return Err(one_of(errors)).at("store");
         }
         let stored = Stored::of(manifest);
         let failed = errors.into_iter().map(|error| StageError { stage: "store", error }).chain(self.failed).collect();
-        Ok(Made { stored, locations, failed, notes: Vec::new() })
+        Ok(Made { stored, places, failed, notes: Vec::new(), stages: Vec::new() })
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod backup;
 mod legs;
+mod outage;
+mod overview;
 mod preflight;
 pub mod prune;
 mod record;
@@ -11,6 +13,7 @@ pub mod tasks;
 pub mod upload;
 mod verification;
 
+pub use overview::Overview;
 pub use preflight::{Server, choose_tasks, enter, examine_server, look_into};
 pub use verification::summary;
 
@@ -18,16 +21,17 @@ use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit, exit_of};
 use crate::facts::Subject;
 use crate::human;
+use crate::metrics::{Known, Metrics};
 use crate::notify;
 use crate::pipeline::Workers;
 use crate::postgres;
 use crate::postgres::lock::{Lock, LockError};
 use crate::progress::{self, Counters};
 use crate::report::{Activity, Entry, Failure, Outcome, Report};
-use crate::repository::Side;
+use crate::repository::{Side, SideKind};
 use crate::shutdown::{Shutdown, Stop};
 use crate::storage::StorageError;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use preflight::Ready;
 use run::Run;
@@ -40,6 +44,10 @@ use tracing::{error, info, warn};
 const CLEANUP: Duration = Duration::from_secs(60);
 /// The same, counted from a signal on.
 const HASTY_CLEANUP: Duration = Duration::from_secs(9);
+
+/// How long publishing metrics may take, and until when after a signal.
+const METRICS: Duration = Duration::from_secs(60);
+const HASTY_METRICS: Duration = Duration::from_secs(13);
 
 /// How long a run that has failed may look for the last good backup.
 const PREVIOUS: Duration = Duration::from_secs(5);
@@ -56,6 +64,8 @@ pub struct Context {
     pub sides: Vec<Side>,
     /// Why a target that was asked for cannot even be tried.
     pub unusable: Vec<StorageError>,
+    /// Since when the runs before this one have failed, where this process knows it.
+    pub failing_since: Option<DateTime<Utc>>,
     /// Asks everybody to stop.
     pub shutdown: Shutdown,
     /// The clock.
@@ -136,18 +146,48 @@ pub async fn run(context: &Context) -> (Report, Exit) {
         pruned: Vec::new(),
         failures: Vec::new(),
         kept: None,
+        failing_since: None,
     };
     let shard = report.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
     let (source, backup_type) = (config.source.display(), context.backup_type.as_str());
     info!(run_id = report.run_id, "starting backup of {source} ({backup_type}{shard})");
+    let begun = notify::begin(&config.notices, &context.run_id);
     let timer = deadline(config, &context.shutdown);
     let errors = whole(context, &mut report).await;
     drop(timer);
     let exit = conclude(context, &mut report, &errors);
-    notify::send(config, &report, &context.shutdown).await;
+    outage::settle(context, &mut report, exit).await;
+    publish(config, &context.sides, Some(&report), &context.shutdown).await;
+    notify::send(&config.notices, &report, begun, &context.shutdown).await;
     // a signal that came after the errors were counted
     let exit = context.shutdown.signal().map_or(exit, |stop| Error::Stopped(stop).exit());
     (report, exit)
+}
+
+/// Publishes metrics of what lies on the sides and of what a run did, in bounded time.
+pub async fn publish(config: &Config, sides: &[Side], report: Option<&Report>, shutdown: &Shutdown) {
+    if !config.metrics.is_wanted() {
+        return;
+    }
+    let work = async {
+        let source = &config.source.name;
+        let now = Utc::now();
+        let overview = Overview::look(config, sides, source, now).await;
+        let attempts = report.map(Report::attempts).unwrap_or_default();
+        let metrics = Metrics::of(&Known {
+            status: &overview.status(source, TimeDelta::MAX, now),
+            inventory: &overview.inventory,
+            read: &overview.read,
+            sides: SideKind::of(config.target),
+            attempts: &attempts,
+            last_run: report,
+            daemon: None,
+        });
+        metrics.publish(&config.metrics).await;
+    };
+    if shutdown.finish(METRICS, HASTY_METRICS, work).await.is_none() {
+        warn!("metrics are not published, because storage or Pushgateway did not answer in time");
+    }
 }
 
 /// Asks everybody to stop when `BACKUP_TIMEOUT` is over, unless dropped before.

@@ -4,6 +4,7 @@ use crate::config::{Config, Retention, Target};
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::manifest::Identity;
+use crate::report::Pruned;
 use crate::repository::{Backup, Catalog, Repository, Side, SideKind};
 use crate::retention::{self, Candidate, Decision};
 use chrono::{DateTime, Utc};
@@ -138,14 +139,15 @@ fn decide(
 
 /// Deletes what the plan says, one after the other, noting each in `pruned`. One that cannot be deleted keeps none of
 /// the others from it, unless the storage does not answer at all.
-pub async fn apply(plan: &Plan, pruned: &mut Vec<String>) -> Vec<Error> {
+pub async fn apply(plan: &Plan, pruned: &mut Vec<Pruned>) -> Vec<Error> {
     let mut errors = Vec::new();
     for (backup, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {
         let place = plan.repository.location().of(&backup.key);
         match plan.repository.remove(backup).await {
             Ok(()) => {
                 info!("deleted {place} ({})", decision.reason);
-                pruned.push(decision.id.clone());
+                let (id, subject) = (decision.id.clone(), backup.manifest.subject.clone());
+                pruned.push(Pruned { id, subject, side: plan.side });
             }
             Err(error) => {
                 let is_gone = error.is_transient();

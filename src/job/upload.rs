@@ -1,6 +1,6 @@
 //! Sending to the store what the folder has and the store lacks.
 
-use super::{CLEANUP, HASTY_CLEANUP};
+use super::{CLEANUP, HASTY_CLEANUP, prune};
 use crate::config::Config;
 use crate::error::Error;
 use crate::human;
@@ -11,12 +11,13 @@ use crate::repository::{Backup, Catalog, ReceiveError, Repository};
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
 use chrono::{DateTime, Utc};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// What becomes of a backup that is to be in the store.
 #[derive(Debug)]
-pub enum Lot {
+enum Lot {
     /// It is sent.
     Missing,
     /// The same bytes are there already.
@@ -26,7 +27,7 @@ pub enum Lot {
 }
 
 /// Compares a backup of the folder with what the store has.
-pub fn lot(backup: &Backup, place: &str, remote: &Catalog, store: &str) -> Lot {
+fn lot(backup: &Backup, place: &str, remote: &Catalog, store: &str) -> Lot {
     let manifest = &backup.manifest;
     let same_id = |other: &&Backup| other.manifest.id == manifest.id && other.manifest.source == manifest.source;
     let refused = |reason: String| Lot::Refused(Error::NotSent { id: manifest.id.clone(), reason });
@@ -52,6 +53,86 @@ pub fn lot(backup: &Backup, place: &str, remote: &Catalog, store: &str) -> Lot {
         true => Lot::Missing,
         false => refused(format!("{place} is damaged, or failed its verification; `backup verify` says what is wrong")),
     }
+}
+
+/// What of several backups is to be sent.
+#[derive(Default)]
+pub struct Choice {
+    /// Those that are, with where they are.
+    pub missing: Vec<(Repository, Backup)>,
+    /// How many the store has.
+    pub present: usize,
+    /// Why others cannot be.
+    pub errors: Vec<Error>,
+}
+
+impl Choice {
+    /// Bytes that are to be sent.
+    pub fn bytes(&self) -> u64 {
+        self.missing.iter().map(|(_, backup)| backup.manifest.stored_bytes).sum()
+    }
+}
+
+/// Chooses among backups of a source. Those that somebody `is_named` are sent in any case; of the others, what the store
+/// would keep, and what failed its verification stays where it is, and `status` tells of it.
+pub async fn choose(
+    config: &Config,
+    wanted: Vec<(Repository, Backup)>,
+    store: &Repository,
+    (source, is_named): (&str, bool),
+    now: DateTime<Utc>,
+) -> Result<Choice, Error> {
+    let remote = store.catalog().await?;
+    let name = store.location().name;
+    let own = |backup: &&Backup| backup.manifest.source == source;
+    let here: Vec<Backup> = wanted.iter().map(|(_, backup)| backup).filter(own).cloned().collect();
+    let there: Vec<Backup> = remote.backups.iter().filter(own).cloned().collect();
+    let kept = prune::missing_remotely(config, &here, &there, now);
+    let mut seen = HashSet::new();
+    let mut choice = Choice::default();
+    for (from, backup) in wanted {
+        if !seen.insert((backup.manifest.source.clone(), backup.manifest.identity())) {
+            continue;
+        }
+        match lot(&backup, &from.location().of(&backup.key), &remote, &name) {
+            Lot::Missing if is_named || kept.contains(&backup.manifest.identity()) => {
+                choice.missing.push((from, backup));
+            }
+            Lot::Missing => info!("{} is not sent, because the store would not keep it", backup.manifest.id),
+            Lot::Present => choice.present += 1,
+            Lot::Refused(error) if !is_named && !backup.is_good() => warn!("{error}"),
+            Lot::Refused(error) => choice.errors.push(error),
+        }
+    }
+    Ok(choice)
+}
+
+/// Sends what was chosen, one after the other, and says how many. One that cannot be sent keeps none of the others from
+/// it, unless the store does not answer at all.
+pub async fn send_all(
+    config: &Config,
+    shutdown: &Shutdown,
+    counters: &Counters,
+    choice: &mut Choice,
+    store: &Repository,
+) -> Result<usize, Error> {
+    let mut sent = 0;
+    for (from, backup) in &choice.missing {
+        match send(config, shutdown, counters, (from, backup), store).await {
+            Ok(Sent::Now) => sent += 1,
+            Ok(Sent::Already) => choice.present += 1,
+            Err(Error::Stopped(stop)) => return Err(stop.into()),
+            Err(error) => {
+                error!("{} is not uploaded: {error}", backup.manifest.id);
+                let is_gone = matches!(&error, Error::Storage(cause) if cause.is_transient());
+                choice.errors.push(error);
+                if is_gone {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(sent)
 }
 
 /// A session on the source's server, by which runs there see that this upload lives, and the sweep of what dead ones
@@ -82,7 +163,7 @@ pub async fn announce(
 
 /// What became of a backup that was sent.
 #[derive(Debug)]
-pub enum Sent {
+enum Sent {
     /// It is in the store now.
     Now,
     /// Somebody else has put it there meanwhile.
@@ -93,7 +174,7 @@ pub enum Sent {
 const NOTE: Duration = Duration::from_secs(600);
 
 /// Sends one backup. Whatever ends this early leaves nothing in the store.
-pub async fn send(
+async fn send(
     config: &Config,
     shutdown: &Shutdown,
     counters: &Counters,

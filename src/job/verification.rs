@@ -7,6 +7,7 @@ use crate::report::{self, Entry, Report};
 use crate::repository::{Backup, Side};
 use crate::verify::report::{self as verification, Verdict};
 use crate::verify::{Verified, Verifier};
+use std::time::Instant;
 use tracing::{error, info, warn};
 
 /// Verifies each backup of the run, one after the other.
@@ -21,7 +22,10 @@ pub(super) async fn verify_all(context: &Context, report: &mut Report, errors: &
             continue;
         }
         let entry = &mut report.entries[index];
-        match verify(context, entry).await {
+        let begun = Instant::now();
+        let verified = verify(context, entry).await;
+        entry.add_stage("verify", begun);
+        match verified {
             Ok(()) => {}
             Err(error @ StageError { error: Error::Stopped(_), .. }) => return errors.add(report, error),
             Err(error) => {

@@ -1,77 +1,73 @@
-//! Discord: one embed for each run.
+//! Discord: one embed for each run, within its limits.
 
-mod embed;
+use super::message::{Message, Row, Text, count, cut, cut_front};
+use crate::report::Outcome;
+use serde_json::{Value, json};
 
-use crate::config::Secret;
-use crate::report::Report;
-use serde_json::Value;
-use std::time::Duration;
-use tracing::debug;
+/// Limits of an embed, from Discord's documentation, in characters.
+const TITLE: usize = 256;
+const DESCRIPTION: usize = 2000;
+const FIELD: usize = 1024;
+const FIELDS: usize = 25;
+const TOTAL: usize = 6000;
+/// And of a message without one.
+const CONTENT: usize = 2000;
 
-/// One attempt may take this long.
-const ATTEMPT: Duration = Duration::from_secs(10);
-/// Attempts when Discord is busy or broken.
-const ATTEMPTS: u32 = 4;
+const GREEN: u32 = 0x2e_cc71;
+const AMBER: u32 = 0xf1_c40f;
+const RED: u32 = 0xe7_4c3c;
 
-/// Why a notice was not delivered. Never holds the URL.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum DiscordError {
-    #[error("{0}")]
-    Http(String),
-    #[error("the webhook answered {0}")]
-    Status(reqwest::StatusCode),
+/// The message as an embed. Mentions are switched off, whatever a database is called.
+pub(super) fn render(message: &Message) -> Value {
+    let colour = match message.outcome {
+        Outcome::Success => GREEN,
+        Outcome::Partial => AMBER,
+        Outcome::Failure => RED,
+    };
+    let (title, description) = (cut(&message.title, TITLE), cut(&message.description, DESCRIPTION));
+    let room = TOTAL - count(&title) - count(&description);
+    json!({
+        "allowed_mentions": { "parse": [] },
+        "embeds": [{
+            "title": title,
+            "description": description,
+            "color": colour,
+            "timestamp": message.time.to_rfc3339(),
+            "fields": fields(&message.rows, room),
+        }],
+    })
 }
 
-impl From<reqwest::Error> for DiscordError {
-    fn from(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        Self::Http(format!("{error}{cause}"))
-    }
+/// The message as a line of text.
+pub(super) fn minimal(message: &Message) -> Value {
+    json!({ "allowed_mentions": { "parse": [] }, "content": cut(&message.minimal(), CONTENT) })
 }
 
-fn client() -> Result<reqwest::Client, DiscordError> {
-    Ok(reqwest::Client::builder().timeout(ATTEMPT).redirect(reqwest::redirect::Policy::none()).build()?)
-}
-
-/// Posts the report, obeying 429 and trying again when the other side is broken.
-pub(super) async fn send(url: &Secret, report: &Report) -> Result<(), DiscordError> {
-    let client = client()?;
-    let body = embed::message(report);
-    let mut attempt = 1;
-    loop {
-        let sent = client.post(url.expose()).query(&[("wait", "true")]).json(&body).send().await;
-        let (error, pause) = match sent {
-            Ok(answer) if answer.status().is_success() => return Ok(()),
-            Ok(answer) if answer.status() == reqwest::StatusCode::TOO_MANY_REQUESTS => {
-                let status = answer.status();
-                (DiscordError::Status(status), retry_after(answer).await)
-            }
-            Ok(answer) if answer.status().is_server_error() => {
-                (DiscordError::Status(answer.status()), Duration::from_secs(1))
-            }
-            Ok(answer) => return Err(DiscordError::Status(answer.status())),
-            Err(error) => (error.into(), Duration::from_secs(1)),
-        };
-        if attempt == ATTEMPTS {
-            return Err(error);
+/// As many as fit, the first ones first.
+fn fields(rows: &[Row], mut room: usize) -> Vec<Value> {
+    let mut rendered = Vec::new();
+    for row in rows.iter().take(FIELDS) {
+        let (name, value) = (cut(filled(&row.name), TITLE), value(&row.text));
+        let length = count(&name) + count(&value);
+        if length > room {
+            break;
         }
-        debug!("telling Discord: {error}, trying again in {:.1} s", pause.as_secs_f64());
-        tokio::time::sleep(pause).await;
-        attempt += 1;
+        room -= length;
+        rendered.push(json!({ "name": name, "value": value, "inline": row.short }));
+    }
+    rendered
+}
+
+fn value(text: &Text) -> String {
+    let plain = |text: &str| text.replace('`', "'");
+    match text {
+        Text::Plain(text) => cut(filled(text), FIELD),
+        Text::Code(text) => format!("`{}`", cut(&plain(filled(text)), FIELD - 2)),
+        Text::Lines(text) => format!("```\n{}\n```", cut_front(&plain(text), FIELD - 8)),
     }
 }
 
-/// Seconds that Discord asks us to wait, from the body or the header.
-async fn retry_after(answer: reqwest::Response) -> Duration {
-    let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
-    let body = answer.json::<Value>().await.ok().and_then(|body| body.get("retry_after")?.as_f64());
-    let seconds = body.or(header).filter(|seconds| seconds.is_finite()).unwrap_or(1.0);
-    Duration::from_secs_f64(seconds.clamp(0.1, 3600.0))
-}
-
-/// A webhook answers GET with its own description.
-pub(super) async fn check(url: &Secret) -> Result<(), DiscordError> {
-    let answer = client()?.get(url.expose()).send().await?;
-    if answer.status().is_success() { Ok(()) } else { Err(DiscordError::Status(answer.status())) }
+/// Empty ones are refused.
+fn filled(text: &str) -> &str {
+    if text.trim().is_empty() { "-" } else { text }
 }

@@ -98,6 +98,17 @@ impl CopyFacts {
         }
     }
 
+    /// The table whose rows pass, or passed last.
+    pub fn table(&self) -> Option<&str> {
+        let (current, found) = match self {
+            Self::None => return None,
+            Self::Sql(facts) => (facts.current.as_ref(), &facts.found),
+            Self::Custom(facts) => (facts.current.as_ref().and_then(Block::rows), &facts.found),
+        };
+        let last = || found.rows.last().map(|rows| rows.table.as_str());
+        current.map(|current| current.copy.table.as_str()).or_else(last)
+    }
+
     /// What was found, or why the bytes cannot be read.
     pub fn finish(self) -> Result<Found, &'static str> {
         match self {
@@ -209,6 +220,15 @@ struct Block {
 enum Content {
     Rows { current: Current, lexer: Box<Lexer>, is_over: bool },
     LargeObject(RowSum),
+}
+
+impl Block {
+    fn rows(&self) -> Option<&Current> {
+        match &self.content {
+            Content::Rows { current, .. } => Some(current),
+            Content::LargeObject(_) => None,
+        }
+    }
 }
 
 /// A zlib stream, and room for what comes out of it.

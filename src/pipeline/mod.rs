@@ -155,6 +155,7 @@ async fn read_blocks(
         }
         total += block.len() as u64;
         let marks = facts.take(&block);
+        facts.table().into_iter().for_each(|table| counters.set_table(table));
         let Ok(permit) = workers.free.clone().acquire_owned().await else { return Ok((total, facts)) };
         let encoding = encoding.clone();
         let work = tokio::task::spawn_blocking(move || {

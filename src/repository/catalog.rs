@@ -91,7 +91,7 @@ impl Repository {
         let is_foreign = |object: &Object| match key::parse(&object.key) {
             Some((_, Part::Pending | Part::Deleting)) => false,
             Some((archive, _)) => !known.contains(archive),
-            None => true,
+            None => !key::is_outage(&object.key),
         };
         let foreign = objects.into_iter().filter(is_foreign).collect();
         Ok(Catalog { backups, foreign })

@@ -8,17 +8,19 @@
 mod catalog;
 mod draft;
 mod fetch;
+mod outage;
 mod receive;
 mod sweep;
 mod verification;
 
 pub use draft::{Content, Draft};
 pub use fetch::FetchError;
+pub use outage::Outage;
 pub use receive::ReceiveError;
 pub use sweep::{Leftovers, Swept};
 pub use verification::FactsError;
 
-use crate::config::PathFormat;
+use crate::config::{PathFormat, Target};
 use crate::manifest::{self, How, Manifest, Marker, Verification};
 use crate::storage::key::{self, Naming, Part};
 use crate::storage::local;
@@ -51,6 +53,15 @@ pub enum SideKind {
 }
 
 impl SideKind {
+    /// Those that runs with that target write to.
+    pub fn of(target: Target) -> &'static [Self] {
+        match target {
+            Target::Local => &[Self::Local],
+            Target::Remote => &[Self::Remote],
+            Target::All => &[Self::Local, Self::Remote],
+        }
+    }
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -111,6 +122,11 @@ impl Repository {
     /// Where the storage is.
     pub fn location(&self) -> Location {
         self.storage.location()
+    }
+
+    /// Which of the two places it is.
+    pub fn side(&self) -> SideKind {
+        if self.location().kind == local::KIND { SideKind::Local } else { SideKind::Remote }
     }
 
     /// The archive's file, where it lies in a folder.

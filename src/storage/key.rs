@@ -7,7 +7,7 @@
 use crate::config::{BackupType, Format, PathFormat};
 use crate::facts::Subject;
 use crate::hex;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
@@ -239,6 +239,33 @@ pub fn companion(archive: &str, part: Part) -> String {
     format!("{archive}{ending}")
 }
 
+/// What the name of a note of a failed run begins with.
+const OUTAGE: &str = "backup-failed-";
+/// The form of its time.
+const OUTAGE_TIME: &str = "%Y%m%dT%H%M%SZ";
+
+/// What the notes of failed runs of one kind of a source begin with.
+pub fn outages(source: &str, kind: &str) -> String {
+    let digest = Sha256::new().chain_update(source).chain_update("\n").chain_update(kind).finalize();
+    format!("{OUTAGE}{}-", hex::encode(&digest[..8]))
+}
+
+/// Key of the note of a run that failed then.
+pub fn outage(source: &str, kind: &str, time: DateTime<Utc>) -> String {
+    format!("{}{}", outages(source, kind), time.format(OUTAGE_TIME))
+}
+
+/// When the failed run was that a key is the note of.
+pub fn outage_time(key: &str) -> Option<DateTime<Utc>> {
+    let time = key.strip_prefix(OUTAGE)?.split_once('-')?.1;
+    NaiveDateTime::parse_from_str(time, OUTAGE_TIME).ok().map(|time| time.and_utc())
+}
+
+/// True for the note of a failed run.
+pub fn is_outage(key: &str) -> bool {
+    outage_time(key).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +321,16 @@ mod tests {
         for foreign in ["notes.txt", "a.json", "x/.hidden.sql.gz", ".sql.gz", "dump.sql", "a.pending", "a.age", ""] {
             assert_eq!(parse(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_note_of_a_failed_run_is_told_from_those_of_other_kinds_and_from_backups() {
+        let time = "2026-01-28T02:05:09Z".parse().unwrap();
+        let key = outage("db:5432", "all", time);
+        assert_eq!(outage_time(&key), Some(time));
+        assert!(key.starts_with(&outages("db:5432", "all")) && !key.starts_with(&outages("db:5432", "shop")));
+        assert_eq!(parse(&key), None);
+        assert!(!is_outage("backup-failed-x") && !is_outage("backup_2026-01-28_02-05-00.sql.gz"));
     }
 
     #[test]

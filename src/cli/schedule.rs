@@ -1,0 +1,27 @@
+//! `backup schedule`
+
+use crate::config::{Config, Problems};
+use crate::daemon::{self, Daemon};
+use crate::error::{Error, Exit};
+use crate::shutdown::Shutdown;
+use chrono::{TimeDelta, Utc};
+use clap::Args;
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// How old the newest good backup of a database may be before /healthz answers 503 [default: the longest time
+    /// between two runs, and an hour]
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    max_age: Option<Duration>,
+}
+
+pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shutdown) -> Result<Exit, Error> {
+    if config.daemon.schedule.entries.is_empty() {
+        let problem = "every schedule is off; set BACKUP_SCHEDULE, SCHEDULE_DAILY, SCHEDULE_WEEKLY or SCHEDULE_MONTHLY";
+        return Err(Error::Config(Problems(vec![problem.to_owned()])));
+    }
+    let listener = daemon::listen(&config.daemon).await?;
+    let max_age = arguments.max_age.map(|age| TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX));
+    Ok(Daemon::new(config, max_age, shutdown, Utc::now).serve(listener).await)
+}

@@ -1,0 +1,63 @@
+//! The beat of the daemon: each run when it is due, one at a time, and one that makes good for what was missed.
+
+use crate::human;
+use crate::schedule::{Due, History, Schedule};
+use crate::shutdown::Shutdown;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// The clock is looked at so often, because it may be set, and stands still for nobody while a machine sleeps.
+const TICK: TimeDelta = TimeDelta::seconds(60);
+/// A clock that goes back by less than this only waits for itself; more means that it was wrong before.
+const SET_BACK: TimeDelta = TimeDelta::hours(1);
+
+/// What is driven.
+pub(super) trait Work {
+    /// The time.
+    fn now(&self) -> DateTime<Utc>;
+    /// What is known of the runs that were; none while nobody can say.
+    async fn history(&self) -> Option<History>;
+    /// Makes the backups of one run.
+    async fn run(&self, due: Due);
+}
+
+/// Runs what is due until it is time to stop.
+pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shutdown) {
+    let begun = work.now();
+    let (mut handled, mut caught_up) = (begun, false);
+    let mut next = schedule.next(handled);
+    while shutdown.reason().is_none() {
+        if !caught_up && let Ok(Some(history)) = shutdown.guard(work.history()).await {
+            caught_up = true;
+            if let Some(missed) = schedule.missed(&history, begun) {
+                let (kind, time) = (missed.backup_type.as_str(), missed.time.with_timezone(&schedule.zone));
+                info!("the {kind} run of {} was missed and is made good for now", time.format("%F %R %Z"));
+                work.run(missed).await;
+            }
+        }
+        let now = work.now();
+        if now + SET_BACK < handled {
+            warn!("the clock was set back by {}", human::duration(handled - now));
+            handled = now;
+            next = schedule.next(handled);
+        }
+        if next.is_some_and(|next| next.time <= now) {
+            for due in schedule.due(handled, now) {
+                if shutdown.reason().is_none() {
+                    work.run(due).await;
+                }
+            }
+            handled = now;
+            next = schedule.next(handled);
+        }
+        let pause = next.map_or(TICK, |due| due.time - work.now());
+        let pause = pause.clamp(TimeDelta::zero(), TICK).to_std().unwrap_or(Duration::ZERO);
+        // a sleep that ends too soon by the other clock would only come here again
+        let pause = pause.max(Duration::from_millis(10));
+        let _ = shutdown.guard(tokio::time::sleep(pause)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

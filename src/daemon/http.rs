@@ -1,0 +1,102 @@
+//! The daemon's HTTP server: three addresses, read-only.
+
+use super::{Daemon, page};
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::{debug, info};
+
+/// Connections at once; more of them wait.
+const CONNECTIONS: usize = 64;
+/// How long a request may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may last.
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// Answers until dropped.
+pub(super) async fn answer(listener: TcpListener, daemon: Arc<Daemon>) {
+    if let Ok(address) = listener.local_addr() {
+        info!("listening on http://{address}/, with /healthz and /metrics");
+    }
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // too many open files: some will be closed
+                debug!("accepting a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let daemon = daemon.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            let service = service_fn(|request| {
+                let daemon = daemon.clone();
+                async move { Ok::<_, Infallible>(respond(&request, &daemon)) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(PATIENCE)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Ok(Err(error)) = tokio::time::timeout(LIFETIME, connection).await {
+                debug!("answering: {error}");
+            }
+        });
+    }
+}
+
+fn respond(request: &Request<Incoming>, daemon: &Daemon) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = build(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
+        response.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/" => build(StatusCode::OK, "text/html; charset=utf-8", daemon.page()),
+        "/healthz" => match daemon.complaints().as_slice() {
+            [] => build(StatusCode::OK, TEXT, "ok\n".to_owned()),
+            complaints => build(StatusCode::SERVICE_UNAVAILABLE, TEXT, complaints.join("\n") + "\n"),
+        },
+        "/metrics" => match daemon.metrics() {
+            Some(text) => build(StatusCode::OK, crate::metrics::CONTENT_TYPE, text),
+            None => build(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the storage was not looked at yet\n".to_owned()),
+        },
+        _ => build(StatusCode::NOT_FOUND, TEXT, "there is /, /healthz and /metrics\n".to_owned()),
+    }
+}
+
+/// A response that nobody keeps, frames, or takes for another type than it is.
+fn build(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let policy = format!(
+        "default-src 'none'; style-src '{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        page::style_hash()
+    );
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let fixed = |text| http::HeaderValue::from_static(text);
+    headers.insert(CONTENT_TYPE, fixed(content_type));
+    headers.insert(CACHE_CONTROL, fixed("no-store"));
+    headers.insert(REFERRER_POLICY, fixed("no-referrer"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
+    if let Ok(policy) = http::HeaderValue::from_str(&policy) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}

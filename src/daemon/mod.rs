@@ -1,0 +1,298 @@
+//! The daemon: runs by schedule, uploads of what is not yet remote, and a page, health and metrics over HTTP.
+
+mod clockwork;
+mod http;
+mod page;
+mod plot;
+mod problems;
+mod state;
+
+use crate::config::{self, Config, Target};
+use crate::error::{Error, Exit};
+use crate::job::upload;
+use crate::job::{self, Context, Overview};
+use crate::metrics::{self, Attempt, Known, Metrics};
+use crate::pipeline::Workers;
+use crate::progress::Counters;
+use crate::repository::{Side, SideKind};
+use crate::schedule::{Due, History};
+use crate::shutdown::Shutdown;
+use crate::status::Status;
+use crate::targets::{self, new_run_id};
+use chrono::{DateTime, TimeDelta, Utc};
+use clockwork::Work;
+use futures_util::FutureExt;
+use state::{Running, Shared, State};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, watch};
+use tracing::{error, info, warn};
+
+/// Time between two looks at the storage, besides those after runs and uploads.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// How much longer than the longest time between two runs a backup may be the newest.
+const GRACE: TimeDelta = TimeDelta::hours(1);
+
+/// Everything the daemon needs from outside.
+pub struct Daemon {
+    config: Config,
+    shutdown: Shutdown,
+    now: fn() -> DateTime<Utc>,
+    /// How old the newest good backup of a database may be.
+    max_age: TimeDelta,
+    state: Shared,
+    /// The sides that are looked at, which remember the manifests they have read.
+    sides: Mutex<Vec<Side>>,
+    running: watch::Sender<bool>,
+    /// The exit code of a run that was cut.
+    cut: OnceLock<Exit>,
+}
+
+impl Daemon {
+    /// A daemon for these settings; without `max_age` the schedule says how old backups may be.
+    pub fn new(
+        config: Config,
+        max_age: Option<TimeDelta>,
+        shutdown: Shutdown,
+        now: fn() -> DateTime<Utc>,
+    ) -> Arc<Self> {
+        let max_age = max_age.unwrap_or_else(|| config.daemon.schedule.longest_gap(now()) + GRACE);
+        let (state, sides, running) = (Shared::default(), Mutex::default(), watch::Sender::new(false));
+        Arc::new(Self { config, shutdown, now, max_age, state, sides, running, cut: OnceLock::new() })
+    }
+
+    /// Works until it is time to stop. A stop between runs is a clean one; a run that was cut says how it ended.
+    pub async fn serve(self: &Arc<Self>, listener: TcpListener) -> Exit {
+        let schedule = &self.config.daemon.schedule;
+        for due in schedule.next_of_each((self.now)()) {
+            info!(
+                "next {} run: {}",
+                due.backup_type.as_str(),
+                due.time.with_timezone(&schedule.zone).format("%F %R %Z")
+            );
+        }
+        let answering = job::AbortOnDrop::spawn(http::answer(listener, self.clone()));
+        let looking = async {
+            while self.shutdown.guard(tokio::time::sleep(LOOK_EVERY)).await.is_ok() {
+                self.look().await;
+            }
+        };
+        self.look().await;
+        tokio::join!(clockwork::drive(schedule, &**self, &self.shutdown), self.upload_at_intervals(), looking);
+        drop(answering);
+        info!("stopped");
+        self.cut.get().copied().unwrap_or(Exit::Done)
+    }
+
+    /// Looks at the storage.
+    async fn look(&self) {
+        let work = async {
+            let mut sides = self.sides.lock().await;
+            let mut unusable = Vec::new();
+            if sides.len() < SideKind::of(self.config.target).len() {
+                (*sides, unusable) = targets::open_some(&self.config, self.config.target, &new_run_id()).await;
+            }
+            let now = (self.now)();
+            let mut overview = Overview::look(&self.config, &sides, &self.config.source.name, now).await;
+            let store = |error| (SideKind::Remote, "the store".to_owned(), error);
+            overview.unread.extend(unusable.into_iter().map(store));
+            for (_, place, error) in &overview.unread {
+                warn!("looking at {place}: {error}");
+            }
+            self.state.see(overview, now);
+        };
+        let _ = self.shutdown.guard(work).await;
+    }
+
+    /// Sends what is not yet remote, at the start and then at every interval, but never begins while a run is under way.
+    async fn upload_at_intervals(&self) {
+        let Some(interval) = self.config.daemon.sync_interval.filter(|_| self.config.target == Target::All) else {
+            return;
+        };
+        let mut running = self.running.subscribe();
+        loop {
+            // a run that makes good for a missed one comes first
+            let idle = async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let _ = running.wait_for(|running| !running).await;
+            };
+            if self.shutdown.guard(idle).await.is_err() {
+                return;
+            }
+            match self.upload().await {
+                Ok(()) => {}
+                Err(Error::Stopped(_)) => return,
+                Err(error) => {
+                    warn!("uploading what is not yet remote: {error}");
+                    self.state.uploaded(vec![error.to_string()]);
+                }
+            }
+            if self.shutdown.guard(tokio::time::sleep(interval)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn upload(&self) -> Result<(), Error> {
+        let (config, shutdown, run_id) = (&self.config, &self.shutdown, new_run_id());
+        let open = |target| targets::open(config, target, &run_id);
+        let wanted = async {
+            let mut wanted = Vec::new();
+            for side in open(Target::Local).await? {
+                let backups = side.repository.catalog().await?.backups.into_iter();
+                let own = backups.filter(|backup| side.repository.owns(backup));
+                wanted.extend(own.map(|backup| (side.repository.clone(), backup)));
+            }
+            Ok::<_, Error>((wanted, open(Target::Remote).await?))
+        };
+        let (wanted, store) = shutdown.guard(wanted).await??;
+        let Some(store) = store.into_iter().next().map(|side| side.repository) else { return Ok(()) };
+        let chosen = upload::choose(config, wanted, &store, (&config.source.name, false), (self.now)());
+        let mut choice = shutdown.guard(chosen).await??;
+        let mut sent = 0;
+        if !choice.missing.is_empty() {
+            let _session = shutdown.guard(upload::announce(config, &run_id, &store, (self.now)())).await??;
+            sent = upload::send_all(config, shutdown, &Counters::default(), &mut choice, &store).await?;
+        }
+        self.state.uploaded(choice.errors.iter().map(ToString::to_string).collect());
+        if sent > 0 {
+            info!("uploaded {sent} backups that were not yet remote");
+            self.look().await;
+        }
+        Ok(())
+    }
+
+    /// How well each database is kept, as far as is known.
+    fn status(&self, state: &State) -> Option<Status> {
+        Some(state.overview.as_ref()?.status(&self.config.source.name, self.max_age, (self.now)()))
+    }
+
+    /// The page for people.
+    fn page(&self) -> String {
+        let state = self.state.now();
+        page::render(&page::View {
+            source: &self.config.source.name,
+            status: self.status(&state).as_ref(),
+            next: &self.config.daemon.schedule.next_of_each((self.now)()),
+            zone: self.config.daemon.schedule.zone,
+            now: (self.now)(),
+            state: &state,
+        })
+    }
+
+    /// Why all is not well; none when it is.
+    fn complaints(&self) -> Vec<String> {
+        let Some(status) = self.status(&self.state.now()) else {
+            return vec!["the storage was not looked at yet".to_owned()];
+        };
+        let mut complaints = problems::too_old(&status);
+        if complaints.is_empty() && !status.ok {
+            complaints.push("there are no backups".to_owned());
+        }
+        complaints
+    }
+
+    /// The text for Prometheus; none before the storage was looked at.
+    fn metrics(&self) -> Option<String> {
+        let state = self.state.now();
+        let (status, overview) = (self.status(&state)?, state.overview.as_ref()?);
+        let attempts: Vec<Attempt> = state
+            .attempts
+            .iter()
+            .filter_map(|(subject, report)| {
+                let entry = report.entries.iter().find(|entry| entry.subject == *subject)?;
+                Some(Attempt { entry, report })
+            })
+            .collect();
+        let next = self.config.daemon.schedule.next_of_each((self.now)());
+        let unread = |side: &&SideKind| !overview.unread.iter().any(|(kind, ..)| kind == *side);
+        let sides = SideKind::of(self.config.target);
+        let readable: Vec<SideKind> = sides.iter().filter(unread).copied().collect();
+        let daemon = metrics::Daemon {
+            next: &next,
+            running: state.running.is_some(),
+            looked: state.looked,
+            readable: &readable,
+        };
+        let metrics = Metrics::of(&Known {
+            status: &status,
+            inventory: &overview.inventory,
+            read: &overview.read,
+            sides,
+            attempts: &attempts,
+            last_run: state.last_run.as_deref(),
+            daemon: Some(daemon),
+        });
+        Some(metrics.text())
+    }
+}
+
+impl Work for Daemon {
+    fn now(&self) -> DateTime<Utc> {
+        (self.now)()
+    }
+
+    async fn history(&self) -> Option<History> {
+        let state = self.state.now();
+        if state.overview.as_ref().is_none_or(|overview| overview.read.is_empty()) {
+            return None;
+        }
+        Some(state.overview.as_ref()?.history(&self.config.source.name))
+    }
+
+    async fn run(&self, due: Due) {
+        let (config, counters, run_id) = (self.config.clone(), Counters::default(), new_run_id());
+        let running = Running { due, begun: (self.now)(), since: Instant::now(), counters: counters.clone() };
+        let failing_since = self.state.begin(running);
+        self.running.send_replace(true);
+        let (sides, unusable) = targets::open_some(&config, config.target, &run_id).await;
+        let context = Context {
+            backup_type: due.backup_type,
+            workers: Workers::new(config.dump.jobs, config.selection.jobs),
+            config,
+            run_id,
+            sides,
+            unusable,
+            failing_since,
+            // a deadline ends the run, not the daemon
+            shutdown: self.shutdown.part(),
+            now: self.now,
+            terminal: false,
+            counters,
+        };
+        // a bug in one run is not the end of all
+        let ended = AssertUnwindSafe(job::run(&context)).catch_unwind().await;
+        let report = match ended {
+            Ok((report, exit)) => {
+                if self.shutdown.signal().is_some() {
+                    let _ = self.cut.set(exit);
+                }
+                Some(report)
+            }
+            Err(_) => {
+                error!("this is a bug in backup; please report the lines on stderr");
+                None
+            }
+        };
+        self.state.end(report, (self.now)());
+        self.running.send_replace(false);
+        self.look().await;
+        if self.shutdown.reason().is_none()
+            && let Some(next) = self.config.daemon.schedule.next((self.now)())
+        {
+            let time = next.time.with_timezone(&self.config.daemon.schedule.zone);
+            info!("next {} run: {}", next.backup_type.as_str(), time.format("%F %R %Z"));
+        }
+    }
+}
+
+/// Opens the daemon's HTTP address.
+pub async fn listen(daemon: &config::Daemon) -> Result<TcpListener, Error> {
+    let address = daemon.listen;
+    TcpListener::bind(address).await.map_err(|cause| {
+        let problem = format!("LISTEN_ADDR: listening on {address}: {cause}; choose another address or port");
+        Error::Config(config::Problems(vec![problem]))
+    })
+}

@@ -1,0 +1,94 @@
+//! What the daemon knows, shared by those who do and those who show.
+
+use crate::facts::Subject;
+use crate::job::Overview;
+use crate::progress::Counters;
+use crate::report::{Outcome, Report};
+use crate::schedule::Due;
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shared(Arc<Mutex<State>>);
+
+/// What is known at one moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    /// What lies in storage; none before it was looked at.
+    pub(super) overview: Option<Arc<Overview>>,
+    /// When it was last looked at.
+    pub(super) looked: Option<DateTime<Utc>>,
+    /// The latest run.
+    pub(super) last_run: Option<Arc<Report>>,
+    /// For each subject the latest run that had to do with it.
+    pub(super) attempts: BTreeMap<Subject, Arc<Report>>,
+    /// The run under way.
+    pub(super) running: Option<Running>,
+    /// Since when runs have failed.
+    pub(super) failing_since: Option<DateTime<Utc>>,
+    /// Why the last upload of what is not yet remote did not do all.
+    pub(super) not_uploaded: Vec<String>,
+}
+
+/// A run under way.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    pub(super) due: Due,
+    pub(super) begun: DateTime<Utc>,
+    pub(super) since: Instant,
+    pub(super) counters: Counters,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known now.
+    pub(super) fn now(&self) -> State {
+        self.lock().clone()
+    }
+
+    /// A run begins; the answer is since when those before it have failed.
+    pub(super) fn begin(&self, running: Running) -> Option<DateTime<Utc>> {
+        let mut state = self.lock();
+        state.running = Some(running);
+        state.failing_since
+    }
+
+    /// The run is over; without a report it was lost to a bug.
+    pub(super) fn end(&self, report: Option<Report>, now: DateTime<Utc>) {
+        let mut state = self.lock();
+        state.running = None;
+        match &report {
+            Some(Report { outcome: Outcome::Success, .. }) => state.failing_since = None,
+            _ => {
+                state.failing_since.get_or_insert(now);
+            }
+        }
+        if let Some(report) = report.map(Arc::new) {
+            for entry in &report.entries {
+                state.attempts.insert(entry.subject.clone(), report.clone());
+            }
+            state.last_run = Some(report);
+        }
+    }
+
+    /// The storage was looked at. Of what could not be read, what was known before still holds.
+    pub(super) fn see(&self, mut overview: Overview, now: DateTime<Utc>) {
+        let mut state = self.lock();
+        if let Some(before) = &state.overview {
+            overview.complete(before);
+        }
+        state.overview = Some(Arc::new(overview));
+        state.looked = Some(now);
+    }
+
+    /// Uploads were tried.
+    pub(super) fn uploaded(&self, errors: Vec<String>) {
+        self.lock().not_uploaded = errors;
+    }
+}

@@ -1,0 +1,67 @@
+//! The first process of a container: the program runs as its child, signals are handed on to that, and what others leave
+//! behind is reaped, as nobody else would.
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use std::io::{IsTerminal, Result};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// True when this process is the first one.
+pub fn is_needed() -> bool {
+    std::process::id() == 1
+}
+
+/// Runs the program as a child, and returns its exit code.
+pub fn run() -> Result<i32> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(supervise())
+}
+
+async fn supervise() -> Result<i32> {
+    // before there is a child that could end unnoticed
+    let mut ended = signal(SignalKind::child())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // a terminal gives its signal to every process in front of it, and a second one means haste
+    let is_told_by_terminal = std::io::stdin().is_terminal();
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "backup".into());
+    let child = Command::new("/proc/self/exe").arg0(name).args(arguments).spawn()?;
+    let child = Pid::from_child(&child);
+    loop {
+        tokio::select! {
+            _ = ended.recv() => {
+                if let Some(code) = reap(child) {
+                    return Ok(code);
+                }
+            }
+            _ = terminate.recv() => hand_on(child, Signal::TERM),
+            _ = interrupt.recv() => {
+                if !is_told_by_terminal {
+                    hand_on(child, Signal::INT);
+                }
+            }
+        }
+    }
+}
+
+fn hand_on(child: Pid, signal: Signal) {
+    // it may have ended just now
+    let _ = kill_process(child, signal);
+}
+
+/// Reaps everything that has ended; the exit code once that is the program itself.
+fn reap(child: Pid) -> Option<i32> {
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid == child {
+            return Some(code(status));
+        }
+    }
+    None
+}
+
+/// As a shell says it: 128 and the signal for what was killed.
+fn code(status: WaitStatus) -> i32 {
+    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(70)
+}

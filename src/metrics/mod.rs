@@ -1,0 +1,256 @@
+//! Numbers for Prometheus, from one table of families: a file, a Pushgateway and the daemon's `/metrics` show the same.
+//!
+//! Each series stands for a fact that is known. What nobody can say, such as the last success on a store that does not
+//! answer, has no series, and then neither the file nor the Pushgateway lose what they had.
+
+mod families;
+mod push;
+mod textfile;
+
+pub use families::{FAMILIES, Family};
+
+use crate::config;
+use crate::inventory::{Entry as Kept, Inventory};
+use crate::report::{Entry, Outcome, Report};
+use crate::repository::SideKind;
+use crate::schedule::Due;
+use crate::status::Status;
+use chrono::{DateTime, Utc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Opts, Registry, TextEncoder};
+use std::collections::{HashMap, HashSet};
+use tracing::warn;
+
+/// The form of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What is known.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// The state of the source's backups, on the sides that were read.
+    pub status: &'a Status,
+    /// The backups.
+    pub inventory: &'a Inventory,
+    /// Sides that were read.
+    pub read: &'a [SideKind],
+    /// Sides that should have been.
+    pub sides: &'a [SideKind],
+    /// The latest runs, of each database the latest that had to do with it.
+    pub attempts: &'a [Attempt<'a>],
+    /// The latest run of all.
+    pub last_run: Option<&'a Report>,
+    /// What the daemon is at; none where there is no daemon.
+    pub daemon: Option<Daemon<'a>>,
+}
+
+/// What a run did for one subject.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// What it did.
+    pub entry: &'a Entry,
+    /// The run.
+    pub report: &'a Report,
+}
+
+/// What the daemon is at.
+#[derive(Debug)]
+pub struct Daemon<'a> {
+    /// Next run of each type.
+    pub next: &'a [Due],
+    /// A run is under way.
+    pub running: bool,
+    /// When the storage was looked at.
+    pub looked: Option<DateTime<Utc>>,
+    /// The sides that could be read then; of the others, what was known before still holds.
+    pub readable: &'a [SideKind],
+}
+
+impl Report {
+    /// What this run did for each subject.
+    pub fn attempts(&self) -> Vec<Attempt<'_>> {
+        self.entries.iter().map(|entry| Attempt { entry, report: self }).collect()
+    }
+}
+
+/// Series that are ready to be shown.
+#[derive(Debug)]
+pub struct Metrics {
+    families: Vec<MetricFamily>,
+    /// Databases that are known to exist, for a file that keeps what is not said anew; none when not every side was read.
+    databases: Option<HashSet<String>>,
+    source: String,
+}
+
+impl Metrics {
+    /// The series of what is known.
+    pub fn of(known: &Known<'_>) -> Self {
+        let mut gauges = Gauges::new(&known.status.source);
+        gauges.set(&families::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+        gauges.add_backups(known);
+        for attempt in known.attempts {
+            gauges.add_attempt(attempt);
+        }
+        if let Some(report) = known.last_run {
+            gauges.add_run(report);
+        }
+        if let Some(volume) = &known.status.volume {
+            let local = SideKind::Local.as_str();
+            gauges.set(&families::STORAGE_USED, &[local], number(volume.used_bytes));
+            gauges.set(
+                &families::STORAGE_CAPACITY,
+                &[local],
+                number(volume.used_bytes.saturating_add(volume.free_bytes)),
+            );
+        }
+        if let Some(daemon) = &known.daemon {
+            gauges.add_daemon(daemon, known);
+        }
+        let attempted = known.attempts.iter().map(|attempt| attempt.entry.subject.to_string());
+        let kept = known.status.databases.iter().map(|kept| kept.subject.to_string());
+        let is_complete = known.sides.iter().all(|side| known.read.contains(side));
+        Self {
+            families: gauges.registry.gather(),
+            databases: is_complete.then(|| kept.chain(attempted).collect()),
+            source: known.status.source.clone(),
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub fn text(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.families).unwrap_or_default()
+    }
+
+    /// Writes and pushes them where the settings say; what fails is logged and changes nothing else.
+    pub async fn publish(&self, wanted: &config::Metrics) {
+        if let Some(path) = &wanted.textfile
+            && let Err(error) = textfile::write(path, self)
+        {
+            warn!("writing metrics to {}: {error}; look at METRICS_TEXTFILE", path.display());
+        }
+        if let Some(url) = &wanted.pushgateway
+            && let Err(error) = push::push(url, self).await
+        {
+            warn!("pushing metrics: {error}; look at PUSHGATEWAY_URL");
+        }
+    }
+}
+
+/// A registry that learns of a family when its first series is set.
+struct Gauges {
+    registry: Registry,
+    known: HashMap<&'static str, GaugeVec>,
+}
+
+impl Gauges {
+    fn new(source: &str) -> Self {
+        let labels = HashMap::from([("source".to_owned(), source.to_owned())]);
+        Self { registry: Registry::new_custom(None, Some(labels)).unwrap_or_default(), known: HashMap::new() }
+    }
+
+    fn set(&mut self, family: &'static Family, labels: &[&str], value: f64) {
+        if !self.known.contains_key(family.name) {
+            let Ok(gauge) = GaugeVec::new(Opts::new(family.name, family.help), family.labels) else { return };
+            // a name that is taken would be a slip in the table, which a test excludes
+            let _ = self.registry.register(Box::new(gauge.clone()));
+            self.known.insert(family.name, gauge);
+        }
+        if let Some(Ok(gauge)) = self.known.get(family.name).map(|gauge| gauge.get_metric_with_label_values(labels)) {
+            gauge.set(value);
+        }
+    }
+
+    /// What lies in storage, for each database and each side that was read.
+    fn add_backups(&mut self, known: &Known<'_>) {
+        for kept in &known.status.databases {
+            let database = kept.subject.to_string();
+            let own = known.inventory.entries.iter();
+            let entries: Vec<&Kept> = own
+                .filter(|entry| entry.manifest.source == known.status.source && entry.manifest.subject == kept.subject)
+                .collect();
+            for side in known.read {
+                self.add_side(&database, *side, &entries);
+            }
+            if known.read.len() == known.sides.len() {
+                self.set(&families::PENDING_UPLOADS, &[&database], number(kept.pending_uploads.len() as u64));
+            }
+            if let Some(last) = &kept.last_verification {
+                self.set(&families::VERIFICATION_STATUS, &[&database], truth(last.passed));
+                self.set(&families::VERIFICATION_TIMESTAMP, &[&database], seconds(last.finished));
+            }
+        }
+    }
+
+    /// `entries` are those of one database, the newest first.
+    fn add_side(&mut self, database: &str, side: SideKind, entries: &[&Kept]) {
+        let labels = [database, side.as_str()];
+        let here = || entries.iter().filter(|entry| entry.copies.iter().any(|copy| copy.side == side));
+        let bytes = here().fold(0_u64, |sum, entry| sum.saturating_add(entry.manifest.stored_bytes));
+        self.set(&families::BACKUPS, &labels, number(here().count() as u64));
+        self.set(&families::BACKUPS_BYTES, &labels, number(bytes));
+        if let Some(oldest) = here().next_back() {
+            self.set(&families::OLDEST_TIMESTAMP, &labels, seconds(oldest.manifest.started));
+        }
+        if let Some(newest) = here().find(|entry| entry.is_good_on(side)) {
+            let manifest = &newest.manifest;
+            self.set(&families::LAST_SUCCESS_TIMESTAMP, &labels, seconds(manifest.finished));
+            self.set(&families::STORED_BYTES, &labels, number(manifest.stored_bytes));
+            self.set(&families::SOURCE_BYTES, &labels, number(manifest.raw_bytes));
+            self.set(&families::ROWS, &labels, number(manifest.totals.rows));
+        }
+    }
+
+    /// What the latest run did for a database.
+    fn add_attempt(&mut self, attempt: &Attempt<'_>) {
+        let Attempt { entry, report } = attempt;
+        let database = entry.subject.to_string();
+        for place in &entry.places {
+            let labels = [database.as_str(), place.side.as_str()];
+            let pruned = report.pruned.iter().filter(|gone| gone.subject == entry.subject && gone.side == place.side);
+            self.set(&families::STATUS, &labels, truth(place.stored));
+            self.set(&families::LAST_COMPLETION_TIMESTAMP, &labels, seconds(report.finished));
+            self.set(&families::PRUNED_BACKUPS, &labels, number(pruned.count() as u64));
+        }
+        for stage in &entry.stages {
+            self.set(&families::DURATION, &[&database, stage.name], stage.seconds);
+        }
+    }
+
+    fn add_run(&mut self, report: &Report) {
+        let shard = report.shard.as_deref().unwrap_or_default();
+        let duration = report.duration().as_seconds_f64();
+        self.set(&families::RUN_STATUS, &[shard], truth(report.outcome == Outcome::Success));
+        self.set(&families::RUN_COMPLETION_TIMESTAMP, &[shard], seconds(report.finished));
+        self.set(&families::RUN_DURATION, &[shard], duration);
+    }
+
+    fn add_daemon(&mut self, daemon: &Daemon<'_>, known: &Known<'_>) {
+        for due in daemon.next {
+            self.set(&families::NEXT_RUN_TIMESTAMP, &[due.backup_type.as_str()], seconds(due.time));
+        }
+        self.set(&families::RUN_IN_PROGRESS, &[], truth(daemon.running));
+        for side in known.sides {
+            self.set(&families::STORAGE_READABLE, &[side.as_str()], truth(daemon.readable.contains(side)));
+        }
+        if let Some(looked) = daemon.looked {
+            self.set(&families::LOOK_TIMESTAMP, &[], seconds(looked));
+        }
+    }
+}
+
+fn truth(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+/// Prometheus has no other numbers; 2^53 bytes are 8 PiB.
+#[allow(clippy::cast_precision_loss)]
+fn number(value: u64) -> f64 {
+    value as f64
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn seconds(time: DateTime<Utc>) -> f64 {
+    time.timestamp_millis() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Delivery over HTTP: tried again where that helps, and the URL never shown.
+
+use crate::config::Secret;
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use std::time::Duration;
+use tracing::debug;
+
+/// One attempt may take this long.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// Attempts when the other side is busy or broken.
+const ATTEMPTS: u32 = 4;
+
+/// Why something was not delivered. Never holds the URL.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Undelivered {
+    #[error("{0}")]
+    Http(String),
+    #[error("it answered {0}")]
+    Status(StatusCode),
+    #[error("the URL takes no path")]
+    Address,
+}
+
+impl From<reqwest::Error> for Undelivered {
+    fn from(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self::Http(format!("{error}{cause}"))
+    }
+}
+
+/// What is delivered.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Json(Value),
+    Text(String),
+}
+
+/// A client that follows no redirect, because that could carry a secret elsewhere.
+pub(crate) fn client() -> Result<Client, Undelivered> {
+    let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+    let builder = Client::builder().timeout(ATTEMPT).redirect(reqwest::redirect::Policy::none());
+    Ok(builder.user_agent(agent).build()?)
+}
+
+/// Posts `content`, obeying 429 and trying again when the other side is broken; `fallback` goes where `content` is
+/// refused as malformed.
+pub(crate) async fn deliver(url: &Secret, content: &Content, fallback: Option<&Content>) -> Result<(), Undelivered> {
+    let client = client()?;
+    let post = |content: &Content| match content {
+        Content::Json(body) => client.post(url.expose()).json(body),
+        Content::Text(text) => {
+            client.post(url.expose()).header("content-type", "text/plain; charset=utf-8").body(text.clone())
+        }
+    };
+    match (attempt(|| post(content)).await, fallback) {
+        (Err(Undelivered::Status(StatusCode::BAD_REQUEST)), Some(fallback)) => {
+            debug!("a notice was refused as malformed, sending a minimal one");
+            attempt(|| post(fallback)).await
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// Sends what `request` makes until it is taken, is refused, or has been tried often enough.
+pub(crate) async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undelivered> {
+    let mut attempt = 1;
+    loop {
+        let (error, pause) = match request().send().await {
+            Ok(answer) if answer.status().is_success() => return Ok(()),
+            Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
+                (Undelivered::Status(answer.status()), retry_after(answer).await)
+            }
+            Ok(answer) if answer.status().is_server_error() => {
+                (Undelivered::Status(answer.status()), Duration::from_secs(1))
+            }
+            Ok(answer) => return Err(Undelivered::Status(answer.status())),
+            Err(error) => (error.into(), Duration::from_secs(1)),
+        };
+        if attempt == ATTEMPTS {
+            return Err(error);
+        }
+        debug!("a notice was not taken: {error}, trying again in {:.1} s", pause.as_secs_f64());
+        tokio::time::sleep(pause).await;
+        attempt += 1;
+    }
+}
+
+/// Seconds that the service asks us to wait, from the body (Discord) or the header.
+async fn retry_after(answer: Response) -> Duration {
+    let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
+    let body = answer.json::<Value>().await.ok().and_then(|body| body.get("retry_after")?.as_f64());
+    let seconds = body.or(header).filter(|seconds| seconds.is_finite()).unwrap_or(1.0);
+    Duration::from_secs_f64(seconds.clamp(0.1, 3600.0))
+}

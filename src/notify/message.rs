@@ -1,0 +1,253 @@
+//! What people are told of a run, before any service's form and limits.
+
+use crate::human;
+use crate::report::{Activity, Entry, Failure, Outcome, Previous, Report};
+use chrono::{DateTime, Utc};
+
+/// Rows for what failed, where several databases were to be saved; the rest is named in one row.
+const FAILURE_ROWS: usize = 12;
+/// Characters of such a row.
+const FAILURE_ROW: usize = 300;
+
+/// One message.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) outcome: Outcome,
+    pub(super) title: String,
+    pub(super) description: String,
+    pub(super) time: DateTime<Utc>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// A name and what is said of it; short ones may stand side by side.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) text: Text,
+    pub(super) short: bool,
+}
+
+/// How a text is set.
+#[derive(Debug)]
+pub(super) enum Text {
+    /// As it is.
+    Plain(String),
+    /// A path or a sum, letter by letter.
+    Code(String),
+    /// Lines of a program, whose end matters most.
+    Lines(String),
+}
+
+impl Message {
+    /// What is told of that run.
+    pub(super) fn of(report: &Report) -> Self {
+        let shard = report.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
+        let mut rows = Rows::default();
+        match (report.only(), report.entries.as_slice()) {
+            (Some(entry), _) => rows.add_one(report, entry),
+            (None, entries) => rows.add_several(report, entries),
+        }
+        Self {
+            outcome: report.outcome,
+            title: title(report),
+            description: format!("Source {}, run {}{shard}", report.source, report.run_id),
+            time: report.finished,
+            rows: rows.0,
+        }
+    }
+
+    /// The same in one line, for a service that refuses the rest.
+    pub(super) fn minimal(&self) -> String {
+        let cause = self.rows.iter().find(|row| row.name == CAUSE).map(|row| match &row.text {
+            Text::Plain(text) | Text::Code(text) | Text::Lines(text) => format!(": {text}"),
+        });
+        human::one_line(&format!("{}{}", self.title, cause.unwrap_or_default())).into_owned()
+    }
+}
+
+/// What happened, in a few words.
+pub(super) fn title(report: &Report) -> String {
+    let unproved = report.entries.iter().any(|entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed));
+    let word = match (report.outcome, report.activity) {
+        (Outcome::Success, Activity::Backup) if report.failing_since.is_some() => "Backup recovered",
+        (Outcome::Success, Activity::Backup) => "Backup done",
+        (Outcome::Success, Activity::Verification) => "Verification passed",
+        (Outcome::Partial, _) => "Backup partly done",
+        (Outcome::Failure, Activity::Backup) if !unproved => "Backup failed",
+        (Outcome::Failure, _) => "Verification failed",
+    };
+    format!("{word}: {}", human::one_line(&report.summary()))
+}
+
+const CAUSE: &str = "Cause";
+
+#[derive(Default)]
+struct Rows(Vec<Row>);
+
+impl Rows {
+    fn add(&mut self, name: &str, text: &str, short: bool) {
+        self.0.push(Row { name: name.to_owned(), text: Text::Plain(text.to_owned()), short });
+    }
+
+    fn add_code(&mut self, name: &str, text: &str) {
+        self.0.push(Row { name: name.to_owned(), text: Text::Code(text.to_owned()), short: false });
+    }
+
+    fn add_one(&mut self, report: &Report, entry: &Entry) {
+        if let Some(stored) = &entry.backup {
+            self.add("Size", &format!("{}{}", human::size(stored.stored_bytes), change([entry].into_iter())), true);
+        }
+        self.add_run(report);
+        for place in &entry.places {
+            self.add_code(if place.stored { "Location" } else { "Not stored" }, &place.location);
+        }
+        if let Some(stored) = &entry.backup {
+            self.add_code("SHA-256", &stored.sha256);
+            self.add("Verified", &verified(entry), entry.verified.is_none());
+            self.add("Pruned", &report.pruned.len().to_string(), true);
+        }
+        self.add_kept(report);
+        entry.notes.iter().for_each(|note| self.add("Note", note, false));
+        entry.failures.iter().chain(&report.failures).for_each(|failure| self.add_failure(failure));
+        if report.outcome == Outcome::Failure {
+            self.add("Last good backup", &age(report, entry.previous), false);
+        }
+    }
+
+    /// Several databases: sums, and a row for each one that failed.
+    fn add_several(&mut self, report: &Report, entries: &[Entry]) {
+        let saved = entries.iter().filter(|entry| entry.backup.is_some());
+        if saved.clone().next().is_some() {
+            self.add("Size", &format!("{}{}", human::size(report.stored_bytes()), change(saved)), true);
+        }
+        self.add_run(report);
+        for target in &report.targets {
+            let place =
+                |entry: &&Entry| entry.places.iter().any(|p| p.stored && p.location.starts_with(target.as_str()));
+            let stored = entries.iter().filter(place).count();
+            self.add_code(&format!("Location ({stored} of {})", entries.len()), target);
+        }
+        if entries.iter().any(|entry| entry.verified.is_some()) {
+            let passed = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| verified.passed);
+            let passed = entries.iter().filter(passed).count();
+            self.add("Verified", &format!("{passed} of {}", entries.len()), true);
+        }
+        self.add("Pruned", &report.pruned.len().to_string(), true);
+        self.add_kept(report);
+        report.failures.iter().for_each(|failure| self.add_failure(failure));
+        for entry in entries {
+            entry.notes.iter().for_each(|note| self.add("Note", note, false));
+        }
+        let failed: Vec<&Entry> = entries.iter().filter(|entry| !entry.failures.is_empty()).collect();
+        for entry in failed.iter().take(FAILURE_ROWS) {
+            let causes: Vec<String> = entry.failures.iter().map(ToString::to_string).collect();
+            let causes = cut(&causes.join("\n"), FAILURE_ROW);
+            let row = format!("{causes}\nLast good backup: {}", age(report, entry.previous));
+            self.add(&human::one_line(&entry.subject.to_string()), &row, false);
+        }
+        let names = |entries: &[&Entry]| {
+            let names: Vec<String> =
+                entries.iter().map(|entry| human::one_line(&entry.subject.to_string()).into_owned()).collect();
+            names.join(", ")
+        };
+        if let Some(more) = failed.get(FAILURE_ROWS..).filter(|more| !more.is_empty()) {
+            self.add(&format!("{} more failed", more.len()), &names(more), false);
+        }
+        let untouched = |entry: &&Entry| entry.backup.is_none() && entry.failures.is_empty() && entry.notes.is_empty();
+        let untouched: Vec<&Entry> = entries.iter().filter(untouched).collect();
+        if !untouched.is_empty() {
+            self.add(&format!("{} not saved", untouched.len()), &names(&untouched), false);
+        }
+    }
+
+    fn add_run(&mut self, report: &Report) {
+        self.add("Duration", &human::duration(report.duration()), true);
+        self.add("Type", report.backup_type.as_str(), true);
+        if let Some(since) = report.failing_since {
+            let name = if report.outcome == Outcome::Success { "Had failed since" } else { "Failing since" };
+            let lasted = human::duration(report.finished - since);
+            self.add(name, &format!("{} ({lasted})", since.format("%F %T UTC")), true);
+        }
+    }
+
+    fn add_kept(&mut self, report: &Report) {
+        if let Some((count, bytes)) = report.kept {
+            self.add("Kept locally", &format!("{}, {}", human::count(count, "backup"), human::size(bytes)), true);
+        }
+    }
+
+    fn add_failure(&mut self, failure: &Failure) {
+        self.add("Stage", failure.stage, true);
+        self.add(CAUSE, &failure.cause, false);
+        if let Some(hint) = &failure.hint {
+            self.add("What to do", hint, false);
+        }
+        if let Some(stderr) = failure.stderr.as_deref().filter(|text| !text.is_empty()) {
+            self.0.push(Row { name: "Last lines".to_owned(), text: Text::Lines(stderr.to_owned()), short: false });
+        }
+    }
+}
+
+fn verified(entry: &Entry) -> String {
+    let Some(verified) = &entry.verified else { return "no (no restore was tried)".to_owned() };
+    let word = if verified.passed { "yes" } else { "FAILED" };
+    let restored = match verified.restore_seconds {
+        None => "stored bytes only".to_owned(),
+        Some(seconds) => format!("{} tables and {} rows, restored in {seconds:.0} s", verified.tables, verified.rows),
+    };
+    let warnings = match verified.warnings {
+        0 => String::new(),
+        count => format!(", {}", human::count(count, "warning")),
+    };
+    format!("{word}: {restored}{warnings}")
+}
+
+fn age(report: &Report, previous: Option<Previous>) -> String {
+    previous.map_or("none known".to_owned(), |previous| {
+        let ago = human::duration(report.finished - previous.started);
+        format!("{ago} ago ({})", previous.started.format("%F %T UTC"))
+    })
+}
+
+/// Change of those that have a previous backup against it, such as ` (+12 %)`.
+fn change<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
+    let sizes = entries.filter_map(|entry| Some((entry.backup.as_ref()?.stored_bytes, entry.previous?.stored_bytes)));
+    let (now, before) = sizes.fold((0, 0), |(now, before), (one, other)| (now + one, before + other));
+    if before == 0 {
+        return String::new();
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let percent = (now as f64 / before as f64 - 1.0) * 100.0;
+    format!(" ({percent:+.0} % against the previous)")
+}
+
+/// The beginning, with `…` where something is left out; `limit` counts UTF-16 units, as services do.
+pub(super) fn cut(text: &str, limit: usize) -> String {
+    if count(text) <= limit {
+        return text.to_owned();
+    }
+    let mut length = 1;
+    let kept = text.chars().take_while(|letter| {
+        length += letter.len_utf16();
+        length <= limit
+    });
+    kept.collect::<String>() + "…"
+}
+
+/// The end, with `…` where something is left out.
+pub(super) fn cut_front(text: &str, limit: usize) -> String {
+    if count(text) <= limit {
+        return text.to_owned();
+    }
+    let mut length = 1;
+    let kept = text.char_indices().rev().take_while(|(_, letter)| {
+        length += letter.len_utf16();
+        length <= limit
+    });
+    format!("…{}", &text[kept.last().map_or(text.len(), |(start, _)| start)..])
+}
+
+/// Length in UTF-16 units.
+pub(super) fn count(text: &str) -> usize {
+    text.encode_utf16().count()
+}

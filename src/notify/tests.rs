@@ -1,0 +1,207 @@
+use super::*;
+use crate::facts::Subject;
+use crate::manifest::BackupType;
+use crate::report::{Activity, Entry, Failure, Place, Previous, Pruned, Stage, Stored};
+use crate::repository::SideKind;
+use chrono::{DateTime, Utc};
+use message::count;
+use proptest::prelude::*;
+
+fn entry(name: &str) -> Entry {
+    Entry {
+        backup: Some(Stored {
+            id: "backup_2026-01-28_02-05-00".to_owned(),
+            raw_bytes: 5 << 20,
+            stored_bytes: 1 << 20,
+            sha256: "ab".repeat(32),
+            rows: 12,
+        }),
+        stages: vec![Stage { name: "dump", seconds: 1.5 }],
+        places: vec![Place {
+            side: SideKind::Local,
+            location: "/backups/backup_2026-01-28_02-05-00.sql.gz".to_owned(),
+            stored: true,
+        }],
+        previous: Some(Previous { started: "2026-01-27T02:05:00Z".parse().unwrap(), stored_bytes: 2 << 20 }),
+        ..Entry::new(Subject::Database(name.to_owned()))
+    }
+}
+
+fn failed(name: &str, failures: Vec<Failure>) -> Entry {
+    Entry { backup: None, places: Vec::new(), failures, ..entry(name) }
+}
+
+fn report(outcome: Outcome, entries: Vec<Entry>) -> Report {
+    Report {
+        activity: Activity::Backup,
+        run_id: "0197".to_owned(),
+        source: "db:5432".to_owned(),
+        shard: None,
+        wanted: "all".to_owned(),
+        backup_type: BackupType::Daily,
+        started: "2026-01-28T02:05:00Z".parse().unwrap(),
+        finished: "2026-01-28T02:07:03Z".parse().unwrap(),
+        outcome,
+        entries,
+        targets: vec!["/backups".to_owned()],
+        pruned: vec![Pruned {
+            id: "old".to_owned(),
+            subject: Subject::Database("shop".to_owned()),
+            side: SideKind::Local,
+        }],
+        failures: Vec::new(),
+        kept: Some((7, 7 << 20)),
+        failing_since: None,
+    }
+}
+
+/// Compares what each service is told with what is stored.
+#[track_caller]
+fn assert_golden(name: &str, report: &Report) {
+    let message = Message::of(report);
+    insta::with_settings!({ snapshot_path => "../../tests/snapshots" }, {
+        insta::assert_json_snapshot!(format!("discord_{name}"), discord::render(&message));
+        insta::assert_json_snapshot!(format!("slack_{name}"), slack::render(&message));
+    });
+}
+
+#[test]
+fn the_webhook_is_given_the_report_in_its_published_form() {
+    let failure = Failure { stage: "dump", cause: "cut".to_owned(), hint: None, stderr: Some("lines".to_owned()) };
+    let failing_since = Some("2026-01-26T02:05:00Z".parse().unwrap());
+    let entries = vec![entry("shop"), failed("gone", vec![failure]), Entry { subject: Subject::Globals, ..entry("") }];
+    let body = webhook::render(&Report { failing_since, ..report(Outcome::Partial, entries) });
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas/report.json");
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    let index = compiler.compile(schema, &mut schemas).unwrap();
+    if let Err(error) = schemas.validate(&body, index) {
+        panic!("{error:#}\n{body:#}");
+    }
+    insta::with_settings!({ snapshot_path => "../../tests/snapshots" }, {
+        insta::assert_json_snapshot!("webhook", body);
+    });
+}
+
+#[test]
+fn success_after_failures_is_a_recovery_and_told_to_who_was_told_of_them() {
+    let failing_since: Option<DateTime<Utc>> = Some("2026-01-26T02:05:00Z".parse().unwrap());
+    let recovered = Report { failing_since, ..report(Outcome::Success, vec![entry("shop")]) };
+    assert_eq!(message::title(&recovered), "Backup recovered: shop");
+    let text = serde_json::to_string(&discord::render(&Message::of(&recovered))).unwrap();
+    assert!(text.contains("2026-01-26 02:05:00 UTC (2 days)"), "{text}");
+    let wanted = |on_success, on_failure, report: &Report| {
+        let notices = Notices {
+            discord: None,
+            discord_on_success: on_success,
+            discord_on_failure: on_failure,
+            slack: None,
+            webhook: None,
+            healthcheck: None,
+        };
+        is_wanted(&notices, report)
+    };
+    assert!(wanted(false, true, &recovered) && wanted(true, false, &recovered) && !wanted(false, false, &recovered));
+    assert!(!wanted(false, true, &Report { failing_since: None, ..recovered }));
+    let failed = report(Outcome::Failure, Vec::new());
+    assert!(wanted(false, true, &failed) && !wanted(true, false, &failed));
+}
+
+#[test]
+fn what_a_service_refuses_goes_as_one_line_that_has_the_cause() {
+    let failure = Failure { stage: "dump", cause: "cut\nshort <!channel>".to_owned(), hint: None, stderr: None };
+    let message = Message::of(&report(Outcome::Failure, vec![failed("shop", vec![failure])]));
+    assert_eq!(discord::minimal(&message)["content"], "Backup failed: shop: cut\\nshort <!channel>");
+    assert_eq!(discord::minimal(&message)["allowed_mentions"]["parse"], serde_json::json!([]));
+    assert_eq!(slack::minimal(&message)["text"], "Backup failed: shop: cut\\nshort &lt;!channel&gt;");
+}
+
+#[test]
+fn success_is_green_and_tells_size_place_and_checksum() {
+    assert_golden("success", &report(Outcome::Success, vec![entry("shop")]));
+}
+
+#[test]
+fn failure_is_red_and_tells_stage_cause_hint_and_the_last_good_backup() {
+    let failure = Failure {
+        stage: "dump",
+        cause: "pg_dump ended with exit status: 1".to_owned(),
+        hint: Some("grant the role SELECT on it".to_owned()),
+        stderr: Some("pg_dump: error: permission denied for table secret".to_owned()),
+    };
+    let report = Report { pruned: Vec::new(), ..report(Outcome::Failure, vec![failed("shop", vec![failure])]) };
+    assert_golden("failure", &report);
+}
+
+#[test]
+fn several_databases_have_sums_and_a_row_for_each_failure() {
+    let cause = "the database gone is not on the server, or no longer".to_owned();
+    let failure = Failure { stage: "connect", cause, hint: Some("look there".to_owned()), stderr: None };
+    let globals = Entry { notes: vec!["without passwords".to_owned()], ..entry("") };
+    let globals = Entry { subject: Subject::Globals, ..globals };
+    let entries = vec![globals, entry("shop"), failed("gone", vec![failure]), failed("cut\nshort", Vec::new())];
+    assert_golden("several", &Report { shard: Some("0/4".to_owned()), ..report(Outcome::Partial, entries) });
+}
+
+fn total(embed: &Value) -> usize {
+    let text = |value: &Value| count(value.as_str().unwrap());
+    let fields = embed["fields"].as_array().unwrap();
+    text(&embed["title"])
+        + text(&embed["description"])
+        + fields.iter().map(|f| text(&f["name"]) + text(&f["value"])).sum::<usize>()
+}
+
+proptest! {
+    #[test]
+    fn no_report_breaks_a_limit_of_a_service(
+        database in "\\PC{0,400}",
+        cause in "[<>&`]{0,2000}|\\PC{0,3000}",
+        stderr in "(\\PC{0,300}\n){0,12}|[<>&]{0,4000}",
+        failures in 0..9_usize,
+        entries in 0..40_usize,
+        short in any::<bool>(),
+    ) {
+        let failure = Failure { stage: "dump", cause, hint: Some(String::new()), stderr: Some(stderr) };
+        let one = |failures: Vec<Failure>| if short { entry(&database) } else { failed(&database, failures) };
+        let entries = vec![one(vec![failure.clone(); failures]); entries];
+        let report = Report { failures: vec![failure; failures], ..report(Outcome::Failure, entries) };
+        let message = Message::of(&report);
+
+        let body = discord::render(&message);
+        let embed = &body["embeds"][0];
+        prop_assert!(count(embed["title"].as_str().unwrap()) <= 256);
+        let fields = embed["fields"].as_array().unwrap();
+        prop_assert!(fields.len() <= 25);
+        for field in fields {
+            let value = field["value"].as_str().unwrap();
+            prop_assert!(!value.trim().is_empty() && count(value) <= 1024, "{}", count(value));
+            let name = field["name"].as_str().unwrap();
+            prop_assert!(!name.trim().is_empty() && count(name) <= 256);
+        }
+        prop_assert!(total(embed) <= 6000);
+        prop_assert_eq!(&body["allowed_mentions"]["parse"], &serde_json::json!([]));
+        let minimal = discord::minimal(&message);
+        prop_assert!((1..=2000).contains(&count(minimal["content"].as_str().unwrap())));
+
+        let body = slack::render(&message);
+        let blocks = body["attachments"][0]["blocks"].as_array().unwrap();
+        prop_assert!(blocks.len() <= 50);
+        let mut sum = 0;
+        for block in blocks {
+            let fields = block["fields"].as_array().cloned().unwrap_or_default();
+            prop_assert!(fields.len() <= 10);
+            for (text, limit) in fields.iter().map(|field| (field, 2000)).chain([(&block["text"], 3000)]) {
+                let Some(text) = text["text"].as_str() else { continue };
+                prop_assert!(!text.trim().is_empty() && text.chars().count() <= limit, "{}", text.chars().count());
+                sum += text.chars().count();
+                // nothing that Slack takes for a mention or a link, and no half of an entity
+                prop_assert!(!text.contains(['<', '>']));
+                for (index, _) in text.match_indices('&') {
+                    let rest = &text[index..];
+                    prop_assert!(["&amp;", "&lt;", "&gt;"].iter().any(|entity| rest.starts_with(entity)), "{rest}");
+                }
+            }
+        }
+        prop_assert!(sum <= 16_000, "{sum}");
+        prop_assert!(body["text"].as_str().unwrap().chars().count() <= 3000);
+    }
+}
