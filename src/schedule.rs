@@ -141,11 +141,12 @@ impl Schedule {
     }
 
     /// The one run that makes good for what was missed: of the types whose newest good backup is older than the last
-    /// time they were due, the one that is kept longest. A source without any backup has missed nothing.
+    /// time they were due, the one that is kept longest. A backup that is kept longer stands for the shorter ones too. A
+    /// source without any backup has missed nothing.
     pub fn missed(&self, history: &History, now: DateTime<Utc>) -> Option<Due> {
         let is_missed = |due: &Due| {
-            let since = history.newest.get(&due.backup_type).or(history.oldest.as_ref());
-            since.is_some_and(|since| *since < due.time)
+            let standing = history.newest.range(due.backup_type..BackupType::Manual).map(|(_, time)| time);
+            standing.max().or(history.oldest.as_ref()).is_some_and(|since| *since < due.time)
         };
         self.latest(now).filter(is_missed).max_by_key(|due| due.backup_type)
     }

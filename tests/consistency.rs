@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use postgres_backup_job::config::{Config, settings};
+use postgres_backup_job::metrics::FAMILIES;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -69,7 +70,7 @@ fn env_example_means_the_same_to_us_to_docker_and_to_kubectl() {
 }
 
 #[test]
-fn the_readme_has_the_table_of_settings() {
+fn the_readme_has_the_tables_of_settings_and_metrics() {
     let mut table = String::new();
     for (group, settings) in settings::GROUPS {
         write!(table, "\n**{group}**\n\n| variable | default | meaning |\n|---|---|---|\n").unwrap();
@@ -87,7 +88,15 @@ fn the_readme_has_the_table_of_settings() {
     let readme = read("README.md");
     let (before, rest) = readme.split_once("<!-- settings -->\n").expect("README.md lacks <!-- settings -->");
     let (_, after) = rest.split_once("<!-- /settings -->").expect("README.md lacks <!-- /settings -->");
-    assert_generated("README.md", &format!("{before}<!-- settings -->\n{table}\n<!-- /settings -->{after}"));
+    let readme = format!("{before}<!-- settings -->\n{table}\n<!-- /settings -->{after}");
+
+    let mut table = String::from("| metric | labels | what it tells |\n|---|---|---|\n");
+    for family in FAMILIES {
+        writeln!(table, "| `{}` | {} | {} |", family.name, family.labels.join(", "), family.help).unwrap();
+    }
+    let (before, rest) = readme.split_once("<!-- metrics -->\n").expect("README.md lacks <!-- metrics -->");
+    let (_, after) = rest.split_once("<!-- /metrics -->").expect("README.md lacks <!-- /metrics -->");
+    assert_generated("README.md", &format!("{before}<!-- metrics -->\n{table}<!-- /metrics -->{after}"));
 }
 
 #[test]

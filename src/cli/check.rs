@@ -6,6 +6,7 @@ use crate::error::{Error, Exit};
 use crate::human;
 use crate::job::tasks::Tasks;
 use crate::job::{self, Server};
+use crate::metrics;
 use crate::notify;
 use crate::postgres::catalog::Database;
 use crate::postgres::connection;
@@ -82,6 +83,12 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
             findings.add("Discord webhook", Verdict::Failed, cause, hint);
         }
         None => {}
+    }
+    for (check, setting, problem) in metrics::check(&config.metrics).await {
+        match problem {
+            None => findings.good(check, "it is ready".to_owned()),
+            Some(cause) => findings.add(check, Verdict::Failed, cause, Some(format!("look at {setting}"))),
+        }
     }
     if format.json {
         output::print_json(&findings.list);

@@ -2,7 +2,7 @@
 
 use super::output;
 use super::output::{Cell, Colour};
-use crate::config::Config;
+use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit};
 use crate::human;
 use crate::job::Overview;
@@ -10,6 +10,7 @@ use crate::status::{Kept, Status, Trend, Verdict};
 use crate::targets::{self, new_run_id};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
+use serde::Serialize;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
@@ -25,6 +26,22 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    /// Of the daemon; empty when no schedule is chosen.
+    next_runs: Vec<NextRun>,
+}
+
+#[derive(Serialize)]
+struct NextRun {
+    #[serde(rename = "type")]
+    backup_type: BackupType,
+    time: DateTime<Utc>,
+}
+
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let sides = targets::open(config, config.target, &new_run_id()).await?;
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
@@ -36,10 +53,18 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     let max_age = TimeDelta::from_std(arguments.max_age).unwrap_or(TimeDelta::MAX);
     let status = overview.status(source, max_age, now);
+    let daemon = Some(&config.daemon).filter(|daemon| daemon.is_chosen && arguments.source.is_none());
+    let next = daemon.map(|daemon| daemon.schedule.next_of_each(now)).unwrap_or_default();
     if arguments.json {
-        output::print_json(&status);
+        let next_runs = next.iter().map(|due| NextRun { backup_type: due.backup_type, time: due.time }).collect();
+        output::print_json(&Shown { status: &status, next_runs });
     } else {
         show(&status);
+        for due in next {
+            let time = due.time.with_timezone(&config.daemon.schedule.zone).format("%F %R %Z");
+            let (kind, left) = (due.backup_type.as_str(), human::duration(due.time - now));
+            output::print(&format!("\nnext {kind} run of `backup schedule`: {time}, in {left}\n"));
+        }
     }
     Ok(if status.ok { Exit::Done } else { Exit::Partly })
 }

@@ -84,7 +84,7 @@ fn respond(request: &Request<Incoming>, daemon: &Daemon) -> Response<Full<Bytes>
 /// A response that nobody keeps, frames, or takes for another type than it is.
 fn build(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let policy = format!(
-        "default-src 'none'; style-src '{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; img-src data:; style-src '{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         page::style_hash()
     );
     let mut response = Response::new(Full::new(Bytes::from(body)));

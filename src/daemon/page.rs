@@ -5,6 +5,7 @@ use super::problems::{self, Problem};
 use super::state::{Running, State};
 use crate::human;
 use crate::inventory::Entry;
+use crate::manifest::BackupType;
 use crate::progress::Pace;
 use crate::report::{Outcome, Report};
 use crate::schedule::Due;
@@ -135,8 +136,9 @@ fn runs(view: &View<'_>) -> Markup {
 fn under_way(view: &View<'_>, running: &Running) -> Markup {
     let (raw, table) = (running.counters.raw(), running.counters.table());
     let pace = Pace::of(&running.counters, running.since, 0);
+    let article = if running.due.backup_type == BackupType::Auto { "An" } else { "A" };
     html! {
-        strong { "A " (running.due.backup_type.as_str()) " run is under way" } " since "
+        strong { (article) " " (running.due.backup_type.as_str()) " run is under way" } " since "
         (human::duration(view.now - running.begun)) ": " (human::size(raw)) " dumped, " (human::size(pace.rate)) "/s"
         @if !table.is_empty() { ", " (human::one_line(&table)) }
     }

@@ -88,7 +88,7 @@ impl Metrics {
         gauges.set(&families::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         gauges.add_backups(known);
         for attempt in known.attempts {
-            gauges.add_attempt(attempt);
+            gauges.add_attempt(attempt, known.sides);
         }
         if let Some(report) = known.last_run {
             gauges.add_run(report);
@@ -133,6 +133,18 @@ impl Metrics {
             warn!("pushing metrics: {error}; look at PUSHGATEWAY_URL");
         }
     }
+}
+
+/// Asks whether metrics could be written and pushed: what was looked at, the setting, and what is wrong with it.
+pub async fn check(wanted: &config::Metrics) -> Vec<(&'static str, &'static str, Option<String>)> {
+    let mut findings = Vec::new();
+    if let Some(path) = &wanted.textfile {
+        findings.push(("metrics file", "METRICS_TEXTFILE", textfile::check(path).err().map(|error| error.to_string())));
+    }
+    if let Some(url) = &wanted.pushgateway {
+        findings.push(("Pushgateway", "PUSHGATEWAY_URL", push::check(url).await.err().map(|error| error.to_string())));
+    }
+    findings
 }
 
 /// A registry that learns of a family when its first series is set.
@@ -200,13 +212,14 @@ impl Gauges {
     }
 
     /// What the latest run did for a database.
-    fn add_attempt(&mut self, attempt: &Attempt<'_>) {
+    fn add_attempt(&mut self, attempt: &Attempt<'_>, sides: &[SideKind]) {
         let Attempt { entry, report } = attempt;
         let database = entry.subject.to_string();
-        for place in &entry.places {
-            let labels = [database.as_str(), place.side.as_str()];
-            let pruned = report.pruned.iter().filter(|gone| gone.subject == entry.subject && gone.side == place.side);
-            self.set(&families::STATUS, &labels, truth(place.stored));
+        for side in sides {
+            let labels = [database.as_str(), side.as_str()];
+            let pruned = report.pruned.iter().filter(|gone| gone.subject == entry.subject && gone.side == *side);
+            let is_stored = entry.places.iter().any(|place| place.side == *side && place.stored);
+            self.set(&families::STATUS, &labels, truth(is_stored));
             self.set(&families::LAST_COMPLETION_TIMESTAMP, &labels, seconds(report.finished));
             self.set(&families::PRUNED_BACKUPS, &labels, number(pruned.count() as u64));
         }

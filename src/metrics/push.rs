@@ -29,6 +29,15 @@ pub(super) async fn push(url: &Secret, metrics: &Metrics) -> Result<(), Undelive
     stream::iter(pushes).buffer_unordered(AT_ONCE).try_collect().await
 }
 
+/// Asks whether it is ready.
+pub(super) async fn check(url: &Secret) -> Result<(), Undelivered> {
+    let mut address = url::Url::parse(url.expose()).map_err(|_| Undelivered::Address)?;
+    let path = format!("{}/-/ready", address.path().trim_end_matches('/'));
+    address.set_path(&path);
+    let answer = deliver::client()?.get(address).send().await?;
+    if answer.status().is_success() { Ok(()) } else { Err(Undelivered::Status(answer.status())) }
+}
+
 type Labels = Vec<(&'static str, String)>;
 
 fn groups(families: &[MetricFamily]) -> BTreeMap<Labels, Vec<MetricFamily>> {

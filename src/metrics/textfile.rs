@@ -3,7 +3,8 @@
 use super::Metrics;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// Series by family, as the text has them.
 type Text = BTreeMap<String, Block>;
@@ -24,12 +25,11 @@ pub(super) fn write(path: &Path, metrics: &Metrics) -> std::io::Result<()> {
         Err(error) => return Err(error),
     };
     let text = merged(old, read(&metrics.text()), metrics);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    // the collector passes over what does not end in .prom
-    name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
+    let new = beside(path);
     let written = (|| {
         let mut file = std::fs::File::create(&new)?;
+        // the collector is another user, and nothing in it is secret
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, path)
@@ -37,6 +37,20 @@ pub(super) fn write(path: &Path, metrics: &Metrics) -> std::io::Result<()> {
     written.inspect_err(|_| {
         let _ = std::fs::remove_file(&new);
     })
+}
+
+/// Makes and removes a file where the new one would be made.
+pub(super) fn check(path: &Path) -> std::io::Result<()> {
+    let new = beside(path);
+    std::fs::File::create(&new)?;
+    std::fs::remove_file(&new)
+}
+
+/// The collector passes over what does not end in .prom.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    path.with_file_name(name)
 }
 
 fn merged(old: Text, mut new: Text, metrics: &Metrics) -> String {

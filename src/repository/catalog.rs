@@ -147,7 +147,8 @@ impl Repository {
         let objects = self.storage.list("").await?;
         let (records, sizes) = (Records::among(&objects), Sizes::of(&objects));
         let mut manifests: Vec<&Object> = manifests(&objects).collect();
-        manifests.sort_by_key(|object| std::cmp::Reverse(object.modified));
+        // stores tell seconds, and names tell those of one second apart
+        manifests.sort_by(|a, b| (b.modified, &b.key).cmp(&(a.modified, &a.key)));
         let mut read = std::pin::pin!(stream::iter(manifests).map(|object| self.read_listed(object)).buffered(READS));
         let mut newest: HashMap<Subject, Backup> = HashMap::new();
         while newest.len() < subjects.len()

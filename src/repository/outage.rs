@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
     key: String,
-    /// When that was, to the second.
+    /// When that was, to the millisecond.
     pub time: DateTime<Utc>,
 }
 

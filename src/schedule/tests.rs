@@ -107,8 +107,10 @@ fn of_what_was_missed_the_one_that_is_kept_longest_is_made_good() {
         missed(&history("2026-10-20T19:00:05Z", "2026-10-17T20:00:05Z", "2026-09-30T21:00:05Z")),
         Some(BackupType::Monthly)
     );
+    // one run was enough, also after another restart
+    assert_eq!(missed(&history("2026-10-20T19:00:05Z", "2026-10-17T20:00:05Z", "2026-11-03T11:00:00Z")), None);
     // a type that there is none of yet
-    assert_eq!(missed(&history("2026-11-02T19:00:05Z", "", "2026-10-31T21:00:05Z")), Some(BackupType::Weekly));
+    assert_eq!(missed(&history("2026-11-02T19:00:05Z", "", "")), Some(BackupType::Monthly));
     assert_eq!(missed(&History::default()), None);
 }
 

@@ -242,7 +242,7 @@ pub fn companion(archive: &str, part: Part) -> String {
 /// What the name of a note of a failed run begins with.
 const OUTAGE: &str = "backup-failed-";
 /// The form of its time.
-const OUTAGE_TIME: &str = "%Y%m%dT%H%M%SZ";
+const OUTAGE_TIME: &str = "%Y%m%dT%H%M%S%.3fZ";
 
 /// What the notes of failed runs of one kind of a source begin with.
 pub fn outages(source: &str, kind: &str) -> String {
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_note_of_a_failed_run_is_told_from_those_of_other_kinds_and_from_backups() {
-        let time = "2026-01-28T02:05:09Z".parse().unwrap();
+        let time = "2026-01-28T02:05:09.125Z".parse().unwrap();
         let key = outage("db:5432", "all", time);
         assert_eq!(outage_time(&key), Some(time));
         assert!(key.starts_with(&outages("db:5432", "all")) && !key.starts_with(&outages("db:5432", "shop")));

@@ -183,8 +183,10 @@ impl Backup {
         for file in self.files().iter().filter(|file| file.ends_with(".sql.gz.json")) {
             let path = self.path().join(file);
             let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-            let started: chrono::DateTime<chrono::Utc> = manifest["started"].as_str().unwrap().parse().unwrap();
-            manifest["started"] = (started - chrono::TimeDelta::days(days)).to_rfc3339().into();
+            for name in ["started", "finished"] {
+                let time: chrono::DateTime<chrono::Utc> = manifest[name].as_str().unwrap().parse().unwrap();
+                manifest[name] = (time - chrono::TimeDelta::days(days)).to_rfc3339().into();
+            }
             std::fs::write(&path, manifest.to_string()).unwrap();
         }
     }

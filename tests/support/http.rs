@@ -120,3 +120,11 @@ async fn serve(
     let bytes = real_body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     Ok(Response::from_parts(head, Full::new(bytes)))
 }
+
+/// Status and text of a page.
+pub fn get(url: &str) -> Result<(u16, String), reqwest::Error> {
+    RUNTIME.block_on(async {
+        let answer = reqwest::get(url).await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    })
+}

