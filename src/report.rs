@@ -181,6 +181,8 @@ pub struct Failure {
 pub struct Previous {
     /// When it began.
     pub started: DateTime<Utc>,
+    /// When it was whole.
+    pub finished: DateTime<Utc>,
     /// Bytes of its archive.
     pub stored_bytes: u64,
 }

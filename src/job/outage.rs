@@ -21,7 +21,7 @@ pub(super) async fn settle(context: &Context, report: &mut Report, exit: Exit) {
     }
     let kind = format!("{}\n{}", report.wanted, report.shard.as_deref().unwrap_or_default());
     // a note that could not be removed is older than what has succeeded since
-    let before = report.entries.iter().filter_map(|entry| entry.previous).map(|previous| previous.started).max();
+    let before = report.entries.iter().filter_map(|entry| entry.previous).map(|previous| previous.finished).max();
     let work = async {
         for side in &context.sides {
             let name = side.repository.location().name;

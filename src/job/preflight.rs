@@ -191,7 +191,8 @@ async fn prepare_side(
 }
 
 fn previous(backup: &Backup) -> Previous {
-    Previous { started: backup.manifest.started, stored_bytes: backup.manifest.stored_bytes }
+    let manifest = &backup.manifest;
+    Previous { started: manifest.started, finished: manifest.finished, stored_bytes: manifest.stored_bytes }
 }
 
 /// The newest backup on any target that answers.

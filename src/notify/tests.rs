@@ -22,7 +22,11 @@ fn entry(name: &str) -> Entry {
             location: "/backups/backup_2026-01-28_02-05-00.sql.gz".to_owned(),
             stored: true,
         }],
-        previous: Some(Previous { started: "2026-01-27T02:05:00Z".parse().unwrap(), stored_bytes: 2 << 20 }),
+        previous: Some(Previous {
+            started: "2026-01-27T02:05:00Z".parse().unwrap(),
+            finished: "2026-01-27T02:06:00Z".parse().unwrap(),
+            stored_bytes: 2 << 20,
+        }),
         ..Entry::new(Subject::Database(name.to_owned()))
     }
 }
