@@ -33,12 +33,14 @@ RUN set -eu; export DEBIAN_FRONTEND=noninteractive; \
 COPY --from=build /build/target/release/backup /usr/local/bin/backup
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="postgres-backup-job" \
-      org.opencontainers.image.description="Dumps PostgreSQL to a folder or S3, prunes, and tells people" \
+      org.opencontainers.image.description="Dumps PostgreSQL to a folder or a bucket, proves, prunes, and tells people" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}"
 ENV BACKUP_DIR=/backups HOME=/tmp
 USER 65532:65532
 WORKDIR /
 VOLUME /backups
+# `backup schedule` with LISTEN_ADDR=0.0.0.0:8080
+EXPOSE 8080
 ENTRYPOINT ["backup"]
 CMD ["run"]

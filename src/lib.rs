@@ -12,6 +12,8 @@ pub mod config;
 pub mod custom_archive;
 /// Runs by schedule, and a page, health and metrics over HTTP.
 pub mod daemon;
+/// HTTP to services that people name, bounded and tried again.
+pub mod delivery;
 /// Keys, and bytes encrypted to them.
 pub mod encryption;
 /// Everything that ends a command early, and its exit code.

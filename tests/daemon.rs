@@ -13,7 +13,7 @@ use support::backup::Backup;
 use support::browser::Browser;
 use support::http::{Act, Front, Seen, get};
 use support::postgres::shared;
-use support::{free_port, s3, tool, wait_for};
+use support::{free_port, lint_metrics, s3, tool, wait_for};
 
 /// A date that does not come during a test.
 const NEVER: &str = "0 0 29 2 *";
@@ -80,20 +80,6 @@ impl Drop for Daemon {
     }
 }
 
-/// What promtool finds wrong with metrics.
-#[track_caller]
-fn lint(text: &str) {
-    let mut promtool = Command::new(tool("PROMTOOL"))
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
-}
-
 fn small_database() -> String {
     let database = shared().database("daemon");
     shared().sql(&database, "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 5000) AS n");
@@ -135,7 +121,7 @@ fn runs_by_the_minute_show_on_page_and_metrics_and_sigterm_in_mid_dump_leaves_no
     let (_, page) = daemon.get("/");
     assert!(page.contains("All is well") && page.contains(&database) && page.contains("2 backups"), "{page}");
     assert!(page.contains("Next auto run") && page.contains("local and remote"), "{page}");
-    lint(&daemon.get("/metrics").1);
+    lint_metrics(&daemon.get("/metrics").1);
     let series = |name: &str| format!("pg_backup_{name}{{database=\"{database}\",target=\"remote\"");
     assert_eq!(daemon.metric(&series("status")), Some(1.0));
     assert_eq!(daemon.metric(&series("rows")), Some(60_000.0));
@@ -251,7 +237,7 @@ fn a_store_that_does_not_answer_is_told_and_what_was_known_still_shows() {
         line.unwrap().rsplit(' ').next().unwrap().to_owned()
     };
     assert_eq!((count("local"), count("remote")), ("2".to_owned(), "1".to_owned()));
-    lint(&metrics);
+    lint_metrics(&metrics);
 }
 
 /// As [`wait_for`], for what happens at the next minute.

@@ -3,26 +3,10 @@
 
 mod support;
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use support::backup::Backup;
 use support::http::get;
 use support::postgres::{Postgres, shared};
-use support::{Server, free_port, s3, tool, unprivileged_folder, wait_for};
-
-/// What promtool finds wrong with metrics.
-#[track_caller]
-fn lint(text: &str) {
-    let mut promtool = Command::new(tool("PROMTOOL"))
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
-}
+use support::{Server, free_port, lint_metrics, s3, tool, unprivileged_folder, wait_for};
 
 /// Value of the series of that family with all these labels.
 #[track_caller]
@@ -72,7 +56,7 @@ fn a_file_tells_of_runs_and_verifications_and_a_failure_takes_no_success_away() 
         .set("METRICS_TEXTFILE", path.to_str().unwrap());
     let text = || std::fs::read_to_string(&path).unwrap();
     backup.run(&["run"]).exits(0);
-    lint(&text());
+    lint_metrics(&text());
     let labels = [format!("database=\"{database}\""), "source=\"shop-db\"".to_owned()];
     let read = |family: &str, more: &str| value(&text(), family, &[&labels[0], &labels[1], more]);
     for target in ["target=\"local\"", "target=\"remote\""] {
@@ -95,7 +79,7 @@ fn a_file_tells_of_runs_and_verifications_and_a_failure_takes_no_success_away() 
     backup.verify(&[], 0);
     assert_eq!(read("verification_status", ""), Some(1.0));
     assert_eq!(read("status", "target=\"remote\""), Some(1.0), "a verification says nothing of the run");
-    lint(&text());
+    lint_metrics(&text());
 
     let before = read("last_success_timestamp_seconds", "target=\"remote\"");
     backup.with("POSTGRES_PORT", "1").run(&["run"]).exits(69);
@@ -106,7 +90,7 @@ fn a_file_tells_of_runs_and_verifications_and_a_failure_takes_no_success_away() 
     assert_eq!((read("status", "target=\"local\""), read("status", "target=\"remote\"")), (Some(1.0), Some(0.0)));
     assert_eq!(read("last_success_timestamp_seconds", "target=\"remote\""), before);
     assert!(read("last_success_timestamp_seconds", "target=\"local\"") > before);
-    lint(&text());
+    lint_metrics(&text());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left in the folder");
 
     backup.with("METRICS_TEXTFILE", "/nonexistent/x.prom").run(&["run"]).exits(0).says("look at METRICS_TEXTFILE");
@@ -128,7 +112,7 @@ fn a_pushgateway_keeps_each_database_for_itself_whatever_it_is_called() {
     assert!(!outcome.log.contains("WARN"), "{}", outcome.log);
     let text = gateway.text();
     let own: Vec<&str> = text.lines().filter(|line| line.contains("pg_backup_")).collect();
-    lint(&(own.join("\n") + "\n"));
+    lint_metrics(&(own.join("\n") + "\n"));
     let label = |name: &str| format!("database=\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
     let success = |name: &str| value(&gateway.text(), "last_success_timestamp_seconds", &[&label(name)]).unwrap();
     let before: Vec<f64> = names.iter().map(|name| success(name)).collect();

@@ -9,6 +9,8 @@ use tracing::{info, warn};
 
 /// The clock is looked at so often, because it may be set, and stands still for nobody while a machine sleeps.
 const TICK: TimeDelta = TimeDelta::seconds(60);
+/// And so often it is asked what there is, while nobody knows.
+const ASK: TimeDelta = TimeDelta::seconds(1);
 /// A clock that goes back by less than this only waits for itself; more means that it was wrong before.
 const SET_BACK: TimeDelta = TimeDelta::hours(1);
 
@@ -51,8 +53,9 @@ pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shut
             handled = now;
             next = schedule.next(handled);
         }
-        let pause = next.map_or(TICK, |due| due.time - work.now());
-        let pause = pause.clamp(TimeDelta::zero(), TICK).to_std().unwrap_or(Duration::ZERO);
+        let most = if caught_up { TICK } else { ASK };
+        let pause = next.map_or(most, |due| due.time - work.now());
+        let pause = pause.clamp(TimeDelta::zero(), most).to_std().unwrap_or(Duration::ZERO);
         // a sleep that ends too soon by the other clock would only come here again
         let pause = pause.max(Duration::from_millis(10));
         let _ = shutdown.guard(tokio::time::sleep(pause)).await;

@@ -75,11 +75,13 @@ impl Daemon {
         }
         let answering = job::AbortOnDrop::spawn(http::answer(listener, self.clone()));
         let looking = async {
-            while self.shutdown.guard(tokio::time::sleep(LOOK_EVERY)).await.is_ok() {
+            loop {
                 self.look().await;
+                if self.shutdown.guard(tokio::time::sleep(LOOK_EVERY)).await.is_err() {
+                    return;
+                }
             }
         };
-        self.look().await;
         tokio::join!(clockwork::drive(schedule, &**self, &self.shutdown), self.upload_at_intervals(), looking);
         drop(answering);
         info!("stopped");

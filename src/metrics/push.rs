@@ -3,7 +3,7 @@
 
 use super::Metrics;
 use crate::config::Secret;
-use crate::notify::deliver::{self, Undelivered};
+use crate::delivery::{self, Undelivered};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -19,12 +19,12 @@ const GROUPING: [&str; 4] = ["source", "database", "target", "shard"];
 
 /// Pushes all series.
 pub(super) async fn push(url: &Secret, metrics: &Metrics) -> Result<(), Undelivered> {
-    let client = &deliver::client()?;
+    let client = &delivery::client()?;
     let pushes = groups(&metrics.families).into_iter().map(|(labels, families)| async move {
         let address = address(url, &labels).ok_or(Undelivered::Address)?;
         let text = TextEncoder::new().encode_to_string(&families).unwrap_or_default();
         let request = || client.post(&address).header("content-type", prometheus::TEXT_FORMAT).body(text.clone());
-        deliver::attempt(request).await
+        delivery::attempt(request).await
     });
     stream::iter(pushes).buffer_unordered(AT_ONCE).try_collect().await
 }
@@ -34,7 +34,7 @@ pub(super) async fn check(url: &Secret) -> Result<(), Undelivered> {
     let mut address = url::Url::parse(url.expose()).map_err(|_| Undelivered::Address)?;
     let path = format!("{}/-/ready", address.path().trim_end_matches('/'));
     address.set_path(&path);
-    let answer = deliver::client()?.get(address).send().await?;
+    let answer = delivery::client()?.get(address).send().await?;
     if answer.status().is_success() { Ok(()) } else { Err(Undelivered::Status(answer.status())) }
 }
 

@@ -1,8 +1,8 @@
 //! A check that is pinged when a run begins and when it ends, and raises the alarm when that does not happen.
 
-use super::deliver::{Content, Undelivered, deliver};
 use super::message::Message;
 use crate::config::Secret;
+use crate::delivery::{Content, Undelivered, deliver};
 use crate::report::{Outcome, Report};
 use uuid::Uuid;
 

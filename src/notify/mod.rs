@@ -1,6 +1,5 @@
 //! Telling people. A notice that fails is logged and changes nothing else.
 
-pub(crate) mod deliver;
 mod discord;
 mod healthcheck;
 mod message;
@@ -8,9 +7,9 @@ mod slack;
 mod webhook;
 
 use crate::config::{Notices, Secret};
+use crate::delivery::{self, Content, Undelivered, deliver};
 use crate::report::{Outcome, Report};
 use crate::shutdown::Shutdown;
-use deliver::{Content, Undelivered, deliver};
 use futures_util::future::join_all;
 use healthcheck::Signal;
 use message::Message;
@@ -136,7 +135,7 @@ fn report_delivery(name: &str, setting: &str, outcome: Result<(), Undelivered>) 
 pub async fn check(notices: &Notices) -> Option<Result<(), String>> {
     let url = notices.discord.as_ref()?;
     let asked = async {
-        let answer = deliver::client()?.get(url.expose()).send().await?;
+        let answer = delivery::client()?.get(url.expose()).send().await?;
         if answer.status().is_success() { Ok(()) } else { Err(Undelivered::Status(answer.status())) }
     };
     Some(asked.await.map_err(|error| error.to_string()))

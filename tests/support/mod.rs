@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod s3;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -133,4 +134,18 @@ pub fn age_keys(folder: &std::path::Path, name: &str) -> (String, String) {
 pub fn signal(child: &Child, name: &str) {
     let killed = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
     assert!(killed.unwrap().success());
+}
+
+/// Asserts that promtool finds nothing wrong with metrics.
+#[track_caller]
+pub fn lint_metrics(text: &str) {
+    let mut promtool = Command::new(tool("PROMTOOL"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
 }

@@ -10,14 +10,19 @@ use tracing::debug;
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// Attempts when the other side is busy or broken.
 const ATTEMPTS: u32 = 4;
+/// Bytes of an answer that are looked at.
+const ANSWER: usize = 64 << 10;
 
 /// Why something was not delivered. Never holds the URL.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Undelivered {
+pub enum Undelivered {
+    /// No answer.
     #[error("{0}")]
     Http(String),
+    /// Another answer than success.
     #[error("it answered {0}")]
     Status(StatusCode),
+    /// The URL is none to which a path could be added.
     #[error("the URL takes no path")]
     Address,
 }
@@ -32,13 +37,15 @@ impl From<reqwest::Error> for Undelivered {
 
 /// What is delivered.
 #[derive(Debug)]
-pub(crate) enum Content {
+pub enum Content {
+    /// `application/json`
     Json(Value),
+    /// `text/plain`
     Text(String),
 }
 
 /// A client that follows no redirect, because that could carry a secret elsewhere.
-pub(crate) fn client() -> Result<Client, Undelivered> {
+pub fn client() -> Result<Client, Undelivered> {
     let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
     let builder = Client::builder().timeout(ATTEMPT).redirect(reqwest::redirect::Policy::none());
     Ok(builder.user_agent(agent).build()?)
@@ -46,7 +53,7 @@ pub(crate) fn client() -> Result<Client, Undelivered> {
 
 /// Posts `content`, obeying 429 and trying again when the other side is broken; `fallback` goes where `content` is
 /// refused as malformed.
-pub(crate) async fn deliver(url: &Secret, content: &Content, fallback: Option<&Content>) -> Result<(), Undelivered> {
+pub async fn deliver(url: &Secret, content: &Content, fallback: Option<&Content>) -> Result<(), Undelivered> {
     let client = client()?;
     let post = |content: &Content| match content {
         Content::Json(body) => client.post(url.expose()).json(body),
@@ -64,7 +71,7 @@ pub(crate) async fn deliver(url: &Secret, content: &Content, fallback: Option<&C
 }
 
 /// Sends what `request` makes until it is taken, is refused, or has been tried often enough.
-pub(crate) async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undelivered> {
+pub async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undelivered> {
     let mut attempt = 1;
     loop {
         let (error, pause) = match request().send().await {
@@ -88,9 +95,16 @@ pub(crate) async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), 
 }
 
 /// Seconds that the service asks us to wait, from the body (Discord) or the header.
-async fn retry_after(answer: Response) -> Duration {
+async fn retry_after(mut answer: Response) -> Duration {
     let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
-    let body = answer.json::<Value>().await.ok().and_then(|body| body.get("retry_after")?.as_f64());
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER {
+            break;
+        }
+    }
+    let body = serde_json::from_slice::<Value>(&body).ok().and_then(|body| body.get("retry_after")?.as_f64());
     let seconds = body.or(header).filter(|seconds| seconds.is_finite()).unwrap_or(1.0);
     Duration::from_secs_f64(seconds.clamp(0.1, 3600.0))
 }
