@@ -51,8 +51,11 @@ pub fn client() -> Result<Client, Undelivered> {
     Ok(builder.user_agent(agent).build()?)
 }
 
-/// Posts `content`, obeying 429 and trying again when the other side is broken; `fallback` goes where `content` is
-/// refused as malformed.
+/// A pause that is longer than this is not waited for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(40);
+
+/// Posts `content`, obeying 429 and trying again when the other side is busy; `fallback` goes where `content` is refused
+/// as malformed or too large.
 pub async fn deliver(url: &Secret, content: &Content, fallback: Option<&Content>) -> Result<(), Undelivered> {
     let client = client()?;
     let post = |content: &Content| match content {
@@ -62,15 +65,16 @@ pub async fn deliver(url: &Secret, content: &Content, fallback: Option<&Content>
         }
     };
     match (attempt(|| post(content)).await, fallback) {
-        (Err(Undelivered::Status(StatusCode::BAD_REQUEST)), Some(fallback)) => {
-            debug!("a notice was refused as malformed, sending a minimal one");
+        (Err(Undelivered::Status(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE)), Some(fallback)) => {
+            debug!("a notice was refused as malformed or too large, sending a minimal one");
             attempt(|| post(fallback)).await
         }
         (outcome, _) => outcome,
     }
 }
 
-/// Sends what `request` makes until it is taken, is refused, or has been tried often enough.
+/// Sends what `request` makes until it is taken, is refused, or has been tried often enough. What may have been taken
+/// although nobody said so is not sent again.
 pub async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undelivered> {
     let mut attempt = 1;
     loop {
@@ -79,19 +83,23 @@ pub async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undeliv
             Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
                 (Undelivered::Status(answer.status()), retry_after(answer).await)
             }
-            Ok(answer) if answer.status().is_server_error() => {
-                (Undelivered::Status(answer.status()), Duration::from_secs(1))
-            }
+            Ok(answer) if is_busy(answer.status()) => (Undelivered::Status(answer.status()), Duration::from_secs(1)),
             Ok(answer) => return Err(Undelivered::Status(answer.status())),
-            Err(error) => (error.into(), Duration::from_secs(1)),
+            Err(error) if error.is_connect() => (error.into(), Duration::from_secs(1)),
+            Err(error) => return Err(error.into()),
         };
-        if attempt == ATTEMPTS {
+        if attempt == ATTEMPTS || pause > LONGEST_PAUSE {
             return Err(error);
         }
         debug!("a notice was not taken: {error}, trying again in {:.1} s", pause.as_secs_f64());
         tokio::time::sleep(pause).await;
         attempt += 1;
     }
+}
+
+/// It did nothing with the request, or whoever stands before it says so.
+fn is_busy(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
 /// Seconds that the service asks us to wait, from the body (Discord) or the header.

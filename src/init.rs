@@ -2,6 +2,7 @@
 //! behind is reaped, as nobody else would.
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use rustix::termios::tcsetpgrp;
 use std::io::{IsTerminal, Result};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -23,12 +24,16 @@ async fn supervise() -> Result<i32> {
     let mut ended = signal(SignalKind::child())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // a terminal gives its signal to every process in front of it, and a second one means haste
-    let is_told_by_terminal = std::io::stdin().is_terminal();
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "backup".into());
-    let child = Command::new("/proc/self/exe").arg0(name).args(arguments).spawn()?;
+    // a group of its own, or a terminal's signal would reach the child twice, and a second one means haste
+    let child = Command::new("/proc/self/exe").arg0(name).args(arguments).process_group(0).spawn()?;
     let child = Pid::from_child(&child);
+    if std::io::stdin().is_terminal() {
+        let _ = tcsetpgrp(std::io::stdin(), child);
+        // it may have asked the terminal for something before it was in front
+        hand_on(child, Signal::CONT);
+    }
     loop {
         tokio::select! {
             _ = ended.recv() => {
@@ -37,11 +42,7 @@ async fn supervise() -> Result<i32> {
                 }
             }
             _ = terminate.recv() => hand_on(child, Signal::TERM),
-            _ = interrupt.recv() => {
-                if !is_told_by_terminal {
-                    hand_on(child, Signal::INT);
-                }
-            }
+            _ = interrupt.recv() => hand_on(child, Signal::INT),
         }
     }
 }

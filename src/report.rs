@@ -250,7 +250,9 @@ impl Report {
         let saved = |entry: &&Entry| entry.backup.is_some();
         let databases = || self.entries.iter().filter(|entry| entry.subject.database().is_some());
         let (done, all) = (databases().filter(saved).count(), databases().count());
-        if all == 0 {
+        // nothing was even tried
+        let is_untouched = |entry: &Entry| entry.backup.is_none() && entry.failures.is_empty();
+        if all == 0 || self.entries.iter().all(is_untouched) {
             return self.wanted.clone();
         }
         let globals = self.entries.iter().filter(|entry| entry.subject == Subject::Globals).any(|entry| saved(&entry));

@@ -13,8 +13,10 @@ use std::collections::BTreeMap;
 
 /// A date that does not come within this time does not come at all; 29 February may be eight years away.
 const FAR: Days = Days::new(9 * 366);
-/// Runs that are looked at for the longest time between two.
-const LOOKED_AT: usize = 1000;
+/// The longest time between two runs is looked for so far ahead.
+const AHEAD: TimeDelta = TimeDelta::days(370);
+/// Runs that are closer together need not be told apart for that.
+const CLOSE: TimeDelta = TimeDelta::hours(1);
 
 /// A cron expression of five fields, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +43,11 @@ pub struct Due {
     pub backup_type: BackupType,
 }
 
-/// What is known of the runs that were: when the newest good backup of each type began, and the first of all.
+/// What is known of the runs that were.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// Begin of the newest good backup, by type.
-    pub newest: BTreeMap<BackupType, DateTime<Utc>>,
+    /// For each of what a run saves, when its newest good backup of each type began.
+    pub newest: Vec<BTreeMap<BackupType, DateTime<Utc>>>,
     /// Begin of the oldest backup of any type.
     pub oldest: Option<DateTime<Utc>>,
 }
@@ -58,14 +60,20 @@ impl Cron {
             return Err(format!("{FORM}; the zone stands in SCHEDULE_TIMEZONE"));
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let pattern = parser.parse(text).map_err(|error| match error {
+        let fields: Vec<&str> = text.split_whitespace().collect();
+        let every_hour = match fields.as_slice() {
+            [_, hour, ..] => ["*", "*/1", "0-23"].contains(hour),
+            fields => fields.first().is_some_and(|word| word.eq_ignore_ascii_case("@hourly")),
+        };
+        // the library goes by the star
+        let text = match fields.as_slice() {
+            [minute, _, rest @ ..] if every_hour => [&[*minute, "*"], rest].concat().join(" "),
+            fields => fields.join(" "),
+        };
+        let pattern = parser.parse(&text).map_err(|error| match error {
             CronError::InvalidPattern(_) | CronError::EmptyPattern => FORM.to_owned(),
             error => format!("{FORM} ({})", error.to_string().trim_end_matches('.')),
         })?;
-        let every_hour = match text.split_whitespace().collect::<Vec<_>>().as_slice() {
-            [_, hour, ..] => *hour == "*",
-            _ => text.trim().eq_ignore_ascii_case("@hourly"),
-        };
         let cron = Self { pattern, every_hour };
         // a year that is none of a time zone's exceptions
         let begin = DateTime::UNIX_EPOCH;
@@ -140,15 +148,23 @@ impl Schedule {
         due
     }
 
-    /// The one run that makes good for what was missed: of the types whose newest good backup is older than the last
-    /// time they were due, the one that is kept longest. A backup that is kept longer stands for the shorter ones too. A
-    /// source without any backup has missed nothing.
+    /// The one run that makes good for what was missed: of the types of which something lacks a good backup since the
+    /// last time they were due, the one that is kept longest. A backup that is kept longer stands for the shorter ones
+    /// too. A source without any backup has missed nothing.
     pub fn missed(&self, history: &History, now: DateTime<Utc>) -> Option<Due> {
+        let oldest = history.oldest?;
         let is_missed = |due: &Due| {
-            let standing = history.newest.range(due.backup_type..BackupType::Manual).map(|(_, time)| time);
-            standing.max().or(history.oldest.as_ref()).is_some_and(|since| *since < due.time)
+            let since = |newest: &BTreeMap<BackupType, DateTime<Utc>>| {
+                newest.range(due.backup_type..BackupType::Manual).map(|(_, time)| *time).max().unwrap_or(oldest)
+            };
+            history.newest.iter().map(since).min().is_some_and(|since| since < due.time)
         };
-        self.latest(now).filter(is_missed).max_by_key(|due| due.backup_type)
+        Self::kept_longest(self.latest(now).filter(is_missed))
+    }
+
+    /// Of several runs the one whose backups are kept longest.
+    pub fn kept_longest(due: impl IntoIterator<Item = Due>) -> Option<Due> {
+        due.into_iter().max_by_key(|due| due.backup_type)
     }
 
     /// The last time each type was due.
@@ -158,11 +174,32 @@ impl Schedule {
         })
     }
 
-    /// The longest time between two runs, of whatever type, among the next ones.
+    /// The longest time between two runs, of whatever type, in the coming year; runs that are rarer than that are looked
+    /// at until there were two.
     pub fn longest_gap(&self, from: DateTime<Utc>) -> TimeDelta {
-        let times = std::iter::successors(self.next(from), |due| self.next(due.time)).map(|due| due.time);
-        let times: Vec<DateTime<Utc>> = times.take(LOOKED_AT).collect();
-        times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+        let Some(mut last) = self.next(from).map(|due| due.time) else { return TimeDelta::zero() };
+        let mut longest = TimeDelta::zero();
+        while let Some(next) = self.next(last).map(|due| due.time) {
+            longest = longest.max(next - last);
+            last = if next - last < CLOSE { self.last_before(next, last + CLOSE) } else { next };
+            if last > from + AHEAD {
+                break;
+            }
+        }
+        longest
+    }
+
+    /// The last run that is not after `until`, where there is one at `known`.
+    fn last_before(&self, mut known: DateTime<Utc>, until: DateTime<Utc>) -> DateTime<Utc> {
+        let mut end = until;
+        while end - known > TimeDelta::minutes(1) {
+            let middle = known + (end - known) / 2;
+            match self.next(middle).filter(|due| due.time <= end) {
+                Some(due) => known = due.time,
+                None => end = middle,
+            }
+        }
+        known
     }
 }
 

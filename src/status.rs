@@ -8,7 +8,7 @@ use crate::retention::CLOCKS_AGREE;
 use crate::storage::Space;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A backup that is smaller or larger than the one before it by more than this share of it is worth a look.
 const STEP: f64 = 0.5;
@@ -147,18 +147,17 @@ impl Status {
         let own = || inventory.entries.iter().filter(|entry| entry.manifest.source == question.source);
         let saved = own().map(|entry| &entry.manifest.subject);
         let subjects: BTreeSet<&Subject> = saved.chain(question.expected).collect();
-        let kept = |subject: &Subject| {
-            let entries: Vec<&Entry> = own().filter(|entry| entry.manifest.subject == *subject).collect();
-            Kept::of(subject, &entries, question)
-        };
+        let mut entries: BTreeMap<&Subject, Vec<&Entry>> = BTreeMap::new();
+        own().for_each(|entry| entries.entry(&entry.manifest.subject).or_default().push(entry));
+        let kept = |subject: &Subject| Kept::of(subject, entries.get(subject).map_or(&[], Vec::as_slice), question);
         let databases: Vec<Kept> = subjects.into_iter().map(kept).collect();
         let is_well = |kept: &Kept| matches!(kept.verdict, Verdict::Ok | Verdict::NotSelected);
         Self {
             source: question.source.to_owned(),
             time: question.now,
             max_age_seconds: question.max_age.num_seconds(),
-            // storage with nothing in it is not well kept, whatever is expected
-            ok: !databases.is_empty() && databases.iter().all(is_well),
+            // where nothing is kept up to date, nothing is well kept
+            ok: databases.iter().any(|kept| kept.verdict == Verdict::Ok) && databases.iter().all(is_well),
             databases,
             volume: question.space.map(Volume::of),
         }

@@ -202,7 +202,7 @@ fn health_is_503_once_the_newest_good_backup_is_too_old_or_has_failed() {
     backup.make_older(2);
     let daemon = Daemon::start(&backup, &["--max-age", "1h"]);
     let (status, text) = daemon.get("/healthz");
-    assert_eq!((status, text.contains("is 2 days old, at most 1 h 0 min is right")), (503, true), "{text}");
+    assert_eq!((status, text.contains("is 2 days old; at most 1 h 0 min is right")), (503, true), "{text}");
     drop(daemon);
     let archive = backup.archive();
     std::fs::write(&archive, b"short").unwrap();

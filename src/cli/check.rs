@@ -80,14 +80,14 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
         Some(Ok(())) => findings.good("Discord webhook", "it answers".to_owned()),
         Some(Err(cause)) => {
             let hint = Some("look at DISCORD_WEBHOOK_URL".to_owned());
-            findings.add("Discord webhook", Verdict::Failed, cause, hint);
+            findings.add("Discord webhook", Verdict::Warning, cause, hint);
         }
         None => {}
     }
     for (check, setting, problem) in metrics::check(&config.metrics).await {
         match problem {
             None => findings.good(check, "it is ready".to_owned()),
-            Some(cause) => findings.add(check, Verdict::Failed, cause, Some(format!("look at {setting}"))),
+            Some(cause) => findings.add(check, Verdict::Warning, cause, Some(format!("look at {setting}"))),
         }
     }
     if format.json {

@@ -46,7 +46,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     let sides = targets::open(config, config.target, &new_run_id()).await?;
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
     let now = Utc::now();
-    let mut overview = Overview::look(config, &sides, source, now).await;
+    let mut overview = Overview::look(config, &sides, source, now, Duration::MAX).await;
     if !overview.unread.is_empty() {
         let (.., error) = overview.unread.remove(0);
         return Err(error.into());

@@ -14,7 +14,7 @@ use crate::targets::{self, new_run_id};
 use chrono::Utc;
 use clap::Args;
 use std::io::IsTerminal;
-use tracing::error;
+use tracing::{error, warn};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -38,6 +38,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
     let chosen = upload::choose(config, wanted, &store, (source, is_named), Utc::now());
     let mut choice = shutdown.guard(chosen).await??;
+    choice.passed_over.iter().for_each(|reason| warn!("{reason}"));
     choice.errors.iter().for_each(|error| error!("{error}"));
     let counters = Counters::default();
     let bar = std::io::stderr().is_terminal().then(|| progress::show_bar(counters.clone(), choice.bytes()));

@@ -1,6 +1,6 @@
 //! `backup verify`
 
-use super::find::Named;
+use super::find::{LATEST, Named};
 use super::output;
 use crate::config::Config;
 use crate::error::{Error, Exit};
@@ -40,15 +40,29 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let (run_id, started) = (new_run_id(), Utc::now());
     // what cannot be written is better known before
     let mut file = arguments.report.as_deref().map(open).transpose()?;
-    let (repository, backup) = shutdown.guard(arguments.backup.find(config, &run_id)).await??;
+    let found = shutdown.guard(arguments.backup.find(config, &run_id)).await.map_err(Error::from).flatten();
+    // whoever mistypes a name is told so
+    if let (Err(Error::Usage(_)), true) = (&found, arguments.backup.name != LATEST) {
+        return Err(found.err().unwrap_or(Error::OnlyPlanned));
+    }
     let how = if arguments.checksum_only { How::Checksum } else { How::Restore };
     let terminal = std::io::stderr().is_terminal();
     let verifier = Verifier { config, run_id: &run_id, shutdown, now: Utc::now, terminal };
-    let verified = verifier.verify(&repository, &backup, how).await;
+    let (subject, verified) = match found {
+        Ok((repository, backup)) => {
+            let place =
+                Place { side: repository.side(), location: repository.location().of(&backup.key), stored: true };
+            let verified = verifier.verify(&repository, &backup, how).await;
+            (Some((backup, place)), verified)
+        }
+        Err(error) => (None, Err(error)),
+    };
+    let mut unwritten = None;
     if let Ok(Verified { report, .. }) = &verified {
         let json = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
         if let (Some(file), Some(path)) = (&mut file, &arguments.report) {
-            file.set_len(0).and_then(|()| file.write_all(json.as_bytes())).map_err(|error| unwritable(path, &error))?;
+            let written = file.set_len(0).and_then(|()| file.write_all(json.as_bytes()));
+            unwritten = written.err().map(|error| unwritable(path, &error));
         }
         if arguments.json {
             output::print(&json);
@@ -56,18 +70,18 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
             show(report);
         }
     }
-    let place = Place { side: repository.side(), location: repository.location().of(&backup.key), stored: true };
-    let notice = notice(&run_id, started, &backup, place, &verified);
+    let notice = notice(config, &run_id, started, subject, &verified);
     if config.metrics.is_wanted() {
         let (sides, _) = targets::open_some(config, config.target, &run_id).await;
         job::publish(config, &sides, None, shutdown).await;
     }
     notify::send(&config.notices, &notice, Begun::default(), shutdown).await;
     let Verified { report, unrecorded } = verified?;
+    let left: Vec<Error> = unrecorded.into_iter().chain(unwritten).collect();
     if report.verification.passed {
-        return unrecorded.map_or(Ok(Exit::Done), Err);
+        return left.into_iter().next().map_or(Ok(Exit::Done), Err);
     }
-    unrecorded.iter().for_each(|error| output::complain(&error.to_string()));
+    left.iter().for_each(|error| output::complain(&error.to_string()));
     Err(Error::Unproved { id: report.id.clone(), failures: report.failures() })
 }
 
@@ -110,44 +124,53 @@ fn show(report: &report::Report) {
     output::print(&format!("{} {word}{restored}\n", report.id));
 }
 
-/// What people are told.
+/// What people are told; without a backup none could be found.
 fn notice(
+    config: &Config,
     run_id: &str,
     started: DateTime<Utc>,
-    backup: &Backup,
-    place: Place,
+    subject: Option<(Backup, Place)>,
     verified: &Result<Verified, Error>,
 ) -> Report {
-    let manifest = &backup.manifest;
-    let mut entry = Entry::new(manifest.subject.clone());
-    entry.backup = Some(Stored::of(manifest));
-    entry.places = vec![place];
-    match verified {
-        Ok(Verified { report, .. }) => {
-            entry.verified = Some(job::summary(report));
-            if !report.verification.passed {
-                let error = Error::Unproved { id: report.id.clone(), failures: report.failures() };
-                entry.failures.push(job::failure("verify", &error));
-            }
-        }
-        Err(error) => entry.failures.push(job::failure("verify", error)),
-    }
-    let outcome = if entry.failures.is_empty() { Outcome::Success } else { Outcome::Failure };
-    Report {
+    let mut report = Report {
         activity: Activity::Verification,
         run_id: run_id.to_owned(),
-        source: manifest.source.clone(),
+        source: config.source.name.clone(),
         shard: None,
-        wanted: manifest.subject.to_string(),
-        backup_type: manifest.backup_type,
+        wanted: "the latest backup".to_owned(),
+        backup_type: config.dump.backup_type,
         started,
         finished: Utc::now(),
-        outcome,
-        entries: vec![entry],
+        outcome: Outcome::Success,
+        entries: Vec::new(),
         targets: Vec::new(),
         pruned: Vec::new(),
         failures: Vec::new(),
         kept: None,
         failing_since: None,
+    };
+    let failure = match verified {
+        Ok(Verified { report, .. }) if report.verification.passed => None,
+        Ok(Verified { report, .. }) => Some(Error::Unproved { id: report.id.clone(), failures: report.failures() })
+            .map(|error| job::failure("verify", &error)),
+        Err(error) => Some(job::failure("verify", error)),
+    };
+    if failure.is_some() {
+        report.outcome = Outcome::Failure;
     }
+    let Some((Backup { manifest, .. }, place)) = subject else {
+        report.failures.extend(failure);
+        return report;
+    };
+    report.source.clone_from(&manifest.source);
+    report.backup_type = manifest.backup_type;
+    report.wanted = manifest.subject.to_string();
+    report.entries.push(Entry {
+        backup: Some(Stored::of(&manifest)),
+        places: vec![place],
+        verified: verified.as_ref().ok().map(|verified| job::summary(&verified.report)),
+        failures: failure.into_iter().collect(),
+        ..Entry::new(manifest.subject)
+    });
+    report
 }

@@ -1,7 +1,6 @@
 //! What of the server is saved: which databases, whether globals, in one archive or many, and by which of several runs.
 
 use super::received::Received;
-use crate::facts::Subject;
 use serde::Deserialize;
 
 /// What of the server is saved.
@@ -21,6 +20,8 @@ pub struct Selection {
     pub shard: Option<Shard>,
     /// Names of backups tell databases apart: more than one may be meant, now or when others come.
     pub tells_apart: bool,
+    /// The command line has named databases instead.
+    pub is_narrowed: bool,
 }
 
 /// One archive for each database, or one of everything.
@@ -122,22 +123,14 @@ impl Selection {
         }
     }
 
-    /// The one thing that is to be saved, where it is one whatever the server has.
-    pub fn only_subject(&self, own: &str) -> Option<Subject> {
-        match &self.databases {
-            _ if self.mode == Mode::Cluster => Some(Subject::Cluster),
-            _ if self.globals == Some(true) => None,
-            Databases::One => Some(Subject::Database(own.to_owned())),
-            Databases::Named(names) => match names.as_slice() {
-                [name] => Some(Subject::Database(name.clone())),
-                _ => None,
-            },
-            Databases::Matching(_) => None,
-        }
+    /// True when a run saves everything that the settings select.
+    pub fn is_whole(&self) -> bool {
+        self.shard.is_none() && !self.is_narrowed
     }
 
     /// These databases and no others, whatever the settings say.
     pub fn narrow(&mut self, names: Vec<String>) {
+        self.is_narrowed = true;
         self.tells_apart |= names.len() > 1;
         self.databases = Databases::Named(names);
         self.exclude.clear();
@@ -184,7 +177,8 @@ pub(super) fn read(received: &mut Received) -> Option<Selection> {
         received.refuse("BACKUP_EXCLUDE_DATABASES", "unset, unless BACKUP_DATABASES or BACKUP_MODE=cluster is set");
     }
     let jobs = jobs? as usize;
-    let selection = Selection { mode: mode?, databases, exclude, globals, jobs, shard, tells_apart: false };
+    let selection =
+        Selection { mode: mode?, databases, exclude, globals, jobs, shard, tells_apart: false, is_narrowed: false };
     Some(Selection { tells_apart: selection.is_several(), ..selection })
 }
 

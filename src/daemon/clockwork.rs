@@ -11,6 +11,8 @@ use tracing::{info, warn};
 const TICK: TimeDelta = TimeDelta::seconds(60);
 /// And so often it is asked what there is, while nobody knows.
 const ASK: TimeDelta = TimeDelta::seconds(1);
+/// Time that passes unseen for longer, because the machine slept or its clock was set, is downtime.
+const UNSEEN: TimeDelta = TimeDelta::minutes(10);
 /// A clock that goes back by less than this only waits for itself; more means that it was wrong before.
 const SET_BACK: TimeDelta = TimeDelta::hours(1);
 
@@ -28,7 +30,7 @@ pub(super) trait Work {
 pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shutdown) {
     let begun = work.now();
     let (mut handled, mut caught_up) = (begun, false);
-    let mut next = schedule.next(handled);
+    let (mut next, mut seen) = (schedule.next(handled), begun);
     while shutdown.reason().is_none() {
         if !caught_up && let Ok(Some(history)) = shutdown.guard(work.history()).await {
             caught_up = true;
@@ -45,7 +47,9 @@ pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shut
             next = schedule.next(handled);
         }
         if next.is_some_and(|next| next.time <= now) {
-            for due in schedule.due(handled, now) {
+            let due = schedule.due(handled, now);
+            let due = if now - seen > UNSEEN { Schedule::kept_longest(due).into_iter().collect() } else { due };
+            for due in due {
                 if shutdown.reason().is_none() {
                     work.run(due).await;
                 }
@@ -53,6 +57,7 @@ pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shut
             handled = now;
             next = schedule.next(handled);
         }
+        seen = work.now();
         let most = if caught_up { TICK } else { ASK };
         let pause = next.map_or(most, |due| due.time - work.now());
         let pause = pause.clamp(TimeDelta::zero(), most).to_std().unwrap_or(Duration::ZERO);

@@ -11,28 +11,28 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tracing::{debug, info};
 
-/// Connections at once; more of them wait.
-const CONNECTIONS: usize = 64;
+/// Connections at once; the oldest make room for more.
+const CONNECTIONS: usize = 256;
 /// How long a request may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection may last.
-const LIFETIME: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection may last, the answer included.
+const LIFETIME: Duration = Duration::from_secs(30);
 
 /// Answers until dropped.
 pub(super) async fn answer(listener: TcpListener, daemon: Arc<Daemon>) {
     if let Ok(address) = listener.local_addr() {
         info!("listening on http://{address}/, with /healthz and /metrics");
     }
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -43,13 +43,13 @@ pub(super) async fn answer(listener: TcpListener, daemon: Arc<Daemon>) {
             }
         };
         let daemon = daemon.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
+        let answered = tokio::spawn(async move {
             let service = service_fn(|request| {
                 let daemon = daemon.clone();
                 async move { Ok::<_, Infallible>(respond(&request, &daemon)) }
             });
             let connection = http1::Builder::new()
+                .keep_alive(false)
                 .timer(TokioTimer::new())
                 .header_read_timeout(PATIENCE)
                 .serve_connection(TokioIo::new(stream), service);
@@ -57,6 +57,13 @@ pub(super) async fn answer(listener: TcpListener, daemon: Arc<Daemon>) {
                 debug!("answering: {error}");
             }
         });
+        open.retain(|connection| !connection.is_finished());
+        open.push_back(answered.abort_handle());
+        if open.len() > CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
     }
 }
 

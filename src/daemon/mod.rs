@@ -27,11 +27,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tracing::{error, info, warn};
 
 /// Time between two looks at the storage, besides those after runs and uploads.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// How long a side may take to answer such a look.
+const LOOK_LIMIT: Duration = Duration::from_secs(120);
 /// How much longer than the longest time between two runs a backup may be the newest.
 const GRACE: TimeDelta = TimeDelta::hours(1);
 
@@ -46,6 +48,8 @@ pub struct Daemon {
     /// The sides that are looked at, which remember the manifests they have read.
     sides: Mutex<Vec<Side>>,
     running: watch::Sender<bool>,
+    /// Asks for another look.
+    look_soon: Notify,
     /// The exit code of a run that was cut.
     cut: OnceLock<Exit>,
 }
@@ -60,7 +64,8 @@ impl Daemon {
     ) -> Arc<Self> {
         let max_age = max_age.unwrap_or_else(|| config.daemon.schedule.longest_gap(now()) + GRACE);
         let (state, sides, running) = (Shared::default(), Mutex::default(), watch::Sender::new(false));
-        Arc::new(Self { config, shutdown, now, max_age, state, sides, running, cut: OnceLock::new() })
+        let (look_soon, cut) = (Notify::new(), OnceLock::new());
+        Arc::new(Self { config, shutdown, now, max_age, state, sides, running, look_soon, cut })
     }
 
     /// Works until it is time to stop. A stop between runs is a clean one; a run that was cut says how it ended.
@@ -77,7 +82,9 @@ impl Daemon {
         let looking = async {
             loop {
                 self.look().await;
-                if self.shutdown.guard(tokio::time::sleep(LOOK_EVERY)).await.is_err() {
+                // a run does not wait for it
+                let pause = tokio::time::timeout(LOOK_EVERY, self.look_soon.notified());
+                if self.shutdown.guard(pause).await.is_err() {
                     return;
                 }
             }
@@ -97,11 +104,15 @@ impl Daemon {
                 (*sides, unusable) = targets::open_some(&self.config, self.config.target, &new_run_id()).await;
             }
             let now = (self.now)();
-            let mut overview = Overview::look(&self.config, &sides, &self.config.source.name, now).await;
+            let mut overview = Overview::look(&self.config, &sides, &self.config.source.name, now, LOOK_LIMIT).await;
             let store = |error| (SideKind::Remote, "the store".to_owned(), error);
             overview.unread.extend(unusable.into_iter().map(store));
             for (_, place, error) in &overview.unread {
                 warn!("looking at {place}: {error}");
+            }
+            // of what the latest run could not save there may be no backup that tells of it
+            if let Some(report) = &self.state.now().last_run {
+                overview.expect(report.entries.iter().map(|entry| &entry.subject));
             }
             self.state.see(overview, now);
         };
@@ -161,14 +172,17 @@ impl Daemon {
         self.state.uploaded(choice.errors.iter().map(ToString::to_string).collect());
         if sent > 0 {
             info!("uploaded {sent} backups that were not yet remote");
-            self.look().await;
+        }
+        if sent > 0 || self.state.now().overview.is_none_or(|overview| !overview.unread.is_empty()) {
+            self.look_soon.notify_one();
         }
         Ok(())
     }
 
-    /// How well each database is kept, as far as is known.
+    /// How well each database is kept, as far as is known; none while nothing could be read.
     fn status(&self, state: &State) -> Option<Status> {
-        Some(state.overview.as_ref()?.status(&self.config.source.name, self.max_age, (self.now)()))
+        let overview = state.overview.as_ref().filter(|overview| !overview.read.is_empty())?;
+        Some(overview.status(&self.config.source.name, self.max_age, (self.now)()))
     }
 
     /// The page for people.
@@ -186,12 +200,14 @@ impl Daemon {
 
     /// Why all is not well; none when it is.
     fn complaints(&self) -> Vec<String> {
-        let Some(status) = self.status(&self.state.now()) else {
-            return vec!["the storage was not looked at yet".to_owned()];
+        let state = self.state.now();
+        let Some(status) = self.status(&state) else {
+            let unread = problems::unread(&state);
+            return if unread.is_empty() { vec!["the storage was not looked at yet".to_owned()] } else { unread };
         };
         let mut complaints = problems::too_old(&status);
         if complaints.is_empty() && !status.ok {
-            complaints.push("there are no backups".to_owned());
+            complaints.push("nothing that is selected was ever saved".to_owned());
         }
         complaints
     }
@@ -219,12 +235,14 @@ impl Daemon {
             readable: &readable,
         };
         let metrics = Metrics::of(&Known {
+            source: &self.config.source.name,
             status: &status,
             inventory: &overview.inventory,
             read: &overview.read,
             sides,
             attempts: &attempts,
             last_run: state.last_run.as_deref(),
+            is_whole: false,
             daemon: Some(daemon),
         });
         Some(metrics.text())
@@ -237,11 +255,7 @@ impl Work for Daemon {
     }
 
     async fn history(&self) -> Option<History> {
-        let state = self.state.now();
-        if state.overview.as_ref().is_none_or(|overview| overview.read.is_empty()) {
-            return None;
-        }
-        Some(state.overview.as_ref()?.history(&self.config.source.name))
+        self.state.now().overview?.history(&self.config, (self.now)())
     }
 
     async fn run(&self, due: Due) {
@@ -249,23 +263,27 @@ impl Work for Daemon {
         let running = Running { due, begun: (self.now)(), since: Instant::now(), counters: counters.clone() };
         let failing_since = self.state.begin(running);
         self.running.send_replace(true);
-        let (sides, unusable) = targets::open_some(&config, config.target, &run_id).await;
-        let context = Context {
-            backup_type: due.backup_type,
-            workers: Workers::new(config.dump.jobs, config.selection.jobs),
-            config,
-            run_id,
-            sides,
-            unusable,
-            failing_since,
-            // a deadline ends the run, not the daemon
-            shutdown: self.shutdown.part(),
-            now: self.now,
-            terminal: false,
-            counters,
+        // a deadline ends the run, not the daemon
+        let (shutdown, now) = (self.shutdown.part(), self.now);
+        let run = async {
+            let (sides, unusable) = targets::open_some(&config, config.target, &run_id).await;
+            let context = Context {
+                backup_type: due.backup_type,
+                workers: Workers::new(config.dump.jobs, config.selection.jobs),
+                config,
+                run_id,
+                sides,
+                unusable,
+                failing_since,
+                shutdown,
+                now,
+                terminal: false,
+                counters,
+            };
+            job::run(&context).await
         };
         // a bug in one run is not the end of all
-        let ended = AssertUnwindSafe(job::run(&context)).catch_unwind().await;
+        let ended = AssertUnwindSafe(run).catch_unwind().await;
         let report = match ended {
             Ok((report, exit)) => {
                 if self.shutdown.signal().is_some() {
@@ -280,7 +298,7 @@ impl Work for Daemon {
         };
         self.state.end(report, (self.now)());
         self.running.send_replace(false);
-        self.look().await;
+        self.look_soon.notify_one();
         if self.shutdown.reason().is_none()
             && let Some(next) = self.config.daemon.schedule.next((self.now)())
         {

@@ -3,6 +3,7 @@
 use super::plot::{Point, plot};
 use super::problems::{self, Problem};
 use super::state::{Running, State};
+use crate::facts::Subject;
 use crate::human;
 use crate::inventory::Entry;
 use crate::manifest::BackupType;
@@ -16,11 +17,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 const STYLE: &str = include_str!("page.css");
 /// Backups in a plot.
-const PLOTTED: usize = 60;
+const PLOTTED: usize = 30;
 
 /// What is shown.
 pub(super) struct View<'a> {
@@ -41,7 +43,7 @@ pub(super) fn style_hash() -> &'static str {
 
 /// The whole page.
 pub(super) fn render(view: &View<'_>) -> String {
-    let problems = view.status.map(|status| problems::problems(status, view.state, view.now)).unwrap_or_default();
+    let problems = problems::problems(view.status, view.state, view.now);
     let source = human::one_line(view.source);
     let page = html! {
         (DOCTYPE)
@@ -79,9 +81,9 @@ pub(super) fn render(view: &View<'_>) -> String {
 
 fn mark(view: &View<'_>, problems: &[Problem]) -> &'static str {
     match (view.status, problems) {
-        (None, _) => "…",
+        (None, []) => "…",
         (Some(_), []) => "✓",
-        (Some(_), [first, ..]) => {
+        (_, [first, ..]) => {
             if first.urgent {
                 "✗"
             } else {
@@ -93,7 +95,10 @@ fn mark(view: &View<'_>, problems: &[Problem]) -> &'static str {
 
 fn verdict(view: &View<'_>, problems: &[Problem]) -> Markup {
     let Some(status) = view.status else {
-        return html! { p class="verdict warn" { "The storage is being looked at for the first time." } };
+        return match view.state.looked {
+            None => html! { p class="verdict warn" { "The storage is being looked at for the first time." } },
+            Some(_) => html! { p class="verdict bad" { "The storage cannot be read." } },
+        };
     };
     let expected = status.databases.iter().filter(|kept| kept.verdict != Verdict::NotSelected);
     let (all, well) = (expected.clone().count(), expected.filter(|kept| kept.verdict == Verdict::Ok).count());
@@ -173,8 +178,18 @@ fn list(problems: &[Problem]) -> Markup {
 fn cards(view: &View<'_>, status: &Status) -> Markup {
     let mut databases: Vec<&Kept> = status.databases.iter().collect();
     databases.sort_by_key(|kept| rank(kept));
+    let mut entries: HashMap<&Subject, Vec<&Entry>> = HashMap::new();
+    let all = view.state.overview.iter().flat_map(|overview| &overview.inventory.entries);
+    for entry in all.filter(|entry| entry.manifest.source == status.source) {
+        let newest = entries.entry(&entry.manifest.subject).or_default();
+        if newest.len() < PLOTTED {
+            newest.push(entry);
+        }
+    }
     html! {
-        div class="cards" { @for kept in databases { (card(view, status, kept)) } }
+        div class="cards" {
+            @for kept in databases { (card(view, kept, entries.get(&kept.subject).map_or(&[], Vec::as_slice))) }
+        }
     }
 }
 
@@ -199,15 +214,8 @@ fn class(kept: &Kept) -> &'static str {
     }
 }
 
-fn card(view: &View<'_>, status: &Status, kept: &Kept) -> Markup {
-    let entries: Vec<&Entry> = view
-        .state
-        .overview
-        .iter()
-        .flat_map(|overview| &overview.inventory.entries)
-        .filter(|entry| entry.manifest.source == status.source && entry.manifest.subject == kept.subject)
-        .take(PLOTTED)
-        .collect();
+/// `entries` are the newest of the database, the newest first.
+fn card(view: &View<'_>, kept: &Kept, entries: &[&Entry]) -> Markup {
     let class = class(kept);
     let badge = match (kept.verdict, class) {
         (Verdict::TooOld, _) => "too old",
@@ -227,7 +235,7 @@ fn card(view: &View<'_>, status: &Status, kept: &Kept) -> Markup {
                 None => p class="age" { "no good backup" },
                 Some(newest) => {
                     p class="age" {
-                        (human::age(TimeDelta::seconds(newest.age_seconds))) " old "
+                        (problems::age(TimeDelta::seconds(newest.age_seconds))) " "
                         span { (time(view, newest.started)) }
                     }
                 }
@@ -243,7 +251,7 @@ fn card(view: &View<'_>, status: &Status, kept: &Kept) -> Markup {
                 }
                 dt { "Kept" } dd { (human::count(kept.backups, "backup")) ", " (human::size(kept.stored_bytes)) }
             }
-            (plots(view, &entries))
+            (plots(view, entries))
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::state::State;
 use crate::human;
 use crate::report::Outcome;
+use crate::repository::SideKind;
 use crate::status::{Kept, Status, Verdict};
+use crate::storage::StorageError;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// One of them.
@@ -24,17 +26,43 @@ fn worth_a_look(what: String, hint: Option<&str>) -> Problem {
     Problem { urgent: false, what, hint: hint.map(str::to_owned) }
 }
 
-/// All of them.
-pub(super) fn problems(status: &Status, state: &State, now: DateTime<Utc>) -> Vec<Problem> {
-    let mut all: Vec<Problem> = too_old(status)
-        .into_iter()
-        .map(|what| urgent(what, Some("see the latest run for the reason, or start one: backup run")))
-        .collect();
+/// All of them; without a status nothing could be read yet.
+pub(super) fn problems(status: Option<&Status>, state: &State, now: DateTime<Utc>) -> Vec<Problem> {
+    let mut all = Vec::new();
+    for what in status.map(too_old).unwrap_or_default() {
+        all.push(urgent(what, Some("see the latest run for the reason, or start one: backup run")));
+    }
     add_last_run(&mut all, state);
+    for what in unread(state) {
+        all.push(urgent(what, Some("backup check looks into it")));
+    }
     add_storage(&mut all, status, state, now);
-    status.databases.iter().for_each(|kept| add_database(&mut all, kept));
+    status.into_iter().flat_map(|status| &status.databases).for_each(|kept| add_database(&mut all, kept));
     all.sort_by_key(|problem| !problem.urgent);
     all
+}
+
+/// What could not be read when the storage was last looked at, one line each.
+pub(super) fn unread(state: &State) -> Vec<String> {
+    let Some(overview) = &state.overview else { return Vec::new() };
+    let line = |(side, place, error): &(SideKind, String, StorageError)| {
+        let known = if overview.read.contains(side) {
+            "what is shown of it is what was known before"
+        } else {
+            "nothing is known of what is there"
+        };
+        format!("{} cannot be read, and {known}: {error}", human::one_line(place))
+    };
+    overview.unread.iter().map(line).collect()
+}
+
+/// How old something is, in a sentence that also holds for what a wrong clock has made.
+pub(super) fn age(age: TimeDelta) -> String {
+    if age < TimeDelta::seconds(-60) {
+        format!("from the future, {} ahead", human::duration(-age))
+    } else {
+        format!("{} old", human::duration(age))
+    }
 }
 
 /// The databases that have no good backup that is young enough, one line each.
@@ -44,8 +72,8 @@ pub(super) fn too_old(status: &Status) -> Vec<String> {
         let name = name(kept);
         match (kept.verdict, &kept.newest) {
             (Verdict::TooOld, Some(newest)) => {
-                let age = human::age(TimeDelta::seconds(newest.age_seconds));
-                Some(format!("{name}: the newest good backup is {age} old, at most {most} is right"))
+                let age = age(TimeDelta::seconds(newest.age_seconds));
+                Some(format!("{name}: the newest good backup is {age}; at most {most} is right"))
             }
             (Verdict::TooOld | Verdict::Missing, _) => Some(format!("{name}: there is no good backup")),
             (Verdict::Ok | Verdict::NotSelected, _) => None,
@@ -59,13 +87,11 @@ fn name(kept: &Kept) -> String {
 }
 
 fn add_last_run(all: &mut Vec<Problem>, state: &State) {
-    let Some(report) = state.last_run.as_ref().filter(|report| report.outcome != Outcome::Success) else {
-        if state.last_run.is_none() && state.failing_since.is_some() {
-            let what = "the latest run was lost to a bug in backup".to_owned();
-            all.push(urgent(what, Some("the log has the details; please report them")));
-        }
-        return;
-    };
+    if state.is_lost {
+        let what = "the latest run was lost to a bug in backup".to_owned();
+        all.push(urgent(what, Some("stderr has the details; please report them")));
+    }
+    let Some(report) = state.last_run.as_ref().filter(|report| report.outcome != Outcome::Success) else { return };
     let of_entries = report.entries.iter().flat_map(|entry| {
         entry.failures.iter().map(|failure| (format!("{}: ", human::one_line(&entry.subject.to_string())), failure))
     });
@@ -79,13 +105,7 @@ fn add_last_run(all: &mut Vec<Problem>, state: &State) {
     }
 }
 
-fn add_storage(all: &mut Vec<Problem>, status: &Status, state: &State, now: DateTime<Utc>) {
-    let unread = state.overview.iter().flat_map(|overview| &overview.unread);
-    for (_, place, error) in unread {
-        let place = human::one_line(place);
-        let what = format!("{place} cannot be read, and what is shown of it is what was known before: {error}");
-        all.push(urgent(what, Some("backup check looks into it")));
-    }
+fn add_storage(all: &mut Vec<Problem>, status: Option<&Status>, state: &State, now: DateTime<Utc>) {
     if let Some(looked) = state.looked.filter(|looked| now - *looked > TimeDelta::minutes(30)) {
         let ago = human::duration(now - looked);
         all.push(urgent(
@@ -97,7 +117,7 @@ fn add_storage(all: &mut Vec<Problem>, status: &Status, state: &State, now: Date
         let what = format!("uploading what is not yet remote: {}", human::one_line(error));
         all.push(worth_a_look(what, Some("it is tried again after SCHEDULER_SYNC_INTERVAL_SECONDS")));
     }
-    if let Some(volume) = status.volume.as_ref().filter(|volume| volume.nearly_full) {
+    if let Some(volume) = status.and_then(|status| status.volume.as_ref()).filter(|volume| volume.nearly_full) {
         let what = format!(
             "the folder's volume is {:.0} % full, {} are free",
             volume.share_used * 100.0,
@@ -108,17 +128,18 @@ fn add_storage(all: &mut Vec<Problem>, status: &Status, state: &State, now: Date
 }
 
 fn add_database(all: &mut Vec<Problem>, kept: &Kept) {
+    if kept.verdict == Verdict::NotSelected {
+        return;
+    }
     let name = name(kept);
     if let Some(last) = kept.last_verification.as_ref().filter(|last| !last.passed) {
         let id = human::one_line(&last.id);
         all.push(urgent(format!("{name}: {id} failed its verification"), Some("its .verify file says what differs")));
     }
-    if kept.verdict == Verdict::NotSelected {
-        return;
-    }
     if let Some(trend) = kept.trend.as_ref().filter(|trend| trend.conspicuous) {
         let percent = (trend.ratio - 1.0) * 100.0;
-        let what = format!("{name}: the newest backup is {percent:+.0} % the size of the one before it");
+        let word = if percent < 0.0 { "smaller" } else { "larger" };
+        let what = format!("{name}: the newest backup is {:.0} % {word} than the one before it", percent.abs());
         all.push(worth_a_look(what, Some("was that meant?")));
     }
     if !kept.pending_uploads.is_empty() {

@@ -21,8 +21,10 @@ pub(super) struct State {
     pub(super) overview: Option<Arc<Overview>>,
     /// When it was last looked at.
     pub(super) looked: Option<DateTime<Utc>>,
-    /// The latest run.
+    /// The latest run, unless that was lost to a bug.
     pub(super) last_run: Option<Arc<Report>>,
+    /// The latest run was lost to a bug.
+    pub(super) is_lost: bool,
     /// For each subject the latest run that had to do with it.
     pub(super) attempts: BTreeMap<Subject, Arc<Report>>,
     /// The run under way.
@@ -63,17 +65,18 @@ impl Shared {
     pub(super) fn end(&self, report: Option<Report>, now: DateTime<Utc>) {
         let mut state = self.lock();
         state.running = None;
+        state.is_lost = report.is_none();
         match &report {
             Some(Report { outcome: Outcome::Success, .. }) => state.failing_since = None,
             _ => {
                 state.failing_since.get_or_insert(now);
             }
         }
-        if let Some(report) = report.map(Arc::new) {
+        state.last_run = report.map(Arc::new);
+        if let Some(report) = state.last_run.clone() {
             for entry in &report.entries {
                 state.attempts.insert(entry.subject.clone(), report.clone());
             }
-            state.last_run = Some(report);
         }
     }
 

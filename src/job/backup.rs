@@ -15,7 +15,7 @@ use crate::pipeline::{self, CopyFacts, Encoding, Streamed, TARGET_QUEUE};
 use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection;
 use crate::postgres::dump::DumpError;
-use crate::progress;
+use crate::progress::{self, Counters};
 use crate::report::{Entry, Place, Stage};
 use crate::storage::feed;
 use futures_util::future::join_all;
@@ -109,6 +109,9 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
 
 async fn make_once(run: &Run<'_>, task: &Task, lenient: bool) -> Result<Made, StageError> {
     let context = run.context;
+    let counters = context.counters.part();
+    let lines = progress::write_lines(counters.clone(), task.subject.to_string(), task.expected_bytes());
+    let _lines = (!context.terminal).then(|| AbortOnDrop::spawn(lines));
     let ahead =
         if run.has_slot_soon(task) { Some(source::reach(context, task).await?.prepare(context).await?) } else { None };
     let slot = run.slot(task).await?;
@@ -119,7 +122,9 @@ async fn make_once(run: &Run<'_>, task: &Task, lenient: bool) -> Result<Made, St
     };
     let mut begun = legs::begin(run, task).await?;
     let started = Instant::now();
-    let dumped = dump(run, task, source, lenient, &mut begun.legs).await;
+    let dumped = dump(run, task, source, lenient, &mut begun.legs, &counters).await;
+    // no table's rows pass any more
+    counters.set_table("");
     let dump_stage = Stage { name: "dump", seconds: started.elapsed().as_secs_f64() };
     // the commit needs no slot
     drop(slot);
@@ -165,10 +170,11 @@ async fn dump(
     source: Source,
     lenient: bool,
     legs: &mut [Leg<'_>],
+    counters: &Counters,
 ) -> Result<(Dumped, Running), StageError> {
     let opened = source::open(run.context, run.ready, task, source, lenient).await?;
     let Opened { reader, mut running, arguments } = opened;
-    let streamed = tokio::try_join!(stream(run, task, reader, legs), running.describe(run.context, lenient));
+    let streamed = tokio::try_join!(stream(run, task, reader, legs, counters), running.describe(run.context, lenient));
     // dropping the stream has closed the child's output; here it is ended and reaped, whatever it was doing
     running.stop().await;
     let (streamed, ()) = streamed?;
@@ -180,12 +186,9 @@ async fn stream(
     task: &Task,
     reader: impl AsyncRead + Unpin,
     legs: &mut [Leg<'_>],
+    counters: &Counters,
 ) -> Result<Streamed, StageError> {
     let (context, config) = (run.context, &run.context.config);
-    let counters = context.counters.part();
-    let lines = progress::write_lines(counters.clone(), task.subject.to_string(), task.expected_bytes());
-    let lines = (!context.terminal).then(|| AbortOnDrop::spawn(lines));
-
     let (senders, receivers): (Vec<_>, Vec<_>) = legs.iter().map(|_| mpsc::channel(TARGET_QUEUE)).unzip();
     let is_custom = record::format(run, &task.subject) == Format::Custom;
     let gzip = (!is_custom).then(|| run.encoder());
@@ -201,11 +204,10 @@ async fn stream(
         }
     });
     let work = async {
-        let streamed = pipeline::stream(reader, facts, &encoding, &context.workers, senders, &counters);
+        let streamed = pipeline::stream(reader, facts, &encoding, &context.workers, senders, counters);
         tokio::join!(streamed, join_all(feeds)).0
     };
     let streamed = context.shutdown.guard(work).await;
-    drop(lines);
     match streamed.at("dump")? {
         Ok(streamed) => Ok(streamed),
         Err(pipeline::StreamError::NoTarget) => Err(one_of(causes(legs))).at("store"),

@@ -46,8 +46,12 @@ const CLEANUP: Duration = Duration::from_secs(60);
 const HASTY_CLEANUP: Duration = Duration::from_secs(9);
 
 /// How long publishing metrics may take, and until when after a signal.
-const METRICS: Duration = Duration::from_secs(60);
-const HASTY_METRICS: Duration = Duration::from_secs(13);
+const METRICS: Duration = Duration::from_secs(45);
+const HASTY_METRICS: Duration = Duration::from_secs(14);
+/// And the look at the storage before that.
+const LOOK: Duration = Duration::from_secs(20);
+const LOOK_AT_SIDE: Duration = Duration::from_secs(15);
+const HASTY_LOOK: Duration = Duration::from_secs(12);
 
 /// How long a run that has failed may look for the last good backup.
 const PREVIOUS: Duration = Duration::from_secs(5);
@@ -156,7 +160,7 @@ pub async fn run(context: &Context) -> (Report, Exit) {
     let errors = whole(context, &mut report).await;
     drop(timer);
     let exit = conclude(context, &mut report, &errors);
-    outage::settle(context, &mut report, exit).await;
+    outage::settle(context, &mut report).await;
     publish(config, &context.sides, Some(&report), &context.shutdown).await;
     notify::send(&config.notices, &report, begun, &context.shutdown).await;
     // a signal that came after the errors were counted
@@ -169,24 +173,27 @@ pub async fn publish(config: &Config, sides: &[Side], report: Option<&Report>, s
     if !config.metrics.is_wanted() {
         return;
     }
+    let (source, now) = (&config.source.name, Utc::now());
+    // what a run did is said also where nobody can say what lies in storage
+    let looked = shutdown.finish(LOOK, HASTY_LOOK, Overview::look(config, sides, source, now, LOOK_AT_SIDE)).await;
+    let overview = looked.unwrap_or_default();
     let work = async {
-        let source = &config.source.name;
-        let now = Utc::now();
-        let overview = Overview::look(config, sides, source, now).await;
         let attempts = report.map(Report::attempts).unwrap_or_default();
         let metrics = Metrics::of(&Known {
+            source,
             status: &overview.status(source, TimeDelta::MAX, now),
             inventory: &overview.inventory,
             read: &overview.read,
             sides: SideKind::of(config.target),
             attempts: &attempts,
             last_run: report,
+            is_whole: report.is_some() && config.selection.is_whole(),
             daemon: None,
         });
         metrics.publish(&config.metrics).await;
     };
     if shutdown.finish(METRICS, HASTY_METRICS, work).await.is_none() {
-        warn!("metrics are not published, because storage or Pushgateway did not answer in time");
+        warn!("metrics are not published in full, because the Pushgateway did not answer in time");
     }
 }
 
@@ -232,13 +239,20 @@ async fn whole(context: &Context, report: &mut Report) -> Errors {
     errors
 }
 
-/// The run ended before it knew what there is to save. Where that is one thing anyway, people are told how old its
-/// last backup is.
+/// The run ended before it knew what there is to save. People are told what should have been, as far as settings and
+/// backups tell, and how old the last backups are.
 async fn nothing_begun(context: &Context, report: &mut Report, error: StageError) -> Errors {
-    if let Some(subject) = context.config.selection.only_subject(&context.config.source.database) {
-        let previous = tokio::time::timeout(PREVIOUS, preflight::newest(context, &subject)).await;
-        report.entries.push(Entry { previous: previous.ok().flatten(), ..Entry::new(subject) });
-    }
+    let config = &context.config;
+    let own = &config.source.database;
+    let previous = tokio::time::timeout(PREVIOUS, preflight::newest_of_all(context)).await.unwrap_or_default();
+    let saved = previous.keys().cloned().collect();
+    let expected = tasks::expected(&config.selection, own, &saved).into_iter();
+    let is_ours = |subject: &Subject| match subject {
+        Subject::Globals => config.selection.wants_globals(),
+        subject => tasks::is_in_shard(&config.selection, subject),
+    };
+    let entry = |subject: Subject| Entry { previous: previous.get(&subject).copied(), ..Entry::new(subject) };
+    report.entries = expected.filter(is_ours).map(entry).collect();
     let mut errors = Errors::default();
     errors.add(report, error);
     errors

@@ -1,53 +1,52 @@
 //! Who was told of a failure is told of its end, once.
 
 use super::Context;
-use crate::error::Exit;
+use crate::config::Selection;
 use crate::report::{Outcome, Report};
-use crate::repository::Outage;
+use crate::repository::Side;
+use crate::storage::StorageError;
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
 use std::time::Duration;
 use tracing::{debug, warn};
 
 /// How long the notes may take, and until when after a signal.
 const PATIENCE: Duration = Duration::from_secs(15);
-const HASTE: Duration = Duration::from_secs(12);
+const HASTE: Duration = Duration::from_secs(11);
 
 /// Looks for notes of runs like this one that failed before, and leaves or removes them. The report learns since when
 /// runs have failed.
-pub(super) async fn settle(context: &Context, report: &mut Report, exit: Exit) {
+pub(super) async fn settle(context: &Context, report: &mut Report) {
     report.failing_since = context.failing_since;
-    // whoever has the lock speaks for both; and notes are only for who reads of failures
-    if exit == Exit::Locked || !context.config.notices.has_readers() {
+    // notes are only for who reads of failures
+    if !context.config.notices.has_readers() {
         return;
     }
-    let kind = format!("{}\n{}", report.wanted, report.shard.as_deref().unwrap_or_default());
-    // a note that could not be removed is older than what has succeeded since
-    let before = report.entries.iter().filter_map(|entry| entry.previous).map(|previous| previous.finished).max();
-    let work = async {
-        for side in &context.sides {
-            let name = side.repository.location().name;
-            let all = match side.repository.outages(&kind).await {
-                Ok(all) => all,
-                Err(error) => {
-                    debug!("notes of failed runs in {name}: {error}");
-                    continue;
-                }
-            };
-            let is_open = |outage: &&Outage| before.is_none_or(|before| outage.time > before);
-            let first = all.iter().find(is_open).map(|outage| outage.time);
-            report.failing_since = report.failing_since.into_iter().chain(first).min();
-            let settled = match report.outcome {
-                Outcome::Success => side.repository.forget_outages(&all).await,
-                Outcome::Partial | Outcome::Failure if first.is_none() => {
-                    side.repository.note_outage(&kind, report.finished).await
-                }
-                Outcome::Partial | Outcome::Failure => Ok(()),
-            };
-            if let Err(error) = settled {
-                debug!("the note of a failed run in {name}: {error}");
-            }
-        }
-    };
-    if context.shutdown.finish(PATIENCE, HASTE, work).await.is_none() {
-        warn!("it is not known whether the runs before this one failed, because the storage did not answer in time");
+    let kind = kind(&context.config.selection, &context.config.source.database);
+    let work = join_all(context.sides.iter().map(|side| settle_side(side, &kind, report.outcome, report.finished)));
+    match context.shutdown.finish(PATIENCE, HASTE, work).await {
+        Some(since) => report.failing_since = report.failing_since.into_iter().chain(since.into_iter().flatten()).min(),
+        None => warn!("it is not known whether the runs before this one failed: the storage did not answer in time"),
     }
+}
+
+/// Since when runs of that kind have failed, as far as that side knows.
+async fn settle_side(side: &Side, kind: &str, outcome: Outcome, finished: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let repository = &side.repository;
+    let failed = |error: StorageError| debug!("the note of a failed run in {}: {error}", repository.location().name);
+    let open = repository.outages(kind).await.map_err(failed).ok()?;
+    let settled = match outcome {
+        Outcome::Success => repository.end_outages(&open).await,
+        Outcome::Partial | Outcome::Failure if open.is_empty() => repository.note_outage(kind, finished).await,
+        Outcome::Partial | Outcome::Failure => Ok(()),
+    };
+    let _ = settled.map_err(failed);
+    open.first().map(|outage| outage.time)
+}
+
+/// Runs that save the same are of one kind.
+fn kind(selection: &Selection, own: &str) -> String {
+    let exclude: Vec<&str> = selection.exclude.iter().map(crate::config::Pattern::as_str).collect();
+    let shard = selection.shard.map(|shard| shard.to_string()).unwrap_or_default();
+    [&selection.describe(own), &exclude.join(","), &shard].map(String::as_str).join("\n")
 }

@@ -1,17 +1,19 @@
 //! What lies on the sides of one source, looked at once and answered from as often as people ask.
 
 use super::{prune, tasks};
-use crate::config::{Config, Target};
+use crate::config::{BackupType, Config, Target};
 use crate::facts::Subject;
 use crate::inventory::Inventory;
 use crate::manifest::Identity;
 use crate::repository::{Backup, Catalog, Side, SideKind};
+use crate::retention::CLOCKS_AGREE;
 use crate::schedule::History;
 use crate::status::{Question, Status};
 use crate::storage::{Location, Space, StorageError};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -33,8 +35,13 @@ pub struct Overview {
 impl Overview {
     /// Looks at every side at once. `source` is the one whose uploads and subjects are meant; of another one than this
     /// nobody here knows what it selects.
-    pub async fn look(config: &Config, sides: &[Side], source: &str, now: DateTime<Utc>) -> Self {
-        let catalogs = join_all(sides.iter().map(|side| side.repository.catalog())).await;
+    /// A side that does not answer within `limit` is one that could not be read.
+    pub async fn look(config: &Config, sides: &[Side], source: &str, now: DateTime<Utc>, limit: Duration) -> Self {
+        let catalogs = join_all(sides.iter().map(|side| async move {
+            let late = || side.repository.location().broke_off("", format!("no answer within {} s", limit.as_secs()));
+            tokio::time::timeout(limit, side.repository.catalog()).await.unwrap_or_else(|_| Err(late()))
+        }))
+        .await;
         let local = sides.iter().find(|side| side.kind == SideKind::Local);
         let space = match local {
             Some(local) => local.repository.space().await,
@@ -68,9 +75,15 @@ impl Overview {
                 self.pending.clone_from(&before.pending);
             }
         }
-        self.expected.extend(before.expected.iter().filter(|_| !self.unread.is_empty()).cloned());
-        self.expected.sort();
-        self.expected.dedup();
+        if !self.unread.is_empty() {
+            self.expect(&before.expected);
+        }
+    }
+
+    /// Expects backups of these, too.
+    pub fn expect<'a>(&mut self, subjects: impl IntoIterator<Item = &'a Subject>) {
+        let all: BTreeSet<Subject> = self.expected.drain(..).chain(subjects.into_iter().cloned()).collect();
+        self.expected.extend(all);
     }
 
     /// How well each database of the source is kept.
@@ -79,18 +92,24 @@ impl Overview {
         Status::of(&self.inventory, &Question { source, expected, max_age, pending, space, now })
     }
 
-    /// When the runs of the source were, as far as their backups tell.
-    pub fn history(&self, source: &str) -> History {
-        let mut history = History::default();
-        for entry in self.inventory.entries.iter().filter(|entry| entry.manifest.source == source) {
-            let (started, backup_type) = (entry.manifest.started, entry.manifest.backup_type);
-            if entry.is_good() {
-                let newest = history.newest.entry(backup_type).or_insert(started);
-                *newest = started.max(*newest);
+    /// When the runs of these settings were, as far as the backups tell of what such a run saves; none while that is not
+    /// known. Globals that a role may not save are no reason to run again.
+    pub fn history(&self, config: &Config, now: DateTime<Utc>) -> Option<History> {
+        let own = self.inventory.entries.iter().filter(|entry| entry.manifest.source == config.source.name);
+        let is_wanted = |subject: &&Subject| tasks::is_in_shard(&config.selection, subject);
+        let mut newest: BTreeMap<&Subject, BTreeMap<BackupType, DateTime<Utc>>> =
+            self.expected.iter().filter(is_wanted).map(|subject| (subject, BTreeMap::new())).collect();
+        let mut oldest = None;
+        // one from the future says nothing of what was
+        for manifest in own.filter(|entry| entry.is_good()).map(|entry| &entry.manifest) {
+            if let Some(newest) = newest.get_mut(&manifest.subject).filter(|_| manifest.started <= now + CLOCKS_AGREE) {
+                let newest = newest.entry(manifest.backup_type).or_insert(manifest.started);
+                *newest = manifest.started.max(*newest);
             }
-            history.oldest = Some(history.oldest.map_or(started, |oldest| started.min(oldest)));
+            oldest = oldest.into_iter().chain([manifest.started]).min();
         }
-        history
+        let is_known = self.unread.is_empty() || oldest.is_some();
+        is_known.then(|| History { newest: newest.into_values().collect(), oldest })
     }
 }
 

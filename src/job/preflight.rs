@@ -195,12 +195,21 @@ fn previous(backup: &Backup) -> Previous {
     Previous { started: manifest.started, finished: manifest.finished, stored_bytes: manifest.stored_bytes }
 }
 
-/// The newest backup on any target that answers.
-pub(super) async fn newest(context: &Context, subject: &Subject) -> Option<Previous> {
-    let wanted = std::slice::from_ref(subject);
-    let asked = join_all(context.sides.iter().map(|side| side.repository.newest(wanted))).await;
-    let found = asked.into_iter().flatten().filter_map(|mut newest| newest.remove(subject));
-    found.map(|backup| previous(&backup)).max_by_key(|previous| previous.started)
+/// The newest good backup of each subject of the source, on any target that answers.
+pub(super) async fn newest_of_all(context: &Context) -> HashMap<Subject, Previous> {
+    let asked = join_all(context.sides.iter().map(|side| side.repository.catalog())).await;
+    let mut newest: HashMap<Subject, Previous> = HashMap::new();
+    for (side, catalog) in context.sides.iter().zip(asked) {
+        let backups = catalog.map(|catalog| catalog.backups).unwrap_or_default();
+        for backup in backups.iter().filter(|backup| side.repository.owns(backup) && backup.is_good()) {
+            let found = previous(backup);
+            let known = newest.entry(backup.manifest.subject.clone()).or_insert(found);
+            if known.started < found.started {
+                *known = found;
+            }
+        }
+    }
+    newest
 }
 
 /// A disk with less than half of the last backups' size would be filled for nothing.

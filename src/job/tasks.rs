@@ -123,6 +123,15 @@ pub fn expected(selection: &Selection, own: &str, saved: &BTreeSet<Subject>) -> 
     expected.into_iter().collect()
 }
 
+/// True for databases of the selection's own shard, and for the whole server; globals are nobody's in particular.
+pub fn is_in_shard(selection: &Selection, subject: &Subject) -> bool {
+    match subject {
+        Subject::Database(name) => is_mine(selection, name),
+        Subject::Cluster => true,
+        Subject::Globals => false,
+    }
+}
+
 /// True when a run of this selection saves the database.
 pub fn is_wanted(selection: &Selection, own: &str, database: &Database) -> bool {
     match selection.mode {

@@ -64,6 +64,8 @@ pub struct Choice {
     pub present: usize,
     /// Why others cannot be.
     pub errors: Vec<Error>,
+    /// Why others stay where they are, which is no error.
+    pub passed_over: Vec<String>,
 }
 
 impl Choice {
@@ -98,9 +100,12 @@ pub async fn choose(
             Lot::Missing if is_named || kept.contains(&backup.manifest.identity()) => {
                 choice.missing.push((from, backup));
             }
-            Lot::Missing => info!("{} is not sent, because the store would not keep it", backup.manifest.id),
+            Lot::Missing => {
+                let reason = format!("{} is not sent, because the store would not keep it", backup.manifest.id);
+                choice.passed_over.push(reason);
+            }
             Lot::Present => choice.present += 1,
-            Lot::Refused(error) if !is_named && !backup.is_good() => warn!("{error}"),
+            Lot::Refused(error) if !is_named && !backup.is_good() => choice.passed_over.push(error.to_string()),
             Lot::Refused(error) => choice.errors.push(error),
         }
     }

@@ -10,7 +10,9 @@ mod textfile;
 pub use families::{FAMILIES, Family};
 
 use crate::config;
+use crate::facts::Subject;
 use crate::inventory::{Entry as Kept, Inventory};
+use crate::manifest::Manifest;
 use crate::report::{Entry, Outcome, Report};
 use crate::repository::SideKind;
 use crate::schedule::Due;
@@ -27,7 +29,9 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What is known.
 #[derive(Debug)]
 pub struct Known<'a> {
-    /// The state of the source's backups, on the sides that were read.
+    /// Name of the source.
+    pub source: &'a str,
+    /// The state of its backups, on the sides that were read.
     pub status: &'a Status,
     /// The backups.
     pub inventory: &'a Inventory,
@@ -39,6 +43,8 @@ pub struct Known<'a> {
     pub attempts: &'a [Attempt<'a>],
     /// The latest run of all.
     pub last_run: Option<&'a Report>,
+    /// That run saved everything that is selected: a database that it had nothing to do with is gone.
+    pub is_whole: bool,
     /// What the daemon is at; none where there is no daemon.
     pub daemon: Option<Daemon<'a>>,
 }
@@ -76,15 +82,20 @@ impl Report {
 #[derive(Debug)]
 pub struct Metrics {
     families: Vec<MetricFamily>,
-    /// Databases that are known to exist, for a file that keeps what is not said anew; none when not every side was read.
-    databases: Option<HashSet<String>>,
     source: String,
+    /// Sides that were read, and those that should have been.
+    read: Vec<SideKind>,
+    sides: Vec<SideKind>,
+    /// Databases of a run that saved everything; none when the latest was none.
+    databases: Option<HashSet<String>>,
+    /// The shard of the run, and an empty one for all; none when there was no run.
+    shard: Option<String>,
 }
 
 impl Metrics {
     /// The series of what is known.
     pub fn of(known: &Known<'_>) -> Self {
-        let mut gauges = Gauges::new(&known.status.source);
+        let mut gauges = Gauges::new(known.source);
         gauges.set(&families::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         gauges.add_backups(known);
         for attempt in known.attempts {
@@ -105,13 +116,15 @@ impl Metrics {
         if let Some(daemon) = &known.daemon {
             gauges.add_daemon(daemon, known);
         }
-        let attempted = known.attempts.iter().map(|attempt| attempt.entry.subject.to_string());
-        let kept = known.status.databases.iter().map(|kept| kept.subject.to_string());
-        let is_complete = known.sides.iter().all(|side| known.read.contains(side));
+        let attempted = known.attempts.iter().map(|attempt| label(&attempt.entry.subject));
         Self {
             families: gauges.registry.gather(),
-            databases: is_complete.then(|| kept.chain(attempted).collect()),
-            source: known.status.source.clone(),
+            source: known.source.to_owned(),
+            read: known.read.to_vec(),
+            sides: known.sides.to_vec(),
+            // a run that had nothing to do with any says nothing of those that are gone
+            databases: Some(attempted.collect()).filter(|names: &HashSet<String>| known.is_whole && !names.is_empty()),
+            shard: known.last_run.map(|report| report.shard.clone().unwrap_or_default()),
         }
     }
 
@@ -173,14 +186,15 @@ impl Gauges {
 
     /// What lies in storage, for each database and each side that was read.
     fn add_backups(&mut self, known: &Known<'_>) {
+        let mut entries: HashMap<&Subject, Vec<&Kept>> = HashMap::new();
+        for entry in known.inventory.entries.iter().filter(|entry| entry.manifest.source == known.source) {
+            entries.entry(&entry.manifest.subject).or_default().push(entry);
+        }
         for kept in &known.status.databases {
-            let database = kept.subject.to_string();
-            let own = known.inventory.entries.iter();
-            let entries: Vec<&Kept> = own
-                .filter(|entry| entry.manifest.source == known.status.source && entry.manifest.subject == kept.subject)
-                .collect();
+            let database = label(&kept.subject);
+            let entries = entries.get(&kept.subject).map_or(&[] as &[&Kept], Vec::as_slice);
             for side in known.read {
-                self.add_side(&database, *side, &entries);
+                self.add_side(&database, *side, entries);
             }
             if known.read.len() == known.sides.len() {
                 self.set(&families::PENDING_UPLOADS, &[&database], number(kept.pending_uploads.len() as u64));
@@ -199,22 +213,20 @@ impl Gauges {
         let bytes = here().fold(0_u64, |sum, entry| sum.saturating_add(entry.manifest.stored_bytes));
         self.set(&families::BACKUPS, &labels, number(here().count() as u64));
         self.set(&families::BACKUPS_BYTES, &labels, number(bytes));
-        if let Some(oldest) = here().next_back() {
-            self.set(&families::OLDEST_TIMESTAMP, &labels, seconds(oldest.manifest.started));
-        }
-        if let Some(newest) = here().find(|entry| entry.is_good_on(side)) {
-            let manifest = &newest.manifest;
-            self.set(&families::LAST_SUCCESS_TIMESTAMP, &labels, seconds(manifest.finished));
-            self.set(&families::STORED_BYTES, &labels, number(manifest.stored_bytes));
-            self.set(&families::SOURCE_BYTES, &labels, number(manifest.raw_bytes));
-            self.set(&families::ROWS, &labels, number(manifest.totals.rows));
-        }
+        let oldest = here().next_back().map(|entry| seconds(entry.manifest.started));
+        self.set(&families::OLDEST_TIMESTAMP, &labels, oldest.unwrap_or_default());
+        let newest = here().find(|entry| entry.is_good_on(side)).map(|entry| &entry.manifest);
+        let value = |of: fn(&Manifest) -> f64| newest.map(of).unwrap_or_default();
+        self.set(&families::LAST_SUCCESS_TIMESTAMP, &labels, value(|manifest| seconds(manifest.finished)));
+        self.set(&families::STORED_BYTES, &labels, value(|manifest| number(manifest.stored_bytes)));
+        self.set(&families::SOURCE_BYTES, &labels, value(|manifest| number(manifest.raw_bytes)));
+        self.set(&families::ROWS, &labels, value(|manifest| number(manifest.totals.rows)));
     }
 
     /// What the latest run did for a database.
     fn add_attempt(&mut self, attempt: &Attempt<'_>, sides: &[SideKind]) {
         let Attempt { entry, report } = attempt;
-        let database = entry.subject.to_string();
+        let database = label(&entry.subject);
         for side in sides {
             let labels = [database.as_str(), side.as_str()];
             let pruned = report.pruned.iter().filter(|gone| gone.subject == entry.subject && gone.side == *side);
@@ -247,6 +259,14 @@ impl Gauges {
         if let Some(looked) = daemon.looked {
             self.set(&families::LOOK_TIMESTAMP, &[], seconds(looked));
         }
+    }
+}
+
+/// The value of the label `database`; a database whose name is one of our words is told from what that means.
+fn label(subject: &Subject) -> String {
+    match subject {
+        Subject::Database(name) if name.starts_with('(') => format!("database {name}"),
+        subject => subject.to_string(),
     }
 }
 

@@ -2,11 +2,12 @@
 //! what is said anew: a run that failed, or that had to do with one database of many, takes nothing from the others.
 
 use super::Metrics;
+use super::families::{FAMILIES, Origin};
 use crate::config::Secret;
 use crate::delivery::{self, Undelivered};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
@@ -20,13 +21,22 @@ const GROUPING: [&str; 4] = ["source", "database", "target", "shard"];
 /// Pushes all series.
 pub(super) async fn push(url: &Secret, metrics: &Metrics) -> Result<(), Undelivered> {
     let client = &delivery::client()?;
-    let pushes = groups(&metrics.families).into_iter().map(|(labels, families)| async move {
+    let mut groups: Vec<_> = groups(&metrics.families).into_iter().collect();
+    // what the run did comes before what was there
+    groups.sort_by_key(|(_, families)| !families.iter().any(|family| is_of_run(family.name())));
+    let pushes = groups.into_iter().map(|(labels, families)| async move {
         let address = address(url, &labels).ok_or(Undelivered::Address)?;
         let text = TextEncoder::new().encode_to_string(&families).unwrap_or_default();
         let request = || client.post(&address).header("content-type", prometheus::TEXT_FORMAT).body(text.clone());
         delivery::attempt(request).await
     });
-    stream::iter(pushes).buffer_unordered(AT_ONCE).try_collect().await
+    // one that is refused keeps none of the others from being pushed
+    let pushed: Vec<Result<(), Undelivered>> = stream::iter(pushes).buffer_unordered(AT_ONCE).collect().await;
+    pushed.into_iter().collect()
+}
+
+fn is_of_run(name: &str) -> bool {
+    FAMILIES.iter().any(|family| family.name == name && matches!(family.origin, Origin::Attempt | Origin::Run))
 }
 
 /// Asks whether it is ready.

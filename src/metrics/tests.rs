@@ -1,5 +1,7 @@
 use super::*;
 use crate::facts::Subject;
+use crate::manifest::BackupType;
+use crate::report::Activity;
 use crate::status::Question;
 use chrono::TimeDelta;
 use std::collections::BTreeSet;
@@ -18,64 +20,93 @@ fn every_family_has_a_name_of_its_own_and_a_sentence() {
     }
 }
 
-/// Series of a source whose storage could be read, or not.
-fn metrics(databases: &[&str], is_read: bool) -> Metrics {
+/// Series of a source whose storage could be read, or not, after a run of that shard.
+fn metrics(databases: &[&str], is_read: bool, shard: Option<&str>) -> Metrics {
     let expected: Vec<Subject> = databases.iter().map(|name| Subject::Database((*name).to_owned())).collect();
     let inventory = Inventory::default();
+    let now = "2026-01-28T02:05:00Z".parse().unwrap();
     let question = Question {
         source: "db:5432",
         expected: &expected,
         max_age: TimeDelta::days(1),
         pending: &std::collections::HashSet::new(),
         space: None,
-        now: "2026-01-28T02:05:00Z".parse().unwrap(),
+        now,
+    };
+    let report = Report {
+        activity: Activity::Backup,
+        run_id: String::new(),
+        source: "db:5432".to_owned(),
+        shard: shard.map(str::to_owned),
+        wanted: String::new(),
+        backup_type: BackupType::Daily,
+        started: now,
+        finished: now,
+        outcome: Outcome::Success,
+        entries: expected.iter().cloned().map(Entry::new).collect(),
+        targets: Vec::new(),
+        pruned: Vec::new(),
+        failures: Vec::new(),
+        kept: None,
+        failing_since: None,
     };
     Metrics::of(&Known {
+        source: "db:5432",
         status: &Status::of(&inventory, &question),
         inventory: &inventory,
         read: if is_read { &[SideKind::Local] } else { &[] },
         sides: &[SideKind::Local],
-        attempts: &[],
-        last_run: None,
+        attempts: &report.attempts(),
+        last_run: Some(&report),
+        is_whole: shard.is_none(),
         daemon: None,
     })
 }
 
 #[test]
-fn a_database_without_any_backup_has_a_series_that_says_so() {
-    let text = metrics(&["a \"b\"\n"], true).text();
-    assert!(
-        text.contains("pg_backup_backups{database=\"a \\\"b\\\"\\n\",target=\"local\",source=\"db:5432\"} 0\n"),
-        "{text}"
-    );
-    assert!(!text.contains("last_success"), "{text}");
+fn a_database_without_any_backup_has_series_that_say_so() {
+    let text = metrics(&["a \"b\"\n", "(globals)"], true, None).text();
+    for family in ["backups", "last_success_timestamp_seconds", "status"] {
+        let series =
+            format!("pg_backup_{family}{{database=\"a \\\"b\\\"\\n\",target=\"local\",source=\"db:5432\"}} 0\n");
+        assert!(text.contains(&series), "no {series} in {text}");
+    }
+    assert!(text.contains("database=\"database (globals)\""), "{text}");
+}
+
+/// What of the old lines is in the file afterwards, by their values.
+fn kept(old: &str, metrics: &Metrics) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("backup.prom");
+    std::fs::write(&path, old).unwrap();
+    textfile::write(&path, metrics).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text.lines().filter(|line| line.contains("} 9") && !line.starts_with('#'));
+    lines.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
 }
 
 #[test]
-fn a_file_keeps_what_is_not_said_anew_unless_the_database_is_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("backup.prom");
-    let series = |database: &str, source: &str| {
-        format!(
-            "pg_backup_last_success_timestamp_seconds{{database=\"{database}\",target=\"local\",source=\"{source}\"}}"
-        )
-    };
-    let old = format!(
-        "# HELP pg_backup_last_success_timestamp_seconds When.\n# TYPE pg_backup_last_success_timestamp_seconds gauge\n\
-         {} 1\n{} 2\n{} 3\n",
-        series("shop", "db:5432"),
-        series("gone", "db:5432"),
-        series("shop", "other:5432"),
-    );
-    let kept = |is_read: bool| {
-        std::fs::write(&path, &old).unwrap();
-        textfile::write(&path, &metrics(&["shop"], is_read)).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let lines = text.lines().filter(|line| line.contains("last_success"));
-        lines.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(kept(true), ["When.", "gauge", "1"]);
-    // nobody knows which databases there are
-    assert_eq!(kept(false), ["When.", "gauge", "2", "1"]);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+fn a_file_keeps_what_may_still_hold_and_nothing_else() {
+    let line =
+        |family: &str, labels: &str, value: u32| format!("pg_backup_{family}{{{labels},source=\"db:5432\"}} {value}\n");
+    let old = [
+        line("last_success_timestamp_seconds", "database=\"gone\",target=\"local\"", 91),
+        line("last_success_timestamp_seconds", "database=\"shop\",target=\"remote\"", 92),
+        line("status", "database=\"gone\",target=\"local\"", 93),
+        line("status", "database=\"shop\",target=\"local\"", 94),
+        line("build_info", "version=\"0.0.1\"", 95),
+        line("run_status", "shard=\"0/2\"", 96),
+        line("run_status", "shard=\"1/3\"", 97),
+        line("duration_seconds", "database=\"shop\",stage=\"verify\"", 98),
+        "pg_backup_status{database=\"shop\",target=\"local\",source=\"other:5432\"} 99\n".to_owned(),
+    ]
+    .concat();
+    // a run of everything knows which databases there are; its folder is all there is
+    assert_eq!(kept(&old, &metrics(&["shop"], true, None)), ["98"]);
+    // where the folder could not be read, its successes may still hold
+    assert_eq!(kept(&old, &metrics(&["shop"], false, None)), ["98", "91"]);
+    // a shard knows nothing of the databases of others
+    assert_eq!(kept(&old, &metrics(&["shop"], true, Some("0/3"))), ["98", "97", "93"]);
+    assert_eq!(kept("\u{0}\u{1} 1\n# x\n", &metrics(&["shop"], true, None)), Vec::<String>::new());
 }

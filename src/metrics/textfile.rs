@@ -1,10 +1,13 @@
 //! A file for the node exporter's textfile collector, replaced at once.
 
 use super::Metrics;
+use super::families::{FAMILIES, Origin};
+use crate::repository::SideKind;
+use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Series by family, as the text has them.
 type Text = BTreeMap<String, Block>;
@@ -16,18 +19,36 @@ struct Block {
     samples: BTreeMap<String, String>,
 }
 
-/// Replaces the file. What it said of this source and is not said anew stays, unless it is about a database that is
-/// known to be gone.
+/// Replaces the file. What it said of this source, may still hold and is not said anew stays.
 pub(super) fn write(path: &Path, metrics: &Metrics) -> std::io::Result<()> {
-    let old = match std::fs::read_to_string(path) {
-        Ok(text) => read(&text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Text::new(),
-        Err(error) => return Err(error),
-    };
-    let text = merged(old, read(&metrics.text()), metrics);
-    let new = beside(path);
+    // what a link points to, not the link
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // runs that end together would lose what the other said; dropping it ends the lock
+    let lock = std::fs::File::open(folder)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+    // what nobody can read, nobody misses
+    let old = std::fs::read(path).map(|bytes| read(&String::from_utf8_lossy(&bytes))).unwrap_or_default();
+    replace(path, &merged(old, read(&metrics.text()), metrics))
+}
+
+/// Makes and removes a file where the new one would be made.
+pub(super) fn check(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    let beside = path.with_file_name(format!("backup-check-{}.prom", uuid::Uuid::now_v7().simple()));
+    replace(&beside, "# a file of this size can be written here\n")?;
+    std::fs::remove_file(&beside)
+}
+
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    // the collector passes over what does not end in .prom
+    name.push(format!(".{}.new", uuid::Uuid::now_v7().simple()));
+    let new = path.with_file_name(name);
     let written = (|| {
-        let mut file = std::fs::File::create(&new)?;
+        let mut file = std::fs::File::create_new(&new)?;
         // the collector is another user, and nothing in it is secret
         file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
         file.write_all(text.as_bytes())?;
@@ -39,29 +60,10 @@ pub(super) fn write(path: &Path, metrics: &Metrics) -> std::io::Result<()> {
     })
 }
 
-/// Makes and removes a file where the new one would be made.
-pub(super) fn check(path: &Path) -> std::io::Result<()> {
-    let new = beside(path);
-    std::fs::File::create(&new)?;
-    std::fs::remove_file(&new)
-}
-
-/// The collector passes over what does not end in .prom.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    path.with_file_name(name)
-}
-
 fn merged(old: Text, mut new: Text, metrics: &Metrics) -> String {
-    let source = label("source", &metrics.source);
     for (family, block) in old {
         for (series, value) in block.samples {
-            let is_gone = metrics.databases.as_ref().is_some_and(|databases| {
-                let is_about = |name: &String| series.contains(&format!("{{{}", label("database", name)));
-                series.contains("{database=\"") && !databases.iter().any(is_about)
-            });
-            if series.contains(&source) && !is_gone {
+            if still_holds(&family, &series, metrics) {
                 let kept = new.entry(family.clone()).or_default();
                 if kept.header.is_empty() {
                     kept.header.clone_from(&block.header);
@@ -79,6 +81,34 @@ fn merged(old: Text, mut new: Text, metrics: &Metrics) -> String {
         }
     }
     text
+}
+
+/// True for a series that holds although it is not said anew.
+fn still_holds(family: &str, series: &str, metrics: &Metrics) -> bool {
+    let Some(family) = FAMILIES.iter().find(|known| known.name == family) else { return false };
+    let has = |name: &str, value: &str| {
+        let label = label(name, value);
+        series.contains(&format!("{{{label}")) || series.contains(&format!(",{label}"))
+    };
+    let is_of_target = |sides: &[SideKind]| sides.iter().any(|side| has("target", side.as_str()));
+    let has_target = family.labels.contains(&"target");
+    if !has("source", &metrics.source) || has_target && !is_of_target(&metrics.sides) {
+        return false;
+    }
+    match family.origin {
+        Origin::Storage if has_target => !is_of_target(&metrics.read),
+        Origin::Storage => metrics.read.len() < metrics.sides.len(),
+        Origin::Attempt => {
+            metrics.databases.as_ref().is_none_or(|names| names.iter().any(|name| has("database", name)))
+        }
+        // shards of another number are no part of the whole any more
+        Origin::Run => metrics.shard.as_ref().is_none_or(|own| {
+            own.split_once('/').is_some_and(|(_, count)| {
+                (0..count.parse().unwrap_or(0)).any(|index: u32| has("shard", &format!("{index}/{count}")))
+            })
+        }),
+        Origin::Process => false,
+    }
 }
 
 /// A label as the text has it.

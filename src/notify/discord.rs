@@ -24,7 +24,7 @@ pub(super) fn render(message: &Message) -> Value {
         Outcome::Partial => AMBER,
         Outcome::Failure => RED,
     };
-    let (title, description) = (cut(&message.title, TITLE), cut(&message.description, DESCRIPTION));
+    let (title, description) = (escape(&message.title, TITLE), escape(&message.description, DESCRIPTION));
     let room = TOTAL - count(&title) - count(&description);
     json!({
         "allowed_mentions": { "parse": [] },
@@ -40,14 +40,14 @@ pub(super) fn render(message: &Message) -> Value {
 
 /// The message as a line of text.
 pub(super) fn minimal(message: &Message) -> Value {
-    json!({ "allowed_mentions": { "parse": [] }, "content": cut(&message.minimal(), CONTENT) })
+    json!({ "allowed_mentions": { "parse": [] }, "content": escape(&message.minimal(), CONTENT) })
 }
 
 /// As many as fit, the first ones first.
 fn fields(rows: &[Row], mut room: usize) -> Vec<Value> {
     let mut rendered = Vec::new();
     for row in rows.iter().take(FIELDS) {
-        let (name, value) = (cut(filled(&row.name), TITLE), value(&row.text));
+        let (name, value) = (escape(filled(&row.name), TITLE), value(&row.text));
         let length = count(&name) + count(&value);
         if length > room {
             break;
@@ -61,10 +61,34 @@ fn fields(rows: &[Row], mut room: usize) -> Vec<Value> {
 fn value(text: &Text) -> String {
     let plain = |text: &str| text.replace('`', "'");
     match text {
-        Text::Plain(text) => cut(filled(text), FIELD),
+        Text::Plain(text) => escape(filled(text), FIELD),
         Text::Code(text) => format!("`{}`", cut(&plain(filled(text)), FIELD - 2)),
         Text::Lines(text) => format!("```\n{}\n```", cut_front(&plain(text), FIELD - 8)),
     }
+}
+
+/// Text in which nothing is set apart, a link or a heading, of at most `limit` characters.
+fn escape(text: &str, limit: usize) -> String {
+    let is_mark = |letter: char| "\\*_~|`[]#>".contains(letter);
+    let marks = text.chars().filter(|letter| is_mark(*letter)).count();
+    // a text that is cut may be a little shorter than it could be
+    let text = if count(text) + marks > limit {
+        cut(text, limit.saturating_sub(marks.min(limit / 2)))
+    } else {
+        text.to_owned()
+    };
+    let mut escaped = String::new();
+    for letter in text.chars() {
+        let length = letter.len_utf16() + usize::from(is_mark(letter));
+        if count(&escaped) + length > limit {
+            break;
+        }
+        if is_mark(letter) {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
 }
 
 /// Empty ones are refused.

@@ -107,11 +107,11 @@ impl Rows {
             self.add("Pruned", &report.pruned.len().to_string(), true);
         }
         self.add_kept(report);
-        entry.notes.iter().for_each(|note| self.add("Note", note, false));
         entry.failures.iter().chain(&report.failures).for_each(|failure| self.add_failure(failure));
         if report.outcome == Outcome::Failure {
             self.add("Last good backup", &age(report, entry.previous), false);
         }
+        entry.notes.iter().for_each(|note| self.add("Note", note, false));
     }
 
     /// Several databases: sums, and a row for each one that failed.
@@ -121,7 +121,8 @@ impl Rows {
             self.add("Size", &format!("{}{}", human::size(report.stored_bytes()), change(saved)), true);
         }
         self.add_run(report);
-        for target in &report.targets {
+        let is_stored = entries.iter().any(|entry| entry.backup.is_some());
+        for target in report.targets.iter().filter(|_| is_stored) {
             let place =
                 |entry: &&Entry| entry.places.iter().any(|p| p.stored && p.location.starts_with(target.as_str()));
             let stored = entries.iter().filter(place).count();
@@ -135,9 +136,6 @@ impl Rows {
         self.add("Pruned", &report.pruned.len().to_string(), true);
         self.add_kept(report);
         report.failures.iter().for_each(|failure| self.add_failure(failure));
-        for entry in entries {
-            entry.notes.iter().for_each(|note| self.add("Note", note, false));
-        }
         let failed: Vec<&Entry> = entries.iter().filter(|entry| !entry.failures.is_empty()).collect();
         for entry in failed.iter().take(FAILURE_ROWS) {
             let causes: Vec<String> = entry.failures.iter().map(ToString::to_string).collect();
@@ -157,6 +155,16 @@ impl Rows {
         let untouched: Vec<&Entry> = entries.iter().filter(untouched).collect();
         if !untouched.is_empty() {
             self.add(&format!("{} not saved", untouched.len()), &names(&untouched), false);
+            // of those that failed it stands in their rows
+            let oldest = untouched.iter().min_by_key(|entry| entry.previous.map(|previous| previous.started));
+            if let Some(entry) = oldest {
+                let text = format!("{}: {}", human::one_line(&entry.subject.to_string()), age(report, entry.previous));
+                self.add("Oldest last good backup", &text, false);
+            }
+        }
+        let notes: Vec<&str> = entries.iter().flat_map(|entry| &entry.notes).map(String::as_str).collect();
+        if !notes.is_empty() {
+            self.add(&human::count(notes.len(), "note"), &notes.join("\n"), false);
         }
     }
 

@@ -22,6 +22,8 @@ use tracing::{info, warn};
 const PATIENCE: Duration = Duration::from_secs(45);
 /// The same, counted from a signal on: the last thing of a run that must be over within 18 s.
 const HASTE: Duration = Duration::from_secs(16);
+/// How long the end of a run waits for the word that it began.
+const START: Duration = Duration::from_secs(2);
 
 /// A run whose health check knows that it began.
 #[derive(Debug, Default)]
@@ -44,9 +46,11 @@ pub fn begin(notices: &Notices, run_id: &str) -> Begun {
 pub async fn send(notices: &Notices, report: &Report, begun: Begun, shutdown: &Shutdown) {
     let work = async {
         tokio::join!(tell_people(notices, report), async {
-            if let (Some(url), Some(start)) = (&notices.healthcheck, begun.0) {
-                // the end must not overtake the beginning
-                let _ = start.await;
+            if let (Some(url), Some(mut start)) = (&notices.healthcheck, begun.0) {
+                // the end must not overtake the beginning, but neither wait for one that is not answered
+                if tokio::time::timeout(START, &mut start).await.is_err() {
+                    start.abort();
+                }
                 let (signal, text) = (Signal::of(report.outcome), healthcheck::text(report));
                 let pinged = healthcheck::ping(url, signal, &report.run_id, text).await;
                 report_delivery("the health check", "HEALTHCHECK_URL", pinged);
@@ -84,7 +88,7 @@ async fn tell_people(notices: &Notices, report: &Report) {
             setting: "WEBHOOK_URL",
             url: notices.webhook.clone(),
             content: webhook::render(report),
-            fallback: None,
+            fallback: Some(webhook::render(&Report { entries: Vec::new(), ..report.clone() })),
         },
     ];
     join_all(services.into_iter().map(Service::tell)).await;

@@ -1,12 +1,15 @@
 //! Failures that people were told of, so that they are told of the end once: a run that fails leaves a small note beside
-//! the backups, and the next one of its kind that succeeds takes it away.
+//! the backups, and the next one of its kind that succeeds takes it away. Where nothing may be deleted, another note says
+//! that it is over.
 
 use super::Repository;
 use crate::storage::StorageError;
 use crate::storage::key;
 use chrono::{DateTime, Utc};
+use std::collections::HashSet;
+use tracing::debug;
 
-/// The note that a run of some kind failed.
+/// The note that a run of some kind failed, and none has succeeded since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
     key: String,
@@ -19,27 +22,34 @@ impl Repository {
     /// the same.
     pub async fn outages(&self, kind: &str) -> Result<Vec<Outage>, StorageError> {
         let listed = self.storage.list(&key::outages(&self.source, kind)).await?;
-        let mut outages: Vec<Outage> = listed
-            .into_iter()
-            .filter_map(|object| Some(Outage { time: key::outage_time(&object.key)?, key: object.key }))
-            .collect();
+        let keys: HashSet<&str> = listed.iter().map(|object| object.key.as_str()).collect();
+        let is_open = |key: &str| !keys.contains(key::outage_end(key).as_str());
+        let open = |key: &str| Some(Outage { time: key::outage_time(key)?, key: key.to_owned() });
+        let mut outages: Vec<Outage> = keys.iter().filter(|key| is_open(key)).filter_map(|key| open(key)).collect();
         outages.sort_by_key(|outage| outage.time);
         Ok(outages)
     }
 
     /// Notes that a run of that kind failed now.
     pub async fn note_outage(&self, kind: &str, now: DateTime<Utc>) -> Result<(), StorageError> {
-        match self.storage.put(&key::outage(&self.source, kind, now), self.marker()).await {
-            Err(StorageError::AlreadyExists { .. }) => Ok(()),
-            put => put,
-        }
+        self.put_note(&key::outage(&self.source, kind, now)).await
     }
 
     /// Takes the notes away.
-    pub async fn forget_outages(&self, outages: &[Outage]) -> Result<(), StorageError> {
+    pub async fn end_outages(&self, outages: &[Outage]) -> Result<(), StorageError> {
         for outage in outages {
-            self.storage.delete(&outage.key).await?;
+            if let Err(error) = self.storage.delete(&outage.key).await {
+                debug!("{} stays: {error}", self.location().of(&outage.key));
+                self.put_note(&key::outage_end(&outage.key)).await?;
+            }
         }
         Ok(())
+    }
+
+    async fn put_note(&self, key: &str) -> Result<(), StorageError> {
+        match self.storage.put(key, self.marker()).await {
+            Err(StorageError::AlreadyExists { .. }) => Ok(()),
+            put => put,
+        }
     }
 }

@@ -47,6 +47,9 @@ fn every_hour_means_every_hour_that_passes() {
         times("0 * * * *", Europe::Berlin, "2026-10-24T23:30:00Z", 4),
         ["25 02:00 CEST", "25 02:00 CET", "25 03:00 CET", "25 04:00 CET"]
     );
+    for text in ["30 */1 * * *", "30 0-23 * * *"] {
+        assert_eq!(times(text, Europe::Berlin, "2026-10-25T00:00:00Z", 2), ["25 02:30 CEST", "25 02:30 CET"]);
+    }
     assert_eq!(times("0 * * * *", Europe::Berlin, "2026-03-29T00:00:00Z", 2), ["29 03:00 CEST", "29 04:00 CEST"]);
 }
 
@@ -89,40 +92,49 @@ fn typed(zone: Tz) -> Schedule {
 fn of_what_was_missed_the_one_that_is_kept_longest_is_made_good() {
     let schedule = typed(Asia::Bangkok);
     let now = utc("2026-11-03T12:00:00Z");
-    let history = |daily: &str, weekly: &str, monthly: &str| History {
-        newest: [(BackupType::Daily, daily), (BackupType::Weekly, weekly), (BackupType::Monthly, monthly)]
+    let database = |daily: &str, weekly: &str, monthly: &str| -> BTreeMap<BackupType, DateTime<Utc>> {
+        [(BackupType::Daily, daily), (BackupType::Weekly, weekly), (BackupType::Monthly, monthly)]
             .into_iter()
             .filter(|(_, time)| !time.is_empty())
             .map(|(backup_type, time)| (backup_type, utc(time)))
-            .collect(),
-        oldest: Some(utc("2026-09-01T00:00:00Z")),
+            .collect()
     };
-    let missed = |history: &History| schedule.missed(history, now).map(|due| due.backup_type);
-    assert_eq!(missed(&history("2026-11-02T19:00:05Z", "2026-10-31T20:00:05Z", "2026-10-31T21:00:05Z")), None);
+    let oldest = Some(utc("2026-09-01T00:00:00Z"));
+    let all_missed = |newest: Vec<_>| schedule.missed(&History { newest, oldest }, now).map(|due| due.backup_type);
+    let missed = |daily: &str, weekly: &str, monthly: &str| all_missed(vec![database(daily, weekly, monthly)]);
+    let well = || database("2026-11-02T19:00:05Z", "2026-10-31T20:00:05Z", "2026-10-31T21:00:05Z");
+    assert_eq!(all_missed(vec![well()]), None);
+    assert_eq!(missed("2026-11-01T19:00:05Z", "2026-10-31T20:00:05Z", "2026-10-31T21:00:05Z"), Some(BackupType::Daily));
     assert_eq!(
-        missed(&history("2026-11-01T19:00:05Z", "2026-10-31T20:00:05Z", "2026-10-31T21:00:05Z")),
-        Some(BackupType::Daily)
-    );
-    assert_eq!(
-        missed(&history("2026-10-20T19:00:05Z", "2026-10-17T20:00:05Z", "2026-09-30T21:00:05Z")),
+        missed("2026-10-20T19:00:05Z", "2026-10-17T20:00:05Z", "2026-09-30T21:00:05Z"),
         Some(BackupType::Monthly)
     );
     // one run was enough, also after another restart
-    assert_eq!(missed(&history("2026-10-20T19:00:05Z", "2026-10-17T20:00:05Z", "2026-11-03T11:00:00Z")), None);
-    // a type that there is none of yet
-    assert_eq!(missed(&history("2026-11-02T19:00:05Z", "", "")), Some(BackupType::Monthly));
-    assert_eq!(missed(&History::default()), None);
+    assert_eq!(missed("2026-10-20T19:00:05Z", "2026-10-17T20:00:05Z", "2026-11-03T11:00:00Z"), None);
+    // a type that there is none of yet, and a database
+    assert_eq!(missed("2026-11-02T19:00:05Z", "", ""), Some(BackupType::Monthly));
+    assert_eq!(all_missed(vec![well(), BTreeMap::new()]), Some(BackupType::Monthly));
+    // a run that was cut after some of them
+    let cut = database("2026-11-01T19:00:05Z", "2026-10-31T20:00:05Z", "2026-10-31T21:00:05Z");
+    assert_eq!(all_missed(vec![well(), cut]), Some(BackupType::Daily));
+    assert_eq!(schedule.missed(&History { newest: vec![BTreeMap::new()], oldest: None }, now), None);
 }
 
 #[test]
-fn the_longest_time_between_two_runs_is_found() {
-    let gap = |text: &str| {
+fn the_longest_time_between_two_runs_is_found_however_dense_they_are_and_whenever_it_is_asked() {
+    let gap = |text: &str, from: &str| {
         let entries = vec![(BackupType::Auto, Cron::parse(text).unwrap())];
-        Schedule { entries, zone: Europe::Berlin }.longest_gap(utc("2026-01-01T00:00:00Z"))
+        Schedule { entries, zone: Europe::Berlin }.longest_gap(utc(from))
     };
-    assert_eq!(gap("0 2 * * *"), TimeDelta::hours(25));
-    assert_eq!(gap("*/10 * * * *"), TimeDelta::minutes(10));
-    assert_eq!(gap("0 9-17 * * 1-5"), TimeDelta::hours(64));
+    for from in ["2026-01-01T00:00:00Z", "2026-07-08T13:31:00Z"] {
+        assert_eq!(gap("0 2 * * *", from), TimeDelta::hours(25));
+        assert_eq!(gap("*/10 * * * *", from), TimeDelta::minutes(10));
+        assert_eq!(gap("0 9-17 * * 1-5", from), TimeDelta::hours(65));
+        assert_eq!(gap("*/2 6-22 * * 1-5", from), TimeDelta::hours(56) + TimeDelta::minutes(2));
+        assert_eq!(gap("* 0-20 * * *", from), TimeDelta::hours(3) + TimeDelta::minutes(1));
+        assert_eq!(gap("* * * 1 *", from), TimeDelta::days(334) + TimeDelta::minutes(1));
+        assert_eq!(gap("0 0 29 2 *", from), TimeDelta::days(1461));
+    }
     assert_eq!(typed(Tz::UTC).longest_gap(utc("2026-01-01T00:00:00Z")), TimeDelta::hours(24));
 }
 

@@ -241,6 +241,8 @@ pub fn companion(archive: &str, part: Part) -> String {
 
 /// What the name of a note of a failed run begins with.
 const OUTAGE: &str = "backup-failed-";
+/// What the name of the note of its end ends in.
+const OUTAGE_END: &str = ".over";
 /// The form of its time.
 const OUTAGE_TIME: &str = "%Y%m%dT%H%M%S%.3fZ";
 
@@ -255,15 +257,23 @@ pub fn outage(source: &str, kind: &str, time: DateTime<Utc>) -> String {
     format!("{}{}", outages(source, kind), time.format(OUTAGE_TIME))
 }
 
+/// Key of the note that such an outage is over, where its own note cannot be deleted.
+pub fn outage_end(outage: &str) -> String {
+    format!("{outage}{OUTAGE_END}")
+}
+
 /// When the failed run was that a key is the note of.
 pub fn outage_time(key: &str) -> Option<DateTime<Utc>> {
-    let time = key.strip_prefix(OUTAGE)?.split_once('-')?.1;
+    let (digest, time) = key.strip_prefix(OUTAGE)?.split_once('-')?;
+    if digest.len() != 16 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
     NaiveDateTime::parse_from_str(time, OUTAGE_TIME).ok().map(|time| time.and_utc())
 }
 
-/// True for the note of a failed run.
+/// True for the note of a failed run, or of its end.
 pub fn is_outage(key: &str) -> bool {
-    outage_time(key).is_some()
+    outage_time(key.strip_suffix(OUTAGE_END).unwrap_or(key)).is_some()
 }
 
 #[cfg(test)]
@@ -330,6 +340,8 @@ mod tests {
         assert_eq!(outage_time(&key), Some(time));
         assert!(key.starts_with(&outages("db:5432", "all")) && !key.starts_with(&outages("db:5432", "shop")));
         assert_eq!(parse(&key), None);
+        assert!(is_outage(&key) && is_outage(&outage_end(&key)) && outage_time(&outage_end(&key)).is_none());
+        assert!(!is_outage("backup-failed-abc-20260101T000000.000Z"));
         assert!(!is_outage("backup-failed-x") && !is_outage("backup_2026-01-28_02-05-00.sql.gz"));
     }
 

@@ -147,7 +147,7 @@ async fn one_run_makes_good_for_a_week_that_was_missed() {
     let mut work = simulated("2026-03-05T12:00:00Z", "2026-03-06T12:00:00Z", |_| TimeDelta::seconds(60));
     let newest = [(BackupType::Daily, "2026-02-20T02:00:01Z"), (BackupType::Weekly, "2026-02-15T03:00:01Z")];
     work.history = Some(History {
-        newest: newest.into_iter().map(|(backup_type, time)| (backup_type, utc(time))).collect(),
+        newest: vec![newest.into_iter().map(|(backup_type, time)| (backup_type, utc(time))).collect()],
         oldest: Some(utc("2026-01-01T02:00:00Z")),
     });
     drive(&schedule, &work, &work.shutdown).await;
@@ -171,6 +171,17 @@ async fn a_clock_that_is_set_neither_repeats_a_run_nor_loses_the_next_ones() {
     assert_eq!(made(TimeDelta::days(3)).await, [6, 7, 8, 11, 12, 13, 14, 15]);
     // years back: it was wrong before, and runs go on at once
     assert_eq!(made(TimeDelta::days(-365)).await, [6, 7, 8, 9, 10, 11, 12]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_a_machine_slept_through_one_run_is_made() {
+    let schedule = typed(Tz::UTC, &[(BackupType::Daily, "0 2 * * *"), (BackupType::Weekly, "0 3 * * 0")]);
+    let mut work = simulated("2026-03-05T12:00:00Z", "2026-03-06T12:00:00Z", |_| TimeDelta::seconds(60));
+    work.jump = Some((utc("2026-03-05T18:00:00Z"), TimeDelta::days(20)));
+    drive(&schedule, &work, &work.shutdown).await;
+    let made: Vec<(BackupType, u32)> =
+        work.runs.borrow().iter().map(|(due, begun, _)| (due.backup_type, begun.day())).collect();
+    assert_eq!(made, [(BackupType::Weekly, 25), (BackupType::Daily, 26)]);
 }
 
 #[tokio::test(start_paused = true)]
