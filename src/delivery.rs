@@ -54,7 +54,7 @@ pub fn client() -> Result<Client, Undelivered> {
 /// A pause that is longer than this is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(40);
 
-/// Posts `content`, obeying 429 and trying again when the other side is busy; `fallback` goes where `content` is refused
+/// Posts `content`, obeying 429 and trying again when the other side is broken; `fallback` goes where `content` is refused
 /// as malformed or too large.
 pub async fn deliver(url: &Secret, content: &Content, fallback: Option<&Content>) -> Result<(), Undelivered> {
     let client = client()?;
@@ -73,8 +73,8 @@ pub async fn deliver(url: &Secret, content: &Content, fallback: Option<&Content>
     }
 }
 
-/// Sends what `request` makes until it is taken, is refused, or has been tried often enough. What may have been taken
-/// although nobody said so is not sent again.
+/// Sends what `request` makes until it is taken, is refused, or has been tried often enough. What was not answered in time
+/// is not sent again: it may well have been taken.
 pub async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undelivered> {
     let mut attempt = 1;
     loop {
@@ -83,10 +83,12 @@ pub async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undeliv
             Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
                 (Undelivered::Status(answer.status()), retry_after(answer).await)
             }
-            Ok(answer) if is_busy(answer.status()) => (Undelivered::Status(answer.status()), Duration::from_secs(1)),
+            Ok(answer) if answer.status().is_server_error() => {
+                (Undelivered::Status(answer.status()), Duration::from_secs(1))
+            }
             Ok(answer) => return Err(Undelivered::Status(answer.status())),
-            Err(error) if error.is_connect() => (error.into(), Duration::from_secs(1)),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.is_timeout() => return Err(error.into()),
+            Err(error) => (error.into(), Duration::from_secs(1)),
         };
         if attempt == ATTEMPTS || pause > LONGEST_PAUSE {
             return Err(error);
@@ -95,11 +97,6 @@ pub async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undeliv
         tokio::time::sleep(pause).await;
         attempt += 1;
     }
-}
-
-/// It did nothing with the request, or whoever stands before it says so.
-fn is_busy(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
 /// Seconds that the service asks us to wait, from the body (Discord) or the header.

@@ -112,10 +112,6 @@ fn but_notes(mut contents: Files) -> Files {
     contents
 }
 
-fn files_but_notes(backup: &Backup) -> Vec<String> {
-    backup.files().into_iter().filter(|name| !name.starts_with("backup-failed-")).collect()
-}
-
 fn names(contents: &[(String, Vec<u8>)]) -> Vec<&String> {
     contents.iter().map(|(name, _)| name).collect()
 }
@@ -419,7 +415,7 @@ fn a_store_that_accepts_no_byte_is_dropped_and_the_other_target_kept() {
     let outcome = scene.run().exits(1).says("STALL_TIMEOUT").says("nothing is pruned");
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     scene.told_once(&outcome);
-    assert_eq!(files_but_notes(&scene.backup).len(), 12);
+    assert_eq!(scene.backup.files_but_notes().len(), 12);
     assert_eq!(s3::shared().keys(&scene.prefix).len(), 8);
     assert_eq!(s3::shared().unfinished(&scene.prefix), Vec::<String>::new());
 }
@@ -447,7 +443,7 @@ fn a_store_that_is_down_exits_69_alone_and_1_beside_a_local_backup() {
     let beside = Scene::remote(&database, "all", &closed);
     let outcome = beside.run().exits(1).says("nothing is pruned");
     beside.told_once(&outcome);
-    assert_eq!(files_but_notes(&beside.backup).len(), 12);
+    assert_eq!(beside.backup.files_but_notes().len(), 12);
 }
 
 #[test]
@@ -573,7 +569,7 @@ fn a_remote_side_that_cannot_even_be_tried_does_not_cost_the_local_backup() {
     let scene = Scene { backup: backup.set("REMOTE_CA_FILE", empty.to_str().unwrap()), ..scene };
     let outcome = scene.run().exits(1);
     scene.told_once(&outcome);
-    assert_eq!(files_but_notes(&scene.backup).len(), 12);
+    assert_eq!(scene.backup.files_but_notes().len(), 12);
 }
 
 #[test]
@@ -639,7 +635,7 @@ fn after_sigkill_in_mid_upload_the_next_run_leaves_no_trace_of_it() {
     let endpoint = s3::shared().endpoint();
     let next = scene.set("REMOTE_ENDPOINT", &endpoint).set("BACKUP_RETENTION_DAILY", "7");
     next.run().exits(0).says("left unfinished");
-    assert_eq!(files_but_notes(&next.backup).len(), 12, "{:?}", next.backup.files());
+    assert_eq!(next.backup.files_but_notes().len(), 12, "{:?}", next.backup.files());
     assert_eq!(s3::shared().keys(&next.prefix).len(), 12);
     assert_eq!(s3::shared().unfinished(&next.prefix), Vec::<String>::new());
 }
@@ -679,7 +675,7 @@ fn a_table_dropped_while_pg_dump_starts_is_dumped_again_under_a_new_snapshot() {
     let bin = broken_pg_dump(&scene, &body);
     let scene = scene.set("PG_BIN_DIR", &bin).set("BACKUP_RETENTION_DAILY", "7");
     scene.run().exits(0).says("trying once more");
-    assert_eq!(files_but_notes(&scene.backup).len(), 12);
+    assert_eq!(scene.backup.files_but_notes().len(), 12);
 }
 
 #[test]

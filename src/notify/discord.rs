@@ -67,9 +67,9 @@ fn value(text: &Text) -> String {
     }
 }
 
-/// Text in which nothing is set apart, a link or a heading, of at most `limit` characters.
+/// Text in which nothing is a link or set apart, of at most `limit` characters.
 fn escape(text: &str, limit: usize) -> String {
-    let is_mark = |letter: char| "\\*_~|`[]#>".contains(letter);
+    let is_mark = |letter: char| "*~|`[]".contains(letter);
     let marks = text.chars().filter(|letter| is_mark(*letter)).count();
     // a text that is cut may be a little shorter than it could be
     let text = if count(text) + marks > limit {

@@ -114,7 +114,7 @@ fn success_after_failures_is_a_recovery_and_told_to_who_was_told_of_them() {
 fn what_a_service_refuses_goes_as_one_line_that_has_the_cause() {
     let failure = Failure { stage: "dump", cause: "cut\nshort <!channel>".to_owned(), hint: None, stderr: None };
     let message = Message::of(&report(Outcome::Failure, vec![failed("shop", vec![failure])]));
-    assert_eq!(discord::minimal(&message)["content"], "Backup failed: shop: cut\\\\nshort <!channel\\>");
+    assert_eq!(discord::minimal(&message)["content"], "Backup failed: shop: cut\\nshort <!channel>");
     assert_eq!(discord::minimal(&message)["allowed_mentions"]["parse"], serde_json::json!([]));
     assert_eq!(slack::minimal(&message)["text"], "Backup failed: shop: cut\\nshort &lt;!channel&gt;");
 }

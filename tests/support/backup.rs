@@ -129,6 +129,11 @@ impl Backup {
         found
     }
 
+    /// The same without the notes that people were told of a failure.
+    pub fn files_but_notes(&self) -> Vec<String> {
+        self.files().into_iter().filter(|name| !name.contains("backup-failed-")).collect()
+    }
+
     /// Files with their contents.
     pub fn contents(&self) -> Vec<(String, Vec<u8>)> {
         self.files().into_iter().map(|file| (file.clone(), std::fs::read(self.path().join(file)).unwrap())).collect()
