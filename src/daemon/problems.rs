@@ -3,9 +3,7 @@
 use super::state::State;
 use crate::human;
 use crate::report::Outcome;
-use crate::repository::SideKind;
 use crate::status::{Kept, Status, Verdict};
-use crate::storage::StorageError;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// One of them.
@@ -45,15 +43,16 @@ pub(super) fn problems(status: Option<&Status>, state: &State, now: DateTime<Utc
 /// What could not be read when the storage was last looked at, one line each.
 pub(super) fn unread(state: &State) -> Vec<String> {
     let Some(overview) = &state.overview else { return Vec::new() };
-    let line = |(side, place, error): &(SideKind, String, StorageError)| {
+    let mut lines = Vec::new();
+    for (side, place, error) in &overview.unread {
         let known = if overview.read.contains(side) {
             "what is shown of it is what was known before"
         } else {
             "nothing is known of what is there"
         };
-        format!("{} cannot be read, and {known}: {error}", human::one_line(place))
-    };
-    overview.unread.iter().map(line).collect()
+        lines.push(format!("{} cannot be read, and {known}: {error}", human::one_line(place)));
+    }
+    lines
 }
 
 /// How old something is, in a sentence that also holds for what a wrong clock has made.
