@@ -237,6 +237,11 @@ impl Report {
         }
     }
 
+    /// True when something was at least tried; else the entries are what should have been, as far as that was known.
+    pub fn has_begun(&self) -> bool {
+        self.entries.iter().any(|entry| entry.backup.is_some() || !entry.failures.is_empty() || !entry.notes.is_empty())
+    }
+
     /// Bytes of all archives of this run.
     pub fn stored_bytes(&self) -> u64 {
         self.entries.iter().filter_map(|entry| entry.backup.as_ref()).map(|backup| backup.stored_bytes).sum()
@@ -250,9 +255,7 @@ impl Report {
         let saved = |entry: &&Entry| entry.backup.is_some();
         let databases = || self.entries.iter().filter(|entry| entry.subject.database().is_some());
         let (done, all) = (databases().filter(saved).count(), databases().count());
-        // nothing was even tried
-        let is_untouched = |entry: &Entry| entry.backup.is_none() && entry.failures.is_empty();
-        if all == 0 || self.entries.iter().all(is_untouched) {
+        if all == 0 || !self.has_begun() {
             return self.wanted.clone();
         }
         let globals = self.entries.iter().filter(|entry| entry.subject == Subject::Globals).any(|entry| saved(&entry));

@@ -187,13 +187,13 @@ pub async fn publish(config: &Config, sides: &[Side], report: Option<&Report>, s
             sides: SideKind::of(config.target),
             attempts: &attempts,
             last_run: report,
-            is_whole: report.is_some() && config.selection.is_whole(),
+            is_whole: report.is_some_and(Report::has_begun) && config.selection.is_whole(),
             daemon: None,
         });
         metrics.publish(&config.metrics).await;
     };
     if shutdown.finish(METRICS, HASTY_METRICS, work).await.is_none() {
-        warn!("metrics are not published in full, because the Pushgateway did not answer in time");
+        warn!("metrics are not published in full: file or Pushgateway did not answer in time");
     }
 }
 

@@ -21,6 +21,7 @@ use chrono::{DateTime, Utc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts, Registry, TextEncoder};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use tracing::warn;
 
 /// The form of [`Metrics::text`].
@@ -134,17 +135,25 @@ impl Metrics {
     }
 
     /// Writes and pushes them where the settings say; what fails is logged and changes nothing else.
-    pub async fn publish(&self, wanted: &config::Metrics) {
-        if let Some(path) = &wanted.textfile
-            && let Err(error) = textfile::write(path, self)
-        {
-            warn!("writing metrics to {}: {error}; look at METRICS_TEXTFILE", path.display());
-        }
-        if let Some(url) = &wanted.pushgateway
-            && let Err(error) = push::push(url, self).await
-        {
-            warn!("pushing metrics: {error}; look at PUSHGATEWAY_URL");
-        }
+    pub async fn publish(self, wanted: &config::Metrics) {
+        let metrics = Arc::new(self);
+        let write = async {
+            let Some(path) = &wanted.textfile else { return };
+            let (to, metrics) = (path.clone(), metrics.clone());
+            // somebody else's lock, or a dead file system, keeps only a thread waiting
+            let written = tokio::task::spawn_blocking(move || textfile::write(&to, &metrics)).await;
+            if let Ok(Err(error)) = written {
+                warn!("writing metrics to {}: {error}; look at METRICS_TEXTFILE", path.display());
+            }
+        };
+        let push = async {
+            if let Some(url) = &wanted.pushgateway
+                && let Err(error) = push::push(url, &metrics).await
+            {
+                warn!("pushing metrics: {error}; look at PUSHGATEWAY_URL");
+            }
+        };
+        tokio::join!(write, push);
     }
 }
 
