@@ -160,7 +160,7 @@ pub async fn run(context: &Context) -> (Report, Exit) {
     let errors = whole(context, &mut report).await;
     drop(timer);
     let exit = conclude(context, &mut report, &errors);
-    outage::settle(context, &mut report).await;
+    outage::settle(context, &mut report, exit).await;
     publish(config, &context.sides, Some(&report), &context.shutdown).await;
     notify::send(&config.notices, &report, begun, &context.shutdown).await;
     // a signal that came after the errors were counted

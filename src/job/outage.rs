@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::config::Selection;
+use crate::error::Exit;
 use crate::report::{Outcome, Report};
 use crate::repository::Side;
 use crate::storage::StorageError;
@@ -16,10 +17,10 @@ const HASTE: Duration = Duration::from_secs(11);
 
 /// Looks for notes of runs like this one that failed before, and leaves or removes them. The report learns since when
 /// runs have failed.
-pub(super) async fn settle(context: &Context, report: &mut Report) {
+pub(super) async fn settle(context: &Context, report: &mut Report, exit: Exit) {
     report.failing_since = context.failing_since;
-    // notes are only for who reads of failures
-    if !context.config.notices.has_readers() {
+    // notes are only for who reads of failures; and without the lock, the run that has it would tell of its own recovery
+    if exit == Exit::Locked || !context.config.notices.has_readers() {
         return;
     }
     let kind = kind(&context.config.selection, &context.config.source.database);
