@@ -5,14 +5,14 @@
 //! that really pass instead, so that no change of the clocks leaves an hour without its run.
 
 use crate::manifest::BackupType;
-use chrono::{DateTime, Days, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use std::collections::BTreeMap;
 
 /// A date that does not come within this time does not come at all; 29 February may be eight years away.
-const FAR: Days = Days::new(9 * 366);
+const FAR: TimeDelta = TimeDelta::days(9 * 366);
 /// The longest time between two runs is looked for so far ahead.
 const AHEAD: TimeDelta = TimeDelta::days(370);
 /// Runs that are closer together need not be told apart for that.
@@ -82,7 +82,7 @@ impl Cron {
 
     /// The first time after `after`.
     fn next(&self, after: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
-        let limit = after.checked_add_days(FAR)?;
+        let limit = after.checked_add_signed(FAR)?;
         if self.every_hour {
             let next = self.pattern.find_next_occurrence(&after.with_timezone(&zone), false).ok()?;
             return Some(next.to_utc()).filter(|next| *next <= limit);
@@ -103,7 +103,7 @@ impl Cron {
 
     /// The last time that is not after `now`.
     fn latest(&self, now: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
-        let windows = [TimeDelta::hours(1), TimeDelta::days(2), TimeDelta::days(32), TimeDelta::days(9 * 366)];
+        let windows = [TimeDelta::hours(1), TimeDelta::days(2), TimeDelta::days(32), FAR];
         windows.into_iter().find_map(|window| {
             let begin = now.checked_sub_signed(window)?;
             let times = std::iter::successors(self.next(begin, zone), |time| self.next(*time, zone));
@@ -122,23 +122,28 @@ fn moment(local: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
     })
 }
 
+/// A time of that zone, such as `2026-01-28 02:05 CET`.
+pub fn show(time: DateTime<Utc>, zone: Tz) -> String {
+    time.with_timezone(&zone).format("%F %R %Z").to_string()
+}
+
 impl Schedule {
     /// The first run after `after`.
     pub fn next(&self, after: DateTime<Utc>) -> Option<Due> {
-        let next = |(backup_type, cron): &(BackupType, Cron)| {
-            Some(Due { time: cron.next(after, self.zone)?, backup_type: *backup_type })
-        };
-        self.entries.iter().filter_map(next).min()
+        self.coming(after).min()
     }
 
-    /// The next run of each type.
+    /// The next run of each type, the first first.
     pub fn next_of_each(&self, after: DateTime<Utc>) -> Vec<Due> {
-        let next = |(backup_type, cron): &(BackupType, Cron)| {
-            Some(Due { time: cron.next(after, self.zone)?, backup_type: *backup_type })
-        };
-        let mut all: Vec<Due> = self.entries.iter().filter_map(next).collect();
+        let mut all: Vec<Due> = self.coming(after).collect();
         all.sort();
         all
+    }
+
+    fn coming(&self, after: DateTime<Utc>) -> impl Iterator<Item = Due> {
+        self.entries.iter().filter_map(move |(backup_type, cron)| {
+            Some(Due { time: cron.next(after, self.zone)?, backup_type: *backup_type })
+        })
     }
 
     /// What has become due after `after` and until `now`, the first first; each type once, however often it was due.

@@ -5,9 +5,8 @@ mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::path::Path;
 use std::time::{Duration, Instant};
-use support::backup::{Backup, finish};
+use support::backup::{Backup, assert_fits_schema, finish};
 use support::http::{Act, Front, Seen};
 use support::postgres::shared;
 use support::{s3, wait_for};
@@ -36,16 +35,6 @@ fn paths(front: &Front) -> Vec<String> {
     front.seen().iter().map(|seen| seen.target.split('?').next().unwrap().to_owned()).collect()
 }
 
-#[track_caller]
-fn fits_schema(report: &Value) {
-    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schemas/report.json");
-    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-    let index = compiler.compile(schema.to_str().unwrap(), &mut schemas).unwrap();
-    if let Err(error) = schemas.validate(report, index) {
-        panic!("{error:#}\n{report:#}");
-    }
-}
-
 #[test]
 fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
     let front = listening();
@@ -67,7 +56,7 @@ fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
     assert_eq!(begin.split("rid=").nth(1).unwrap(), end.split("rid=").nth(1).unwrap());
     assert_eq!(json(&at("/slack"))["attachments"][0]["color"], "#2ecc71");
     let report = json(&at("/hook"));
-    fits_schema(&report);
+    assert_fits_schema("report", &report);
     assert_eq!((&report["outcome"], &report["entries"][0]["backup"]["rows"]), (&"success".into(), &100.into()));
 
     // a verification tells people, but is no run for the check
@@ -78,7 +67,7 @@ fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
     targets.sort();
     assert_eq!(targets, ["disc", "hook", "slac"]);
     let report = json(later.iter().find(|seen| seen.target.starts_with("/hook")).unwrap());
-    fits_schema(&report);
+    assert_fits_schema("report", &report);
     assert_eq!(report["activity"], "verification");
 
     let failed = backup.with("POSTGRES_PORT", "1").run(&["run"]).exits(69);
@@ -89,7 +78,7 @@ fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
         text.starts_with("Backup failed: ") && text.contains("cannot be reached") || text.contains("refused"),
         "{text}"
     );
-    fits_schema(&json(front.seen().iter().rfind(|seen| seen.target.starts_with("/hook")).unwrap()));
+    assert_fits_schema("report", &json(front.seen().iter().rfind(|seen| seen.target.starts_with("/hook")).unwrap()));
 }
 
 #[test]

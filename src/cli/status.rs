@@ -6,6 +6,7 @@ use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit};
 use crate::human;
 use crate::job::Overview;
+use crate::schedule;
 use crate::status::{Kept, Status, Trend, Verdict};
 use crate::targets::{self, new_run_id};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -61,7 +62,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     } else {
         show(&status);
         for due in next {
-            let time = due.time.with_timezone(&config.daemon.schedule.zone).format("%F %R %Z");
+            let time = schedule::show(due.time, config.daemon.schedule.zone);
             let (kind, left) = (due.backup_type.as_str(), human::duration(due.time - now));
             output::print(&format!("\nnext {kind} run of `backup schedule`: {time}, in {left}\n"));
         }

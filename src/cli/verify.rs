@@ -41,10 +41,6 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     // what cannot be written is better known before
     let mut file = arguments.report.as_deref().map(open).transpose()?;
     let found = shutdown.guard(arguments.backup.find(config, &run_id)).await.map_err(Error::from).flatten();
-    // whoever mistypes a name is told so
-    if let (Err(Error::Usage(_)), true) = (&found, arguments.backup.name != LATEST) {
-        return Err(found.err().unwrap_or(Error::OnlyPlanned));
-    }
     let how = if arguments.checksum_only { How::Checksum } else { How::Restore };
     let terminal = std::io::stderr().is_terminal();
     let verifier = Verifier { config, run_id: &run_id, shutdown, now: Utc::now, terminal };
@@ -55,6 +51,8 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
             let verified = verifier.verify(&repository, &backup, how).await;
             (Some((backup, place)), verified)
         }
+        // whoever mistypes a name is told so, and nobody else
+        Err(error @ Error::Usage(_)) if arguments.backup.name != LATEST => return Err(error),
         Err(error) => (None, Err(error)),
     };
     let mut unwritten = None;
@@ -151,8 +149,10 @@ fn notice(
     };
     let failure = match verified {
         Ok(Verified { report, .. }) if report.verification.passed => None,
-        Ok(Verified { report, .. }) => Some(Error::Unproved { id: report.id.clone(), failures: report.failures() })
-            .map(|error| job::failure("verify", &error)),
+        Ok(Verified { report, .. }) => {
+            let error = Error::Unproved { id: report.id.clone(), failures: report.failures() };
+            Some(job::failure("verify", &error))
+        }
         Err(error) => Some(job::failure("verify", error)),
     };
     if failure.is_some() {

@@ -1,7 +1,7 @@
 //! The beat of the daemon: each run when it is due, one at a time, and one that makes good for what was missed.
 
 use crate::human;
-use crate::schedule::{Due, History, Schedule};
+use crate::schedule::{self, Due, History, Schedule};
 use crate::shutdown::Shutdown;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
@@ -35,8 +35,8 @@ pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shut
         if !caught_up && let Ok(Some(history)) = shutdown.guard(work.history()).await {
             caught_up = true;
             if let Some(missed) = schedule.missed(&history, begun) {
-                let (kind, time) = (missed.backup_type.as_str(), missed.time.with_timezone(&schedule.zone));
-                info!("the {kind} run of {} was missed and is made good for now", time.format("%F %R %Z"));
+                let (kind, time) = (missed.backup_type.as_str(), schedule::show(missed.time, schedule.zone));
+                info!("the {kind} run of {time} was missed and is made good for now");
                 work.run(missed).await;
             }
         }

@@ -15,7 +15,7 @@ use crate::metrics::{self, Attempt, Known, Metrics};
 use crate::pipeline::Workers;
 use crate::progress::Counters;
 use crate::repository::{Side, SideKind};
-use crate::schedule::{Due, History};
+use crate::schedule::{self, Due, History};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
 use crate::targets::{self, new_run_id};
@@ -72,11 +72,7 @@ impl Daemon {
     pub async fn serve(self: &Arc<Self>, listener: TcpListener) -> Exit {
         let schedule = &self.config.daemon.schedule;
         for due in schedule.next_of_each((self.now)()) {
-            info!(
-                "next {} run: {}",
-                due.backup_type.as_str(),
-                due.time.with_timezone(&schedule.zone).format("%F %R %Z")
-            );
+            self.announce(due);
         }
         let answering = job::AbortOnDrop::spawn(http::answer(listener, self.clone()));
         let looking = async {
@@ -93,6 +89,10 @@ impl Daemon {
         drop(answering);
         info!("stopped");
         self.cut.get().copied().unwrap_or(Exit::Done)
+    }
+
+    fn announce(&self, due: Due) {
+        info!("next {} run: {}", due.backup_type.as_str(), schedule::show(due.time, self.config.daemon.schedule.zone));
     }
 
     /// Looks at the storage.
@@ -235,7 +235,6 @@ impl Daemon {
             readable: &readable,
         };
         let metrics = Metrics::of(&Known {
-            source: &self.config.source.name,
             status: &status,
             inventory: &overview.inventory,
             read: &overview.read,
@@ -302,8 +301,7 @@ impl Work for Daemon {
         if self.shutdown.reason().is_none()
             && let Some(next) = self.config.daemon.schedule.next((self.now)())
         {
-            let time = next.time.with_timezone(&self.config.daemon.schedule.zone);
-            info!("next {} run: {}", next.backup_type.as_str(), time.format("%F %R %Z"));
+            self.announce(next);
         }
     }
 }

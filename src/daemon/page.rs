@@ -9,7 +9,7 @@ use crate::inventory::Entry;
 use crate::manifest::BackupType;
 use crate::progress::Pace;
 use crate::report::{Outcome, Report};
-use crate::schedule::Due;
+use crate::schedule::{self, Due};
 use crate::status::{Kept, Status, Verdict};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -314,7 +314,7 @@ fn duration(entry: &Entry) -> String {
 }
 
 fn time(view: &View<'_>, time: DateTime<Utc>) -> String {
-    time.with_timezone(&view.zone).format("%F %R %Z").to_string()
+    schedule::show(time, view.zone)
 }
 
 #[cfg(test)]

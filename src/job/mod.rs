@@ -180,7 +180,6 @@ pub async fn publish(config: &Config, sides: &[Side], report: Option<&Report>, s
     let work = async {
         let attempts = report.map(Report::attempts).unwrap_or_default();
         let metrics = Metrics::of(&Known {
-            source,
             status: &overview.status(source, TimeDelta::MAX, now),
             inventory: &overview.inventory,
             read: &overview.read,

@@ -30,9 +30,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What is known.
 #[derive(Debug)]
 pub struct Known<'a> {
-    /// Name of the source.
-    pub source: &'a str,
-    /// The state of its backups, on the sides that were read.
+    /// The state of the source's backups, on the sides that were read.
     pub status: &'a Status,
     /// The backups.
     pub inventory: &'a Inventory,
@@ -96,7 +94,7 @@ pub struct Metrics {
 impl Metrics {
     /// The series of what is known.
     pub fn of(known: &Known<'_>) -> Self {
-        let mut gauges = Gauges::new(known.source);
+        let mut gauges = Gauges::new(&known.status.source);
         gauges.set(&families::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         gauges.add_backups(known);
         for attempt in known.attempts {
@@ -120,7 +118,7 @@ impl Metrics {
         let attempted = known.attempts.iter().map(|attempt| label(&attempt.entry.subject));
         Self {
             families: gauges.registry.gather(),
-            source: known.source.to_owned(),
+            source: known.status.source.clone(),
             read: known.read.to_vec(),
             sides: known.sides.to_vec(),
             // a run that had nothing to do with any says nothing of those that are gone
@@ -196,7 +194,7 @@ impl Gauges {
     /// What lies in storage, for each database and each side that was read.
     fn add_backups(&mut self, known: &Known<'_>) {
         let mut entries: HashMap<&Subject, Vec<&Kept>> = HashMap::new();
-        for entry in known.inventory.entries.iter().filter(|entry| entry.manifest.source == known.source) {
+        for entry in known.inventory.entries.iter().filter(|entry| entry.manifest.source == known.status.source) {
             entries.entry(&entry.manifest.subject).or_default().push(entry);
         }
         for kept in &known.status.databases {

@@ -51,7 +51,6 @@ fn metrics(databases: &[&str], is_read: bool, shard: Option<&str>) -> Metrics {
         failing_since: None,
     };
     Metrics::of(&Known {
-        source: "db:5432",
         status: &Status::of(&inventory, &question),
         inventory: &inventory,
         read: if is_read { &[SideKind::Local] } else { &[] },

@@ -201,12 +201,7 @@ impl Backup {
     pub fn json(&self, arguments: &[&str], code: i32) -> serde_json::Value {
         let outcome = self.run(&[arguments, &["--json"]].concat()).exits(code);
         let value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("no JSON: {}", outcome.stdout));
-        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{}.json", arguments[0]));
-        let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-        let index = compiler.compile(schema.to_str().unwrap(), &mut schemas).unwrap();
-        if let Err(error) = schemas.validate(&value, index) {
-            panic!("{arguments:?} breaks its schema: {error:#}\n{value:#}");
-        }
+        assert_fits_schema(arguments[0], &value);
         value
     }
 
@@ -296,5 +291,16 @@ fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
         } else {
             found.push(entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned());
         }
+    }
+}
+
+/// Holds JSON against the schema of that name.
+#[track_caller]
+pub fn assert_fits_schema(name: &str, value: &serde_json::Value) {
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{name}.json"));
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    let index = compiler.compile(schema.to_str().unwrap(), &mut schemas).unwrap();
+    if let Err(error) = schemas.validate(value, index) {
+        panic!("{name} breaks its schema: {error:#}\n{value:#}");
     }
 }
