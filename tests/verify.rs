@@ -561,6 +561,14 @@ fn a_backup_is_named_by_id_path_or_latest_and_never_guessed() {
     backup.run(&[]).exits(0);
     backup.run(&["verify"]).exits(64).says(&one).says(&other).says("--database");
     backup.run(&["verify", "--database", &one]).exits(0);
+    let each = backup.run(&["verify", "--each", "--json"]).exits(0).stdout;
+    let each: Vec<serde_json::Value> = serde_json::from_str(&each).unwrap();
+    let ids: Vec<_> = each.iter().map(|report| report["id"].clone()).collect();
+    let newest = backup.archives().into_values().map(|(_, manifest)| manifest["id"].clone());
+    assert_eq!(ids.len(), 3, "two databases and the globals: {ids:?}");
+    assert!(newest.into_iter().all(|id| ids.contains(&id)), "{ids:?}");
+    backup.run(&["verify", "--each", "--database", &one]).exits(64);
+    backup.run(&["verify", "--each", "--source", "nobody"]).exits(64).says("no backup of nobody");
     let id = backup.archives()[&other].1["id"].as_str().unwrap().to_owned();
     backup.run(&["verify", &id]).exits(0);
     let path = backup.archives()[&other].0.to_str().unwrap().to_owned();
@@ -570,6 +578,11 @@ fn a_backup_is_named_by_id_path_or_latest_and_never_guessed() {
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
     assert_eq!(report["id"], id);
     backup.run(&["verify", "backup_1999-01-01_00-00-00"]).exits(64).says("there is no backup");
+    let damaged = &backup.archives()[&one];
+    std::fs::File::options().write(true).open(&damaged.0).unwrap().set_len(100).unwrap();
+    let before = backup.verifications().len();
+    backup.run(&["verify", "--each"]).exits(65).says(damaged.1["id"].as_str().unwrap());
+    assert_eq!(backup.verifications().len(), before + 3, "one that is damaged keeps no other from being proved");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::storage::Owner;
 use crate::storage::local::Local;
 use crate::targets;
 use clap::Args;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use tracing::warn;
@@ -97,6 +97,24 @@ impl Named {
             found.retain(|(_, backup)| is_whole(backup));
         }
         Self::newest(found, &self.name)
+    }
+
+    /// The newest backup of each thing that this source saves, or the source that is named.
+    pub(super) async fn find_each(&self, config: &Config, run_id: &str) -> Result<Vec<(Repository, Backup)>, Error> {
+        let source = self.source.as_ref().unwrap_or(&config.source.name);
+        let target = self.location.map_or(config.target, Target::from);
+        let mut found: BTreeMap<String, Vec<(Repository, Backup)>> = BTreeMap::new();
+        for side in targets::open(config, target, run_id).await? {
+            let backups = side.repository.catalog().await?.backups.into_iter();
+            for backup in backups.filter(|backup| backup.manifest.source == *source) {
+                let subject = backup.manifest.subject.to_string();
+                found.entry(subject).or_default().push((side.repository.clone(), backup));
+            }
+        }
+        if found.is_empty() {
+            return Err(Error::Usage(format!("there is no backup of {source}; `backup list` shows those that exist")));
+        }
+        found.into_values().map(|backups| Self::newest(backups, LATEST)).collect()
     }
 
     fn is_meant(&self, repository: &Repository, backup: &Backup) -> bool {

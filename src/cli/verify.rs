@@ -3,13 +3,13 @@
 use super::find::{LATEST, Named};
 use super::output;
 use crate::config::Config;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, exit_of};
 use crate::human;
 use crate::job;
 use crate::manifest::How;
 use crate::notify::{self, Begun};
-use crate::report::{Activity, Entry, Outcome, Place, Report, Stored};
-use crate::repository::Backup;
+use crate::report::{Activity, Entry, Failure, Outcome, Place, Report, Stored};
+use crate::repository::{Backup, Repository};
 use crate::shutdown::Shutdown;
 use crate::targets::{self, new_run_id};
 use crate::verify::report::{self, Check, Verdict};
@@ -24,6 +24,9 @@ use std::path::{Path, PathBuf};
 pub(super) struct Arguments {
     #[command(flatten)]
     backup: Named,
+    /// The newest backup of each database of this source, one after the other
+    #[arg(long, conflicts_with_all = ["name", "database", "report"])]
+    each: bool,
     /// Read the stored bytes and compare them, and restore nothing
     #[arg(long)]
     checksum_only: bool,
@@ -35,52 +38,115 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// A backup and what came of its verification.
+struct Proof {
+    backup: Backup,
+    place: Place,
+    verified: Result<Verified, Error>,
+}
+
 pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &Shutdown) -> Result<Exit, Error> {
     let _timer = job::deadline(config, shutdown);
     let (run_id, started) = (new_run_id(), Utc::now());
     // what cannot be written is better known before
     let mut file = arguments.report.as_deref().map(open).transpose()?;
-    let found = shutdown.guard(arguments.backup.find(config, &run_id)).await.map_err(Error::from).flatten();
-    let how = if arguments.checksum_only { How::Checksum } else { How::Restore };
-    let terminal = std::io::stderr().is_terminal();
-    let verifier = Verifier { config, run_id: &run_id, shutdown, now: Utc::now, terminal };
-    let (subject, verified) = match found {
-        Ok((repository, backup)) => {
-            let place =
-                Place { side: repository.side(), location: repository.location().of(&backup.key), stored: true };
-            let verified = verifier.verify(&repository, &backup, how).await;
-            (Some((backup, place)), verified)
-        }
+    let proved = match shutdown.guard(find(arguments, config, &run_id)).await.map_err(Error::from).flatten() {
         // whoever mistypes a name is told so, and nobody else
         Err(error @ Error::Usage(_)) if arguments.backup.name != LATEST => return Err(error),
-        Err(error) => (None, Err(error)),
+        Err(error) => Err(error),
+        Ok(found) => Ok(verify(found, arguments, config, &run_id, shutdown).await),
     };
     let mut unwritten = None;
-    if let Ok(Verified { report, .. }) = &verified {
-        let json = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
-        if let (Some(file), Some(path)) = (&mut file, &arguments.report) {
+    if let Ok(proofs) = &proved {
+        let reports: Vec<&report::Report> =
+            proofs.iter().filter_map(|proof| Some(&proof.verified.as_ref().ok()?.report)).collect();
+        let json = if arguments.each { json(&reports) } else { reports.first().map(json).unwrap_or_default() };
+        if let (Some(file), Some(path), false) = (&mut file, &arguments.report, json.is_empty()) {
             let written = file.set_len(0).and_then(|()| file.write_all(json.as_bytes()));
             unwritten = written.err().map(|error| unwritable(path, &error));
         }
         if arguments.json {
             output::print(&json);
         } else {
-            show(report);
+            reports.iter().for_each(|report| show(report));
         }
     }
-    let notice = notice(config, &run_id, started, subject, &verified);
+    let notice = notice(arguments, config, &run_id, started, &proved);
     if config.metrics.is_wanted() {
         let (sides, _) = targets::open_some(config, config.target, &run_id).await;
         job::publish(config, &sides, None, shutdown).await;
     }
     notify::send(&config.notices, &notice, Begun::default(), shutdown).await;
-    let Verified { report, unrecorded } = verified?;
-    let left: Vec<Error> = unrecorded.into_iter().chain(unwritten).collect();
-    if report.verification.passed {
-        return left.into_iter().next().map_or(Ok(Exit::Done), Err);
+    let mut errors: Vec<Error> = proved?.into_iter().flat_map(Proof::errors).chain(unwritten).collect();
+    let exit = exit_of(errors.iter(), false);
+    let last = errors.pop();
+    errors.iter().for_each(|error| output::complain(&error.to_string()));
+    match last {
+        Some(error) if errors.is_empty() || error.exit() == exit => Err(error),
+        Some(error) => {
+            output::complain(&error.to_string());
+            Ok(exit)
+        }
+        None => Ok(Exit::Done),
     }
-    left.iter().for_each(|error| output::complain(&error.to_string()));
-    Err(Error::Unproved { id: report.id.clone(), failures: report.failures() })
+}
+
+async fn find(arguments: &Arguments, config: &Config, run_id: &str) -> Result<Vec<(Repository, Backup)>, Error> {
+    match arguments.each {
+        true => arguments.backup.find_each(config, run_id).await,
+        false => arguments.backup.find(config, run_id).await.map(|found| vec![found]),
+    }
+}
+
+async fn verify(
+    found: Vec<(Repository, Backup)>,
+    arguments: &Arguments,
+    config: &Config,
+    run_id: &str,
+    shutdown: &Shutdown,
+) -> Vec<Proof> {
+    let how = if arguments.checksum_only { How::Checksum } else { How::Restore };
+    let terminal = std::io::stderr().is_terminal();
+    let verifier = Verifier { config, run_id, shutdown, now: Utc::now, terminal };
+    let mut proofs = Vec::new();
+    for (repository, backup) in found {
+        let place = Place { side: repository.side(), location: repository.location().of(&backup.key), stored: true };
+        let verified = verifier.verify(&repository, &backup, how).await;
+        proofs.push(Proof { backup, place, verified });
+        if shutdown.reason().is_some() {
+            break;
+        }
+    }
+    proofs
+}
+
+impl Proof {
+    fn failure(&self) -> Option<Failure> {
+        match &self.verified {
+            Ok(Verified { report, .. }) if report.verification.passed => None,
+            Ok(Verified { report, .. }) => Some(job::failure("verify", &unproved(report))),
+            Err(error) => Some(job::failure("verify", error)),
+        }
+    }
+
+    /// What failed; the backup's own fault comes last.
+    fn errors(self) -> Vec<Error> {
+        match self.verified {
+            Ok(Verified { report, unrecorded }) => {
+                let failed = (!report.verification.passed).then(|| unproved(&report));
+                unrecorded.into_iter().chain(failed).collect()
+            }
+            Err(error) => vec![error],
+        }
+    }
+}
+
+fn unproved(report: &report::Report) -> Error {
+    Error::Unproved { id: report.id.clone(), failures: report.failures() }
+}
+
+fn json(report: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
 }
 
 fn open(path: &Path) -> Result<File, Error> {
@@ -122,20 +188,21 @@ fn show(report: &report::Report) {
     output::print(&format!("{} {word}{restored}\n", report.id));
 }
 
-/// What people are told; without a backup none could be found.
+/// What people are told; an error where no backup could be found.
 fn notice(
+    arguments: &Arguments,
     config: &Config,
     run_id: &str,
     started: DateTime<Utc>,
-    subject: Option<(Backup, Place)>,
-    verified: &Result<Verified, Error>,
+    proved: &Result<Vec<Proof>, Error>,
 ) -> Report {
+    let wanted = if arguments.each { "the latest backup of each database" } else { "the latest backup" };
     let mut report = Report {
         activity: Activity::Verification,
         run_id: run_id.to_owned(),
         source: config.source.name.clone(),
         shard: None,
-        wanted: "the latest backup".to_owned(),
+        wanted: wanted.to_owned(),
         backup_type: config.dump.backup_type,
         started,
         finished: Utc::now(),
@@ -147,30 +214,31 @@ fn notice(
         kept: None,
         failing_since: None,
     };
-    let failure = match verified {
-        Ok(Verified { report, .. }) if report.verification.passed => None,
-        Ok(Verified { report, .. }) => {
-            let error = Error::Unproved { id: report.id.clone(), failures: report.failures() };
-            Some(job::failure("verify", &error))
+    let proofs = match proved {
+        Ok(proofs) => proofs,
+        Err(error) => {
+            report.outcome = Outcome::Failure;
+            report.failures.push(job::failure("verify", error));
+            return report;
         }
-        Err(error) => Some(job::failure("verify", error)),
     };
-    if failure.is_some() {
-        report.outcome = Outcome::Failure;
+    if let [Proof { backup, .. }] = proofs.as_slice() {
+        report.source.clone_from(&backup.manifest.source);
+        report.backup_type = backup.manifest.backup_type;
+        report.wanted = backup.manifest.subject.to_string();
     }
-    let Some((Backup { manifest, .. }, place)) = subject else {
-        report.failures.extend(failure);
-        return report;
-    };
-    report.source.clone_from(&manifest.source);
-    report.backup_type = manifest.backup_type;
-    report.wanted = manifest.subject.to_string();
-    report.entries.push(Entry {
-        backup: Some(Stored::of(&manifest)),
-        places: vec![place],
-        verified: verified.as_ref().ok().map(|verified| job::summary(&verified.report)),
-        failures: failure.into_iter().collect(),
-        ..Entry::new(manifest.subject)
-    });
+    for proof in proofs {
+        let failure = proof.failure();
+        if failure.is_some() {
+            report.outcome = Outcome::Failure;
+        }
+        report.entries.push(Entry {
+            backup: Some(Stored::of(&proof.backup.manifest)),
+            places: vec![proof.place.clone()],
+            verified: proof.verified.as_ref().ok().map(|verified| job::summary(&verified.report)),
+            failures: failure.into_iter().collect(),
+            ..Entry::new(proof.backup.manifest.subject.clone())
+        });
+    }
     report
 }
