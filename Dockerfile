@@ -16,10 +16,14 @@ RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
 COPY src src
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked && strip target/release/backup
 
-FROM debian:${SUITE}-slim
+# The client tools with the libraries that they load, and nothing else of their packages: no Perl, no server tools
+FROM debian:${SUITE}-slim AS clients
 ARG PG_MAJORS="14 15 16 17 18"
 ARG PG_SOURCE=pgdg
-RUN set -eu; export DEBIAN_FRONTEND=noninteractive; \
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# The newest tools of each major are wanted, so no version is pinned. The C library stays that of the last stage.
+# hadolint ignore=DL3008
+RUN export DEBIAN_FRONTEND=noninteractive; \
     apt-get update; \
     apt-get install -y --no-install-recommends ca-certificates postgresql-common; \
     if [ "$PG_SOURCE" = pgdg ]; then \
@@ -27,9 +31,20 @@ RUN set -eu; export DEBIAN_FRONTEND=noninteractive; \
     fi; \
     for major in $PG_MAJORS; do \
         apt-get install -y --no-install-recommends "postgresql-client-$major"; \
+        for tool in pg_dump pg_dumpall pg_restore psql; do \
+            install -D -t "/out/usr/lib/postgresql/$major/bin" "/usr/lib/postgresql/$major/bin/$tool"; \
+        done; \
     done; \
-    rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man; \
-    mkdir /backups; chown 65532:65532 /backups
+    rm -rf /var/lib/apt/lists/*; \
+    ldd /out/usr/lib/postgresql/*/bin/* | sed -n 's|.* => \(/[^ ]*\) .*|\1|p' | sort -u | \
+    grep -vE '/lib(c|m|resolv)\.so' | while read -r library; do \
+        install -D -m 644 "$library" "/out/usr/${library#/usr/}"; \
+    done; \
+    install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
+
+FROM debian:${SUITE}-slim
+COPY --from=clients /out /
+RUN ldconfig && install -d -o 65532 -g 65532 /backups
 COPY --from=build /build/target/release/backup /usr/local/bin/backup
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="postgres-backup-job" \

@@ -99,6 +99,70 @@ fn the_readme_has_the_tables_of_settings_and_metrics() {
     assert_generated("README.md", &format!("{before}<!-- metrics -->\n{table}<!-- /metrics -->{after}"));
 }
 
+/// Settings that the chart sets itself, or that are for the daemon alone.
+const NOT_OF_THE_CHART: &[&str] = &[
+    "BACKUP_DIR",
+    "SHARD_COUNT",
+    "JOB_COMPLETION_INDEX",
+    "AGE_IDENTITY_FILE",
+    "SCHEDULE_DAILY",
+    "SCHEDULE_WEEKLY",
+    "SCHEDULE_MONTHLY",
+    "BACKUP_SCHEDULE",
+    "SCHEDULE_TIMEZONE",
+    "SCHEDULER_SYNC_INTERVAL_SECONDS",
+    "LISTEN_ADDR",
+];
+
+/// Settings whose value the chart itself reads, and what it may be.
+const READ_BY_THE_CHART: &[(&str, &[&str])] = &[
+    ("BACKUP_TARGET", &["local", "remote", "all"]),
+    ("BACKUP_MODE", &["database", "cluster"]),
+    ("REMOTE_KIND", &["s3", "gcs", "azure"]),
+];
+
+#[test]
+fn the_charts_values_take_every_setting_and_know_which_are_secret() {
+    let mut properties = Vec::new();
+    let mut secrets = String::new();
+    for setting in settings::all().filter(|setting| !NOT_OF_THE_CHART.contains(&setting.name)) {
+        let meaning = serde_json::to_string(setting.meaning).unwrap();
+        let mut allowed = String::from(r#""type": ["string", "number", "boolean", "null"]"#);
+        if let Some((_, values)) = READ_BY_THE_CHART.iter().find(|(name, _)| *name == setting.name) {
+            let values: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+            allowed = format!(r#""enum": [{}, "", null]"#, values.join(", "));
+        }
+        properties.push(format!(r#"        "{}": {{{allowed}, "description": {meaning}}}"#, setting.name));
+        if let Some(file) = setting.file_name() {
+            let meaning = format!("Path of a file with {}, mounted by extraVolumes.", setting.name);
+            properties.push(format!(r#"        "{file}": {{"type": ["string", "null"], "description": "{meaning}"}}"#));
+            writeln!(secrets, "{}", setting.name).unwrap();
+        }
+    }
+    let path = "charts/postgres-backup/values.schema.json";
+    let schema = read(path);
+    let start = "      \"$comment\": \"generated from the settings table\",\n      \"properties\": {\n";
+    let (before, rest) = schema.split_once(start).expect("values.schema.json lacks its generated part");
+    let (_, after) = rest.split_once("\n      }\n").expect("values.schema.json: the generated part has no end");
+    assert_generated(path, &format!("{before}{start}{}\n      }}\n{after}", properties.join(",\n")));
+    assert_generated("charts/postgres-backup/files/secret-settings.txt", &secrets);
+    for (name, values) in READ_BY_THE_CHART {
+        for value in *values {
+            let stores =
+                [("AZURE_STORAGE_ACCOUNT", "account"), ("AZURE_CONTAINER", "backups"), ("GCS_BUCKET_NAME", "backups")];
+            let set = stores.into_iter().chain([(*name, *value)]);
+            let loaded = Config::load(set.map(|(name, value)| (name.into(), value.into())), Path::new("/nonexistent"));
+            assert!(loaded.is_ok(), "{name}={value}: {:?}", loaded.err());
+        }
+    }
+}
+
+#[test]
+fn the_charts_app_version_is_the_programs() {
+    let chart = read("charts/postgres-backup/Chart.yaml");
+    assert!(chart.contains(&format!("\nappVersion: {}\n", env!("CARGO_PKG_VERSION"))), "{chart}");
+}
+
 #[test]
 fn the_readmes_test_command_is_the_one_ci_runs() {
     assert!(read("README.md").contains("make test"));

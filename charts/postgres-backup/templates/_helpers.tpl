@@ -1,0 +1,175 @@
+{{/* A name of at most so many characters; one that is cut ends in a digest of the whole, so that no two become one. */}}
+{{- define "postgres-backup.short" -}}
+{{- $name := index . 0 }}
+{{- $most := index . 1 | int }}
+{{- if le (len $name) $most }}
+{{- $name }}
+{{- else }}
+{{- printf "%s-%s" ($name | trunc (int (sub $most 7)) | trimAll "-") ($name | sha256sum | trunc 6) }}
+{{- end }}
+{{- end }}
+
+{{- define "postgres-backup.chartname" -}}
+{{- .Values.nameOverride | default .Chart.Name }}
+{{- end }}
+
+{{/* 45 characters at most, so that a CronJob's suffix fits into 52 and a Job's into 63. */}}
+{{- define "postgres-backup.fullname" -}}
+{{- $name := include "postgres-backup.chartname" . }}
+{{- if .Values.fullnameOverride }}
+{{- $name = .Values.fullnameOverride }}
+{{- else if contains $name .Release.Name }}
+{{- $name = .Release.Name }}
+{{- else }}
+{{- $name = printf "%s-%s" .Release.Name $name }}
+{{- end }}
+{{- include "postgres-backup.short" (list $name 45) }}
+{{- end }}
+
+{{/*
+The servers of the release as JSON, {items: [{key, name, values}]}: the entries of `clusters`, each merged over the values
+beside it, or those values alone.
+*/}}
+{{- define "postgres-backup.clusters" -}}
+{{- $root := . }}
+{{- $full := include "postgres-backup.fullname" . }}
+{{- $shared := omit .Values "clusters" "dashboard" "commonLabels" "nameOverride" "fullnameOverride" "global" }}
+{{- /* what a values file says nothing under (`settings:`) is deleted by Helm */}}
+{{- $shared = mustMergeOverwrite (include "postgres-backup.empty" . | fromYaml) (deepCopy $shared) }}
+{{- $items := list }}
+{{- range $key, $own := .Values.clusters }}
+{{- $name := include "postgres-backup.short" (list (printf "%s-%s" $full $key) 45) }}
+{{- $values := mustMergeOverwrite (deepCopy $shared) (deepCopy ($own | default dict)) }}
+{{- $items = append $items (dict "key" $key "name" $name "values" $values) }}
+{{- else }}
+{{- $items = list (dict "key" "" "name" $full "values" $shared) }}
+{{- end }}
+{{- range $items }}
+{{- include "postgres-backup.check" (dict "root" $root "cluster" .) }}
+{{- end }}
+{{- dict "items" $items | toJson }}
+{{- end }}
+
+{{- define "postgres-backup.empty" -}}
+settings: {}
+secret: { name: "", keys: {}, asFiles: false, create: false, data: {} }
+serviceAccount: { annotations: {} }
+persistence: { annotations: {} }
+verify: { settings: {}, secret: {}, resources: {}, server: { configuration: {}, securityContext: {} } }
+restore: { settings: {}, secret: {}, resources: {}, args: [] }
+prometheusRule: { labels: {}, alertLabels: {} }
+{{- end }}
+
+{{/* Refuses what would fail or surprise at night. */}}
+{{- define "postgres-backup.check" -}}
+{{- $v := .cluster.values }}
+{{- $where := .cluster.key | empty | ternary "" (printf "clusters.%s." .cluster.key) }}
+{{- $target := include "postgres-backup.target" $v }}
+{{- $isSharded := gt (int $v.sharding.shards) 1 }}
+{{- $secrets := splitList "\n" (.root.Files.Get "files/secret-settings.txt" | trim) }}
+{{- range $name, $value := mustMergeOverwrite (dict) $v.settings $v.verify.settings $v.restore.settings }}
+{{- if has $name $secrets }}
+{{- fail (printf "%ssettings.%s is a secret, which does not belong into values: put it into the Secret of secret.name under that name, or say in secret.keys.%s where it is" $where $name $name) }}
+{{- end }}
+{{- end }}
+{{- range $block := list (dict) $v.verify $v.restore }}
+{{- $settings := mustMergeOverwrite (dict) $v.settings ($block.settings | default dict) }}
+{{- $secret := mustMergeOverwrite (dict) (deepCopy $v.secret) ($block.secret | default dict) }}
+{{- range $name, $from := $secret.keys }}
+{{- if ne (include "postgres-backup.text" (get $settings $name)) "" }}
+{{- fail (printf "%s%s is set twice, in settings and in secret.keys: leave one of them out" $where $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and $v.secret.asFiles (not $v.secret.keys) (not $v.secret.create) }}
+{{- fail (printf "%ssecret.asFiles mounts what secret.keys names, and it names nothing" $where) }}
+{{- end }}
+{{- if and (ne $target "remote") (not $v.persistence.enabled) }}
+{{- fail (printf "%ssettings.BACKUP_TARGET is %s, which keeps backups in a volume: set persistence.enabled to true, or BACKUP_TARGET to remote" $where $target) }}
+{{- end }}
+{{- if and $isSharded (ne $target "remote") (not (has "ReadWriteMany" $v.persistence.accessModes)) }}
+{{- fail (printf "%ssharding.shards is %d, and pods on several nodes cannot share a volume that is not ReadWriteMany: set persistence.accessModes to [ReadWriteMany], or settings.BACKUP_TARGET to remote" $where (int $v.sharding.shards)) }}
+{{- end }}
+{{- if and $isSharded (eq (include "postgres-backup.text" $v.settings.BACKUP_MODE) "cluster") }}
+{{- fail (printf "%ssettings.BACKUP_MODE is cluster, one archive of the whole server, which sharding.shards cannot share: set one of them back" $where) }}
+{{- end }}
+{{- if and $v.verify.enabled $v.verify.server.sidecar (not $v.verify.checksumOnly) (semverCompare "<1.29-0" .root.Capabilities.KubeVersion.Version) }}
+{{- fail (printf "%sverify.server.sidecar needs Kubernetes 1.29, and this is %s: set it to false, and VERIFY_HOST in verify.settings" $where .root.Capabilities.KubeVersion.Version) }}
+{{- end }}
+{{- if and $v.restore.confirm (ne $v.restore.confirm $v.restore.database) }}
+{{- fail (printf "%srestore.confirm is %q and restore.database %q: a restore is made only when they are the same" $where $v.restore.confirm $v.restore.database) }}
+{{- end }}
+{{- if and .cluster.key $v.verify.enabled (hasKey .root.Values.clusters (printf "%s-verify" .cluster.key)) }}
+{{- fail (printf "clusters.%s-verify would have the name of the verification of clusters.%s: choose another one" .cluster.key .cluster.key) }}
+{{- end }}
+{{- end }}
+
+{{- define "postgres-backup.target" -}}
+{{- include "postgres-backup.text" .settings.BACKUP_TARGET | default "local" }}
+{{- end }}
+
+{{/* A value as the program reads it; Kubernetes would expand $(NAME). */}}
+{{- define "postgres-backup.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}
+{{- int64 . }}
+{{- else if not (kindIs "invalid" .) }}
+{{- . | toString | replace "$(" "$$(" }}
+{{- end }}
+{{- end }}
+
+{{- define "postgres-backup.selector" -}}
+app.kubernetes.io/name: {{ include "postgres-backup.short" (list (include "postgres-backup.chartname" .root) 63) }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .cluster }}{{ with .key }}
+postgres-backup/cluster: {{ . | quote }}
+{{- end }}{{ end }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Labels of an object: {root, cluster?, component?}. */}}
+{{- define "postgres-backup.labels" -}}
+{{- with .root.Values.commonLabels }}
+{{- toYaml . }}
+{{ end }}
+{{- include "postgres-backup.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "postgres-backup.image" -}}
+{{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag }}{{ end }}
+{{- end }}
+
+{{- define "postgres-backup.secretName" -}}
+{{- .secret.name | default .fallback }}
+{{- end }}
+
+{{- define "postgres-backup.serviceAccountName" -}}
+{{- $account := .cluster.values.serviceAccount }}
+{{- $account.name | default ($account.create | ternary (include "postgres-backup.fullname" .root) "default") }}
+{{- end }}
+
+{{/*
+A pod that was disrupted is no failure, and one that a retry cannot mend is not retried. Where one shard's failure would
+end the others (before Kubernetes 1.29), there is no such action, and the argument is empty.
+*/}}
+{{- define "postgres-backup.failurePolicy" -}}
+podFailurePolicy:
+  rules:
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
+    {{- with . }}
+    - action: {{ . }}
+      # its schema says required until 1.28
+      onPodConditions: []
+      onExitCodes:
+        containerName: backup
+        operator: In
+        values: [1, 64, 65, 75, 77, 78]
+    {{- end }}
+{{- end }}

@@ -1,0 +1,269 @@
+{{/*
+A pod template: {root, cluster, component, args, block, identity}. `block` are the values of one kind of pod (`verify`,
+`restore`) whose settings, secret and resources win; `identity` mounts the age private key; `server` is a PostgreSQL
+beside the program.
+*/}}
+{{- define "postgres-backup.pod" -}}
+{{- $own := pick (.block | default dict) "settings" "secret" "resources" }}
+{{- $v := mustMergeOverwrite (deepCopy .cluster.values) (deepCopy $own) }}
+{{- $context := dict "root" .root "cluster" .cluster "component" .component "v" $v "server" .server "identity" (and .identity $v.encryption.identity.secretName) }}
+metadata:
+  labels:
+    {{- include "postgres-backup.labels" . | nindent 4 }}
+    {{- with $v.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with $v.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  restartPolicy: Never
+  serviceAccountName: {{ include "postgres-backup.serviceAccountName" . }}
+  automountServiceAccountToken: {{ $v.serviceAccount.automount }}
+  # a Service called "postgres" would otherwise set POSTGRES_PORT
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ int $v.terminationGracePeriodSeconds }}
+  {{- with $v.image.pullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with $v.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    {{- toYaml $v.podSecurityContext | nindent 4 }}
+  {{- if .server }}
+  initContainers:
+    {{- include "postgres-backup.serverContainer" $context | trim | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: backup
+      image: {{ include "postgres-backup.image" (dict "repository" $v.image.repository "digest" $v.image.digest "tag" ($v.image.tag | default .root.Chart.AppVersion)) | quote }}
+      imagePullPolicy: {{ $v.image.pullPolicy }}
+      args:
+        {{- toYaml .args | nindent 8 }}
+      env:
+        {{- include "postgres-backup.env" $context | trim | nindent 8 }}
+      resources:
+        {{- toYaml $v.resources | nindent 8 }}
+      securityContext:
+        {{- toYaml $v.securityContext | nindent 8 }}
+      volumeMounts:
+        {{- include "postgres-backup.mounts" $context | trim | nindent 8 }}
+  volumes:
+    {{- include "postgres-backup.volumes" $context | trim | nindent 4 }}
+{{- end }}
+
+{{/* Secrets as JSON, {SETTING: {name, key, optional}}. */}}
+{{- define "postgres-backup.secretKeys" -}}
+{{- $secret := .v.secret }}
+{{- $name := $secret.name | default (include "postgres-backup.fullname" .root) }}
+{{- $found := dict }}
+{{- $own := $secret.create | ternary (keys $secret.data) list }}
+{{- $known := splitList "\n" (.root.Files.Get "files/secret-settings.txt" | trim) }}
+{{- range $setting := $secret.asFiles | ternary $own (concat $known $own | uniq) }}
+{{- $_ := set $found $setting (dict "name" $name "key" $setting "optional" (not (has $setting $own))) }}
+{{- end }}
+{{- range $setting, $from := $secret.keys }}
+{{- $_ := set $found $setting (dict "name" ($from.name | default $name) "key" ($from.key | default $setting) "optional" false) }}
+{{- end }}
+{{- /* a path in settings stands for the secret, and the server beside the program wants none */}}
+{{- range $setting := keys $found }}
+{{- if or (get $.v.settings (printf "%s_FILE" $setting)) (and $.server (eq $setting "VERIFY_PASSWORD")) }}
+{{- $_ := unset $found $setting }}
+{{- end }}
+{{- end }}
+{{- $found | toJson }}
+{{- end }}
+
+{{- define "postgres-backup.env" -}}
+{{- $v := .v }}
+{{- $known := splitList "\n" (.root.Files.Get "files/secret-settings.txt" | trim) }}
+{{- $settings := dict "BACKUP_DIR" "/backups" }}
+{{- range $name, $value := $v.settings }}
+{{- $text := include "postgres-backup.text" $value }}
+{{- if $text }}
+{{- $_ := set $settings $name $text }}
+{{- end }}
+{{- end }}
+{{- if gt (int $v.sharding.shards) 1 }}
+{{- if eq .component "backup" }}
+{{- $_ := set $settings "SHARD_COUNT" (toString (int $v.sharding.shards)) }}
+{{- end }}
+{{- end }}
+{{- if .identity }}
+{{- $_ := set $settings "AGE_IDENTITY_FILE" (printf "/run/secrets/age/%s" $v.encryption.identity.key) }}
+{{- end }}
+{{- if .server }}
+{{- $settings = mustMergeOverwrite (omit $settings "VERIFY_PORT") (dict "VERIFY_HOST" "/run/postgresql" "VERIFY_USER" "postgres") }}
+{{- end }}
+{{- range $name, $value := $settings }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- range $setting, $from := include "postgres-backup.secretKeys" . | fromJson }}
+{{- if and $v.secret.asFiles (has $setting $known) }}
+- name: {{ $setting }}_FILE
+  value: /run/secrets/postgres-backup/{{ $setting }}
+{{- else }}
+- name: {{ $setting }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $from.name }}
+      key: {{ $from.key }}
+      {{- if $from.optional }}
+      optional: true
+      {{- end }}
+{{- end }}
+{{- end }}
+{{- with $v.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "postgres-backup.mounts" -}}
+{{- $v := .v }}
+- name: scratch
+  mountPath: /tmp
+{{- if ne (include "postgres-backup.target" $v) "remote" }}
+- name: backups
+  mountPath: /backups
+{{- end }}
+{{- if $v.secret.asFiles }}
+- name: secrets
+  mountPath: /run/secrets/postgres-backup
+  readOnly: true
+{{- end }}
+{{- if .identity }}
+- name: age
+  mountPath: /run/secrets/age
+  readOnly: true
+{{- end }}
+{{- if .server }}
+- name: server-socket
+  mountPath: /run/postgresql
+{{- end }}
+{{- with $v.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "postgres-backup.volumes" -}}
+{{- $v := .v }}
+{{- $known := splitList "\n" (.root.Files.Get "files/secret-settings.txt" | trim) }}
+- name: scratch
+  emptyDir:
+    sizeLimit: {{ $v.scratch.sizeLimit }}
+{{- if ne (include "postgres-backup.target" $v) "remote" }}
+- name: backups
+  persistentVolumeClaim:
+    claimName: {{ $v.persistence.existingClaim | default .cluster.name }}
+{{- end }}
+{{- if $v.secret.asFiles }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $setting, $from := include "postgres-backup.secretKeys" . | fromJson }}
+      {{- if has $setting $known }}
+      - secret:
+          name: {{ $from.name }}
+          items:
+            - key: {{ $from.key }}
+              path: {{ $setting }}
+      {{- end }}
+      {{- end }}
+{{- end }}
+{{- if .identity }}
+- name: age
+  secret:
+    secretName: {{ $v.encryption.identity.secretName }}
+    defaultMode: 0440
+    items:
+      - key: {{ $v.encryption.identity.key }}
+        path: {{ $v.encryption.identity.key }}
+{{- end }}
+{{- if .server }}
+- name: server-socket
+  emptyDir:
+    sizeLimit: 1Mi
+- name: server-tmp
+  emptyDir:
+    sizeLimit: 64Mi
+- name: server-data
+  {{- with .server.storage }}
+  {{- if .storageClassName }}
+  ephemeral:
+    volumeClaimTemplate:
+      spec:
+        accessModes: [ReadWriteOnce]
+        storageClassName: {{ .storageClassName }}
+        resources:
+          requests:
+            storage: {{ .size }}
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ .size }}
+  {{- end }}
+  {{- end }}
+{{- end }}
+{{- with $v.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/*
+A PostgreSQL that is there for one verification: reached by its socket alone, so that it needs no password. It is ready
+when it has become process 1; before that its image starts and stops it once to set itself up.
+*/}}
+{{- define "postgres-backup.serverContainer" -}}
+- name: postgres
+  image: {{ include "postgres-backup.image" .server.image | quote }}
+  imagePullPolicy: {{ .server.image.pullPolicy }}
+  restartPolicy: Always
+  args:
+    - postgres
+    - -c
+    - listen_addresses=
+    - -c
+    - unix_socket_directories=/run/postgresql
+    {{- range $name, $value := .server.configuration }}
+    - -c
+    - {{ printf "%s=%s" $name (include "postgres-backup.text" $value) | quote }}
+    {{- end }}
+  env:
+    - name: PGDATA
+      value: /var/lib/postgresql/scratch/data
+    # the image refuses to start without one; over the socket nobody is asked for it
+    - name: POSTGRES_PASSWORD
+      value: unused
+  startupProbe:
+    exec:
+      command: [sh, -c, '[ "$(cat /proc/1/comm)" = postgres ] && pg_isready -q -h /run/postgresql']
+    periodSeconds: 2
+    failureThreshold: 150
+  resources:
+    {{- toYaml .server.resources | nindent 4 }}
+  securityContext:
+    {{- toYaml (mustMergeOverwrite (deepCopy .v.securityContext) .server.securityContext) | nindent 4 }}
+  volumeMounts:
+    - name: server-data
+      mountPath: /var/lib/postgresql/scratch
+    - name: server-socket
+      mountPath: /run/postgresql
+    - name: server-tmp
+      mountPath: /tmp
+{{- end }}
