@@ -5,11 +5,14 @@ IMAGE ?= postgres-backup-job
 IMAGE_TAG ?= dev
 PG_MAJORS ?= 14 15 16 17 18
 PG_SOURCE ?= pgdg
+NAMESPACE ?= postgres-backup
+RELEASE ?= postgres-backup
 
-.PHONY: help demo test restore-test lint fmt docs bench image image-test clean
+.PHONY: help demo test restore-test lint fmt docs bench image image-test pod-test clean \
+    k8s-ns k8s-secret k8s-deploy k8s-test k8s-backup k8s-logs k8s-pvc k8s-status k8s-download k8s-list k8s-restore k8s-clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## back up a throwaway sample shop, restore it with psql, and stop everything again
 	@tests/tools/setup.sh demo
@@ -41,6 +44,50 @@ image: ## build the container image (PG_MAJORS, PG_SOURCE, IMAGE, IMAGE_TAG)
 
 image-test: ## run the image as people do: --env-file, read-only root, a real PostgreSQL, SIGTERM
 	@tests/tools/image.sh $(IMAGE):$(IMAGE_TAG)
+
+pod-test: ## run the chart's pods in the image, as rendered: backup, verification, restore, SIGTERM
+	@tests/tools/setup.sh test
+	BACKUP_IMAGE=$(IMAGE):$(IMAGE_TAG) cargo test --locked --test pods
+
+# the chart's image unless another one is named on the command line or in the environment
+k8s = NAMESPACE='$(NAMESPACE)' RELEASE='$(RELEASE)' IMAGE='$(if $(filter file,$(origin IMAGE)),,$(IMAGE))' \
+    IMAGE_TAG='$(if $(filter file,$(origin IMAGE_TAG)),,$(IMAGE_TAG))' charts/k8s.sh
+
+k8s-ns: ## Kubernetes (NAMESPACE, RELEASE, IMAGE_TAG for all): make the namespace, for restricted pods alone
+	@$(k8s) ns
+
+k8s-secret: ## make the Secret from the secrets of ENV_FILE (.env)
+	@$(k8s) secret
+
+k8s-deploy: ## install or upgrade the release (VALUES=file)
+	@$(k8s) deploy
+
+k8s-test: ## run what runs at night now, follow it to its end, and end with its exit status (CLUSTER=)
+	@$(k8s) test
+
+k8s-backup: ## make a backup now that retention never deletes (CLUSTER=)
+	@$(k8s) backup
+
+k8s-logs: ## the log of the newest pod (COMPONENT=backup, verify or restore)
+	@$(k8s) logs
+
+k8s-pvc: ## the volumes, and how full they are
+	@$(k8s) pvc
+
+k8s-status: ## CronJobs, Jobs, pods, and `backup status`
+	@$(k8s) status
+
+k8s-download: ## copy a backup to this machine and check it (BACKUP=latest, DATABASE=, OUTPUT=downloads)
+	@$(k8s) download
+
+k8s-list: ## the backups that exist (DATABASE=)
+	@$(k8s) list
+
+k8s-restore: ## restore after a question (DATABASE=, BACKUP=latest, FROM=, ARGS="--replace --disconnect", APP=deployment/x)
+	@$(k8s) restore
+
+k8s-clean: ## uninstall; the backups stay unless DELETE_DATA=yes
+	@$(k8s) clean
 
 clean: ## remove what was built
 	cargo clean

@@ -108,7 +108,7 @@ spec:
 {{- $_ := set $settings "AGE_IDENTITY_FILE" (printf "/run/secrets/age/%s" $v.encryption.identity.key) }}
 {{- end }}
 {{- if .server }}
-{{- $settings = mustMergeOverwrite (omit $settings "VERIFY_PORT") (dict "VERIFY_HOST" "/run/postgresql" "VERIFY_USER" "postgres") }}
+{{- $settings = mustMergeOverwrite $settings (dict "VERIFY_HOST" "/run/postgresql" "VERIFY_PORT" "5432" "VERIFY_USER" "postgres") }}
 {{- end }}
 {{- range $name, $value := $settings }}
 - name: {{ $name }}

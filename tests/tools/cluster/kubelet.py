@@ -1,0 +1,34 @@
+"""The kubelet: has each pod run, from its creation to its deletion."""
+
+import asyncio
+from pathlib import Path
+
+from .kinds import PODS
+from .podrun import PodRun
+
+
+class Kubelet:
+    def __init__(self, store, runtime, state):
+        self.store, self.runtime, self.state, self.runs = store, runtime, Path(state), {}
+        store.listeners.append(self.notice)
+
+    def notice(self, event, kind, obj):
+        meta = obj["metadata"]
+        if kind is not PODS:
+            return
+        if event == "ADDED":
+            self.store.hold(meta["uid"])
+            self.runs[meta["uid"]] = PodRun(self, obj)
+        elif event == "DELETED" and meta["uid"] in self.runs:
+            self.runs.pop(meta["uid"]).clean()
+        elif meta.get("deletionTimestamp") and meta["uid"] in self.runs:
+            self.runs[meta["uid"]].stop(meta["deletionGracePeriodSeconds"])
+
+    async def close(self):
+        runs = list(self.runs.values())
+        for run in runs:
+            run.stop(0)
+        await asyncio.gather(*(run.task for run in runs), return_exceptions=True)
+        for run in runs:
+            run.clean()
+        await self.runtime.close()
