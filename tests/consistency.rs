@@ -157,6 +157,50 @@ fn the_charts_values_take_every_setting_and_know_which_are_secret() {
     }
 }
 
+/// Keys of values.yaml that have a comment of the form `# --`, with default and comment, as a documentation generator
+/// reads them.
+fn documented_values() -> Vec<(String, String, String)> {
+    let text = read("charts/postgres-backup/values.yaml");
+    let (mut found, mut path, mut comment): (Vec<_>, Vec<(usize, String)>, String) = Default::default();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let (indent, line) = (line.len() - line.trim_start().len(), line.trim());
+        if let Some(begun) = line.strip_prefix("# -- ") {
+            begun.clone_into(&mut comment);
+        } else if let Some(more) = line.strip_prefix("# ").filter(|more| !comment.is_empty() && !more.starts_with('@'))
+        {
+            comment = format!("{comment} {more}");
+        } else if let Some((key, value)) = line.split_once(':').filter(|_| !line.starts_with(['#', '-'])) {
+            path.retain(|(outer, _)| *outer < indent);
+            path.push((indent, key.to_owned()));
+            let has_children = lines.peek().is_some_and(|next| next.len() - next.trim_start().len() > indent);
+            if !comment.is_empty() {
+                let name = path.iter().map(|(_, key)| key.as_str()).collect::<Vec<_>>().join(".");
+                let default = if has_children { "see values.yaml".to_owned() } else { format!("`{}`", value.trim()) };
+                found.push((name, default, std::mem::take(&mut comment)));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_charts_readme_has_every_value_and_every_alert() {
+    let path = "charts/postgres-backup/README.md";
+    let mut table = String::from("| value | default | meaning |\n|---|---|---|\n");
+    for (name, default, meaning) in documented_values() {
+        writeln!(table, "| `{name}` | {default} | {} |", meaning.replace('|', "\\|")).unwrap();
+    }
+    let readme = read(path);
+    let (before, rest) = readme.split_once("<!-- values -->\n").expect("the chart's README lacks <!-- values -->");
+    let (_, after) = rest.split_once("<!-- /values -->").expect("the chart's README lacks <!-- /values -->");
+    assert_generated(path, &format!("{before}<!-- values -->\n{table}<!-- /values -->{after}"));
+    let alerts = read("charts/postgres-backup/templates/_alerts.tpl");
+    for alert in alerts.lines().filter_map(|line| line.strip_prefix("- alert: Postgres")) {
+        assert!(readme.contains(&format!("\n### Postgres{alert}\n")), "the chart's README does not explain {alert}");
+    }
+}
+
 #[test]
 fn the_charts_app_version_is_the_programs() {
     let chart = read("charts/postgres-backup/Chart.yaml");

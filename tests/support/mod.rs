@@ -7,6 +7,7 @@ pub mod azure;
 pub mod backup;
 pub mod browser;
 pub mod cluster;
+pub mod daemon;
 pub mod gcs;
 pub mod http;
 pub mod postgres;
