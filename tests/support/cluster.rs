@@ -1,5 +1,6 @@
 //! A small Kubernetes of our own (tests/tools/cluster), kubectl, Helm, and the Makefile's targets for them.
 
+use super::backup::{Outcome, finish};
 use super::tool;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,32 +11,6 @@ pub const NAMESPACE: &str = "backups";
 pub struct Cluster {
     server: Child,
     pub folder: tempfile::TempDir,
-}
-
-/// What a command did.
-pub struct Done {
-    code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Done {
-    #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "\n{}\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    #[track_caller]
-    pub fn says(self, text: &str) -> Self {
-        assert!(
-            self.stdout.contains(text) || self.stderr.contains(text),
-            "not `{text}`:\n{}\n{}",
-            self.stdout,
-            self.stderr
-        );
-        self
-    }
 }
 
 impl Cluster {
@@ -77,26 +52,24 @@ impl Cluster {
         command
     }
 
-    fn done(mut command: Command) -> Done {
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Done { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    fn done(mut command: Command) -> Outcome {
+        finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// A target of the Makefile; the exit status is that of its command.
-    pub fn make(&self, target: &str, variables: &[&str]) -> Done {
+    pub fn make(&self, target: &str, variables: &[&str]) -> Outcome {
         let mut command = self.command("make");
         command.args(["--silent", target, &format!("NAMESPACE={NAMESPACE}"), "RELEASE=shop"]).args(variables);
         let mut done = Self::done(command);
         // make: *** [Makefile:1: target] Error 77
-        let code = done.stderr.lines().rev().find_map(|line| line.strip_prefix("make: ***")?.rsplit_once(" Error "));
+        let code = done.log.lines().rev().find_map(|line| line.strip_prefix("make: ***")?.rsplit_once(" Error "));
         if let Some((_, code)) = code {
             done.code = code.parse().unwrap();
         }
         done
     }
 
-    pub fn kubectl(&self, arguments: &[&str]) -> Done {
+    pub fn kubectl(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.command("kubectl");
         command.args(["--namespace", NAMESPACE]).args(arguments);
         Self::done(command)

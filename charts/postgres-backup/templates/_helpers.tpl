@@ -151,25 +151,3 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $account := .cluster.values.serviceAccount }}
 {{- $account.name | default ($account.create | ternary (include "postgres-backup.fullname" .root) "default") }}
 {{- end }}
-
-{{/*
-A pod that was disrupted is no failure, and one that a retry cannot mend is not retried. Where one shard's failure would
-end the others (before Kubernetes 1.29), there is no such action, and the argument is empty.
-*/}}
-{{- define "postgres-backup.failurePolicy" -}}
-podFailurePolicy:
-  rules:
-    - action: Ignore
-      onPodConditions:
-        - type: DisruptionTarget
-          status: "True"
-    {{- with . }}
-    - action: {{ . }}
-      # its schema says required until 1.28
-      onPodConditions: []
-      onExitCodes:
-        containerName: backup
-        operator: In
-        values: [1, 64, 65, 75, 77, 78]
-    {{- end }}
-{{- end }}
