@@ -51,7 +51,8 @@ LABEL org.opencontainers.image.title="postgres-backup-job" \
       org.opencontainers.image.description="Dumps PostgreSQL to a folder or a bucket, proves, prunes, and tells people" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}"
-ENV BACKUP_DIR=/backups HOME=/tmp
+# the authorities of sslrootcert=system, for the program and the client tools
+ENV BACKUP_DIR=/backups HOME=/tmp SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
 WORKDIR /
 VOLUME /backups

@@ -49,6 +49,9 @@ pod-test: ## run the chart's pods in the image, as rendered: backup, verificatio
 	@tests/tools/setup.sh test
 	BACKUP_IMAGE=$(IMAGE):$(IMAGE_TAG) cargo test --locked --test pods
 
+# what was typed, to the letter: make would expand a $ in a name
+$(foreach name,ARGS BACKUP CONFIRM DATABASE FROM OUTPUT,$(if $(filter-out undefined,$(origin $(name))),\
+    $(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 # the chart's image unless another one is named on the command line or in the environment
 k8s = NAMESPACE='$(NAMESPACE)' RELEASE='$(RELEASE)' IMAGE='$(if $(filter file,$(origin IMAGE)),,$(IMAGE))' \
     IMAGE_TAG='$(if $(filter file,$(origin IMAGE_TAG)),,$(IMAGE_TAG))' charts/k8s.sh

@@ -30,9 +30,10 @@ pub fn age(age: TimeDelta) -> String {
     if age < TimeDelta::seconds(-60) { format!("in {}", duration(-age)) } else { duration(age) }
 }
 
-/// A number of things: `1 database`, `40 databases`, `3 queries`.
+/// A number of things: `1 database`, `40 databases`, `3 queries`, `2 foreign keys`.
 pub fn count(number: usize, thing: &str) -> String {
-    match (number, thing.strip_suffix('y')) {
+    let stem = thing.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match (number, stem) {
         (1, _) => format!("1 {thing}"),
         (_, Some(stem)) => format!("{number} {stem}ies"),
         (_, None) if thing.ends_with('x') => format!("{number} {thing}es"),

@@ -4,9 +4,21 @@
 
 mod support;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use support::backup::finish;
 use support::cluster::Cluster;
 use support::postgres::{PASSWORD, Postgres, USER, shared};
-use support::s3;
+use support::{s3, wait_for};
+
+const WEB: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web, namespace: backups }
+spec:
+  replicas: 3
+  selector: { matchLabels: { app: web } }
+  template: { metadata: { labels: { app: web } }, spec: { containers: [{ name: web, image: web }] } }
+";
 
 fn cluster() -> Cluster {
     Cluster::start(env!("CARGO_BIN_EXE_backup"))
@@ -79,9 +91,14 @@ fn from_nothing_to_a_backup_a_restore_and_nothing_again() {
     let jobs = cluster.get(&["jobs"], ".items[*].metadata.name");
     assert!(!jobs.contains("look"), "Jobs that only looked are gone: {jobs}");
 
+    // into a folder of others' files, whose mode stays
     let output = cluster.folder.path().join("downloads");
-    let output = format!("OUTPUT={}", output.display());
-    cluster.make("k8s-download", &[&output, &format!("DATABASE={database}")]).exits(0).says("sql.gz: OK");
+    std::fs::create_dir(&output).unwrap();
+    std::fs::set_permissions(&output, Permissions::from_mode(0o700)).unwrap();
+    std::fs::write(output.join("other.sha256"), "abc  gone\n").unwrap();
+    let variable = format!("OUTPUT={}", output.display());
+    cluster.make("k8s-download", &[&variable, &format!("DATABASE={database}")]).exits(0).says("sql.gz: OK");
+    assert_eq!(std::fs::metadata(&output).unwrap().permissions().mode() & 0o777, 0o700);
 
     restore(&cluster, &database);
 
@@ -98,19 +115,16 @@ fn from_nothing_to_a_backup_a_restore_and_nothing_again() {
 
 /// The restore target: asks, scales down and up, and restores.
 fn restore(cluster: &Cluster, database: &str) {
-    let copy = format!("{database}_copy");
+    // make would expand the dollar
+    let copy = format!("{database}$copy of 'it'");
     let target = format!("DATABASE={copy}");
-    let exists = || shared().sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = '{copy}'"));
-    cluster.apply(
-        "apiVersion: apps/v1
-kind: Deployment
-metadata: { name: web, namespace: backups }
-spec:
-  replicas: 3
-  selector: { matchLabels: { app: web } }
-  template: { metadata: { labels: { app: web } }, spec: { containers: [{ name: web, image: web }] } }
-",
-    );
+    let exists = || {
+        shared().sql(
+            "postgres",
+            &format!("SELECT count(*) FROM pg_database WHERE datname = '{}'", copy.replace('\'', "''")),
+        )
+    };
+    cluster.apply(WEB);
     let replicas = || cluster.get(&["deployment", "web"], ".spec.replicas");
     let generation = || cluster.get(&["deployment", "web"], ".metadata.generation");
     let before = generation();
@@ -176,6 +190,12 @@ fn a_fleet_wants_to_know_which_server_is_meant() {
         .exits(0);
     cluster.make("k8s-test", &[]).exits(64).says("CLUSTER=: one other");
     cluster.make("k8s-test", &["CLUSTER=none"]).exits(64).says("CLUSTER=none");
+    let copy = format!("{one}_copy");
+    let (target, confirm) = (format!("DATABASE={copy}"), format!("CONFIRM={copy}"));
+    cluster.make("k8s-restore", &[&target, &confirm]).exits(64).says("CLUSTER=: one other");
+    cluster.make("k8s-restore", &[&target, &confirm, "CLUSTER=none"]).exits(64).says("CLUSTER=none");
+    assert_eq!(cluster.get(&["jobs"], ".items[*].metadata.name"), "");
+    cluster.make("k8s-clean", &["CLUSTER=one"]).exits(64).says("as a whole");
     cluster.make("k8s-test", &["CLUSTER=one"]).exits(0).says(&one);
     cluster.make("k8s-test", &["CLUSTER=other"]).exits(0).says(&other);
     cluster.make("k8s-list", &["CLUSTER=other"]).exits(0).says(&other);
@@ -184,6 +204,54 @@ fn a_fleet_wants_to_know_which_server_is_meant() {
     let variables: Vec<&str> = variables.iter().map(String::as_str).chain(["CLUSTER=other"]).collect();
     cluster.make("k8s-restore", &variables).exits(0);
     assert_eq!(cluster.get(&["pvc"], ".items[*].metadata.name"), "shop-postgres-backup-other");
+}
+
+#[test]
+fn a_restore_that_is_cut_is_over_before_the_application_comes_back() {
+    let (cluster, prefix) = (cluster(), s3::fresh_prefix());
+    let database = shared().database("k8s");
+    // an index whose making takes a minute, but in the database that it is restored from
+    shared().sql(
+        &database,
+        &format!(
+            "CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+             $$BEGIN IF current_database() <> '{database}' THEN PERFORM pg_sleep(60); END IF; RETURN $1; END$$;
+             CREATE TABLE t AS SELECT 1 AS n; CREATE INDEX ON t (slow(n))"
+        ),
+    );
+    deploy(&cluster, &values(shared(), &database, &prefix), PASSWORD);
+    cluster.make("k8s-test", &[]).exits(0);
+    cluster.apply(WEB);
+    let copy = format!("{database}_copy");
+    let variables = [("DATABASE", copy.as_str()), ("CONFIRM", &copy), ("APP", "deployment/web")];
+    let sleeping = || shared().sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    for signal in ["TERM", "INT"] {
+        let script = cluster.spawn("restore", &variables);
+        wait_for("the restore to be under way", || sleeping() == "1");
+        assert_eq!(cluster.get(&["deployment", "web"], ".spec.replicas"), "0");
+        support::signal(&script, signal);
+        finish(script).exits(if signal == "TERM" { 143 } else { 130 });
+        assert_eq!(cluster.get(&["deployment", "web"], ".spec.replicas"), "3");
+        assert_eq!(sleeping(), "0");
+        let jobs = cluster.get(&["jobs"], ".items[*].metadata.name");
+        assert!(!jobs.contains("restore"), "{jobs}");
+        let databases =
+            shared().sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname LIKE '{copy}%'"));
+        assert_eq!(databases, "0");
+    }
+}
+
+#[test]
+fn a_job_that_somebody_deletes_ends_the_target() {
+    let (cluster, prefix) = (cluster(), s3::fresh_prefix());
+    let database = shared().database("k8s");
+    shared().sql(&database, "CREATE TABLE t AS SELECT n FROM generate_series(1, 10) AS n");
+    deploy(&cluster, &values(shared(), &database, &prefix), PASSWORD);
+    let lock = shared().lock_table(&database);
+    let script = cluster.spawn("test", &[]);
+    lock.wait_for_waiter();
+    cluster.kubectl(&["delete", "jobs", "--all"]).exits(0);
+    finish(script).exits(1).says("is gone before its end was seen");
 }
 
 #[test]

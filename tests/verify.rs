@@ -583,6 +583,10 @@ fn a_backup_is_named_by_id_path_or_latest_and_never_guessed() {
     let before = backup.verifications().len();
     backup.run(&["verify", "--each"]).exits(65).says(damaged.1["id"].as_str().unwrap());
     assert_eq!(backup.verifications().len(), before + 3, "one that is damaged keeps no other from being proved");
+    backup.run(&["verify", "--each"]).exits(65);
+    let away = backup.to("all", "http://127.0.0.1:1", "away");
+    let outcome = away.run(&["verify", "--each"]).exits(65).says("127.0.0.1:1");
+    assert!(outcome.stdout.contains(" passed") && outcome.stdout.contains(" FAILED"), "{}", outcome.stdout);
 }
 
 #[test]

@@ -32,6 +32,9 @@ pub(super) struct Named {
     pub(super) location: Option<Location>,
 }
 
+/// A backup and where it lies.
+pub(super) type Found = (Repository, Backup);
+
 /// Stands for the newest.
 pub(super) const LATEST: &str = "latest";
 
@@ -99,22 +102,39 @@ impl Named {
         Self::newest(found, &self.name)
     }
 
-    /// The newest backup of each thing that this source saves, or the source that is named.
-    pub(super) async fn find_each(&self, config: &Config, run_id: &str) -> Result<Vec<(Repository, Backup)>, Error> {
+    /// The newest backup of each thing that this source saves, or the source that is named, and why a side could not be
+    /// looked at. Where both sides have it, the folder's is taken even when it failed a verification: what is passed over
+    /// would never be asked again.
+    pub(super) async fn find_each(&self, config: &Config, run_id: &str) -> Result<(Vec<Found>, Vec<Error>), Error> {
         let source = self.source.as_ref().unwrap_or(&config.source.name);
         let target = self.location.map_or(config.target, Target::from);
-        let mut found: BTreeMap<String, Vec<(Repository, Backup)>> = BTreeMap::new();
-        for side in targets::open(config, target, run_id).await? {
-            let backups = side.repository.catalog().await?.backups.into_iter();
-            for backup in backups.filter(|backup| backup.manifest.source == *source) {
+        let (sides, away) = targets::open_some(config, target, run_id).await;
+        let mut away: Vec<Error> = away.into_iter().map(Error::from).collect();
+        let mut newest: BTreeMap<String, Found> = BTreeMap::new();
+        for side in sides {
+            let backups = match side.repository.catalog().await {
+                Ok(catalog) => catalog.backups,
+                Err(error) => {
+                    away.push(error.into());
+                    continue;
+                }
+            };
+            for backup in backups.into_iter().filter(|backup| backup.manifest.source == *source) {
                 let subject = backup.manifest.subject.to_string();
-                found.entry(subject).or_default().push((side.repository.clone(), backup));
+                let known = newest.get(&subject).map(|(_, known)| known.manifest.started);
+                if known.is_none_or(|known| known < backup.manifest.started) {
+                    newest.insert(subject, (side.repository.clone(), backup));
+                }
             }
         }
-        if found.is_empty() {
-            return Err(Error::Usage(format!("there is no backup of {source}; `backup list` shows those that exist")));
+        match (newest.is_empty(), away.is_empty()) {
+            (true, true) => {
+                let why = format!("there is no backup of {source}; `backup list` shows those that exist");
+                Err(Error::Usage(why))
+            }
+            (true, false) => Err(away.remove(0)),
+            _ => Ok((newest.into_values().collect(), away)),
         }
-        found.into_values().map(|backups| Self::newest(backups, LATEST)).collect()
     }
 
     fn is_meant(&self, repository: &Repository, backup: &Backup) -> bool {

@@ -1,6 +1,6 @@
 //! `backup verify`
 
-use super::find::{LATEST, Named};
+use super::find::{Found, LATEST, Named};
 use super::output;
 use crate::config::Config;
 use crate::error::{Error, Exit, exit_of};
@@ -9,7 +9,7 @@ use crate::job;
 use crate::manifest::How;
 use crate::notify::{self, Begun};
 use crate::report::{Activity, Entry, Failure, Outcome, Place, Report, Stored};
-use crate::repository::{Backup, Repository};
+use crate::repository::Backup;
 use crate::shutdown::Shutdown;
 use crate::targets::{self, new_run_id};
 use crate::verify::report::{self, Check, Verdict};
@@ -54,10 +54,10 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
         // whoever mistypes a name is told so, and nobody else
         Err(error @ Error::Usage(_)) if arguments.backup.name != LATEST => return Err(error),
         Err(error) => Err(error),
-        Ok(found) => Ok(verify(found, arguments, config, &run_id, shutdown).await),
+        Ok((found, away)) => Ok((verify(found, arguments, config, &run_id, shutdown).await, away)),
     };
     let mut unwritten = None;
-    if let Ok(proofs) = &proved {
+    if let Ok((proofs, _)) = &proved {
         let reports: Vec<&report::Report> =
             proofs.iter().filter_map(|proof| Some(&proof.verified.as_ref().ok()?.report)).collect();
         let json = if arguments.each { json(&reports) } else { reports.first().map(json).unwrap_or_default() };
@@ -77,7 +77,9 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
         job::publish(config, &sides, None, shutdown).await;
     }
     notify::send(&config.notices, &notice, Begun::default(), shutdown).await;
-    let mut errors: Vec<Error> = proved?.into_iter().flat_map(Proof::errors).chain(unwritten).collect();
+    let (proofs, away) = proved?;
+    let mut errors: Vec<Error> = away.into_iter().chain(proofs.into_iter().flat_map(Proof::errors)).collect();
+    errors.extend(unwritten);
     let exit = exit_of(errors.iter(), false);
     let last = errors.pop();
     errors.iter().for_each(|error| output::complain(&error.to_string()));
@@ -91,15 +93,16 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     }
 }
 
-async fn find(arguments: &Arguments, config: &Config, run_id: &str) -> Result<Vec<(Repository, Backup)>, Error> {
+/// What is to be verified, and why a side could not be looked at.
+async fn find(arguments: &Arguments, config: &Config, run_id: &str) -> Result<(Vec<Found>, Vec<Error>), Error> {
     match arguments.each {
         true => arguments.backup.find_each(config, run_id).await,
-        false => arguments.backup.find(config, run_id).await.map(|found| vec![found]),
+        false => arguments.backup.find(config, run_id).await.map(|found| (vec![found], Vec::new())),
     }
 }
 
 async fn verify(
-    found: Vec<(Repository, Backup)>,
+    found: Vec<Found>,
     arguments: &Arguments,
     config: &Config,
     run_id: &str,
@@ -194,7 +197,7 @@ fn notice(
     config: &Config,
     run_id: &str,
     started: DateTime<Utc>,
-    proved: &Result<Vec<Proof>, Error>,
+    proved: &Result<(Vec<Proof>, Vec<Error>), Error>,
 ) -> Report {
     let wanted = if arguments.each { "the latest backup of each database" } else { "the latest backup" };
     let mut report = Report {
@@ -214,14 +217,18 @@ fn notice(
         kept: None,
         failing_since: None,
     };
-    let proofs = match proved {
-        Ok(proofs) => proofs,
+    let (proofs, away) = match proved {
+        Ok(proved) => proved,
         Err(error) => {
             report.outcome = Outcome::Failure;
             report.failures.push(job::failure("verify", error));
             return report;
         }
     };
+    if !away.is_empty() {
+        report.outcome = Outcome::Failure;
+        report.failures.extend(away.iter().map(|error| job::failure("verify", error)));
+    }
     if let [Proof { backup, .. }] = proofs.as_slice() {
         report.source.clone_from(&backup.manifest.source);
         report.backup_type = backup.manifest.backup_type;

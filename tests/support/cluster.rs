@@ -69,6 +69,13 @@ impl Cluster {
         done
     }
 
+    /// The script behind the targets, going on beside the test.
+    pub fn spawn(&self, target: &str, variables: &[(&str, &str)]) -> Child {
+        let mut command = self.command("charts/k8s.sh");
+        command.arg(target).env("NAMESPACE", NAMESPACE).env("RELEASE", "shop").envs(variables.iter().copied());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     pub fn kubectl(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.command("kubectl");
         command.args(["--namespace", NAMESPACE]).args(arguments);
