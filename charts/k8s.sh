@@ -24,8 +24,9 @@ die() {
     exit "${2:-64}"
 }
 kube() { kubectl --namespace "$NAMESPACE" "$@"; }
-# a name that is not taken, as short as names of Jobs have to be
-unique() { echo "$(date -u +%H%M%S)-$((RANDOM % 900 + 100))"; }
+# Six characters that make a Job's name one that is not taken. An Indexed Job's pods have the name, a dash and their index
+# as their host's name, which may have 63 characters.
+unique() { printf '%06x' $((RANDOM * 512 + RANDOM % 512)); }
 
 # quoted TEXT: as a JSON string
 quoted() {
@@ -197,13 +198,13 @@ secret() {
     [[ -r $file ]] || die "$file cannot be read; name the environment file with ENV_FILE="
     # read as the program reads it: no byte order mark, no carriage returns, no blanks before a name
     lines=$(LC_ALL=C sed -E $'1s/^\xef\xbb\xbf//; s/\r$//; s/^[ \t]+//' "$file" |
-        LC_ALL=C grep -aE "^($(paste -sd '|' "$chart/files/secret-settings.txt"))=.") || die "$file holds no secret; its lines are NAME=value"
+        LC_ALL=C grep -aE "^($(paste -s -d '|' "$chart/files/secret-settings.txt"))=.") || die "$file holds no secret; its lines are NAME=value"
     if [[ -n $(kube get secret "$name" --ignore-not-found --output name) ]]; then verb=replace; fi
     # not `apply`, which would keep a copy in an annotation
     kubectl create secret generic "$name" --namespace "$NAMESPACE" --from-env-file=<(echo "$lines") --dry-run=client --output yaml |
         kubectl label --local --filename - "app.kubernetes.io/instance=$RELEASE" app.kubernetes.io/managed-by=k8s-secret --output yaml |
         kube "$verb" --filename -
-    say "it holds $(LC_ALL=C cut -d= -f1 <<<"$lines" | paste -sd ' ')"
+    say "it holds $(LC_ALL=C cut -d= -f1 <<<"$lines" | paste -s -d ' ' -)"
 }
 
 deploy() {
@@ -268,14 +269,15 @@ download() {
 
 # make_restore ATTEMPT WORD…: renders the restore Job with the release's own values and makes it; sets `job`
 make_restore() {
-    local own restore attempt=$1
+    local own restore attempt=$1 server
     shift
+    server=$(kubectl version --output json | sed -n '/serverVersion/,$ s/.*"gitVersion": *"\([^"]*\)".*/\1/p')
     own=$(helm get values "$RELEASE" --namespace "$NAMESPACE" --output yaml)
     restore="{\"restore\": {\"database\": $(quoted "$DATABASE"), \"confirm\": $(quoted "$DATABASE"), \"backup\": $(quoted "$BACKUP"),
         \"from\": $(quoted "${FROM:-}"), \"attempt\": \"$attempt\", \"args\": $(json "$@")}}"
     if [[ -n ${CLUSTER:-} ]]; then restore="{\"clusters\": {\"$CLUSTER\": $restore}}"; fi
     restore=$(helm template "$RELEASE" "$chart" --namespace "$NAMESPACE" --values <(echo "$own") --values <(echo "$restore") \
-        --show-only templates/restore-job.yaml)
+        ${server:+--kube-version "$server"} --show-only templates/restore-job.yaml)
     job=$(kube create --output 'jsonpath={.metadata.name}' --filename - <<<"$restore")
 }
 

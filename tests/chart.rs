@@ -119,6 +119,24 @@ fn a_bad_value_is_refused_by_its_name() {
         (&["unknown=1"], &["additional properties 'unknown' not allowed"]),
         (&["settings.POSTGRES_HOTS=db"], &["/settings", "'POSTGRES_HOTS' not allowed"]),
         (&["clusters.a.shedule=x"], &["/clusters/a", "'shedule' not allowed"]),
+        (&["terminationGracePeriodSeconds=null"], &["missing property 'terminationGracePeriodSeconds'"]),
+        (&["persistence.size=null"], &["/persistence", "missing property 'size'"]),
+        (&["prometheusRule.warnAfterHours=null"], &["/prometheusRule", "missing property 'warnAfterHours'"]),
+        (&["secret.keys.POSTGRES_PASWORD.key=x"], &["invalid propertyName 'POSTGRES_PASWORD'"]),
+        (&["secret.keys.BACKUP_DIR.key=x"], &["invalid propertyName 'BACKUP_DIR'"]),
+        (&["secret.keys.BACKUP_TARGET.key=x"], &["secret.keys.BACKUP_TARGET", "settings"]),
+        (&["podLabels.app\\.kubernetes\\.io/name=x"], &["invalid propertyName 'app.kubernetes.io/name'"]),
+        (&["extraVolumes[0].name=backups"], &["extraVolumes", "volume backups of its own"]),
+        (&["secret.asFiles=true", "secret.keys.POSTGRES_USER.key=x"], &["secret.asFiles mounts the secrets"]),
+        (&["fullnameOverride=a.b"], &["/fullnameOverride"]),
+        (
+            &["settings.BACKUP_TARGET=remote", "verify.settings.BACKUP_TARGET=local"],
+            &["verify.settings.BACKUP_TARGET is local"],
+        ),
+        (&["settings.BACKUP_TARGET=remote", "verify.location=local"], &["verify.location is local"]),
+        (&["prometheusRule.enabled=true", "failedJobsHistoryLimit=0"], &["failedJobsHistoryLimit is 0"]),
+        (&["prometheusRule.enabled=true", "prometheusRule.programMetrics=true"], &["settings.BACKUP_SOURCE"]),
+        (&["clusters.a.suspend=true", "restore.database=x", "restore.confirm=x"], &["every server of clusters"]),
         (&["schedule=null"], &["missing property 'schedule'"]),
         (&["clusters.A_B.schedule=5 2 * * *"], &["invalid propertyName 'A_B'"]),
         (&["schedule=TZ=UTC 5 2 * * *"], &["/schedule", "TZ=UTC"]),
@@ -141,7 +159,7 @@ fn a_bad_value_is_refused_by_its_name() {
         ),
         (&["clusters.a.verify.settings.VERIFY_PASSWORD=x"], &["clusters.a.settings.VERIFY_PASSWORD is a secret"]),
         (&["settings.POSTGRES_USER=a", "secret.keys.POSTGRES_USER.key=b"], &["POSTGRES_USER is set twice"]),
-        (&["secret.asFiles=true"], &["secret.asFiles mounts what secret.keys names"]),
+        (&["secret.asFiles=true"], &["secret.asFiles mounts the secrets that secret.keys names"]),
         (&["persistence.enabled=false"], &["settings.BACKUP_TARGET is all", "persistence.enabled"]),
         (&["sharding.shards=3"], &["sharding.shards is 3", "ReadWriteMany"]),
         (
@@ -173,6 +191,59 @@ fn a_bad_value_is_refused_by_its_name() {
         for words in *said {
             assert!(error.contains(words), "{sets:?}: {error}");
         }
+    }
+}
+
+#[test]
+fn what_kubernetes_takes_is_taken() {
+    let taken = [
+        "schedule=*/5 8-18\\,20 * * MON-FRI",
+        "schedule=@every 6h30m",
+        "timeZone=America/Argentina/Buenos_Aires",
+        "timeZone=Etc/GMT+5",
+        "timeZone=UTC",
+        "persistence.size=1.5Gi",
+        "persistence.size=500M",
+        "persistence.size=1e12",
+        "commonLabels.app\\.kubernetes\\.io/part-of=shop",
+        "startingDeadlineSeconds=null",
+        "clusters.a.secret.keys.POSTGRES_PASSWORD=null",
+        "clusters.a.nodeSelector.disk=null",
+        "clusters.a=null",
+        "settings=null",
+        "secret=null",
+        "restore.args=null",
+        "prometheusRule.labels=null",
+    ];
+    for set in taken {
+        let manifests = render(&["--set", set]).unwrap_or_else(|error| panic!("{set}: {error}"));
+        assert_valid(set, &manifests, &[NEWEST]);
+    }
+}
+
+#[test]
+fn names_that_look_like_numbers_stay_names() {
+    let sets =
+        ["secret.keys.POSTGRES_PASSWORD.key=1", "secret.keys.POSTGRES_PASSWORD.name=007", "fullnameOverride=123"];
+    let arguments: Vec<&str> = sets.iter().flat_map(|set| ["--set-string", set]).collect();
+    let manifests = render(&[&["--namespace", "42"], arguments.as_slice()].concat()).unwrap();
+    assert_valid("numbers", &manifests, &[NEWEST]);
+}
+
+#[test]
+fn the_server_beside_a_verification_wins_over_one_that_is_named_elsewhere() {
+    let sets =
+        ["verify.enabled=true", "secret.keys.VERIFY_HOST.key=a", "settings.VERIFY_USER=b", "settings.POSTGRES_PORT=1"];
+    let arguments: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let manifests =
+        render(&[arguments.as_slice(), &["--show-only", "templates/verify-cronjob.yaml"]].concat()).unwrap();
+    assert_valid("server", &manifests, &[NEWEST]);
+    for line in [
+        "VERIFY_HOST\n                  value: \"/run/postgresql\"",
+        "VERIFY_PORT\n                  value: \"5432\"",
+        "VERIFY_USER\n                  value: \"postgres\"",
+    ] {
+        assert!(manifests.contains(line), "{line} in {manifests}");
     }
 }
 
@@ -235,7 +306,7 @@ fn alerts_fire_when_something_is_wrong_and_end_when_it_is_right_again() {
         assert!(is_silent, "no test says when {name} is silent");
         assert!(tests.contains(&format!("alertname: {name}\n")), "no test says when {name} fires");
     }
-    assert_eq!(count, 15);
+    assert_eq!(count, 17);
 }
 
 #[test]

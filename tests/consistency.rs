@@ -85,18 +85,21 @@ fn the_readme_has_the_tables_of_settings_and_metrics() {
             writeln!(table, "| `{}` | {default} | {meaning}{secret} |", setting.name).unwrap();
         }
     }
-    let readme = read("README.md");
-    let (before, rest) = readme.split_once("<!-- settings -->\n").expect("README.md lacks <!-- settings -->");
-    let (_, after) = rest.split_once("<!-- /settings -->").expect("README.md lacks <!-- /settings -->");
-    let readme = format!("{before}<!-- settings -->\n{table}\n<!-- /settings -->{after}");
+    let readme = between(&read("README.md"), "<!-- settings -->\n", &table, "\n<!-- /settings -->");
 
     let mut table = String::from("| metric | labels | what it tells |\n|---|---|---|\n");
     for family in FAMILIES {
         writeln!(table, "| `{}` | {} | {} |", family.name, family.labels.join(", "), family.help).unwrap();
     }
-    let (before, rest) = readme.split_once("<!-- metrics -->\n").expect("README.md lacks <!-- metrics -->");
-    let (_, after) = rest.split_once("<!-- /metrics -->").expect("README.md lacks <!-- /metrics -->");
-    assert_generated("README.md", &format!("{before}<!-- metrics -->\n{table}<!-- /metrics -->{after}"));
+    assert_generated("README.md", &between(&readme, "<!-- metrics -->\n", &table, "<!-- /metrics -->"));
+}
+
+/// The text with what stands between two marks replaced.
+#[track_caller]
+fn between(text: &str, begin: &str, what: &str, end: &str) -> String {
+    let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("there is no {begin}"));
+    let (_, after) = rest.split_once(end).unwrap_or_else(|| panic!("there is no {end} after {begin}"));
+    format!("{before}{begin}{what}{end}{after}")
 }
 
 /// Settings that the chart sets itself, or that are for the daemon alone.
@@ -140,11 +143,19 @@ fn the_charts_values_take_every_setting_and_know_which_are_secret() {
         }
     }
     let path = "charts/postgres-backup/values.schema.json";
-    let schema = read(path);
-    let start = "      \"$comment\": \"generated from the settings table\",\n      \"properties\": {\n";
-    let (before, rest) = schema.split_once(start).expect("values.schema.json lacks its generated part");
-    let (_, after) = rest.split_once("\n      }\n").expect("values.schema.json: the generated part has no end");
-    assert_generated(path, &format!("{before}{start}{}\n      }}\n{after}", properties.join(",\n")));
+    let generated = "\"$comment\": \"generated from the settings table\",\n      ";
+    let schema = between(
+        &read(path),
+        &format!("{generated}\"properties\": {{\n"),
+        &properties.join(",\n"),
+        "\n      }\n    },\n    \"settingName\"",
+    );
+    let names: Vec<String> = settings::all()
+        .filter(|setting| !NOT_OF_THE_CHART.contains(&setting.name))
+        .map(|setting| format!("        \"{}\"", setting.name))
+        .collect();
+    let schema = between(&schema, &format!("{generated}\"enum\": [\n"), &names.join(",\n"), "\n      ]\n");
+    assert_generated(path, &schema);
     assert_generated("charts/postgres-backup/files/secret-settings.txt", &secrets);
     for (name, values) in READ_BY_THE_CHART {
         for value in *values {
@@ -191,10 +202,8 @@ fn the_charts_readme_has_every_value_and_every_alert() {
     for (name, default, meaning) in documented_values() {
         writeln!(table, "| `{name}` | {default} | {} |", meaning.replace('|', "\\|")).unwrap();
     }
-    let readme = read(path);
-    let (before, rest) = readme.split_once("<!-- values -->\n").expect("the chart's README lacks <!-- values -->");
-    let (_, after) = rest.split_once("<!-- /values -->").expect("the chart's README lacks <!-- /values -->");
-    assert_generated(path, &format!("{before}<!-- values -->\n{table}<!-- /values -->{after}"));
+    let readme = between(&read(path), "<!-- values -->\n", &table, "<!-- /values -->");
+    assert_generated(path, &readme);
     let alerts = read("charts/postgres-backup/templates/_alerts.tpl");
     for alert in alerts.lines().filter_map(|line| line.strip_prefix("- alert: Postgres")) {
         assert!(readme.contains(&format!("\n### Postgres{alert}\n")), "the chart's README does not explain {alert}");

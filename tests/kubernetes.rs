@@ -293,7 +293,9 @@ fn what_is_missing_is_said_after_deploying() {
     cluster.make("k8s-ns", &[]).exits(0);
     cluster.make("k8s-ns", &[]).exits(0).says("stays as it is");
     let deployed = cluster.make("k8s-deploy", &["IMAGE_TAG=9.9.9", "IMAGE=registry.example.com/backup"]).exits(0);
-    let deployed = deployed.says("Missing: settings.POSTGRES_HOST").says("Missing: settings.REMOTE_ENDPOINT");
+    let deployed = deployed
+        .says("Missing: settings.POSTGRES_HOST")
+        .says("Missing: settings.REMOTE_ENDPOINT, settings.REMOTE_BUCKET");
     deployed.says("Needed: the Secret shop-postgres-backup in backups").says("stays when this release is uninstalled");
     let image = || cluster.get(&["cronjobs"], ".items[0].spec.jobTemplate.spec.template.spec.containers[0].image");
     assert_eq!(image(), "registry.example.com/backup:9.9.9");
@@ -304,5 +306,8 @@ fn what_is_missing_is_said_after_deploying() {
     cluster.make("k8s-deploy", &[&format!("VALUES={file}")]).exits(1).says("is a secret");
     let empty = cluster.write("env", "POSTGRES_HOST=db\nPOSTGRES_PASSWORD=\n");
     cluster.make("k8s-secret", &[&format!("ENV_FILE={empty}")]).exits(64).says("holds no secret");
+    let restore =
+        cluster.write("values.yaml", "settings: { BACKUP_TARGET: local }\nrestore: { database: a, confirm: a }\n");
+    cluster.make("k8s-deploy", &[&format!("VALUES={restore}")]).exits(1).says("a restore is no part of a release");
     cluster.make("k8s-secret", &["ENV_FILE=/nowhere"]).exits(64).says("/nowhere cannot be read");
 }

@@ -33,17 +33,25 @@ max by (namespace) (
 )
 {{- end }}
 
-{{/* When the last failure began, unless a success ended after that. */}}
+{{/*
+When the newest failure began, unless a success began after that, or, where no Job of a success is left to tell, ended.
+*/}}
 {{- define "postgres-backup.failed" -}}
 {{- $start := printf "kube_job_status_start_time{namespace=%q}" .namespace -}}
-{{- $failed := printf "kube_job_failed{namespace=%q, condition=\"true\"} == 1" .namespace -}}
 {{- $jobs := include "postgres-backup.jobs" (merge (dict "metric" $start) .) -}}
-{{- $last := printf "max by (namespace) (\n%s\n)" (printf "%s\n* on (namespace, job_name) max by (namespace, job_name) (%s)" $jobs $failed | indent 2) -}}
-{{ $last }}
+{{- $of := "* on (namespace, job_name) max by (namespace, job_name) (%s{namespace=%q, condition=\"true\"} == 1)" -}}
+{{- $failed := printf "max by (namespace) (\n%s\n)" (printf "%s\n%s" $jobs (printf $of "kube_job_failed" .namespace) | indent 2) -}}
+{{ $failed }}
 unless (
-{{ include "postgres-backup.succeeded" . | indent 2 }}
+  (
+    max by (namespace) (
+{{ printf "%s\n%s" $jobs (printf $of "kube_job_complete" .namespace) | indent 6 }}
+    )
+    or
+    max by (namespace) (kube_cronjob_status_last_successful_time{namespace="{{ .namespace }}", cronjob="{{ .cronjob }}"})
+  )
   >
-{{ $last | indent 2 }}
+{{ $failed | indent 2 }}
 )
 {{- end }}
 
@@ -85,20 +93,23 @@ time() - (
   annotations:
     summary: No backup of {{ $name }} for more than {{ $rule.criticalAfterHours }} hours
     description: 'No Job of the CronJob {{ $name }} succeeded for {{ "{{ $value | humanizeDuration }}" }}. What was written since the last one would be lost with the server. Make a backup by hand, and then find out why.'
+{{- range $watched := $v.verify.enabled | ternary (list $name (printf "%s-verify" $name)) (list $name) }}
 - alert: PostgresBackupUnwatched
-  expr: absent(kube_cronjob_info{namespace="{{ $job.namespace }}", cronjob="{{ $name }}"})
+  expr: absent(kube_cronjob_info{namespace="{{ $job.namespace }}", cronjob="{{ $watched }}"})
   for: 15m
-  labels: { severity: warning, cronjob: {{ $name | quote }}, namespace: {{ $job.namespace | quote }} }
+  labels: { severity: warning, cronjob: {{ $watched | quote }}, namespace: {{ $job.namespace | quote }} }
   annotations:
-    summary: Nobody watches the backups of {{ $name }}
-    description: kube-state-metrics shows no CronJob {{ $name }}. Either it was deleted, or kube-state-metrics is not scraped; the other alerts about it cannot fire.
+    summary: Nobody watches {{ $watched }}
+    description: kube-state-metrics shows no CronJob {{ $watched }}. Either it was deleted, or kube-state-metrics is not scraped; the other alerts about it cannot fire.
+{{- end }}
 {{- if and $v.persistence.enabled (ne (include "postgres-backup.target" $v) "remote") }}
 {{- $claim := $v.persistence.existingClaim | default $name }}
 - alert: PostgresBackupVolumeFull
-  # the kubelet measures a volume only while a pod has it
+  # The kubelet of the node where it is measures a volume, only while a pod has it, and the newest of all nodes counts.
   expr: |
-    max by (namespace, persistentvolumeclaim) (last_over_time(kubelet_volume_stats_used_bytes{namespace="{{ $job.namespace }}", persistentvolumeclaim="{{ $claim }}"}[25h]))
-    / max by (namespace, persistentvolumeclaim) (last_over_time(kubelet_volume_stats_capacity_bytes{namespace="{{ $job.namespace }}", persistentvolumeclaim="{{ $claim }}"}[25h]))
+    {{- $of := "last_over_time((max by (namespace, persistentvolumeclaim) (kubelet_volume_stats_%s_bytes{namespace=%q, persistentvolumeclaim=%q}))[%sh:1m])" }}
+    {{ printf $of "used" $job.namespace $claim (toString $rule.criticalAfterHours) }}
+    / {{ printf $of "capacity" $job.namespace $claim (toString $rule.criticalAfterHours) }}
     > {{ divf $rule.volumePercent 100 }}
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
@@ -130,7 +141,7 @@ time() - (
 {{- $v := .cluster.values }}
 {{- $rule := $v.prometheusRule }}
 {{- $name := .cluster.name }}
-{{- $source := include "postgres-backup.source" $v | empty | ternary "source=~\".+\"" (printf "source=%q" (include "postgres-backup.source" $v)) }}
+{{- $source := printf "source=%q" (include "postgres-backup.source" $v) }}
 {{- $what := "{{ $labels.database }} of {{ $labels.source }}" }}
 - alert: PostgresDatabaseBackupLate
   expr: |
@@ -164,12 +175,10 @@ time() - (
 - alert: PostgresBackupSizeAnomaly
   # a database of less than a megabyte may halve as it likes
   expr: |
-    max by (source, database, target) (
-      abs(
-        pg_backup_stored_bytes{ {{- $source -}} }
-        / (quantile_over_time(0.5, pg_backup_stored_bytes{ {{- $source -}} }[14d]) > 1e6)
-        - 1
-      )
+    abs(
+      max by (source, database, target) (pg_backup_stored_bytes{ {{- $source -}} })
+      / (quantile_over_time(0.5, (max by (source, database, target) (pg_backup_stored_bytes{ {{- $source -}} }))[14d:1h]) > 1e6)
+      - 1
     ) > {{ divf $rule.sizeChangePercent 100 }}
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
@@ -191,28 +200,34 @@ time() - (
   annotations:
     summary: 'The newest verification of {{ $what }} failed'
     description: 'A backup of {{ $what }} does not restore to what was dumped; it counts as no good one any more. Its report says which check failed: backup verify --database.'
-{{- if or $v.verify.enabled (eq (include "postgres-backup.text" $v.settings.VERIFY_ENABLED) "true") }}
+{{- if or $v.verify.enabled (include "postgres-backup.isTrue" $v.settings.VERIFY_ENABLED) }}
 - alert: PostgresDatabaseVerificationStale
   expr: |
-    time() - (
-      max by (source, database) (pg_backup_verification_timestamp_seconds{ {{- $source -}} })
-      or
-      max by (source, database) (pg_backup_oldest_timestamp_seconds{ {{- $source -}} } > 0)
-    ) > {{ mulf $rule.verifyAfterDays 86400 | int64 }}
+    time() - max by (source, database) (pg_backup_verification_timestamp_seconds{ {{- $source -}} }) > {{ mulf $rule.verifyAfterDays 86400 | int64 }}
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
     summary: 'No verification of {{ $what }} for more than {{ $rule.verifyAfterDays }} days'
     description: 'Backups of {{ $what }} are made, and nobody has restored one for {{ "{{ $value | humanizeDuration }}" }}. Look at the Jobs of the verification.'
+- alert: PostgresDatabaseNeverVerified
+  expr: |
+    max by (source, database) (pg_backup_backups{ {{- $source -}} }) > 0
+    unless on (source, database)
+    pg_backup_verification_timestamp_seconds{ {{- $source -}} }
+  for: {{ mulf $rule.verifyAfterDays 24 | int64 }}h
+  labels: { severity: warning, cronjob: {{ $name | quote }} }
+  annotations:
+    summary: '{{ $what }} was never verified'
+    description: 'Backups of {{ $what }} are made since more than {{ $rule.verifyAfterDays }} days, and nobody has ever restored one. Look at the Jobs of the verification.'
 {{- end }}
 {{- end }}
 
-{{/* The label `source` of the program's metrics, where the values tell it. */}}
+{{/* The label `source` of the program's metrics; empty where the values do not tell it. */}}
 {{- define "postgres-backup.source" -}}
 {{- $host := include "postgres-backup.text" .settings.POSTGRES_HOST }}
 {{- with include "postgres-backup.text" .settings.BACKUP_SOURCE }}
 {{- . }}
 {{- else }}
-{{- if $host }}
+{{- if and $host (not (hasKey .secret.keys "POSTGRES_PORT")) (not (hasKey .secret.keys "BACKUP_SOURCE")) }}
 {{- printf "%s:%s" $host (include "postgres-backup.text" .settings.POSTGRES_PORT | default "5432") }}
 {{- end }}
 {{- end }}

@@ -7,13 +7,13 @@ schedule and deadline, `shards` fields of the Job, and `action` what an exit cod
 apiVersion: batch/v1
 kind: CronJob
 metadata:
-  name: {{ .name }}
-  namespace: {{ .root.Release.Namespace }}
+  name: {{ .name | quote }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "postgres-backup.labels" . | nindent 4 }}
 spec:
   schedule: {{ .when.schedule | quote }}
-  timeZone: {{ $v.timeZone }}
+  timeZone: {{ $v.timeZone | quote }}
   suspend: {{ .when.suspend }}
   concurrencyPolicy: {{ .when.concurrencyPolicy | default "Forbid" }}
   {{- with $v.startingDeadlineSeconds }}

@@ -39,7 +39,7 @@ beside it, or those values alone.
 {{- $items := list }}
 {{- range $key, $own := .Values.clusters }}
 {{- $name := include "postgres-backup.short" (list (printf "%s-%s" $full $key) 45) }}
-{{- $values := mustMergeOverwrite (deepCopy $shared) (deepCopy ($own | default dict)) }}
+{{- $values := mustMergeOverwrite (deepCopy $shared) (deepCopy ($own | default dict)) | include "postgres-backup.pruned" | fromJson }}
 {{- $items = append $items (dict "key" $key "name" $name "values" $values) }}
 {{- else }}
 {{- $items = list (dict "key" "" "name" $full "values" $shared) }}
@@ -50,12 +50,27 @@ beside it, or those values alone.
 {{- dict "items" $items | toJson }}
 {{- end }}
 
+{{/* A map as JSON without what is null, which unsets a value in an entry of `clusters` as Helm does above it. */}}
+{{- define "postgres-backup.pruned" -}}
+{{- $kept := dict }}
+{{- range $key, $value := . }}
+{{- if kindIs "map" $value }}
+{{- $_ := set $kept $key (include "postgres-backup.pruned" $value | fromJson) }}
+{{- else if not (kindIs "invalid" $value) }}
+{{- $_ := set $kept $key $value }}
+{{- end }}
+{{- end }}
+{{- $kept | toJson }}
+{{- end }}
+
 {{- define "postgres-backup.empty" -}}
 settings: {}
 secret: { name: "", keys: {}, asFiles: false, create: false, data: {} }
+podLabels: {}
+extraVolumes: []
 serviceAccount: { annotations: {} }
 persistence: { annotations: {} }
-verify: { settings: {}, secret: {}, resources: {}, server: { configuration: {}, securityContext: {} } }
+verify: { settings: {}, secret: {}, resources: {}, server: { configuration: {}, securityContext: {}, resources: {} } }
 restore: { settings: {}, secret: {}, resources: {}, args: [] }
 prometheusRule: { labels: {}, alertLabels: {} }
 {{- end }}
@@ -72,6 +87,11 @@ prometheusRule: { labels: {}, alertLabels: {} }
 {{- fail (printf "%ssettings.%s is a secret, which does not belong into values: put it into the Secret of secret.name under that name, or say in secret.keys.%s where it is" $where $name $name) }}
 {{- end }}
 {{- end }}
+{{- range $name := list "BACKUP_TARGET" "BACKUP_MODE" "REMOTE_KIND" }}
+{{- if hasKey $v.secret.keys $name }}
+{{- fail (printf "%ssecret.keys.%s: the chart itself has to know this one: set it in settings" $where $name) }}
+{{- end }}
+{{- end }}
 {{- range $block := list (dict) $v.verify $v.restore }}
 {{- $settings := mustMergeOverwrite (dict) $v.settings ($block.settings | default dict) }}
 {{- $secret := mustMergeOverwrite (dict) (deepCopy $v.secret) ($block.secret | default dict) }}
@@ -81,8 +101,29 @@ prometheusRule: { labels: {}, alertLabels: {} }
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if and $v.secret.asFiles (not $v.secret.keys) (not $v.secret.create) }}
-{{- fail (printf "%ssecret.asFiles mounts what secret.keys names, and it names nothing" $where) }}
+{{- $files := concat (keys $v.secret.keys) ($v.secret.create | ternary (keys $v.secret.data) list) }}
+{{- if and $v.secret.asFiles (not (without $files "" | join " " | regexFind (printf "(^| )(%s)( |$)" ($secrets | join "|")))) }}
+{{- fail (printf "%ssecret.asFiles mounts the secrets that secret.keys names, and it names none" $where) }}
+{{- end }}
+{{- range $v.extraVolumes }}
+{{- if has .name (list "scratch" "backups" "secrets" "age" "server-socket" "server-tmp" "server-data") }}
+{{- fail (printf "%sextraVolumes: the chart has a volume %s of its own: choose another name" $where .name) }}
+{{- end }}
+{{- end }}
+{{- range $block, $own := dict "verify" $v.verify "restore" $v.restore }}
+{{- $other := include "postgres-backup.text" $own.settings.BACKUP_TARGET }}
+{{- if and (eq $target "remote") $other (ne $other "remote") }}
+{{- fail (printf "%s%s.settings.BACKUP_TARGET is %s, and backups are only remote: take it out" $where $block $other) }}
+{{- end }}
+{{- end }}
+{{- if and (eq $target "remote") (has $v.verify.location (list "local" "all")) }}
+{{- fail (printf "%sverify.location is %s, and backups are only remote: take it out" $where $v.verify.location) }}
+{{- end }}
+{{- if and $v.prometheusRule.enabled (eq (int $v.failedJobsHistoryLimit) 0) }}
+{{- fail (printf "%sfailedJobsHistoryLimit is 0, and an alert reads failed Jobs: set it to 1 or more, or prometheusRule.enabled to false" $where) }}
+{{- end }}
+{{- if and $v.prometheusRule.enabled $v.prometheusRule.programMetrics (not (include "postgres-backup.source" $v)) }}
+{{- fail (printf "%sprometheusRule.programMetrics asks for one source, and the values do not say the server's address: set settings.BACKUP_SOURCE" $where) }}
 {{- end }}
 {{- if and (ne $target "remote") (not $v.persistence.enabled) }}
 {{- fail (printf "%ssettings.BACKUP_TARGET is %s, which keeps backups in a volume: set persistence.enabled to true, or BACKUP_TARGET to remote" $where $target) }}
@@ -93,11 +134,14 @@ prometheusRule: { labels: {}, alertLabels: {} }
 {{- if and $isSharded (eq (include "postgres-backup.text" $v.settings.BACKUP_MODE) "cluster") }}
 {{- fail (printf "%ssettings.BACKUP_MODE is cluster, one archive of the whole server, which sharding.shards cannot share: set one of them back" $where) }}
 {{- end }}
-{{- if and $v.verify.enabled $v.verify.server.sidecar (not $v.verify.checksumOnly) (semverCompare "<1.29-0" .root.Capabilities.KubeVersion.Version) }}
-{{- fail (printf "%sverify.server.sidecar needs Kubernetes 1.29, and this is %s: set it to false, and VERIFY_HOST in verify.settings" $where .root.Capabilities.KubeVersion.Version) }}
-{{- end }}
 {{- if and $v.restore.confirm (ne $v.restore.confirm $v.restore.database) }}
 {{- fail (printf "%srestore.confirm is %q and restore.database %q: a restore is made only when they are the same" $where $v.restore.confirm $v.restore.database) }}
+{{- end }}
+{{- if and $v.restore.confirm .root.Release.IsUpgrade }}
+{{- fail (printf "%srestore.confirm: a restore is no part of a release, which would make it again at any upgrade: use make k8s-restore, or helm template … --show-only templates/restore-job.yaml | kubectl create -f -" $where) }}
+{{- end }}
+{{- if and .cluster.key .root.Values.restore.database }}
+{{- fail "restore.database would restore on every server of clusters: set it in the entry of one of them" }}
 {{- end }}
 {{- if and .cluster.key $v.verify.enabled (hasKey .root.Values.clusters (printf "%s-verify" .cluster.key)) }}
 {{- fail (printf "clusters.%s-verify would have the name of the verification of clusters.%s: choose another one" .cluster.key .cluster.key) }}
@@ -118,8 +162,8 @@ prometheusRule: { labels: {}, alertLabels: {} }
 {{- end }}
 
 {{- define "postgres-backup.selector" -}}
-app.kubernetes.io/name: {{ include "postgres-backup.short" (list (include "postgres-backup.chartname" .root) 63) }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "postgres-backup.short" (list (include "postgres-backup.chartname" .root) 63) | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with .cluster }}{{ with .key }}
 postgres-backup/cluster: {{ . | quote }}
 {{- end }}{{ end }}
@@ -128,15 +172,14 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Labels of an object: {root, cluster?, component?}. */}}
+{{/* Labels of an object: {root, cluster?, component?, more?}. */}}
 {{- define "postgres-backup.labels" -}}
-{{- with .root.Values.commonLabels }}
-{{- toYaml . }}
-{{ end }}
-{{- include "postgres-backup.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- $own := dict
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" .root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") }}
+{{- $more := mustMergeOverwrite (deepCopy (.root.Values.commonLabels | default dict)) (.more | default dict) }}
+{{- merge $own (include "postgres-backup.selector" . | fromYaml) $more | toYaml }}
 {{- end }}
 
 {{- define "postgres-backup.image" -}}
@@ -150,4 +193,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- define "postgres-backup.serviceAccountName" -}}
 {{- $account := .cluster.values.serviceAccount }}
 {{- $account.name | default ($account.create | ternary (include "postgres-backup.fullname" .root) "default") }}
+{{- end }}
+
+{{/* Not empty where the program would read a setting as true. */}}
+{{- define "postgres-backup.isTrue" -}}
+{{- include "postgres-backup.text" . | lower | regexFind "^(true|yes|on|1)$" }}
 {{- end }}

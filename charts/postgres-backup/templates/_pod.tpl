@@ -9,17 +9,14 @@ beside the program.
 {{- $context := dict "root" .root "cluster" .cluster "component" .component "v" $v "server" .server "identity" (and .identity $v.encryption.identity.secretName) }}
 metadata:
   labels:
-    {{- include "postgres-backup.labels" . | nindent 4 }}
-    {{- with $v.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "postgres-backup.labels" (merge (dict "more" $v.podLabels) .) | nindent 4 }}
   {{- with $v.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
   restartPolicy: Never
-  serviceAccountName: {{ include "postgres-backup.serviceAccountName" . }}
+  serviceAccountName: {{ include "postgres-backup.serviceAccountName" . | quote }}
   automountServiceAccountToken: {{ $v.serviceAccount.automount }}
   # a Service called "postgres" would otherwise set POSTGRES_PORT
   enableServiceLinks: false
@@ -29,7 +26,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with $v.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with $v.nodeSelector }}
   nodeSelector:
@@ -54,7 +51,9 @@ spec:
       image: {{ include "postgres-backup.image" (dict "repository" $v.image.repository "digest" $v.image.digest "tag" ($v.image.tag | default .root.Chart.AppVersion)) | quote }}
       imagePullPolicy: {{ $v.image.pullPolicy }}
       args:
-        {{- toYaml .args | nindent 8 }}
+        {{- range .args }}
+        - {{ include "postgres-backup.text" . | quote }}
+        {{- end }}
       env:
         {{- include "postgres-backup.env" $context | trim | nindent 8 }}
       resources:
@@ -82,7 +81,8 @@ spec:
 {{- end }}
 {{- /* a path in settings stands for the secret, and the server beside the program wants none */}}
 {{- range $setting := keys $found }}
-{{- if or (get $.v.settings (printf "%s_FILE" $setting)) (and $.server (eq $setting "VERIFY_PASSWORD")) }}
+{{- $isOfServer := has $setting (list "VERIFY_HOST" "VERIFY_PORT" "VERIFY_USER" "VERIFY_PASSWORD") }}
+{{- if or (get $.v.settings (printf "%s_FILE" $setting)) (and $.server $isOfServer) }}
 {{- $_ := unset $found $setting }}
 {{- end }}
 {{- end }}
@@ -122,8 +122,8 @@ spec:
 - name: {{ $setting }}
   valueFrom:
     secretKeyRef:
-      name: {{ $from.name }}
-      key: {{ $from.key }}
+      name: {{ $from.name | quote }}
+      key: {{ $from.key | quote }}
       {{- if $from.optional }}
       optional: true
       {{- end }}
@@ -166,11 +166,11 @@ spec:
 {{- $known := splitList "\n" (.root.Files.Get "files/secret-settings.txt" | trim) }}
 - name: scratch
   emptyDir:
-    sizeLimit: {{ $v.scratch.sizeLimit }}
+    sizeLimit: {{ $v.scratch.sizeLimit | quote }}
 {{- if ne (include "postgres-backup.target" $v) "remote" }}
 - name: backups
   persistentVolumeClaim:
-    claimName: {{ $v.persistence.existingClaim | default .cluster.name }}
+    claimName: {{ $v.persistence.existingClaim | default .cluster.name | quote }}
 {{- end }}
 {{- if $v.secret.asFiles }}
 - name: secrets
@@ -180,9 +180,9 @@ spec:
       {{- range $setting, $from := include "postgres-backup.secretKeys" . | fromJson }}
       {{- if has $setting $known }}
       - secret:
-          name: {{ $from.name }}
+          name: {{ $from.name | quote }}
           items:
-            - key: {{ $from.key }}
+            - key: {{ $from.key | quote }}
               path: {{ $setting }}
       {{- end }}
       {{- end }}
@@ -190,11 +190,11 @@ spec:
 {{- if .identity }}
 - name: age
   secret:
-    secretName: {{ $v.encryption.identity.secretName }}
+    secretName: {{ $v.encryption.identity.secretName | quote }}
     defaultMode: 0440
     items:
-      - key: {{ $v.encryption.identity.key }}
-        path: {{ $v.encryption.identity.key }}
+      - key: {{ $v.encryption.identity.key | quote }}
+        path: {{ $v.encryption.identity.key | quote }}
 {{- end }}
 {{- if .server }}
 - name: server-socket
@@ -210,13 +210,13 @@ spec:
     volumeClaimTemplate:
       spec:
         accessModes: [ReadWriteOnce]
-        storageClassName: {{ .storageClassName }}
+        storageClassName: {{ .storageClassName | quote }}
         resources:
           requests:
-            storage: {{ .size }}
+            storage: {{ .size | quote }}
   {{- else }}
   emptyDir:
-    sizeLimit: {{ .size }}
+    sizeLimit: {{ .size | quote }}
   {{- end }}
   {{- end }}
 {{- end }}
