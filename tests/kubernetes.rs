@@ -258,22 +258,25 @@ fn a_job_that_somebody_deletes_ends_the_target() {
 fn shards_share_the_databases_of_a_server() {
     let (cluster, prefix) = (cluster(), s3::fresh_prefix());
     let postgres = Postgres::start(&support::tool("PG_BIN"));
+    let long = "a-name-that-is-as-long-as-names-are-let-be-45";
     let databases: Vec<String> = (0..6).map(|_| postgres.database("shard")).collect();
     let more = format!(
-        "  BACKUP_TARGET: remote\n  BACKUP_DATABASES: {}\n  BACKUP_GLOBALS: false\nsharding: {{ shards: 3 }}\n",
+        "  BACKUP_TARGET: remote\n  BACKUP_DATABASES: {}\n  BACKUP_GLOBALS: false\nsharding: {{ shards: 3 }}\n\
+         fullnameOverride: {long}\nsecret: {{ name: shop-postgres-backup }}\n",
         databases.join(",")
     );
     deploy(&cluster, &(values(&postgres, "postgres", &prefix) + &more), PASSWORD);
     cluster.make("k8s-test", &[]).exits(0);
-    assert_eq!(cluster.exit_codes(&cluster.newest_job("shop-postgres-backup-test")), [0, 0, 0]);
+    cluster.make("k8s-backup", &[]).exits(0);
+    assert_eq!(cluster.exit_codes(&cluster.newest_job(&format!("{long}-test"))), [0, 0, 0]);
     let keys = s3::shared().keys(&prefix);
     for database in &databases {
         let of_it = keys.iter().filter(|key| key.contains(database.as_str()) && key.ends_with(".sql.gz.json"));
-        assert_eq!(of_it.count(), 1, "{database} in {keys:?}");
+        assert_eq!(of_it.count(), 2, "{database} in {keys:?}");
     }
     // one pod looks, not three
     let list = cluster.make("k8s-list", &[]).exits(0).stdout;
-    assert_eq!(list.matches(&format!("backup_{}_", databases[0])).count(), 1, "{list}");
+    assert_eq!(list.matches(&format!("backup_{}_", databases[0])).count(), 2, "{list}");
     // one that cannot be reached keeps the other shards from nothing, and is not tried again
     let lost = &databases[3];
     postgres.sql(
@@ -283,7 +286,7 @@ fn shards_share_the_databases_of_a_server() {
         ),
     );
     cluster.make("k8s-test", &[]).says("failed");
-    let codes = cluster.exit_codes(&cluster.newest_job("shop-postgres-backup-test"));
+    let codes = cluster.exit_codes(&cluster.newest_job(&format!("{long}-test")));
     assert_eq!(codes.iter().filter(|code| **code == 0).count(), 2, "{codes:?}");
 }
 

@@ -153,6 +153,11 @@ def validate(kind, obj):
         raise invalid(kind, name, "spec.schedule", "Required value")
     if not path:
         return
+    spec = obj.get("spec") or {}
+    if kind.kind == "Job" and spec.get("completionMode") == "Indexed":
+        last = f"{name}-{spec['completions'] - 1}"
+        if len(last) > 63 or "." in last:
+            raise invalid(kind, name, "metadata.name", f'Invalid value: "{last}": must be a DNS label as a hostname')
     if not pod.get("containers"):
         raise invalid(kind, name, f"{path}.containers", "Required value")
     if kind.kind in ("Job", "CronJob") and pod["restartPolicy"] == "Always":
