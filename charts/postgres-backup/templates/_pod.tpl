@@ -6,6 +6,15 @@ beside the program.
 {{- define "postgres-backup.pod" -}}
 {{- $own := pick (.block | default dict) "settings" "secret" "resources" }}
 {{- $v := mustMergeOverwrite (deepCopy .cluster.values) (deepCopy $own) }}
+{{- /* what the block says in one way goes before what the server says in the other */}}
+{{- with .block }}
+{{- range $name, $value := .settings }}
+{{- $_ := unset $v.secret.keys $name }}
+{{- end }}
+{{- range $name, $from := .secret.keys }}
+{{- $_ := unset $v.settings $name }}
+{{- end }}
+{{- end }}
 {{- $context := dict "root" .root "cluster" .cluster "component" .component "v" $v "server" .server "identity" (and .identity $v.encryption.identity.secretName) }}
 metadata:
   labels:
