@@ -41,9 +41,10 @@ class Process:
         self.log, self.process, self.stopped, self.error = log, None, False, None
 
     def host(self, value):
-        """A path under a mount as the path of the volume's folder; anything else as it is."""
+        """A path under a mount as the path of the volume's folder; anything else as it is, and so is what is there on
+        this machine, such as a program in a checkout below /tmp."""
         for path, target, _ in self.mounts:
-            if value == target or value.startswith(target + "/"):
+            if value == target or value.startswith(target + "/") and not os.path.exists(value):
                 return str(path) + value[len(target) :]
         return value
 
