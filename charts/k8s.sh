@@ -129,20 +129,29 @@ show_log() {
     local since=
     while :; do
         in_background kubectl --namespace "$NAMESPACE" logs --follow --container backup ${since:+--since-time "$since"} "$1" || true
-        [[ $(kube get "$1" --ignore-not-found --output 'jsonpath={.status.phase}') = Running ]] || return 0
         since=$(date -u +%FT%TZ)
+        # the end of a pod is known a moment after that of its log
         in_background sleep 1
-        if [[ $(kube get "$1" --ignore-not-found --output 'jsonpath={.status.phase}') = Running ]]; then
-            say "the log of $1 broke off and goes on"
-        fi
+        [[ $(kube get "$1" --ignore-not-found --output 'jsonpath={.status.phase}') = Running ]] || return 0
+        say "the log of $1 broke off and goes on"
     done
 }
 
+# job_state JOB: its name and the conditions that hold; nothing when it is gone
+job_state() { kube get job "$1" --ignore-not-found --output 'jsonpath={.metadata.name}{range .status.conditions[?(@.status=="True")]} {.type}{end}'; }
+
 # follow JOB: the logs of its pods until it is over; its exit status is that of the last pod that failed
 follow() {
-    local job=$1 seen=" " pods pod state=' ' code='' failed=''
+    local job=$1 seen=" " pods pod state=' ' code='' failed='' deaf=0
     while [[ $state != *Complete* && $state != *Failed* ]]; do
-        state=$(kube get job "$job" --ignore-not-found --output 'jsonpath={.metadata.name}{range .status.conditions[?(@.status=="True")]} {.type}{end}')
+        # a cluster that does not answer says nothing of the Job
+        if ! state=$(job_state "$job"); then
+            ((++deaf < 30)) || die "the cluster does not answer; job/$job may go on" 69
+            state=' '
+            in_background sleep 1
+            continue
+        fi
+        deaf=0
         pods=$(kube get pods --selector "batch.kubernetes.io/job-name=$job" --sort-by=.metadata.creationTimestamp --output name)
         for pod in $pods; do
             [[ $seen != *" $pod "* ]] || continue
@@ -293,7 +302,7 @@ scale_up() {
 # A restore that is not over when this script ends is stopped before the application comes back.
 end_restore() {
     local state
-    state=$(kube get job "$job" --ignore-not-found --output 'jsonpath={range .status.conditions[?(@.status=="True")]} {.type}{end}') || state=unknown
+    state=$(job_state "$job") || state=unknown
     if [[ $state != *Complete* && $state != *Failed* ]] &&
         ! kube delete job "$job" --ignore-not-found --cascade=foreground --timeout 60s; then
         say "job/$job may be running; ${apps[*]:-nothing} stays scaled down: delete the Job, and then scale up by hand"
@@ -340,10 +349,9 @@ restore() {
         read -r -p "Type the name of the database to restore $BACKUP into $DATABASE: " CONFIRM
     fi
     [[ $CONFIRM = "$DATABASE" ]] || die "nothing was changed: $CONFIRM is not $DATABASE"
-    endings=(scale_up)
+    endings=(end_restore)
     scale_down
     make_restore "$attempt" ${words[@]+"${words[@]}"}
-    endings=(end_restore)
     follow "$job" || code=$?
     exit "$code"
 }

@@ -75,7 +75,7 @@ spec:
     {{- include "postgres-backup.volumes" $context | trim | nindent 4 }}
 {{- end }}
 
-{{/* Secrets as JSON, {SETTING: {name, key, optional}}. */}}
+{{/* Secrets as JSON, {SETTING: {name, key, optional, isFile}}. */}}
 {{- define "postgres-backup.secretKeys" -}}
 {{- $secret := .v.secret }}
 {{- $name := $secret.name | default (include "postgres-backup.fullname" .root) }}
@@ -93,6 +93,8 @@ spec:
 {{- $isOfServer := has $setting (list "VERIFY_HOST" "VERIFY_PORT" "VERIFY_USER" "VERIFY_PASSWORD") }}
 {{- if or (get $.v.settings (printf "%s_FILE" $setting)) (and $.server $isOfServer) }}
 {{- $_ := unset $found $setting }}
+{{- else }}
+{{- $_ := set (get $found $setting) "isFile" (and $secret.asFiles (has $setting $known)) }}
 {{- end }}
 {{- end }}
 {{- $found | toJson }}
@@ -100,7 +102,6 @@ spec:
 
 {{- define "postgres-backup.env" -}}
 {{- $v := .v }}
-{{- $known := splitList "\n" (.root.Files.Get "files/secret-settings.txt" | trim) }}
 {{- $settings := dict "BACKUP_DIR" "/backups" }}
 {{- range $name, $value := $v.settings }}
 {{- $text := include "postgres-backup.text" $value }}
@@ -108,10 +109,8 @@ spec:
 {{- $_ := set $settings $name $text }}
 {{- end }}
 {{- end }}
-{{- if gt (int $v.sharding.shards) 1 }}
-{{- if eq .component "backup" }}
+{{- if and (eq .component "backup") (gt (int $v.sharding.shards) 1) }}
 {{- $_ := set $settings "SHARD_COUNT" (toString (int $v.sharding.shards)) }}
-{{- end }}
 {{- end }}
 {{- if .identity }}
 {{- $_ := set $settings "AGE_IDENTITY_FILE" (printf "/run/secrets/age/%s" $v.encryption.identity.key) }}
@@ -124,7 +123,7 @@ spec:
   value: {{ $value | quote }}
 {{- end }}
 {{- range $setting, $from := include "postgres-backup.secretKeys" . | fromJson }}
-{{- if and $v.secret.asFiles (has $setting $known) }}
+{{- if $from.isFile }}
 - name: {{ $setting }}_FILE
   value: /run/secrets/postgres-backup/{{ $setting }}
 {{- else }}
@@ -172,7 +171,6 @@ spec:
 
 {{- define "postgres-backup.volumes" -}}
 {{- $v := .v }}
-{{- $known := splitList "\n" (.root.Files.Get "files/secret-settings.txt" | trim) }}
 - name: scratch
   emptyDir:
     sizeLimit: {{ $v.scratch.sizeLimit | quote }}
@@ -187,7 +185,7 @@ spec:
     defaultMode: 0440
     sources:
       {{- range $setting, $from := include "postgres-backup.secretKeys" . | fromJson }}
-      {{- if has $setting $known }}
+      {{- if $from.isFile }}
       - secret:
           name: {{ $from.name | quote }}
           items:

@@ -52,17 +52,15 @@ class Process:
         self.begun = now()
         with self.log.open("wb") as log:
             try:
-                self.process = await asyncio.create_subprocess_exec(
-                    *self.argv,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=self.env,
-                    cwd=self.cwd,
-                    start_new_session=True,
-                )
+                self.process = await self.spawn(self.argv, asyncio.subprocess.DEVNULL, log)
             except OSError as error:
                 self.error = f"{self.argv[0]}: {error.strerror}"
+
+    async def spawn(self, argv, stdin, output):
+        """A process in the container's environment, and in a group of its own."""
+        return await asyncio.create_subprocess_exec(
+            *argv, stdin=stdin, stdout=output, stderr=output, env=self.env, cwd=self.cwd, start_new_session=True
+        )
 
     async def wait(self):
         times = {"startedAt": self.begun, "finishedAt": now()}
@@ -91,32 +89,10 @@ class Process:
 
     async def exec(self, command, stdin):
         argv = [self.host(a) for a in command]
-        if os.path.basename(argv[0]) == "tar" and "c" in "".join(argv[1:2]):
-            argv += self.renames()
-        pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        pipe = asyncio.subprocess.PIPE
+        source = pipe if stdin else asyncio.subprocess.DEVNULL
         try:
-            return await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=pipe if stdin else none,
-                stdout=pipe,
-                stderr=pipe,
-                env=self.env,
-                cwd=self.cwd,
-                start_new_session=True,
-            )
+            return await self.spawn(argv, source, pipe)
         except OSError as error:
-            return await asyncio.create_subprocess_exec(
-                "sh",
-                "-c",
-                'echo "$0" >&2; exit 127',
-                f"{argv[0]}: {error.strerror}",
-                stdin=pipe if stdin else none,
-                stdout=pipe,
-                stderr=pipe,
-            )
-
-    def renames(self):
-        """Options for tar, which `kubectl cp` runs: names in the archive are those of the container."""
-        return [
-            f"--transform=flags=r;s|^{str(path).lstrip('/')}|{target.lstrip('/')}|" for path, target, _ in self.mounts
-        ]
+            message = f"{argv[0]}: {error.strerror}"
+            return await self.spawn(["sh", "-c", 'echo "$0" >&2; exit 127', message], source, pipe)
