@@ -6,7 +6,7 @@ use crate::pipeline::StreamError;
 use crate::postgres;
 use crate::postgres::cluster::ClusterError;
 use crate::postgres::connection::ConnectError;
-use crate::postgres::dump::DumpError;
+use crate::postgres::dump::{CONFLICT, DumpError, STANDBY};
 use crate::postgres::lock::LockError;
 use crate::postgres::privileges::{self, Lack};
 use crate::postgres::restore::{Blame, RestoreError};
@@ -41,6 +41,8 @@ pub enum Exit {
     Refused = 77,
     /// Bad configuration.
     Config = 78,
+    /// SIGHUP.
+    HungUp = 129,
     /// SIGINT.
     Interrupted = 130,
     /// SIGTERM.
@@ -119,6 +121,14 @@ pub enum Error {
     /// The same, and nothing that is restored from such a dump is to be trusted.
     #[error("{} dropped and made again while the dump began, and it mixes the old with the new", crate::human::were(.0))]
     Replaced(Vec<String>),
+    /// The session that a dump's snapshot was held by is gone.
+    #[error("{error}; the session that held its snapshot ended: {why}")]
+    SnapshotLost {
+        /// What the server or the network said.
+        why: String,
+        /// How the dump ended.
+        error: Box<Error>,
+    },
     /// There is no scratch database to restore to.
     #[error(transparent)]
     Scratch(#[from] ScratchError),
@@ -270,9 +280,10 @@ impl Error {
             | Self::Cluster(ClusterError::Connect(error)) => match error {
                 ConnectError::Unreachable { .. } => Exit::Unreachable,
                 ConnectError::Refused { .. } | ConnectError::NotAllowed { .. } => Exit::Refused,
-                ConnectError::NoDatabase { .. } | ConnectError::Misconfigured { .. } | ConnectError::TlsFile(_) => {
-                    Exit::Config
-                }
+                ConnectError::NoDatabase { .. }
+                | ConnectError::Misconfigured { .. }
+                | ConnectError::Pooled { .. }
+                | ConnectError::TlsFile(_) => Exit::Config,
             },
             Self::Lock(LockError::Taken { .. }) => Exit::Locked,
             Self::Lock(LockError::Query(error))
@@ -325,16 +336,19 @@ impl Error {
             | Self::NotSent { .. }
             | Self::Io(_) => Exit::Failed,
             Self::GivenUp(_) => Exit::Unreachable,
+            Self::SnapshotLost { error, .. } => error.exit(),
             Self::Storage(error) => match error {
                 StorageError::Unavailable { .. } | StorageError::Stalled { .. } | StorageError::Missing { .. } => {
                     Exit::Unreachable
                 }
                 StorageError::Refused { .. } => Exit::Refused,
+                StorageError::Changed { .. } => Exit::Corrupt,
                 StorageError::NotFound { .. } | StorageError::AlreadyExists { .. } | StorageError::Failed { .. } => {
                     Exit::Failed
                 }
             },
             Self::Targets(errors) => common(errors.iter().map(Self::exit)),
+            Self::Stopped(Stop::Hangup) => Exit::HungUp,
             Self::Stopped(Stop::Interrupt) => Exit::Interrupted,
             Self::Stopped(Stop::Terminate) => Exit::Terminated,
             Self::Stopped(Stop::Deadline) => Exit::Failed,
@@ -345,6 +359,7 @@ impl Error {
     pub fn stderr(&self) -> Option<&str> {
         match self {
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.stderr(),
+            Self::SnapshotLost { error, .. } => error.stderr(),
             _ => None,
         }
     }
@@ -356,6 +371,7 @@ impl Error {
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.is_concurrent_change(),
             Self::Cluster(ClusterError::Connect(ConnectError::NoDatabase { .. }) | ClusterError::Rewritten(_))
             | Self::Rewritten(_)
+            | Self::SnapshotLost { .. }
             | Self::Replaced(_) => true,
             // what the catalogue names is gone when it is looked at
             Self::Query(error) | Self::Cluster(ClusterError::Query(error)) => error.code().is_some_and(|code| {
@@ -370,6 +386,8 @@ impl Error {
     /// What a person can do, where the message does not say it already.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::SnapshotLost { why, .. } if why.contains(CONFLICT) => Some(STANDBY),
+            Self::SnapshotLost { error, .. } => return error.hint(),
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.hint(),
             Self::Connect(ConnectError::NoDatabase { .. })
             | Self::Lock(LockError::Connect(ConnectError::NoDatabase { .. })) => Some("look at POSTGRES_DB"),
@@ -464,7 +482,7 @@ pub fn exit_of<'a>(errors: impl Iterator<Item = &'a Error>, saved: bool) -> Exit
         return Exit::Done;
     }
     match common(codes) {
-        first @ (Exit::Interrupted | Exit::Terminated | Exit::Config | Exit::Corrupt) => first,
+        first @ (Exit::HungUp | Exit::Interrupted | Exit::Terminated | Exit::Config | Exit::Corrupt) => first,
         _ if saved => Exit::Partly,
         code => code,
     }
@@ -473,7 +491,7 @@ pub fn exit_of<'a>(errors: impl Iterator<Item = &'a Error>, saved: bool) -> Exit
 /// The code that all share, else the one of highest rank, else [`Exit::Failed`].
 fn common(codes: impl Iterator<Item = Exit>) -> Exit {
     let codes: Vec<Exit> = codes.collect();
-    for first in [Exit::Interrupted, Exit::Terminated, Exit::Config, Exit::Corrupt] {
+    for first in [Exit::HungUp, Exit::Interrupted, Exit::Terminated, Exit::Config, Exit::Corrupt] {
         if codes.contains(&first) {
             return first;
         }

@@ -249,6 +249,25 @@ pub struct Schema {
     pub lc_monetary: String,
 }
 
+/// Something that pg_dump leaves out by its own rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// What, such as `table public.orders`.
+    pub object: String,
+    /// Its rows; none where it is no table, or they could not be counted.
+    pub rows: Option<u64>,
+    /// Why.
+    pub why: String,
+}
+
+/// `table public.orders (1000 rows): it belongs to the extension hstore`
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rows = self.rows.map(|rows| format!(" ({rows} rows)")).unwrap_or_default();
+        write!(f, "{}{rows}: {}", self.object, self.why)
+    }
+}
+
 /// What is known of one database in an archive: read under the snapshot of its dump, and from the dump as it passed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseFacts {
@@ -268,6 +287,9 @@ pub struct DatabaseFacts {
     pub schema: Schema,
     /// What the dump says.
     pub contents: Contents,
+    /// What pg_dump leaves out by its own rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// Tables that were truncated or rewritten while the dump began: it may show them empty although they were not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rewritten: Vec<String>,

@@ -24,6 +24,7 @@ async fn supervise() -> Result<i32> {
     let mut ended = signal(SignalKind::child())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "backup".into());
     // a group of its own, or a terminal's signal would reach the child twice, and a second one means haste
@@ -43,8 +44,19 @@ async fn supervise() -> Result<i32> {
             }
             _ = terminate.recv() => hand_on(child, Signal::TERM),
             _ = interrupt.recv() => hand_on(child, Signal::INT),
+            _ = hangup.recv() => hand_on(child, Signal::HUP),
         }
     }
+}
+
+/// True when SIGHUP was ignored at the start of this process; false where the system does not tell.
+pub fn is_hangup_ignored() -> bool {
+    // the first of all signals
+    const HANGUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & HANGUP != 0)
 }
 
 fn hand_on(child: Pid, signal: Signal) {

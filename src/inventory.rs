@@ -1,7 +1,7 @@
 //! Pure: the backups of both sides as one list.
 
 use crate::manifest::{Manifest, Verification};
-use crate::repository::{Catalog, SideKind};
+use crate::repository::{self, Catalog, SideKind, Whose};
 use crate::storage::Location;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ pub struct Inventory {
     pub entries: Vec<Entry>,
     /// Places of what is no backup.
     pub foreign: Vec<String>,
+    /// Places of manifests that nobody can read.
+    pub unreadable: Vec<String>,
 }
 
 /// A backup, wherever it is.
@@ -20,6 +22,8 @@ pub struct Inventory {
 pub struct Entry {
     /// Its manifest.
     pub manifest: Manifest,
+    /// Whose it is.
+    pub whose: Whose,
     /// Where it is; the folder first.
     pub copies: Vec<Replica>,
 }
@@ -45,7 +49,7 @@ impl Inventory {
     /// Backups of one source, id and SHA-256 are one; what has the same id and other bytes is another.
     pub fn of(sides: Vec<(SideKind, Location, Catalog)>) -> Self {
         let mut entries: BTreeMap<Key, Entry> = BTreeMap::new();
-        let mut foreign = Vec::new();
+        let (mut foreign, mut unreadable) = (Vec::new(), Vec::new());
         for (side, location, catalog) in sides {
             for backup in catalog.backups {
                 let replica = Replica {
@@ -57,12 +61,13 @@ impl Inventory {
                     verification: backup.verification,
                 };
                 let manifest = backup.manifest;
-                let entry = Entry { manifest, copies: Vec::new() };
+                let entry = Entry { manifest, whose: backup.whose, copies: Vec::new() };
                 entries.entry(entry.key()).or_insert(entry).copies.push(replica);
             }
+            unreadable.extend(catalog.unreadable);
             foreign.extend(catalog.foreign.iter().map(|object| location.of(&object.key)));
         }
-        Self { entries: entries.into_values().rev().collect(), foreign }
+        Self { entries: entries.into_values().rev().collect(), foreign, unreadable }
     }
 }
 
@@ -74,7 +79,7 @@ impl Inventory {
         for entry in &other.entries {
             let copies: Vec<Replica> = entry.copies.iter().filter(|copy| copy.side == side).cloned().collect();
             if !copies.is_empty() {
-                let empty = || Entry { manifest: entry.manifest.clone(), copies: Vec::new() };
+                let empty = || Entry { manifest: entry.manifest.clone(), whose: entry.whose, copies: Vec::new() };
                 entries.entry(entry.key()).or_insert_with(empty).copies.extend(copies);
             }
         }
@@ -89,6 +94,16 @@ impl Entry {
     fn key(&self) -> Key {
         let manifest = &self.manifest;
         (manifest.started, manifest.source.clone(), manifest.id.clone(), manifest.sha256.clone())
+    }
+
+    /// Name of its source; that of a namesake has the number of its server behind it.
+    pub fn source(&self) -> String {
+        repository::source_name(&self.manifest, self.whose)
+    }
+
+    /// True when it is of the source of that name.
+    pub fn is_of(&self, source: &str) -> bool {
+        repository::is_of(&self.manifest, self.whose, source)
     }
 
     /// At least one of its copies is good.

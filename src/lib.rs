@@ -14,6 +14,8 @@ pub mod custom_archive;
 pub mod daemon;
 /// HTTP to services that people name, bounded and tried again.
 pub mod delivery;
+/// Pure: the options of pg_dump, and what follows from each.
+pub mod dump_options;
 /// Keys, and bytes encrypted to them.
 pub mod encryption;
 /// Everything that ends a command early, and its exit code.
@@ -56,6 +58,8 @@ pub mod restore_filter;
 pub mod retention;
 /// Pure: when runs are due.
 pub mod schedule;
+/// Pure: databases that lost most of their rows since the last backup before.
+pub mod shrink;
 /// The wish to stop, and why.
 pub mod shutdown;
 /// Pure: SQL as psql reads it, as it streams by.

@@ -40,15 +40,24 @@ fn main() {
     std::process::exit(exit as i32);
 }
 
-/// The first signal asks for an orderly end, the second does not wait for it.
+/// The first signal asks for an orderly end, the second does not wait for it. SIGHUP is one of them unless it was
+/// ignored at the start, as `nohup` has it.
 fn listen(shutdown: Shutdown) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = if init::is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
     Ok(async move {
         loop {
+            let hung_up = async {
+                match &mut hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             let (stop, exit) = tokio::select! {
                 _ = terminate.recv() => (Stop::Terminate, Exit::Terminated),
                 _ = interrupt.recv() => (Stop::Interrupt, Exit::Interrupted),
+                _ = hung_up => (Stop::Hangup, Exit::HungUp),
             };
             if shutdown.signal().is_some() {
                 std::process::exit(exit as i32);

@@ -96,6 +96,9 @@ pub struct Manifest {
     /// The databases of a cluster archive, or those that were to be saved with these globals; empty when they do not fit, and then only the facts file has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<String>,
+    /// What `ALTER ROLE ALL SET` says on the server, `name=value`, where the archive holds the roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings_of_all_roles: Vec<String>,
     /// Counts.
     pub totals: Totals,
     /// Properties of the one database; none when they do not fit or are encrypted, and then only the facts file has them.
@@ -204,6 +207,9 @@ pub struct Marker {
     pub version: u32,
     /// Name of the source.
     pub source: String,
+    /// The number by which PostgreSQL knows the source's server; none where it was not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<String>,
     /// The run.
     pub run_id: String,
     /// When it was written.
@@ -237,6 +243,7 @@ pub(crate) mod tests {
             facts_sha256: "11".repeat(32),
             arguments: vec!["--format=plain".to_owned()],
             databases: Vec::new(),
+            settings_of_all_roles: Vec::new(),
             totals: Totals { tables: 3, rows: 12, database_bytes: 9000 },
             properties: Some(DatabaseProperties {
                 owner: "owner".to_owned(),

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tracing::info;
+use tracing::{info, warn};
 
 /// Bytes so far; clones count together.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ struct Count {
     raw: AtomicU64,
     stored: AtomicU64,
     table: Mutex<String>,
+    /// Since when the source is waited for; none while bytes are worked on.
+    waiting: Mutex<Option<Instant>>,
     whole: Option<Counters>,
 }
 
@@ -32,6 +34,17 @@ impl Counters {
     pub fn add_raw(&self, bytes: u64) {
         self.0.raw.fetch_add(bytes, Ordering::Relaxed);
         self.0.whole.iter().for_each(|whole| whole.add_raw(bytes));
+    }
+
+    /// Notes that the source is waited for, until it is noted that it is not.
+    pub fn set_waiting(&self, waiting: bool) {
+        *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting.then(Instant::now);
+    }
+
+    /// How long the source has sent nothing that was waited for.
+    pub fn silence(&self) -> Duration {
+        let waiting = *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Adds bytes handed to the targets.
@@ -68,11 +81,35 @@ impl Counters {
 /// Time between two lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
+/// A source that sends nothing for so long is told of.
+pub const SILENT: Duration = Duration::from_secs(60);
+
+/// Says each time that a source has sent nothing for another minute, and why, until dropped.
+pub async fn watch_silence(counters: Counters, subject: String, why: impl AsyncFn() -> String) -> Infallible {
+    let mut told = Duration::ZERO;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let silence = counters.silence();
+        if silence < SILENT {
+            told = Duration::ZERO;
+        } else if silence >= told + SILENT {
+            told = silence;
+            let lasted = human::duration(TimeDelta::from_std(silence).unwrap_or_default());
+            warn!("{subject}: the source has sent nothing for {lasted}; {}", why().await);
+        }
+    }
+}
+
 /// Writes a line about one dump every 30 s, until dropped.
 pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u64) {
     let started = Instant::now();
     loop {
         tokio::time::sleep(LINE_EVERY).await;
+        if counters.silence() >= LINE_EVERY / 3 {
+            // how long the rest takes is anybody's guess
+            info!("dumping {subject}: {} read, and nothing comes", human::size(counters.raw()));
+            continue;
+        }
         let pace = Pace::of(&counters, started, expected_bytes);
         let (raw, stored) = (counters.raw(), counters.stored());
         let (table, share) = (counters.table(), pace.share);

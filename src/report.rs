@@ -35,6 +35,9 @@ pub struct Report {
     pub targets: Vec<String>,
     /// What was pruned.
     pub pruned: Vec<Pruned>,
+    /// What a person must look at although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<String>,
     /// What went wrong with the run as a whole, worst first.
     pub failures: Vec<Failure>,
     /// Backups of this source that are kept locally, and their bytes.

@@ -75,6 +75,12 @@ pub enum FilterError {
         /// Line of the dump, from 1.
         line: u64,
     },
+    /// A name, or what is said of one, is not in the encoding that the dump says it is in.
+    #[error("line {line} is not in the encoding that the dump says it is in; restore it by hand with psql")]
+    Encoding {
+        /// Line of the dump, from 1, on which the statement ends.
+        line: u64,
+    },
     /// The text ends in the middle of something.
     #[error("the dump breaks off in the middle of a statement, a string or the rows of a table")]
     BreaksOff,
@@ -320,9 +326,12 @@ fn is_of_database(words: &[&str]) -> bool {
     match words {
         ["CREATE" | "DROP" | "ALTER", "DATABASE", ..]
         | ["COMMENT", "ON", "DATABASE", ..]
-        | ["SECURITY", "LABEL", ..]
         | ["UPDATE", "pg_catalog.pg_database", ..] => true,
         ["GRANT" | "REVOKE", rest @ ..] => rest.windows(2).any(|pair| pair == ["ON", "DATABASE"]),
+        // a label may have any words in it, behind what it is on
+        ["SECURITY", "LABEL", rest @ ..] => {
+            rest.iter().position(|word| *word == "ON").is_some_and(|at| rest.get(at + 1) == Some(&"DATABASE"))
+        }
         ["ALTER", "ROLE", rest @ ..] => rest.windows(2).any(|pair| pair == ["IN", "DATABASE"]),
         _ => false,
     }

@@ -23,6 +23,8 @@ pub struct Candidate {
     pub good: bool,
     /// Passed its latest verification.
     pub verified: bool,
+    /// The last before its database lost most of its rows, which nobody has said was meant.
+    pub guarded: bool,
     /// False for a local backup that the remote side still lacks although it should have it.
     pub replicated: bool,
 }
@@ -42,7 +44,8 @@ pub struct Decision {
 ///
 /// `auto` backups go by age, the other types by count among their own, `manual` ones never. Whatever those rules say,
 /// the newest `min_keep` good backups of each database stay (one at least, manual ones not counted), and so do the
-/// newest verified one and every one that is not yet replicated. Backups from the future are ranked among themselves. Where every backup of a database would go, none does.
+/// newest verified one and every one that is not yet replicated. The last backup before a database lost most of its rows
+/// stays until the newer ones of each type are as many as the counts. Backups from the future are ranked among themselves. Where every backup of a database would go, none does.
 pub fn decide(candidates: &[Candidate], policy: &Retention, now: DateTime<Utc>) -> Vec<Decision> {
     let mut decisions: BTreeMap<usize, (bool, String)> = BTreeMap::new();
     let mut subjects: BTreeMap<&Subject, Vec<(usize, &Candidate)>> = BTreeMap::new();
@@ -95,6 +98,17 @@ fn decide_one(
     }
     if candidate.verified && !newer().any(|other| other.verified) {
         return keep("the newest verified of its database".to_owned());
+    }
+    let outlives = |kind, count: u32| {
+        let of_kind = |other: &&&Candidate| other.good && other.backup_type == kind;
+        count > 0 && distinct(&mut newer().filter(of_kind)) >= count as usize
+    };
+    let typed =
+        [(BackupType::Daily, policy.daily), (BackupType::Weekly, policy.weekly), (BackupType::Monthly, policy.monthly)];
+    if candidate.guarded && !typed.into_iter().all(|(kind, count)| outlives(kind, count)) {
+        return keep(
+            "the last before its database lost rows or tables; `backup prune --release` lets it go".to_owned(),
+        );
     }
     let count = match candidate.backup_type {
         BackupType::Auto => return decide_by_age(candidate, policy.days, now),

@@ -14,6 +14,9 @@ pub enum Stop {
     /// SIGTERM.
     #[error("stopped by SIGTERM")]
     Terminate,
+    /// SIGHUP: the terminal or the session that started it is gone.
+    #[error("stopped by SIGHUP")]
+    Hangup,
     /// `BACKUP_TIMEOUT` is over.
     #[error("the deadline BACKUP_TIMEOUT is over")]
     Deadline,
@@ -23,9 +26,8 @@ pub enum Stop {
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     token: CancellationToken,
-    signal: CancellationToken,
     reason: Arc<Mutex<Option<Stop>>>,
-    signalled: Arc<OnceLock<Instant>>,
+    since: Arc<OnceLock<Instant>>,
     whole: Option<Box<Shutdown>>,
 }
 
@@ -36,10 +38,7 @@ impl Shutdown {
         if matches!(*current, None | Some(Stop::Deadline)) {
             *current = Some(reason);
         }
-        if reason != Stop::Deadline {
-            self.signalled.get_or_init(Instant::now);
-            self.signal.cancel();
-        }
+        self.since.get_or_init(Instant::now);
         self.token.cancel();
     }
 
@@ -48,9 +47,8 @@ impl Shutdown {
     pub fn part(&self) -> Self {
         Self {
             token: self.token.child_token(),
-            signal: self.signal.child_token(),
             reason: Arc::default(),
-            signalled: self.signalled.clone(),
+            since: Arc::default(),
             whole: Some(Box::new(self.clone())),
         }
     }
@@ -75,13 +73,20 @@ impl Shutdown {
         }
     }
 
-    /// Runs `work`, which must not be dropped lightly, for at most `patience`, and at most until `haste` after a signal,
-    /// however many such works follow each other; none when the time is over.
+    /// Since when it is time to stop, whoever asked first.
+    fn since(&self) -> Instant {
+        let whole = self.whole.as_ref().and_then(|whole| whole.since.get()).copied();
+        let asked = whole.into_iter().chain(self.since.get().copied()).min();
+        asked.unwrap_or_else(Instant::now)
+    }
+
+    /// Runs `work`, which must not be dropped lightly, for at most `patience`, and at most until `haste` after somebody
+    /// asked to stop, however many such works follow each other; none when the time is over. A deadline is no different
+    /// from a signal: who set it counts on the end.
     pub async fn finish<T>(&self, patience: Duration, haste: Duration, work: impl Future<Output = T>) -> Option<T> {
         let hurried = async {
-            self.signal.cancelled().await;
-            let since = self.signalled.get().copied().unwrap_or_else(Instant::now);
-            tokio::time::sleep_until(since + haste).await;
+            self.token.cancelled().await;
+            tokio::time::sleep_until(self.since() + haste).await;
         };
         tokio::select! {
             biased;
@@ -89,5 +94,40 @@ impl Shutdown {
             () = hurried => None,
             () = tokio::time::sleep(patience) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lasts(shutdown: &Shutdown) -> Duration {
+        let begun = Instant::now();
+        let never = std::future::pending::<()>();
+        assert_eq!(shutdown.finish(Duration::from_secs(300), Duration::from_secs(9), never).await, None);
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_must_end_well_is_hurried_by_a_deadline_as_by_a_signal() {
+        for stop in [Stop::Deadline, Stop::Terminate, Stop::Hangup] {
+            let shutdown = Shutdown::default();
+            shutdown.request(stop);
+            assert!(lasts(&shutdown).await <= Duration::from_secs(9), "{stop}");
+            // the next work has what is left
+            assert_eq!(lasts(&shutdown).await, Duration::ZERO, "{stop}");
+        }
+        assert!(lasts(&Shutdown::default()).await >= Duration::from_secs(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_of_one_part_leaves_the_next_part_its_time() {
+        let whole = Shutdown::default();
+        whole.part().request(Stop::Deadline);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let next = whole.part();
+        whole.request(Stop::Terminate);
+        assert!(lasts(&next).await >= Duration::from_secs(9));
+        assert_eq!(next.reason(), Some(Stop::Terminate));
     }
 }

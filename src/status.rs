@@ -5,10 +5,11 @@ use crate::inventory::{Entry, Inventory};
 use crate::manifest::{How, Identity};
 use crate::repository::SideKind;
 use crate::retention::CLOCKS_AGREE;
+use crate::shrink::{self, Fall, Size};
 use crate::storage::Space;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A backup that is smaller or larger than the one before it by more than this share of it is worth a look.
 const STEP: f64 = 0.5;
@@ -28,6 +29,14 @@ pub struct Question<'a> {
     pub pending: &'a HashSet<Identity>,
     /// The volume of the folder.
     pub space: Option<Space>,
+    /// The share of its rows or tables below which a database has fallen.
+    pub shrink_guard: f64,
+    /// Until when a person has said that losses were meant.
+    pub releases: &'a HashMap<Subject, DateTime<Utc>>,
+    /// What else a person should look at.
+    pub warnings: &'a [String],
+    /// Several servers go by the name of the source, and nobody knows which of them is meant.
+    pub is_ambiguous: bool,
     /// Now.
     pub now: DateTime<Utc>,
 }
@@ -47,6 +56,8 @@ pub struct Status {
     pub databases: Vec<Kept>,
     /// The volume of the folder, where there is one.
     pub volume: Option<Volume>,
+    /// What else a person should look at.
+    pub warnings: Vec<String>,
 }
 
 /// How one database is kept.
@@ -71,6 +82,8 @@ pub struct Kept {
     pub uploaded: usize,
     /// The latest verification of any of them.
     pub last_verification: Option<LastVerification>,
+    /// It has lost most of its rows or tables, and nobody has said that this was meant.
+    pub shrunk: Option<Fall>,
 }
 
 /// Whether a database is kept well enough.
@@ -79,6 +92,8 @@ pub struct Kept {
 pub enum Verdict {
     /// Its newest good backup is young enough.
     Ok,
+    /// The same, and it has far fewer rows or tables than the last one before.
+    Shrunk,
     /// That is too old.
     TooOld,
     /// There is no good one.
@@ -144,22 +159,24 @@ pub struct Volume {
 impl Status {
     /// Answers the question from what lies there.
     pub fn of(inventory: &Inventory, question: &Question<'_>) -> Self {
-        let own = || inventory.entries.iter().filter(|entry| entry.manifest.source == question.source);
+        let own = || inventory.entries.iter().filter(|entry| entry.is_of(question.source));
         let saved = own().map(|entry| &entry.manifest.subject);
         let subjects: BTreeSet<&Subject> = saved.chain(question.expected).collect();
         let mut entries: BTreeMap<&Subject, Vec<&Entry>> = BTreeMap::new();
         own().for_each(|entry| entries.entry(&entry.manifest.subject).or_default().push(entry));
         let kept = |subject: &Subject| Kept::of(subject, entries.get(subject).map_or(&[], Vec::as_slice), question);
         let databases: Vec<Kept> = subjects.into_iter().map(kept).collect();
-        let is_well = |kept: &Kept| matches!(kept.verdict, Verdict::Ok | Verdict::NotSelected);
+        let is_young = |kept: &Kept| matches!(kept.verdict, Verdict::Ok | Verdict::Shrunk);
+        let is_well = |kept: &Kept| is_young(kept) || kept.verdict == Verdict::NotSelected;
         Self {
             source: question.source.to_owned(),
             time: question.now,
             max_age_seconds: question.max_age.num_seconds(),
             // where nothing is kept up to date, nothing is well kept
-            ok: databases.iter().any(|kept| kept.verdict == Verdict::Ok) && databases.iter().all(is_well),
+            ok: databases.iter().any(is_young) && databases.iter().all(is_well) && !question.is_ambiguous,
             databases,
             volume: question.space.map(Volume::of),
+            warnings: question.warnings.to_vec(),
         }
     }
 }
@@ -172,11 +189,13 @@ impl Kept {
         let is_present = |entry: &&&&Entry| entry.manifest.started <= question.now + CLOCKS_AGREE;
         let present = good.iter().find(is_present);
         let newest = present.or(good.first()).map(|entry| Newest::of(entry, question.now));
+        let shrunk = shrunk(subject, &good, question);
         let verdict = match &newest {
             _ if !question.expected.contains(subject) => Verdict::NotSelected,
             None => Verdict::Missing,
             Some(_) if present.is_none() => Verdict::TooOld,
             Some(newest) if newest.age_seconds > question.max_age.num_seconds() => Verdict::TooOld,
+            Some(_) if shrunk.is_some() => Verdict::Shrunk,
             Some(_) => Verdict::Ok,
         };
         let is_pending = |entry: &&&Entry| {
@@ -202,8 +221,16 @@ impl Kept {
                 how: verification.how,
                 passed: verification.passed,
             }),
+            shrunk,
         }
     }
+}
+
+/// `good` are the good ones, the newest first.
+fn shrunk(subject: &Subject, good: &[&&Entry], question: &Question<'_>) -> Option<Fall> {
+    let present = |entry: &&&&Entry| entry.manifest.started <= question.now + CLOCKS_AGREE;
+    let sizes: Vec<Size> = good.iter().rev().filter(present).map(|entry| Size::of(&entry.manifest)).collect();
+    shrink::fall(&sizes, question.shrink_guard, question.releases.get(subject).copied())
 }
 
 impl Newest {

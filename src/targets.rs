@@ -19,11 +19,11 @@ pub async fn open(config: &Config, target: Target, run_id: &str) -> Result<Vec<S
 /// As [`open`], with what cannot be opened beside what can.
 pub async fn open_some(config: &Config, target: Target, run_id: &str) -> (Vec<Side>, Vec<StorageError>) {
     let source = &config.source;
-    let repository = |storage: Arc<dyn Storage>, layout| Repository::new(storage, layout, &source.name, run_id);
+    let owner = Owner::new(&source.name, run_id);
+    let repository = |storage: Arc<dyn Storage>, layout| Repository::new(storage, layout, owner.clone());
     let (mut sides, mut unusable) = (Vec::new(), Vec::new());
     if target.has_local() {
-        let owner = Owner::new(&source.name, run_id);
-        let storage = Arc::new(Local::new(&config.local.folder, owner));
+        let storage = Arc::new(Local::new(&config.local.folder, owner.clone()));
         sides.push(Side { kind: SideKind::Local, repository: repository(storage, config.local.path_format) });
     }
     if target.has_remote() {

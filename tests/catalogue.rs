@@ -244,11 +244,8 @@ fn an_upload_that_is_ended_at_any_moment_leaves_nothing_or_what_the_next_one_fin
         assert_eq!(finish(child).code, code);
         assert!(begun.elapsed() < Duration::from_secs(18), "{:?}", begun.elapsed());
         let left = s3::shared().keys(&prefix);
-        if name_of_signal == "KILL" {
-            assert!(left.iter().all(|key| key.ends_with(".pending")), "{left:?}");
-        } else {
-            assert_eq!(left, Vec::<String>::new());
-        }
+        // whether the store still makes what it was sent is not known, so its marker stays
+        assert!(left.iter().all(|key| key.ends_with(".pending")), "{left:?}");
         assert_eq!(s3::shared().unfinished(&prefix), Vec::<String>::new());
         assert_eq!(backup.with("BACKUP_TARGET", "remote").json(&["list"], 0)["backups"], serde_json::json!([]));
         let direct = backup.with("REMOTE_ENDPOINT", &s3::shared().endpoint());

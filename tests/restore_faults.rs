@@ -453,7 +453,7 @@ fn a_server_is_not_taken_for_restored_when_a_part_of_it_is_missing() {
         .run(&["restore", "--cluster", "--dry-run"])
         .exits(0)
         .says("MISSING")
-        .says("stock: this run has no backup of it");
+        .says("stock: there is no good backup of it");
     there.run(&["restore", "--cluster"]).exits(64).says("say --yes");
     there.run(&["restore", "--cluster", "--yes"]).exits(0);
     assert_eq!(server.sql("shop", "SELECT a FROM t"), "1");

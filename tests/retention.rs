@@ -13,7 +13,7 @@ use postgres_backup_job::progress::Counters;
 use postgres_backup_job::repository::{Backup, Content, Repository, Side, SideKind};
 use postgres_backup_job::storage::key::Naming;
 use postgres_backup_job::storage::memory::Memory;
-use postgres_backup_job::storage::{Object, Storage, read_small};
+use postgres_backup_job::storage::{Object, Owner, Storage, read_small};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -123,7 +123,7 @@ impl World {
     fn connected(mut self) -> Self {
         for (side, store) in &self.stores {
             for source in [OURS, "other:5432"] {
-                let repository = Repository::new(Arc::new(store.clone()), PathFormat::Type, source, "run");
+                let repository = Repository::new(Arc::new(store.clone()), PathFormat::Type, Owner::new(source, "run"));
                 self.repositories.insert((*side, source.to_owned()), repository);
             }
         }
@@ -375,6 +375,7 @@ fn manifest(naming: &Naming, source: &str, bytes: &[u8]) -> Manifest {
         facts_sha256: sha256(FACTS),
         arguments: Vec::new(),
         databases: Vec::new(),
+        settings_of_all_roles: Vec::new(),
         totals: Totals::default(),
         properties: None,
     }

@@ -209,7 +209,7 @@ fn files_are_for_their_owner_only_and_hidden_until_they_are_whole() {
         assert_eq!(entries.len(), 1);
         assert!(entries[0].starts_with(".x.sql.gz.") && entries[0].ends_with("-run1.partial"), "{entries:?}");
         let owners = local.unfinished_with_owner().await.unwrap();
-        assert_eq!(owners[0].0, Owner::new("db:5432", "run1"));
+        assert_eq!(owners[0].0, Owner::new("db:5432", "run1").trace());
         upload.commit().await.unwrap();
     });
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -4,15 +4,19 @@ use super::{Format, output};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
 use crate::human;
+use crate::job::alarms;
+use crate::job::identity::identify_sides;
 use crate::job::tasks::Tasks;
 use crate::job::{self, Server};
 use crate::metrics;
 use crate::notify;
-use crate::postgres::catalog::Database;
+use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection;
+use crate::postgres::dump::STANDBY;
+use crate::postgres::pooler;
 use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
-use crate::repository::SideKind;
+use crate::repository::{Side, SideKind, describe_namesakes};
 use crate::storage::LARGEST_PART;
 use crate::targets::{self, new_run_id};
 use chrono::TimeDelta;
@@ -91,7 +95,7 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
         }
     }
     if format.json {
-        output::print_json(&findings.list);
+        output::print_json(&findings.list)?;
     } else {
         let row = |finding: &Finding| {
             let mark = match finding.verdict {
@@ -103,14 +107,14 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
             let detail = format!("{}{hint}", finding.detail);
             [mark, &finding.check, &detail].iter().map(|cell| human::one_line(cell).into_owned()).collect()
         };
-        output::print_table(&["", "CHECK", "RESULT"], findings.list.iter().map(row).collect());
+        output::print_table(&["", "CHECK", "RESULT"], findings.list.iter().map(row).collect())?;
     }
     Ok(findings.exit.unwrap_or(Exit::Done))
 }
 
 async fn check_database(config: &Config, findings: &mut Findings) {
     let source = &config.source;
-    let connection = match connection::connect(source, "backup check").await {
+    let connection = match pooler::connect_directly(source, "backup check").await {
         Ok(connection) => connection,
         Err(error) => return findings.bad("database", &error.into()),
     };
@@ -120,6 +124,16 @@ async fn check_database(config: &Config, findings: &mut Findings) {
         Err(error) => return findings.bad("client tools", &error),
     };
     check_tools(&server, findings);
+    if let Some(wrong) = alarms::wrong_clock(config, server.ahead) {
+        findings.add("clock", Verdict::Warning, wrong, None);
+    }
+    if let Ok(Some(standby)) = catalog::standby(&connection).await
+        && !standby.feeds_back
+        && standby.delay != "-1"
+    {
+        let detail = format!("the server is a standby, and may cancel a dump after {}", standby.delay);
+        findings.add("standby", Verdict::Warning, detail, Some(STANDBY.to_owned()));
+    }
     match job::choose_tasks(config, &server) {
         Ok(tasks) => check_tasks(config, &server, &tasks, findings).await,
         Err(error) => findings.bad("databases", &error),
@@ -252,6 +266,16 @@ fn missing_privilege(config: &Config, check: &str, lack: Lack, findings: &mut Fi
     findings.add(check, verdict, detail, Some(lack.mend));
 }
 
+/// Backups of other servers that go by the name of this source.
+async fn check_namesakes(config: &Config, side: &Side, findings: &mut Findings) {
+    identify_sides(config, std::slice::from_ref(side)).await;
+    let Ok(catalog) = side.repository.catalog().await else { return };
+    let namesakes = side.repository.namesakes(&catalog.backups);
+    for text in describe_namesakes(&side.repository.location().name, &config.source.name, &namesakes) {
+        findings.add("source", Verdict::Warning, text, None);
+    }
+}
+
 async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
     let name = if target == Target::Local { "local folder" } else { "remote store" };
     let opened = targets::open(config, target, &new_run_id()).await;
@@ -288,6 +312,7 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
             }
             Err(error) => findings.bad(name, &error.into()),
         }
+        check_namesakes(config, &side, findings).await;
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, Exit};
 #[allow(clippy::unnecessary_wraps, reason = "every command answers alike")]
 pub(super) fn execute(format: &Format, config: &Config) -> Result<Exit, Error> {
     if format.json {
-        output::print_json(&config.effective);
+        output::print_json(&config.effective)?;
         return Ok(Exit::Done);
     }
     let row = |setting: &crate::config::Effective| {
@@ -17,6 +17,6 @@ pub(super) fn execute(format: &Format, config: &Config) -> Result<Exit, Error> {
             setting.source.clone(),
         ]
     };
-    output::print_table(&["SETTING", "VALUE", "SOURCE"], config.effective.iter().map(row).collect());
+    output::print_table(&["SETTING", "VALUE", "SOURCE"], config.effective.iter().map(row).collect())?;
     Ok(Exit::Done)
 }

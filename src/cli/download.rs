@@ -27,6 +27,6 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         file.display(),
         human::size(manifest.stored_bytes),
         manifest.sha256
-    ));
+    ))?;
     Ok(Exit::Done)
 }

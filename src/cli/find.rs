@@ -5,7 +5,8 @@ use crate::config::{Config, Target};
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::human;
-use crate::repository::{Backup, Repository};
+use crate::job::identity::identify_sides;
+use crate::repository::{Backup, Repository, full_name};
 use crate::storage::Owner;
 use crate::storage::local::Local;
 use crate::targets;
@@ -109,6 +110,7 @@ impl Named {
         let source = self.source.as_ref().unwrap_or(&config.source.name);
         let target = self.location.map_or(config.target, Target::from);
         let (sides, away) = targets::open_some(config, target, run_id).await;
+        identify_sides(config, &sides).await;
         let mut away: Vec<Error> = away.into_iter().map(Error::from).collect();
         let mut newest: BTreeMap<String, Found> = BTreeMap::new();
         for side in sides {
@@ -119,7 +121,7 @@ impl Named {
                     continue;
                 }
             };
-            for backup in backups.into_iter().filter(|backup| backup.manifest.source == *source) {
+            for backup in backups.into_iter().filter(|backup| backup.is_of(source)) {
                 let subject = backup.manifest.subject.to_string();
                 let known = newest.get(&subject).map(|(_, known)| known.manifest.started);
                 if known.is_none_or(|known| known < backup.manifest.started) {
@@ -145,7 +147,7 @@ impl Named {
         };
         is_named
             && self.database.as_ref().is_none_or(|database| manifest.subject.database() == Some(database))
-            && self.source.as_ref().is_none_or(|source| *source == manifest.source)
+            && self.source.as_ref().is_none_or(|source| backup.is_of(source))
     }
 
     /// A file that lies anywhere, with its manifest beside it.
@@ -157,8 +159,9 @@ impl Named {
         if !path.is_file() {
             return Ok(None);
         }
-        let storage = Arc::new(Local::new(folder, Owner::new(&config.source.name, run_id)));
-        let repository = Repository::new(storage, config.local.path_format, &config.source.name, run_id);
+        let owner = Owner::new(&config.source.name, run_id);
+        let storage = Arc::new(Local::new(folder, owner.clone()));
+        let repository = Repository::new(storage, config.local.path_format, owner);
         match repository.find(name).await? {
             Some(backup) => Ok(Some((repository, backup))),
             None => Err(Error::Usage(format!("{} has no manifest {name}.json beside it", path.display()))),
@@ -173,7 +176,7 @@ impl Named {
             }
             let choices: BTreeSet<(String, String)> = found
                 .iter()
-                .map(|(_, backup)| (backup.manifest.source.clone(), backup.manifest.subject.to_string()))
+                .map(|(_, backup)| (source_among(&found, backup), backup.manifest.subject.to_string()))
                 .collect();
             if choices.len() > 1 {
                 return Err(Error::Usage(ambiguous(&choices)));
@@ -184,9 +187,9 @@ impl Named {
 
     /// The newest of one source's; of equals a good one, and the first of those, which is the folder's.
     fn newest(mut found: Vec<(Repository, Backup)>, name: &str) -> Result<(Repository, Backup), Error> {
-        let sources: BTreeSet<&String> = found.iter().map(|(_, backup)| &backup.manifest.source).collect();
+        let sources: BTreeSet<String> = found.iter().map(|(_, backup)| source_among(&found, backup)).collect();
         if sources.len() > 1 {
-            let sources: Vec<&str> = sources.into_iter().map(String::as_str).collect();
+            let sources: Vec<String> = sources.into_iter().collect();
             let why = format!("{name} exists for several sources: {}; say which with --source", sources.join(", "));
             return Err(Error::Usage(why));
         }
@@ -195,6 +198,17 @@ impl Named {
         newest.ok_or_else(|| {
             Error::Usage(format!("there is no backup {name} that fits; `backup list` shows those that exist"))
         })
+    }
+}
+
+/// The source of a backup, with the number of its server where others of the same name are of another one.
+fn source_among(found: &[Found], backup: &Backup) -> String {
+    let name = &backup.manifest.source;
+    let is_other =
+        |other: &Backup| other.manifest.source == *name && other.server.is_some() && other.server != backup.server;
+    match &backup.server {
+        Some(server) if found.iter().any(|(_, other)| is_other(other)) => full_name(name, server),
+        _ => name.clone(),
     }
 }
 

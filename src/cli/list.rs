@@ -87,9 +87,9 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     if arguments.json {
         let backups = inventory.entries.iter().map(Row::of).collect();
-        output::print_json(&Listing { backups, foreign: inventory.foreign });
+        output::print_json(&Listing { backups, foreign: inventory.foreign })?;
     } else {
-        show(&inventory, Utc::now());
+        show(&inventory, Utc::now())?;
     }
     Ok(Exit::Done)
 }
@@ -100,7 +100,7 @@ impl Row {
         let place = |copy: &Replica| Place { side: copy.side, path: copy.place.clone(), good: copy.good };
         Self {
             id: manifest.id.clone(),
-            source: manifest.source.clone(),
+            source: entry.source(),
             subject: manifest.subject.clone(),
             backup_type: manifest.backup_type,
             format: manifest.format,
@@ -120,28 +120,29 @@ impl Row {
 fn is_wanted(arguments: &Arguments, entry: &Entry) -> bool {
     let manifest = &entry.manifest;
     arguments.database.as_ref().is_none_or(|database| manifest.subject.database() == Some(database))
-        && arguments.source.as_ref().is_none_or(|source| *source == manifest.source)
+        && arguments.source.as_ref().is_none_or(|source| entry.is_of(source))
         && arguments.kind.is_none_or(|kind| BackupType::from(kind) == manifest.backup_type)
 }
 
-fn show(inventory: &Inventory, now: DateTime<Utc>) {
+fn show(inventory: &Inventory, now: DateTime<Utc>) -> Result<(), Error> {
     let entries = &inventory.entries;
     if entries.is_empty() {
-        output::print("no backups\n");
+        output::print("no backups\n")?;
     } else {
-        let several_sources = entries.iter().any(|entry| entry.manifest.source != entries[0].manifest.source);
+        let several_sources = entries.iter().any(|entry| entry.source() != entries[0].source());
         let mut headings = vec!["ID", "DATABASE", "TYPE", "TIME (UTC)", ">AGE", ">SIZE", "WHERE", "VERIFIED"];
         headings.extend(several_sources.then_some("SOURCE"));
         let row = |entry: &Entry| {
             let mut cells = row(entry, now);
-            cells.extend(several_sources.then(|| Cell::plain(human::one_line(&entry.manifest.source).into_owned())));
+            cells.extend(several_sources.then(|| Cell::plain(human::one_line(&entry.source()).into_owned())));
             cells
         };
-        output::print_table(&headings, entries.iter().map(row).collect());
+        output::print_table(&headings, entries.iter().map(row).collect())?;
     }
     for place in &inventory.foreign {
-        output::print(&format!("not a backup: {}\n", human::one_line(place)));
+        output::print(&format!("not a backup: {}\n", human::one_line(place)))?;
     }
+    Ok(())
 }
 
 fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<Cell> {

@@ -143,8 +143,7 @@ pub async fn run(process: Process) -> Exit {
     if let Command::Completions { shell } = command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command_line(), "backup", &mut script);
-        output::print(&String::from_utf8_lossy(&script));
-        return Exit::Done;
+        return ended(output::print(&String::from_utf8_lossy(&script)).map(|()| Exit::Done));
     }
     let config = match Config::load(std::env::vars_os(), Path::new(".")) {
         Ok(config) => config,
@@ -171,6 +170,11 @@ pub async fn run(process: Process) -> Exit {
         Command::Config(format) => config::execute(&format, &config),
         Command::Completions { .. } => Ok(Exit::Done),
     };
+    ended(outcome)
+}
+
+/// The exit code of a command, whose error is said here and nowhere else.
+fn ended(outcome: Result<Exit, Error>) -> Exit {
     outcome.unwrap_or_else(|error| {
         let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         output::complain(&format!("{error}{hint}"));
@@ -186,8 +190,8 @@ async fn guarded(shutdown: &Shutdown, work: impl Future<Output = Result<Exit, Er
 fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
     let matches = command_line().try_get_matches_from(arguments);
     matches.and_then(|matches| <Cli as clap::FromArgMatches>::from_arg_matches(&matches)).map_err(|error| {
-        let _ = error.print();
-        if error.use_stderr() { Exit::Usage } else { Exit::Done }
+        let printed = output::written(error.print());
+        if error.use_stderr() { Exit::Usage } else { ended(printed.map(|()| Exit::Done)) }
     })
 }
 
@@ -204,7 +208,7 @@ fn command_line() -> clap::Command {
     }
     let codes = "\nExit codes: 0 done, 1 partly done, 64 bad command line, 65 corrupt backup or failed \
                  verification,\n69 database or storage unreachable, 70 bug, 74 dump, disk or upload failed, \
-                 75 another run holds the lock,\n77 refused, 78 bad configuration, 130 SIGINT, 143 SIGTERM";
+                 75 another run holds the lock,\n77 refused, 78 bad configuration, 129 SIGHUP, 130 SIGINT, 143 SIGTERM";
     help.push_str(codes);
     Cli::command().after_long_help(help)
 }

@@ -1,14 +1,25 @@
-//! Printing, in one place: a reader that goes away early is no error.
+//! Printing, in one place. A reader that goes away early has seen enough; any other result that cannot be written is an
+//! error.
 
+use crate::error::Error;
 use crate::human;
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, presets};
 use std::io::{IsTerminal, Write};
 
 /// Writes text to stdout.
-pub(super) fn print(text: &str) {
+pub(super) fn print(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes());
-    let _ = stdout.flush();
+    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// What became of output that was written.
+pub(super) fn written(outcome: std::io::Result<()>) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Io(format!("writing the output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line to stderr.
@@ -17,9 +28,9 @@ pub(super) fn complain(text: &str) {
 }
 
 /// Writes a value as JSON.
-pub(super) fn print_json(value: &impl serde::Serialize) {
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    print(&format!("{text}\n"));
+    print(&format!("{text}\n"))
 }
 
 /// Colours, each with one meaning.
@@ -80,18 +91,18 @@ fn has_colours() -> bool {
 }
 
 /// Writes a line, as a cell is drawn.
-pub(super) fn print_line(cell: Cell) {
+pub(super) fn print_line(cell: Cell) -> Result<(), Error> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let mut row = Row::new();
     row.add_cell(cell.drawn(has_colours()).set_delimiter('\0'));
     table.add_row(row);
-    print(&format!("{}\n", table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")));
+    print(&format!("{}\n", table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")))
 }
 
 /// Writes rows under their headings; a column whose heading begins with `>` is aligned to the right. On a terminal the
 /// last column wraps, and no other one: an id stays one word.
-pub(super) fn print_table<C: Into<Cell>>(headings: &[&str], rows: Vec<Vec<C>>) {
+pub(super) fn print_table<C: Into<Cell>>(headings: &[&str], rows: Vec<Vec<C>>) -> Result<(), Error> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(headings.iter().map(|heading| heading.trim_start_matches('>')).collect::<Vec<_>>());
@@ -112,7 +123,7 @@ pub(super) fn print_table<C: Into<Cell>>(headings: &[&str], rows: Vec<Vec<C>>) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    print(&format!("{}\n", lines.join("\n")));
+    print(&format!("{}\n", lines.join("\n")))
 }
 
 /// Asks for a word on the terminal; without a terminal the answer is no.

@@ -4,22 +4,36 @@ use super::output;
 use super::output::{Cell, Colour};
 use crate::config::Config;
 use crate::error::{Error, Exit, exit_of};
+use crate::facts::Subject;
 use crate::human;
+use crate::job::identity::identify_sides;
 use crate::job::prune::{self, Plan};
-use crate::postgres::application;
+use crate::job::{Overview, alarms};
 use crate::postgres::lock::Lock;
-use crate::repository::{Backup, SideKind};
+use crate::postgres::{application, catalog};
+use crate::repository::{Backup, Side, SideKind};
 use crate::retention::Decision;
+use crate::shrink::Fall;
 use crate::targets::{self, new_run_id};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use clap::Args;
 use std::collections::HashSet;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Print each backup with its decision and delete nothing
     #[arg(long)]
     dry_run: bool,
+    /// Take over the backups of another server under this source's name: this server is that one, built anew
+    #[arg(long, value_name = "SYSTEM_IDENTIFIER")]
+    adopt: Option<String>,
+    /// Say that a database was meant to lose its rows: what was kept before the fall may go
+    #[arg(long, conflicts_with = "adopt")]
+    release: bool,
+    /// Only this database, with --release
+    #[arg(long, requires = "release", value_name = "D")]
+    database: Option<String>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -28,19 +42,32 @@ pub(super) struct Arguments {
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
     let sides = targets::open(config, config.target, &run_id).await?;
+    if let Some(server) = &arguments.adopt {
+        return adopt(arguments, config, &sides, server).await;
+    }
+    if arguments.release {
+        return release(arguments, config, &sides).await;
+    }
     if sides.iter().all(|side| side.kind == SideKind::Remote) && config.remote_retention.is_none() {
-        output::print("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used\n");
+        output::print("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used\n")?;
         return Ok(Exit::Done);
     }
     if arguments.dry_run {
-        prune::plan(config, &sides, Utc::now()).await?.iter().for_each(show);
+        identify_sides(config, &sides).await;
+        prune::plan(config, &sides, Utc::now()).await?.iter().try_for_each(show)?;
         return Ok(Exit::Done);
     }
     // no run may store or prune while the plan is made and carried out
     let targets: Vec<String> = sides.iter().map(|side| side.repository.location().name).collect();
     let mut lock = Lock::take(&config.source, &targets, None, &application(&run_id)).await?;
+    let server = catalog::system_identifier(lock.connection()).await;
+    sides.iter().for_each(|side| side.repository.learn_server(server.as_deref()));
+    let ahead = catalog::clock_ahead(lock.connection()).await?;
+    if let Some(wrong) = alarms::wrong_clock(config, ahead) {
+        return Err(Error::Io(wrong));
+    }
     let plans = prune::plan(config, &sides, Utc::now()).await?;
-    plans.iter().for_each(show);
+    plans.iter().try_for_each(show)?;
     let going = plans.iter().flat_map(|plan| &plan.decisions).filter(|(_, decision)| !decision.keep).count();
     if going == 0 {
         return Ok(Exit::Done);
@@ -61,16 +88,95 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         let plan = &plan.among(&shown);
         errors.extend(prune::apply(plan, &mut pruned).await);
     }
-    output::print(&format!("deleted {}\n", human::count(pruned.len(), "backup")));
+    let printed = output::print(&format!("deleted {}\n", human::count(pruned.len(), "backup")));
+    errors.extend(printed.err());
     errors.iter().for_each(|error| output::complain(&error.to_string()));
     Ok(exit_of(errors.iter(), true))
 }
 
-fn show(plan: &Plan) {
+/// Takes over the backups of another server: from now on they are counted, and pruned.
+async fn adopt(arguments: &Arguments, config: &Config, sides: &[Side], server: &str) -> Result<Exit, Error> {
+    identify_sides(config, sides).await;
+    let mut meant = Vec::new();
+    for side in sides {
+        if side.repository.server().is_none() {
+            let why = "--adopt: the server does not say who it is; try again when it can be reached";
+            return Err(Error::Io(why.to_owned()));
+        }
+        let catalog = side.repository.catalog().await?;
+        let namesakes = side.repository.namesakes(&catalog.backups);
+        meant.extend(namesakes.get(server).map(|count| (side, *count)));
+    }
+    if meant.is_empty() {
+        let source = &config.source.name;
+        return Err(Error::Usage(format!(
+            "--adopt: there is no backup of another server {server} under the name {source}"
+        )));
+    }
+    for (side, count) in &meant {
+        let (place, backups) = (side.repository.location().name, human::count(*count, "backup"));
+        output::print(&format!("{place}: {backups} of the server {server} become this server's\n"))?;
+    }
+    if arguments.dry_run {
+        return Ok(Exit::Done);
+    }
+    let question = "They are counted and pruned as this server's own from now on.";
+    if !arguments.yes && !output::confirm(question, "adopt") {
+        return Err(Error::Usage("nothing was taken over: confirm on a terminal, or say --yes".to_owned()));
+    }
+    for (side, _) in meant {
+        side.repository.adopt(server).await?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Says that what databases have lost was meant.
+async fn release(arguments: &Arguments, config: &Config, sides: &[Side]) -> Result<Exit, Error> {
+    identify_sides(config, sides).await;
+    let (source, now) = (&config.source.name, Utc::now());
+    let mut overview = Overview::look(config, sides, source, now, Duration::MAX).await;
+    if !overview.unread.is_empty() {
+        let (.., error) = overview.unread.remove(0);
+        return Err(error.into());
+    }
+    let status = overview.status(source, TimeDelta::MAX, now);
+    let is_meant =
+        |subject: &Subject| arguments.database.as_deref().is_none_or(|name| subject.database() == Some(name));
+    let fallen: Vec<(&Subject, &Fall)> = status
+        .databases
+        .iter()
+        .filter(|kept| is_meant(&kept.subject))
+        .filter_map(|kept| Some((&kept.subject, kept.shrunk.as_ref()?)))
+        .collect();
+    if fallen.is_empty() {
+        output::print("nothing to release: no database has shrunk\n")?;
+        return Ok(Exit::Done);
+    }
+    for (subject, fall) in &fallen {
+        output::print(&format!("{}: {fall}\n", human::one_line(&subject.to_string())))?;
+    }
+    if arguments.dry_run {
+        return Ok(Exit::Done);
+    }
+    let question = "The backups before the fall are kept no longer than others from now on.";
+    if !arguments.yes && !output::confirm(question, "release") {
+        return Err(Error::Usage("nothing was released: confirm on a terminal, or say --yes".to_owned()));
+    }
+    for side in sides {
+        for (subject, fall) in &fallen {
+            // names of notes know no part of a millisecond
+            let until = fall.after.started + TimeDelta::milliseconds(1);
+            side.repository.release(subject, until).await?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show(plan: &Plan) -> Result<(), Error> {
     let side = plan.side.as_str();
     if plan.decisions.is_empty() {
-        output::print(&format!("no {side} backups\n"));
-        return;
+        output::print(&format!("no {side} backups\n"))?;
+        return Ok(());
     }
     let row = |(backup, decision): &(Backup, Decision)| {
         let (word, colour) = if decision.keep { ("keep", Colour::None) } else { ("delete", Colour::Yellow) };
@@ -84,5 +190,5 @@ fn show(plan: &Plan) {
         ]
     };
     let headings = ["ID", "DATABASE", "TYPE", "SIDE", "DECISION", "REASON"];
-    output::print_table(&headings, plan.decisions.iter().map(row).collect());
+    output::print_table(&headings, plan.decisions.iter().map(row).collect())
 }

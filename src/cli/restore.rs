@@ -115,7 +115,7 @@ impl Arguments {
     fn consent(&self, plan: &Plan) -> Result<(), Error> {
         let width = plan.lines.iter().map(|(what, _)| what.len()).max().unwrap_or_default();
         for (what, how) in &plan.lines {
-            output::print(&format!("{what:width$}  {how}\n"));
+            output::print(&format!("{what:width$}  {how}\n"))?;
         }
         if self.dry_run {
             return Err(Error::OnlyPlanned);
@@ -147,7 +147,8 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     if !backup.is_good() {
         warn!("{} failed its latest verification, or its archive is not whole", backup.manifest.id);
     }
-    let (backups, globals) = shutdown.guard(set(&repository, backup, &request)).await??;
+    let (backups, globals) =
+        shutdown.guard(set(&repository, backup, &request, (arguments.backup.name == LATEST, may))).await??;
     let restorer = Restorer {
         config,
         run_id: &run_id,
@@ -161,18 +162,47 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let mut done = Done::default();
     let outcome = restorer.restore(&backups, globals.as_ref(), &mut done, &consent).await;
     // what was done before an error is as important as the error
-    show(&done);
+    show(&done)?;
     match outcome {
         Ok(()) | Err(Error::OnlyPlanned) => Ok(Exit::Done),
         Err(error) => Err(error),
     }
 }
 
-/// The archives to restore databases from, and the one to restore roles from.
+fn is_same_source(one: &Backup, other: &Backup) -> bool {
+    one.manifest.source == other.manifest.source && one.server == other.server
+}
+
+/// Adds what other runs have of the databases that the globals name: shards of one server are runs of their own, and a
+/// database whose backup failed in one run has an earlier one. Of the latest, the newest good backup of each counts; of
+/// a run that was named, its own, and else the one that is nearest in time.
+fn complete(of_run: &mut Vec<Backup>, globals: &Backup, others: &[Backup], is_latest: bool) {
+    let time = globals.manifest.started;
+    let rank = |backup: &Backup| match is_latest {
+        true => time.signed_duration_since(backup.manifest.started),
+        false => (backup.manifest.started - time).abs(),
+    };
+    for name in &globals.manifest.databases {
+        let is_it = |backup: &&Backup| backup.manifest.subject.database() == Some(name);
+        let own = of_run.iter().position(|backup| is_it(&backup));
+        if own.is_some() && !is_latest {
+            continue;
+        }
+        let own = own.map(|own| of_run.remove(own));
+        let mut candidates = own.iter().filter(|backup| backup.is_good()).chain(others.iter().filter(is_it));
+        let first = candidates.next();
+        let best =
+            first.map(|first| candidates.fold(first, |best, one| if rank(one) < rank(best) { one } else { best }));
+        of_run.extend(best.cloned().or(own.clone()));
+    }
+}
+
+/// The archives to restore databases from, and the one to restore roles from. Of other runs only what `may` be is taken.
 async fn set(
     repository: &Repository,
     backup: Backup,
     request: &Request,
+    (is_latest, may): (bool, impl Fn(&Backup) -> bool),
 ) -> Result<(Vec<Backup>, Option<Backup>), Error> {
     let is_of_server = backup.manifest.subject == Subject::Cluster;
     let is_globals = backup.manifest.subject == Subject::Globals;
@@ -186,12 +216,19 @@ async fn set(
     }
     let run = backup.manifest.run_id.clone();
     let all = repository.catalog().await?.backups;
-    let mut all: Vec<Backup> = all.into_iter().filter(|other| other.manifest.run_id == run).collect();
-    let globals = all.iter().position(|other| other.manifest.subject == Subject::Globals).map(|at| all.remove(at));
+    let (mut of_run, others): (Vec<Backup>, Vec<Backup>) =
+        all.into_iter().partition(|other| other.manifest.run_id == run);
+    let globals =
+        of_run.iter().position(|other| other.manifest.subject == Subject::Globals).map(|at| of_run.remove(at));
     if globals.is_none() && !request.cluster {
         let why = format!("the run that made {} saved no roles; BACKUP_GLOBALS=true does", backup.manifest.id);
         return Err(Error::Usage(why));
     }
+    if let Some(globals) = globals.as_ref().filter(|_| request.cluster) {
+        let others = others.into_iter().filter(|other| is_same_source(other, globals) && may(other));
+        complete(&mut of_run, globals, &others.collect::<Vec<_>>(), is_latest);
+    }
+    let all = of_run;
     let backups = match (request.cluster, request.into.is_some()) {
         (true, _) => all,
         (false, true) => vec![backup],
@@ -216,7 +253,7 @@ fn parse_time(text: &str, zone: Tz) -> Result<DateTime<Utc>, Error> {
     })
 }
 
-fn show(done: &Done) {
+fn show(done: &Done) -> Result<(), Error> {
     let mut rows = Vec::new();
     for result in &done.checks {
         for check in &result.checks {
@@ -232,9 +269,9 @@ fn show(done: &Done) {
         }
     }
     if !rows.is_empty() {
-        output::print_table(&["DATABASE", "CHECK", "VERDICT", "RESULT"], rows);
+        output::print_table(&["DATABASE", "CHECK", "VERDICT", "RESULT"], rows)?;
     }
-    done.lines.iter().for_each(|line| output::print(&format!("{}\n", human::one_line(line))));
+    done.lines.iter().try_for_each(|line| output::print(&format!("{}\n", human::one_line(line))))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::error::{Error, Exit, exit_of};
 use crate::human;
 use crate::job::{self, Context, prune};
 use crate::pipeline::Workers;
-use crate::postgres::{self, connection};
+use crate::postgres::{self, pooler};
 use crate::progress::Counters;
 use crate::shutdown::Shutdown;
 use crate::targets::{self, new_run_id};
@@ -74,9 +74,12 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
 async fn dry_run(config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
     let application = postgres::application(&run_id);
-    let connection = connection::connect(&config.source, &application).await?;
+    let connection = pooler::connect_directly(&config.source, &application).await?;
     let server = job::examine_server(config, &connection).await?;
     let sides = targets::open(config, config.target, &run_id).await?;
+    for side in &sides {
+        side.repository.learn_server(server.system_identifier.as_deref());
+    }
     let tasks = job::choose_tasks(config, &server)?;
     let (tools, display) = (&server.tools.chosen, config.source.display());
     let mut errors: Vec<Error> = tasks.errors().map(|(_, error)| error).collect();
@@ -91,7 +94,7 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
             server.version.text,
             tools.version,
             tools.folder.display()
-        ));
+        ))?;
         for database in &task.databases {
             errors.extend(job::enter(config, &database.name, &application).await.err());
         }
@@ -99,17 +102,17 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
     }
     for side in &sides {
         side.repository.newest(&tasks.subjects()).await?;
-        output::print(&format!("would store in {}\n", side.repository.location().name));
+        output::print(&format!("would store in {}\n", side.repository.location().name))?;
     }
     if config.verify.enabled {
-        output::print(&format!("would verify on {}\n", config.verify.server.name));
+        output::print(&format!("would verify on {}\n", config.verify.server.name))?;
     }
     for plan in prune::plan(config, &sides, Utc::now()).await? {
         let plan = plan.only(&tasks.subjects());
         let side = plan.side.as_str();
         for (_, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {
             let (id, reason) = (&decision.id, &decision.reason);
-            output::print(&format!("would delete the {side} {id} ({reason}), if the backup succeeds\n"));
+            output::print(&format!("would delete the {side} {id} ({reason}), if the backup succeeds\n"))?;
         }
     }
     errors.iter().for_each(|error| output::complain(&error.to_string()));

@@ -6,7 +6,9 @@ use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit};
 use crate::human;
 use crate::job::Overview;
+use crate::job::identity::identify_sides;
 use crate::schedule;
+use crate::shrink::RELEASE;
 use crate::status::{Kept, Status, Trend, Verdict};
 use crate::targets::{self, new_run_id};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -46,11 +48,16 @@ struct NextRun {
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let sides = targets::open(config, config.target, &new_run_id()).await?;
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
+    let server = identify_sides(config, &sides).await;
     let now = Utc::now();
     let mut overview = Overview::look(config, &sides, source, now, Duration::MAX).await;
     if !overview.unread.is_empty() {
         let (.., error) = overview.unread.remove(0);
         return Err(error.into());
+    }
+    if let Some(server) = server.filter(|_| arguments.source.is_none()) {
+        let gone = overview.gone(config, &server);
+        overview.warnings.extend(gone.into_iter().map(|(_, text)| text));
     }
     let max_age = TimeDelta::from_std(arguments.max_age).unwrap_or(TimeDelta::MAX);
     let status = overview.status(source, max_age, now);
@@ -58,21 +65,21 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     let next = daemon.map(|daemon| daemon.schedule.next_of_each(now)).unwrap_or_default();
     if arguments.json {
         let next_runs = next.iter().map(|due| NextRun { backup_type: due.backup_type, time: due.time }).collect();
-        output::print_json(&Shown { status: &status, next_runs });
+        output::print_json(&Shown { status: &status, next_runs })?;
     } else {
-        show(&status);
+        show(&status)?;
         for due in next {
             let time = schedule::show(due.time, config.daemon.schedule.zone);
             let (kind, left) = (due.backup_type.as_str(), human::duration(due.time - now));
-            output::print(&format!("\nnext {kind} run of `backup schedule`: {time}, in {left}\n"));
+            output::print(&format!("\nnext {kind} run of `backup schedule`: {time}, in {left}\n"))?;
         }
     }
     Ok(if status.ok { Exit::Done } else { Exit::Partly })
 }
 
-fn show(status: &Status) {
+fn show(status: &Status) -> Result<(), Error> {
     if status.databases.is_empty() {
-        output::print(&format!("no backups of {}, and none expected\n", human::one_line(&status.source)));
+        output::print(&format!("no backups of {}, and none expected\n", human::one_line(&status.source)))?;
     } else {
         let headings = [
             "DATABASE",
@@ -86,7 +93,7 @@ fn show(status: &Status) {
             ">BACKUPS",
             ">TOTAL",
         ];
-        output::print_table(&headings, status.databases.iter().map(|kept| row(kept, status.time)).collect());
+        output::print_table(&headings, status.databases.iter().map(|kept| row(kept, status.time)).collect())?;
     }
     let pending: Vec<&str> =
         status.databases.iter().flat_map(|kept| &kept.pending_uploads).map(String::as_str).collect();
@@ -95,7 +102,19 @@ fn show(status: &Status) {
         // the time that an id ends in, whatever it begins with
         let stamp = |id: &&&str| id.get(id.len().saturating_sub(19)..).unwrap_or_default().to_owned();
         let oldest = human::one_line(pending.iter().min_by_key(stamp).unwrap_or(&""));
-        output::print(&format!("\n{count} pending, the oldest {oldest}; `backup upload` sends them\n"));
+        output::print(&format!("\n{count} pending, the oldest {oldest}; `backup upload` sends them\n"))?;
+    }
+    for kept in &status.databases {
+        if let Some(fall) = &kept.shrunk {
+            let subject = kept.subject.to_string();
+            let text = format!("{} has shrunk: {fall}; {RELEASE}", human::one_line(&subject));
+            output::print("\n")?;
+            output::print_line(Cell::coloured(&text, Colour::Red))?;
+        }
+    }
+    for warning in &status.warnings {
+        output::print("\n")?;
+        output::print_line(Cell::coloured(&human::one_line(warning), Colour::Yellow))?;
     }
     if let Some(volume) = &status.volume {
         let text = format!(
@@ -106,9 +125,10 @@ fn show(status: &Status) {
         );
         let advice = if volume.nearly_full { "; free some space, or keep fewer backups" } else { "" };
         let colour = if volume.nearly_full { Colour::Yellow } else { Colour::None };
-        output::print("\n");
-        output::print_line(Cell::coloured(&format!("{text}{advice}"), colour));
+        output::print("\n")?;
+        output::print_line(Cell::coloured(&format!("{text}{advice}"), colour))?;
     }
+    Ok(())
 }
 
 fn row(kept: &Kept, now: DateTime<Utc>) -> Vec<Cell> {
@@ -116,6 +136,7 @@ fn row(kept: &Kept, now: DateTime<Utc>) -> Vec<Cell> {
         Verdict::Ok => ("ok", Colour::Green),
         Verdict::TooOld => ("TOO OLD", Colour::Red),
         Verdict::Missing => ("NO GOOD BACKUP", Colour::Red),
+        Verdict::Shrunk => ("shrunk", Colour::Red),
         Verdict::NotSelected => ("not selected", Colour::Dim),
     };
     let newest = kept.newest.as_ref();

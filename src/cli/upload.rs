@@ -6,6 +6,7 @@ use crate::config::{Config, Target};
 use crate::error::{Error, Exit, exit_of};
 use crate::human;
 use crate::job::AbortOnDrop;
+use crate::job::identity::identify;
 use crate::job::upload;
 use crate::progress::{self, Counters};
 use crate::repository::{Backup, Repository};
@@ -44,7 +45,9 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let bar = std::io::stderr().is_terminal().then(|| progress::show_bar(counters.clone(), choice.bytes()));
     let _bar = bar.map(AbortOnDrop::spawn);
     let sent = upload::send_all(config, shutdown, &counters, &mut choice, &store).await?;
-    output::print(&format!("{} uploaded, {} there already\n", human::count(sent, "backup"), choice.present));
+    let printed =
+        output::print(&format!("{} uploaded, {} there already\n", human::count(sent, "backup"), choice.present));
+    choice.errors.extend(printed.err());
     Ok(exit_of(choice.errors.iter(), sent > 0))
 }
 
@@ -65,9 +68,11 @@ async fn choose(
     }
     if wanted.is_empty() {
         let source = arguments.source.as_ref().unwrap_or(&config.source.name);
-        for side in targets::open(config, Target::Local, run_id).await? {
+        let local = targets::open(config, Target::Local, run_id).await?;
+        identify(config, local.iter().map(|side| &side.repository).chain([&store])).await;
+        for side in local {
             let backups = side.repository.catalog().await?.backups.into_iter();
-            let own = backups.filter(|backup| backup.manifest.source == *source);
+            let own = backups.filter(|backup| backup.is_of(source));
             wanted.extend(own.map(|backup| (side.repository.clone(), backup)));
         }
     }

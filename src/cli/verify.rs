@@ -1,11 +1,12 @@
 //! `backup verify`
 
-use super::find::{Found, LATEST, Named};
+use super::find::{Found, Named};
 use super::output;
 use crate::config::Config;
 use crate::error::{Error, Exit, exit_of};
 use crate::human;
 use crate::job;
+use crate::job::identity::identify_sides;
 use crate::manifest::How;
 use crate::notify::{self, Begun};
 use crate::report::{Activity, Entry, Failure, Outcome, Place, Report, Stored};
@@ -51,8 +52,8 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     // what cannot be written is better known before
     let mut file = arguments.report.as_deref().map(open).transpose()?;
     let proved = match shutdown.guard(find(arguments, config, &run_id)).await.map_err(Error::from).flatten() {
-        // whoever mistypes a name is told so, and nobody else
-        Err(error @ Error::Usage(_)) if arguments.backup.name != LATEST => return Err(error),
+        // whoever asks for what cannot be is told so, and nobody else
+        Err(error) if error.exit() == Exit::Usage => return Err(error),
         Err(error) => Err(error),
         Ok((found, away)) => Ok((verify(found, arguments, config, &run_id, shutdown).await, away)),
     };
@@ -65,15 +66,16 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
             let written = file.set_len(0).and_then(|()| file.write_all(json.as_bytes()));
             unwritten = written.err().map(|error| unwritable(path, &error));
         }
-        if arguments.json {
-            output::print(&json);
-        } else {
-            reports.iter().for_each(|report| show(report));
-        }
+        let printed = match arguments.json {
+            true => output::print(&json),
+            false => reports.iter().try_for_each(|report| show(report)),
+        };
+        unwritten = unwritten.or(printed.err());
     }
     let notice = notice(arguments, config, &run_id, started, &proved);
     if config.metrics.is_wanted() {
         let (sides, _) = targets::open_some(config, config.target, &run_id).await;
+        identify_sides(config, &sides).await;
         job::publish(config, &sides, None, shutdown).await;
     }
     notify::send(&config.notices, &notice, Begun::default(), shutdown).await;
@@ -161,7 +163,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Error {
     Error::Io(format!("--report: writing {}: {error}", path.display()))
 }
 
-fn show(report: &report::Report) {
+fn show(report: &report::Report) -> Result<(), Error> {
     let several = report.databases.len() > 1;
     let row = |(database, check): (Option<&str>, &Check)| {
         let verdict = match check.verdict {
@@ -185,10 +187,10 @@ fn show(report: &report::Report) {
     if several {
         headings.insert(1, "DATABASE");
     }
-    output::print_table(&headings, report.checks().map(row).collect());
+    output::print_table(&headings, report.checks().map(row).collect())?;
     let restored = report.restore_seconds().map(|seconds| format!(", restored in {seconds:.1} s")).unwrap_or_default();
     let word = if report.verification.passed { "passed" } else { "FAILED" };
-    output::print(&format!("{} {word}{restored}\n", report.id));
+    output::print(&format!("{} {word}{restored}\n", report.id))
 }
 
 /// What people are told; an error where no backup could be found.
@@ -213,6 +215,7 @@ fn notice(
         entries: Vec::new(),
         targets: Vec::new(),
         pruned: Vec::new(),
+        alarms: Vec::new(),
         failures: Vec::new(),
         kept: None,
         failing_since: None,

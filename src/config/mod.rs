@@ -4,6 +4,7 @@
 //! received (never a secret's) and what is allowed.
 
 mod daemon;
+mod database_url;
 mod dump_arguments;
 mod env_file;
 mod notices;
@@ -21,7 +22,7 @@ pub use daemon::Daemon;
 pub use notices::{Metrics, Notices};
 pub use received::Origin;
 pub use remote::{Azure, AzureAccess, Checksum, Gcs, Remote, S3, Sse, Store};
-pub use secret::Secret;
+pub use secret::{Password, Secret};
 pub use selection::{Databases, Mode, Pattern, Selection, Shard};
 pub use source::{Retry, RootCert, ServerRole, Source, SslMode, Tls};
 pub use verify::Verify;
@@ -50,6 +51,8 @@ pub struct Config {
     pub remote: Remote,
     /// How long local backups are kept.
     pub retention: Retention,
+    /// The share of its rows or tables below which a database is held to have fallen; 0 never does.
+    pub shrink_guard: f64,
     /// How long remote ones are; none keeps all.
     pub remote_retention: Option<Retention>,
     /// How backups are proved.

@@ -5,10 +5,14 @@ use super::{
     Config, Dump, Effective, Encryption, Format, Local, Log, Mode, PathFormat, Retention, Selection, Source, daemon,
     notices, remote, selection, settings, source, verify,
 };
+use crate::dump_options;
 use crate::encryption::{Identities, Recipients};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// A share, as it is given.
+const SHARE: &str = "a share from 0 to 1, such as 0.5";
 
 /// The whole configuration; none when a problem was recorded.
 pub(super) fn config(
@@ -26,6 +30,10 @@ pub(super) fn config(
     let remote = remote::read(received, several);
     let retention = read_retention(received);
     let remote_retention = remote::read_retention(received, retention.as_ref());
+    let shrink_guard: Option<f64> = received.get("BACKUP_SHRINK_GUARD", SHARE);
+    if shrink_guard.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+        received.refuse("BACKUP_SHRINK_GUARD", SHARE);
+    }
     let verify = source.as_ref().and_then(|source| verify::read(received, source));
     let encryption = read_encryption(received);
     if verify.as_ref().is_some_and(|verify| verify.enabled) {
@@ -40,11 +48,8 @@ pub(super) fn config(
     if stall_timeout.is_some_and(|timeout| timeout.is_zero()) {
         received.refuse("STALL_TIMEOUT", "a duration above zero");
     }
-    if let (Some(selection), Some(dump)) = (&selection, &dump)
-        && selection.mode == Mode::Cluster
-        && dump.format == Format::Custom
-    {
-        received.refuse("BACKUP_FORMAT", "plain, because BACKUP_MODE=cluster makes one archive of SQL");
+    if let (Some(selection), Some(dump)) = (&selection, &dump) {
+        refuse_what_the_mode_does_not_take(received, selection.mode, dump);
     }
     let source = source?;
     Some(Config {
@@ -56,6 +61,7 @@ pub(super) fn config(
         local: local?,
         remote: remote?,
         retention: retention?,
+        shrink_guard: shrink_guard?,
         remote_retention: remote_retention?,
         verify: verify?,
         encryption,
@@ -68,6 +74,17 @@ pub(super) fn config(
         child_environment,
         warnings: std::mem::take(&mut received.warnings),
     })
+}
+
+fn refuse_what_the_mode_does_not_take(received: &mut Received, mode: Mode, dump: &Dump) {
+    let refused = match mode {
+        Mode::Database => dump_options::refuse_half_of_clean(&dump.extra_args).map(|why| ("PG_DUMP_EXTRA_ARGS", why)),
+        Mode::Cluster => (dump.format == Format::Custom)
+            .then(|| ("BACKUP_FORMAT", "plain, because BACKUP_MODE=cluster makes one archive of SQL".to_owned())),
+    };
+    if let Some((name, allowed)) = refused {
+        received.refuse(name, &allowed);
+    }
 }
 
 impl Received {

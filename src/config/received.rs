@@ -1,6 +1,7 @@
 //! The strings received: which value each setting has, where it came from, and what is wrong with it.
 
 use super::env_file;
+use super::secret::{Password, without_line_end};
 use super::settings::{self, Default, Setting};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +18,8 @@ pub enum Origin {
     Environment,
     /// `.env`, or the file that `NAME_FILE` names.
     File(PathBuf),
+    /// A part of `DATABASE_URL`.
+    Url,
 }
 
 impl std::fmt::Display for Origin {
@@ -25,6 +28,7 @@ impl std::fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::Environment => f.write_str("env"),
             Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Url => f.write_str("DATABASE_URL"),
         }
     }
 }
@@ -33,6 +37,8 @@ impl std::fmt::Display for Origin {
 struct Value {
     text: String,
     origin: Origin,
+    /// The origin is a file that holds this value and nothing else.
+    is_whole_file: bool,
 }
 
 /// Values by setting, and the problems found while reading them.
@@ -131,12 +137,12 @@ impl Received {
                         setting.name
                     ));
                 }
-                Some(Value { text, origin: layer.origin.clone() })
+                Some(Value { text, origin: layer.origin.clone(), is_whole_file: false })
             }
             (None, Some(path)) => match std::fs::read_to_string(&path) {
                 Ok(text) => {
-                    let text = text.trim_end_matches(['\n', '\r']).to_owned();
-                    (!text.is_empty()).then(|| Value { text, origin: Origin::File(path.into()) })
+                    let text = without_line_end(&text).to_owned();
+                    (!text.is_empty()).then(|| Value { text, origin: Origin::File(path.into()), is_whole_file: true })
                 }
                 Err(error) => {
                     self.problems.push(format!("{}: reading {path}: {error}", file_name.unwrap_or_default()));
@@ -167,6 +173,14 @@ impl Received {
         }
     }
 
+    /// Takes a part of `DATABASE_URL` for the value of a setting.
+    pub(super) fn take_of_url(&mut self, name: &'static str, text: String) {
+        if self.values.get(name).is_some_and(|value| value.text != text) {
+            self.problems.push(format!("DATABASE_URL and {name} say different things; unset one of them"));
+        }
+        self.values.entry(name).or_insert(Value { text, origin: Origin::Url, is_whole_file: false });
+    }
+
     /// True when somebody gave the setting a value.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.values.contains_key(name)
@@ -186,6 +200,16 @@ impl Received {
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         self.read.insert(name);
         self.current(name)
+    }
+
+    /// The value as a password for a server.
+    pub(super) fn password(&mut self, name: &'static str) -> Option<Password> {
+        let text = self.text(name)?;
+        let file = match self.values.get(name).map(|value| (&value.origin, value.is_whole_file)) {
+            Some((Origin::File(path), true)) => Some(path.clone()),
+            _ => None,
+        };
+        Some(Password::new(text, file))
     }
 
     /// As [`Received::text`], without noting that somebody asked.
@@ -236,6 +260,11 @@ impl Received {
 
     /// Records that the value of a setting cannot be used.
     pub(super) fn refuse(&mut self, name: &str, allowed: &str) {
+        if self.origin(name) == Origin::Url {
+            // where a character is missing in it, this may be a part of its password
+            self.problems.push(format!("DATABASE_URL: what it gives as {name} is not allowed, allowed: {allowed}"));
+            return;
+        }
         let secret = settings::find(name).is_some_and(|setting| setting.secret);
         let received = match self.current(name) {
             Some(_) if secret => "a value that is hidden here".to_owned(),

@@ -142,6 +142,11 @@ pub const GROUPS: &[(&str, &[Setting])] = &[
         is("BACKUP_RETENTION_DAILY", "7", "Newest daily backups kept locally (0: keep all)."),
         is("BACKUP_RETENTION_WEEKLY", "4", "Newest weekly backups kept locally (0: keep all)."),
         is("BACKUP_RETENTION_MONTHLY", "12", "Newest monthly backups kept locally (0: keep all)."),
+        is(
+            "BACKUP_SHRINK_GUARD",
+            "0.5",
+            "A database whose rows or tables fall below this share of the last backup, 0 to 1, is reported loudly, and the last backup before the fall is kept until `backup prune --release`; 0 switches it off.",
+        ),
         is("RETENTION_MIN_KEEP", "1", "Per database and side, the newest good backups that never go, whatever their age (manual ones not counted)."),
         is("REMOTE_RETENTION_ENABLED", "false", "Prune the remote side too; off, because a lifecycle rule of the bucket is the other way."),
         is("REMOTE_RETENTION_DAYS", "30", "As RETENTION_DAYS, remotely."),
@@ -205,8 +210,14 @@ pub fn find(name: &str) -> Option<Setting> {
 
 /// Variables that others set and document, and that are read where they mean the same to us: AKS tells a pod by these
 /// which identity it has.
-pub const FOREIGN: &[&str] =
-    &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST", "IDENTITY_ENDPOINT"];
+pub const FOREIGN: &[&str] = &[
+    "AZURE_CLIENT_ID",
+    "AZURE_TENANT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+    "IDENTITY_ENDPOINT",
+    "SSL_CERT_FILE",
+];
 
 /// Prefixes of our variables: an unknown name that begins like this may be a slip of the pen.
 pub const PREFIXES: &[&str] = &[

@@ -1,8 +1,8 @@
 //! Where the source database is and how to reach it: `POSTGRES_*` or `DATABASE_URL`.
 
+use super::database_url;
 use super::received::Received;
-use super::secret::Secret;
-use percent_encoding::percent_decode_str;
+use super::secret::Password;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Source {
     /// Role.
     pub user: String,
     /// Password, when one is known.
-    pub password: Option<Secret>,
+    pub password: Option<Password>,
     /// Database to connect to.
     pub database: String,
     /// Transport security.
@@ -61,6 +61,16 @@ impl Source {
         Self { database: database.to_owned(), ..self.clone() }
     }
 
+    /// The same, given up at the first failure.
+    pub fn trying_once(&self) -> Self {
+        Self { retry: Retry { attempts: 1, ..self.retry }, ..self.clone() }
+    }
+
+    /// True where another password may be read next time.
+    pub fn rereads_password(&self) -> bool {
+        self.password.as_ref().map_or(self.passfile.is_some(), Password::is_of_file)
+    }
+
     /// `database@host:port`, as logs name the source.
     pub fn display(&self) -> String {
         format!("{}@{}:{}", self.database, self.host, self.port)
@@ -93,7 +103,26 @@ pub enum RootCert {
     /// A PEM file.
     File(PathBuf),
     /// The operating system's store.
-    System,
+    System {
+        /// A PEM file with all of it, where there is one.
+        bundle: Option<PathBuf>,
+    },
+}
+
+/// Where operating systems keep all authorities in one file: Debian and Alpine, Fedora, SUSE, BSD.
+const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The system's store; `SSL_CERT_FILE` names another file, as for every program that uses OpenSSL.
+fn system_store(received: &Received) -> RootCert {
+    let named = received.foreign("SSL_CERT_FILE").map(PathBuf::from);
+    let usual = || BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file());
+    RootCert::System { bundle: named.or_else(usual) }
 }
 
 /// libpq's `sslmode`.
@@ -133,73 +162,42 @@ pub(super) fn is_local(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]") || host.starts_with('/')
 }
 
-/// Parts of `DATABASE_URL`, by the setting that says the same.
-#[derive(Default)]
-struct Url {
-    parts: Vec<(&'static str, String)>,
-}
-
-impl Url {
-    fn get(&self, name: &str) -> Option<&String> {
-        self.parts.iter().find(|(part, _)| *part == name).map(|(_, value)| value)
-    }
-}
-
 /// Reads the source's settings; problems are recorded in `received`.
 pub(super) fn read(received: &mut Received, passfile: Option<PathBuf>) -> Option<Source> {
-    let url = match received.text("DATABASE_URL").map(|text| parse_url(&text)) {
-        None => Url::default(),
-        Some(Ok(url)) => url,
-        Some(Err(allowed)) => {
-            received.refuse("DATABASE_URL", &allowed);
-            return None;
-        }
-    };
-    for (name, value) in &url.parts {
-        if received.is_set(name) && received.text(name).as_ref() != Some(value) {
-            received.problems.push(format!("DATABASE_URL and {name} say different things; unset one of them"));
+    let has_url = received.is_set("DATABASE_URL");
+    if let Some(url) = received.text("DATABASE_URL") {
+        match database_url::parse(&url) {
+            Ok(parts) => parts.into_iter().for_each(|(name, value)| received.take_of_url(name, value)),
+            Err(allowed) => {
+                received.refuse("DATABASE_URL", &allowed);
+                return None;
+            }
         }
     }
-    let mut text = |name| url.get(name).cloned().or_else(|| received.text(name));
-    let host = text("POSTGRES_HOST")?;
-    let user = text("POSTGRES_USER")?;
-    let database = text("POSTGRES_DB")?;
-    let port = match url.get("POSTGRES_PORT") {
-        Some(port) => port.parse().ok(),
-        None => received.get("POSTGRES_PORT", "a port from 1 to 65535").filter(|port| *port > 0),
-    };
-    if received.is_set("POSTGRES_PORT") && port.is_none() && received.problems.is_empty() {
-        received.refuse("POSTGRES_PORT", "a port from 1 to 65535");
+    let host = received.text("POSTGRES_HOST")?;
+    let user = received.text("POSTGRES_USER")?;
+    let database = received.text("POSTGRES_DB")?;
+    const PORT: &str = "a port from 1 to 65535";
+    let port: Option<u16> = received.get("POSTGRES_PORT", PORT);
+    if port == Some(0) {
+        received.refuse("POSTGRES_PORT", PORT);
     }
     if host.contains(',') {
         received.refuse("POSTGRES_HOST", "one host");
     }
-    let password = url.get("POSTGRES_PASSWORD").cloned().or_else(|| {
-        let default_holds = is_local(&host) && url.parts.is_empty() && passfile.is_none();
-        let set = received.is_set("POSTGRES_PASSWORD");
-        received.text("POSTGRES_PASSWORD").filter(|_| set || default_holds)
-    });
-    let tls = read_tls(received, &url)?;
+    let default_holds = is_local(&host) && !has_url && passfile.is_none();
+    let is_set = received.is_set("POSTGRES_PASSWORD");
+    let password = received.password("POSTGRES_PASSWORD").filter(|_| is_set || default_holds);
+    let tls = read_tls(received)?;
     let retry = read_retry(received)?;
     let port = port?;
     let name = received.text("BACKUP_SOURCE").unwrap_or_else(|| format!("{host}:{port}"));
-    let password = password.map(Secret::from);
     Some(Source { name, host, port, user, password, database, tls, retry, passfile, role: ServerRole::Main })
 }
 
-fn read_tls(received: &mut Received, url: &Url) -> Option<Tls> {
-    const MODES: &str = "disable, allow, prefer, require, verify-ca or verify-full";
-    let mode = match url.get("POSTGRES_SSLMODE") {
-        None => received.get("POSTGRES_SSLMODE", MODES)?,
-        Some(text) => match serde_json::from_value(serde_json::Value::String(text.clone())) {
-            Ok(mode) => mode,
-            Err(_) => {
-                received.refuse("DATABASE_URL", &format!("sslmode {MODES}"));
-                return None;
-            }
-        },
-    };
-    let mut path = |name: &'static str| url.get(name).cloned().or_else(|| received.text(name)).map(PathBuf::from);
+fn read_tls(received: &mut Received) -> Option<Tls> {
+    let mode = received.get("POSTGRES_SSLMODE", "disable, allow, prefer, require, verify-ca or verify-full")?;
+    let mut path = |name: &'static str| received.text(name).map(PathBuf::from);
     let root = path("POSTGRES_SSLROOTCERT");
     let client = (path("POSTGRES_SSLCERT"), path("POSTGRES_SSLKEY"));
     for (name, file) in [
@@ -213,14 +211,17 @@ fn read_tls(received: &mut Received, url: &Url) -> Option<Tls> {
             received.problems.push(format!("{name}: opening {}: {error}", file.display()));
         }
     }
-    let root_cert = root.map(|path| if path.as_os_str() == "system" { RootCert::System } else { RootCert::File(path) });
+    let root_cert = root.map(|path| match path.as_os_str() == "system" {
+        true => system_store(received),
+        false => RootCert::File(path),
+    });
     if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && root_cert.is_none() {
         received.problems.push(format!(
             "POSTGRES_SSLMODE: {} needs POSTGRES_SSLROOTCERT (a file of authorities, or `system`)",
             mode.as_str()
         ));
     }
-    if root_cert == Some(RootCert::System) && mode != SslMode::VerifyFull {
+    if matches!(root_cert, Some(RootCert::System { .. })) && mode != SslMode::VerifyFull {
         received.problems.push("POSTGRES_SSLROOTCERT: `system` needs POSTGRES_SSLMODE=verify-full".to_owned());
     }
     let client = match client {
@@ -242,51 +243,4 @@ fn read_retry(received: &mut Received) -> Option<Retry> {
     });
     let delay = received.duration("RETRY_DELAY");
     Some(Retry { attempts: attempts?, delay: delay? })
-}
-
-fn parse_url(text: &str) -> Result<Url, String> {
-    const FORM: &str = "postgres://user:password@host:port/database?sslmode=…";
-    let url = url::Url::parse(text).map_err(|_| FORM.to_owned())?;
-    if !matches!(url.scheme(), "postgres" | "postgresql") {
-        return Err(FORM.to_owned());
-    }
-    let decode =
-        |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| FORM);
-    let mut parts = Vec::new();
-    if let Some(host) = url.host_str() {
-        let host = decode(host)?;
-        parts.push(("POSTGRES_HOST", host.trim_start_matches('[').trim_end_matches(']').to_owned()));
-    }
-    if let Some(port) = url.port() {
-        parts.push(("POSTGRES_PORT", port.to_string()));
-    }
-    if !url.username().is_empty() {
-        parts.push(("POSTGRES_USER", decode(url.username())?));
-    }
-    if let Some(password) = url.password() {
-        parts.push(("POSTGRES_PASSWORD", decode(password)?));
-    }
-    let database = decode(url.path().trim_start_matches('/'))?;
-    if !database.is_empty() {
-        parts.push(("POSTGRES_DB", database));
-    }
-    for (name, value) in url.query_pairs() {
-        let setting = match name.as_ref() {
-            "host" => "POSTGRES_HOST",
-            "port" => "POSTGRES_PORT",
-            "user" => "POSTGRES_USER",
-            "password" => "POSTGRES_PASSWORD",
-            "dbname" => "POSTGRES_DB",
-            "sslmode" => "POSTGRES_SSLMODE",
-            "sslrootcert" => "POSTGRES_SSLROOTCERT",
-            "sslcert" => "POSTGRES_SSLCERT",
-            "sslkey" => "POSTGRES_SSLKEY",
-            other => {
-                return Err(format!("{FORM}; the parameter `{other}` is not supported, remove it"));
-            }
-        };
-        parts.retain(|(part, _)| *part != setting);
-        parts.push((setting, value.into_owned()));
-    }
-    Ok(Url { parts })
 }

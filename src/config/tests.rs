@@ -17,7 +17,7 @@ fn problems(pairs: &[(&str, &str)]) -> String {
 fn nothing_set_gives_the_documented_defaults() {
     let config = load(&[]).unwrap();
     assert_eq!(config.source.name, "localhost:5432");
-    assert_eq!(config.source.password.unwrap().expose(), "backup_password");
+    assert_eq!(config.source.password.unwrap().current().expose(), "backup_password");
     assert_eq!(config.dump.level, 6);
     let Store::S3(store) = config.remote.store else { panic!("not S3") };
     assert_eq!(store.keys.unwrap().0.expose(), "minioadmin");
@@ -188,7 +188,7 @@ fn a_secret_may_come_from_a_file_but_not_from_both() {
     std::fs::write(&file, "from-file\n").unwrap();
     let file = file.to_str().unwrap();
     let config = load(&[("POSTGRES_PASSWORD_FILE", file)]).unwrap();
-    assert_eq!(config.source.password.unwrap().expose(), "from-file");
+    assert_eq!(config.source.password.unwrap().current().expose(), "from-file");
     let text = problems(&[("POSTGRES_PASSWORD_FILE", file), ("POSTGRES_PASSWORD", "direct")]);
     assert_eq!(text, "POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are both set; unset one of them");
     let text = problems(&[("REMOTE_SECRET_KEY_FILE", "/nonexistent/key")]);
@@ -211,7 +211,7 @@ fn a_url_gives_every_part_and_may_not_contradict_the_others() {
     let url = "postgresql://us%20er:p%40ss@db.example:6432/my%2Fdb?sslmode=require";
     let source = load(&[("DATABASE_URL", url)]).unwrap().source;
     assert_eq!((source.user.as_str(), source.database.as_str(), source.port), ("us er", "my/db", 6432));
-    assert_eq!(source.password.unwrap().expose(), "p@ss");
+    assert_eq!(source.password.unwrap().current().expose(), "p@ss");
     assert_eq!(source.tls.mode, SslMode::Require);
     load(&[("DATABASE_URL", url), ("POSTGRES_PORT", "6432")]).unwrap();
     let text = problems(&[("DATABASE_URL", url), ("POSTGRES_HOST", "other"), ("POSTGRES_PASSWORD", "other")]);

@@ -1,7 +1,6 @@
 //! Where backups are proved: `VERIFY_*`.
 
 use super::received::Received;
-use super::secret::Secret;
 use super::{ServerRole, Source};
 use std::path::PathBuf;
 
@@ -46,7 +45,7 @@ pub(super) fn read(received: &mut Received, source: &Source) -> Option<Verify> {
         received.refuse("VERIFY_HOST", "one host");
     }
     let user = received.text("VERIFY_USER").unwrap_or_else(|| source.user.clone());
-    let password = received.text("VERIFY_PASSWORD").map(Secret::from).or_else(|| source.password.clone());
+    let password = received.password("VERIFY_PASSWORD").or_else(|| source.password.clone());
     let database = received.text("VERIFY_DB");
     if database.as_deref().is_some_and(|name| ["template0", "template1", MAINTENANCE].contains(&name)) {
         received

@@ -9,12 +9,13 @@ mod state;
 
 use crate::config::{self, Config, Target};
 use crate::error::{Error, Exit};
+use crate::job::identity::identify_sides;
 use crate::job::upload;
 use crate::job::{self, Context, Overview};
 use crate::metrics::{self, Attempt, Known, Metrics};
 use crate::pipeline::Workers;
 use crate::progress::Counters;
-use crate::repository::{Side, SideKind};
+use crate::repository::{Side, SideKind, Whose};
 use crate::schedule::{self, Due, History};
 use crate::shutdown::Shutdown;
 use crate::status::Status;
@@ -103,8 +104,11 @@ impl Daemon {
             if sides.len() < SideKind::of(self.config.target).len() {
                 (*sides, unusable) = targets::open_some(&self.config, self.config.target, &new_run_id()).await;
             }
+            let server = identify_sides(&self.config, &sides).await;
             let now = (self.now)();
             let mut overview = Overview::look(&self.config, &sides, &self.config.source.name, now, LOOK_LIMIT).await;
+            let gone = server.map(|server| overview.gone(&self.config, &server)).unwrap_or_default();
+            overview.warnings.extend(gone.into_iter().map(|(_, text)| text));
             let store = |error| (SideKind::Remote, "the store".to_owned(), error);
             overview.unread.extend(unusable.into_iter().map(store));
             for (_, place, error) in &overview.unread {
@@ -153,9 +157,11 @@ impl Daemon {
         let open = |target| targets::open(config, target, &run_id);
         let wanted = async {
             let mut wanted = Vec::new();
-            for side in open(Target::Local).await? {
+            let local = open(Target::Local).await?;
+            identify_sides(config, &local).await;
+            for side in local {
                 let backups = side.repository.catalog().await?.backups.into_iter();
-                let own = backups.filter(|backup| side.repository.owns(backup));
+                let own = backups.filter(|backup| backup.whose == Whose::Ours);
                 wanted.extend(own.map(|backup| (side.repository.clone(), backup)));
             }
             Ok::<_, Error>((wanted, open(Target::Remote).await?))

@@ -180,7 +180,7 @@ fn cards(view: &View<'_>, status: &Status) -> Markup {
     databases.sort_by_key(|kept| rank(kept));
     let mut entries: HashMap<&Subject, Vec<&Entry>> = HashMap::new();
     let all = view.state.overview.iter().flat_map(|overview| &overview.inventory.entries);
-    for entry in all.filter(|entry| entry.manifest.source == status.source) {
+    for entry in all.filter(|entry| entry.is_of(&status.source)) {
         let newest = entries.entry(&entry.manifest.subject).or_default();
         if newest.len() < PLOTTED {
             newest.push(entry);
@@ -206,7 +206,7 @@ fn class(kept: &Kept) -> &'static str {
     let failed = kept.last_verification.as_ref().is_some_and(|last| !last.passed);
     match kept.verdict {
         Verdict::NotSelected => "off",
-        Verdict::TooOld | Verdict::Missing => "bad",
+        Verdict::TooOld | Verdict::Missing | Verdict::Shrunk => "bad",
         Verdict::Ok if failed => "bad",
         Verdict::Ok if kept.trend.as_ref().is_some_and(|trend| trend.conspicuous) => "warn",
         Verdict::Ok if !kept.pending_uploads.is_empty() => "warn",
@@ -221,6 +221,7 @@ fn card(view: &View<'_>, kept: &Kept, entries: &[&Entry]) -> Markup {
         (Verdict::TooOld, _) => "too old",
         (Verdict::Missing, _) => "no good backup",
         (Verdict::NotSelected, _) => "not selected",
+        (Verdict::Shrunk, _) => "shrunk",
         (Verdict::Ok, "bad") => "verification failed",
         (Verdict::Ok, "warn") => "worth a look",
         (Verdict::Ok, _) => "ok",

@@ -3,6 +3,7 @@
 use super::state::State;
 use crate::human;
 use crate::report::Outcome;
+use crate::shrink::RELEASE;
 use crate::status::{Kept, Status, Verdict};
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -29,6 +30,9 @@ pub(super) fn problems(status: Option<&Status>, state: &State, now: DateTime<Utc
     let mut all = Vec::new();
     for what in status.map(too_old).unwrap_or_default() {
         all.push(urgent(what, Some("see the latest run for the reason, or start one: backup run")));
+    }
+    for what in status.map(alarms).unwrap_or_default() {
+        all.push(urgent(what, None));
     }
     add_last_run(&mut all, state);
     for what in unread(state) {
@@ -75,10 +79,19 @@ pub(super) fn too_old(status: &Status) -> Vec<String> {
                 Some(format!("{name}: the newest good backup is {age}; at most {most} is right"))
             }
             (Verdict::TooOld | Verdict::Missing, _) => Some(format!("{name}: there is no good backup")),
-            (Verdict::Ok | Verdict::NotSelected, _) => None,
+            (Verdict::Ok | Verdict::Shrunk | Verdict::NotSelected, _) => None,
         }
     };
     status.databases.iter().filter_map(line).collect()
+}
+
+/// The databases that lost most of their rows, and what else a person should look at.
+pub(super) fn alarms(status: &Status) -> Vec<String> {
+    let shrunk = status.databases.iter().filter_map(|kept| {
+        let fall = kept.shrunk.as_ref()?;
+        Some(format!("{} has shrunk: {fall}; {RELEASE}", name(kept)))
+    });
+    shrunk.chain(status.warnings.iter().cloned()).collect()
 }
 
 fn name(kept: &Kept) -> String {

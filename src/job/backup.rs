@@ -1,7 +1,7 @@
 //! One archive: reached → announced → streamed → committed on every target.
 
 use super::legs::{self, Leg, Made};
-use super::preflight::one_of;
+use super::preflight::{self, one_of};
 use super::record::{self, Described, Dumped};
 use super::run::Run;
 use super::source::{self, Opened, Running, Source};
@@ -14,7 +14,8 @@ use crate::human;
 use crate::pipeline::{self, CopyFacts, Encoding, Streamed, TARGET_QUEUE};
 use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection;
-use crate::postgres::dump::DumpError;
+use crate::postgres::dump::{self, DumpError};
+use crate::postgres::waits;
 use crate::progress::{self, Counters};
 use crate::report::{Entry, Place, Stage};
 use crate::storage::feed;
@@ -101,7 +102,9 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
     let databases = context.shutdown.guard(async {
         let connection = connection::connect(&config.source, &application).await?;
         let is_wanted = |database: &Database| tasks::is_wanted(&config.selection, &config.source.database, database);
-        Ok::<_, Error>(catalog::databases(&connection, is_wanted).await?)
+        let mut databases = catalog::databases(&connection, is_wanted).await?;
+        preflight::leave_to_provider(config, &mut databases).await;
+        Ok::<_, Error>(databases)
     });
     let databases = databases.await.at("connect")?.at("connect")?;
     tasks::whole_server(&config.selection, &databases).at("preflight")
@@ -174,10 +177,18 @@ async fn dump(
 ) -> Result<(Dumped, Running), StageError> {
     let opened = source::open(run.context, run.ready, task, source, lenient).await?;
     let Opened { reader, mut running, arguments } = opened;
-    let streamed = tokio::try_join!(stream(run, task, reader, legs, counters), running.describe(run.context, lenient));
+    let place = run.context.config.source.of(task.subject.database().unwrap_or(&run.context.config.source.database));
+    let why = async || waits::reason_of(&place, dump::APPLICATION).await;
+    let silence = progress::watch_silence(counters.clone(), task.subject.to_string(), why);
+    let streaming =
+        async { tokio::try_join!(stream(run, task, reader, legs, counters), running.describe(run.context, lenient)) };
+    let streamed = tokio::select! {
+        streamed = streaming => streamed,
+        never = silence => match never {},
+    };
     // dropping the stream has closed the child's output; here it is ended and reaped, whatever it was doing
     running.stop().await;
-    let (streamed, ()) = streamed?;
+    let (streamed, ()) = streamed.map_err(|error| running.explain(error))?;
     Ok((Dumped { streamed, databases: running.databases(), arguments }, running))
 }
 

@@ -14,7 +14,12 @@ use crate::storage::key::Naming;
 use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
+use std::time::Duration;
 use tracing::warn;
+
+/// How long a store may take to end what it was asked for when it is time to stop, and until when after a signal.
+const SETTLE: Duration = Duration::from_secs(6);
+const HASTY_SETTLE: Duration = Duration::from_secs(6);
 
 /// Names tried when others have the same second.
 const NAME_ATTEMPTS: usize = 10;
@@ -137,7 +142,17 @@ impl Begun<'_> {
 
 /// The archive may take minutes and can be given up; the record takes moments and is not cut.
 async fn commit_one(context: &Context, draft: &mut Draft, content: &Content<'_>) -> Result<(), Error> {
-    context.shutdown.guard(draft.store_archive(content.manifest.stored_bytes)).await??;
+    {
+        let mut storing = std::pin::pin!(draft.store_archive(content.manifest.stored_bytes));
+        match context.shutdown.guard(storing.as_mut()).await {
+            Ok(stored) => stored?,
+            Err(stop) => {
+                // a store that has begun to make it may be done in a moment, and what is there can be removed
+                let _ = context.shutdown.finish(SETTLE, HASTY_SETTLE, storing).await;
+                return Err(stop.into());
+            }
+        }
+    }
     match context.finish(draft.record(content)).await {
         Some(recorded) => Ok(recorded?),
         None => Err(draft.unanswered("storing the manifest").into()),

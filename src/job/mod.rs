@@ -1,6 +1,8 @@
 //! The whole run: lock → preflight → dump and store each database → verify → prune → tell people.
 
+pub mod alarms;
 mod backup;
+pub mod identity;
 mod legs;
 mod outage;
 mod overview;
@@ -148,6 +150,7 @@ pub async fn run(context: &Context) -> (Report, Exit) {
         entries: Vec::new(),
         targets: context.sides.iter().map(|side| side.repository.location().name).collect(),
         pruned: Vec::new(),
+        alarms: Vec::new(),
         failures: Vec::new(),
         kept: None,
         failing_since: None,
@@ -226,11 +229,17 @@ async fn whole(context: &Context, report: &mut Report) -> Errors {
     if context.config.verify.enabled && !errors.is_stopped() {
         verification::verify_all(context, report, &mut errors).await;
     }
+    if !errors.is_stopped() && report.entries.iter().any(|entry| entry.backup.is_some()) {
+        alarms::look_back(&run, report).await;
+    }
     let done: Vec<Subject> = report.entries.iter().filter(|entry| entry.is_done()).map(|e| e.subject.clone()).collect();
     if report.entries.is_empty() || errors.is_stopped() {
         return errors;
     }
-    if !every_target || done.is_empty() {
+    if let Some(wrong) = alarms::wrong_clock(&context.config, ready.server.ahead) {
+        error!("{wrong}");
+        report.alarms.push(wrong);
+    } else if !every_target || done.is_empty() {
         warn!("nothing is pruned, because not every target has a good backup");
     } else if let Err(error) = prune_after(&run, &done, report, &mut errors).await {
         errors.add(report, error);

@@ -5,14 +5,15 @@ use crate::config::{BackupType, Config, Target};
 use crate::facts::Subject;
 use crate::inventory::Inventory;
 use crate::manifest::Identity;
-use crate::repository::{Backup, Catalog, Side, SideKind};
+use crate::postgres::catalog::Known;
+use crate::repository::{Backup, Catalog, Side, SideKind, describe_namesakes};
 use crate::retention::CLOCKS_AGREE;
 use crate::schedule::History;
 use crate::status::{Question, Status};
 use crate::storage::{Location, Space, StorageError};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// What was found.
@@ -30,6 +31,14 @@ pub struct Overview {
     expected: Vec<Subject>,
     /// The volume of the folder.
     pub space: Option<Space>,
+    /// Until when a person has said that losses were meant.
+    releases: HashMap<Subject, DateTime<Utc>>,
+    /// The share of its rows or tables below which a database has fallen.
+    shrink_guard: f64,
+    /// Several servers go by the name of the source, and it is not known which of them is meant.
+    is_ambiguous: bool,
+    /// What else a person should look at.
+    pub warnings: Vec<String>,
 }
 
 impl Overview {
@@ -54,16 +63,45 @@ impl Overview {
                 Err(error) => unread.push((side.kind, side.repository.location().name, error)),
             }
         }
+        let mut warnings = namesakes(sides, &read, source);
+        let servers: BTreeSet<&String> = read
+            .iter()
+            .flat_map(|(.., catalog)| &catalog.backups)
+            .filter(|b| b.is_of(source))
+            .filter_map(|b| b.server.as_ref())
+            .collect();
+        let is_ambiguous = servers.len() > 1;
+        if is_ambiguous {
+            warnings.push(format!(
+                "backups of {} servers go by the name {source}, and this one cannot be asked which of them it is; give \
+                 each server a BACKUP_SOURCE of its own",
+                servers.len()
+            ));
+        }
+        let unreadable = read.iter().flat_map(|(.., catalog)| &catalog.unreadable);
+        warnings.extend(unreadable.map(|name| format!("{name} cannot be read, and its backup is not counted")));
+        let releases = releases(sides, &read);
         let pending = pending(config, source, &read, now);
         let kinds = read.iter().map(|(kind, ..)| *kind).collect();
         let inventory = Inventory::of(read);
-        let own = inventory.entries.iter().filter(|entry| entry.manifest.source == *source);
+        let own = inventory.entries.iter().filter(|entry| entry.is_of(source));
         let saved: BTreeSet<Subject> = own.map(|entry| entry.manifest.subject.clone()).collect();
         let expected = match source == config.source.name {
             true => tasks::expected(&config.selection, &config.source.database, &saved),
             false => saved.into_iter().collect(),
         };
-        Self { inventory, read: kinds, unread, pending, expected, space }
+        Self {
+            inventory,
+            read: kinds,
+            unread,
+            pending,
+            expected,
+            space,
+            releases,
+            shrink_guard: config.shrink_guard,
+            is_ambiguous,
+            warnings,
+        }
     }
 
     /// What could not be read is as it was `before`.
@@ -88,14 +126,45 @@ impl Overview {
 
     /// How well each database of the source is kept.
     pub fn status(&self, source: &str, max_age: TimeDelta, now: DateTime<Utc>) -> Status {
-        let (expected, pending, space) = (&self.expected, &self.pending, self.space);
-        Status::of(&self.inventory, &Question { source, expected, max_age, pending, space, now })
+        let question = Question {
+            source,
+            expected: &self.expected,
+            max_age,
+            pending: &self.pending,
+            space: self.space,
+            shrink_guard: self.shrink_guard,
+            releases: &self.releases,
+            warnings: &self.warnings,
+            is_ambiguous: self.is_ambiguous,
+            now,
+        };
+        Status::of(&self.inventory, &question)
+    }
+
+    /// What was saved before and is still selected, and can no longer be saved: by what the server says it has.
+    pub fn gone(&self, config: &Config, server: &[Known]) -> Vec<(Subject, String)> {
+        let is_wanted = |subject: &&Subject| tasks::is_in_shard(&config.selection, subject);
+        let lost = |subject: &Subject| {
+            let name = subject.database()?;
+            let why = match server.iter().find(|known| known.name == name) {
+                Some(known) if known.allows_connections => return None,
+                Some(_) => "allows no connections any more (ALLOW_CONNECTIONS false)",
+                None => "is no longer on the server",
+            };
+            Some((
+                subject.clone(),
+                format!(
+                    "the database {name} had backups and {why}, so it is not saved; BACKUP_EXCLUDE_DATABASES ends this warning"
+                ),
+            ))
+        };
+        self.expected.iter().filter(is_wanted).filter_map(lost).collect()
     }
 
     /// When the runs of these settings were, as far as the backups tell of what such a run saves; none while that is not
     /// known. Globals that a role may not save are no reason to run again.
     pub fn history(&self, config: &Config, now: DateTime<Utc>) -> Option<History> {
-        let own = self.inventory.entries.iter().filter(|entry| entry.manifest.source == config.source.name);
+        let own = self.inventory.entries.iter().filter(|entry| entry.is_of(&config.source.name));
         let is_wanted = |subject: &&Subject| tasks::is_in_shard(&config.selection, subject);
         let mut newest: BTreeMap<&Subject, BTreeMap<BackupType, DateTime<Utc>>> =
             self.expected.iter().filter(is_wanted).map(|subject| (subject, BTreeMap::new())).collect();
@@ -113,6 +182,33 @@ impl Overview {
     }
 }
 
+/// What people are told of backups of other servers under the name of this source.
+fn namesakes(sides: &[Side], read: &[(SideKind, Location, Catalog)], source: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    for (kind, location, catalog) in read {
+        let side = sides.iter().find(|side| side.kind == *kind);
+        let own = catalog.backups.iter().filter(|backup| backup.manifest.source == source);
+        let namesakes = side.map(|side| side.repository.namesakes(own)).unwrap_or_default();
+        told.extend(describe_namesakes(&location.name, source, &namesakes));
+    }
+    told
+}
+
+/// Until when losses were meant, on whichever side somebody has said so.
+fn releases(sides: &[Side], read: &[(SideKind, Location, Catalog)]) -> HashMap<Subject, DateTime<Utc>> {
+    let mut releases: HashMap<Subject, DateTime<Utc>> = HashMap::new();
+    for (kind, _, catalog) in read {
+        let Some(side) = sides.iter().find(|side| side.kind == *kind) else { continue };
+        let subjects: BTreeSet<&Subject> = catalog.backups.iter().map(|backup| &backup.manifest.subject).collect();
+        for subject in subjects {
+            let until = side.repository.released(catalog, subject);
+            let known = releases.get(subject).copied();
+            releases.extend(until.into_iter().chain(known).max().map(|until| (subject.clone(), until)));
+        }
+    }
+    releases
+}
+
 /// What the folder has and the store lacks, where backups belong on both sides and both could be read.
 fn pending(
     config: &Config,
@@ -122,7 +218,7 @@ fn pending(
 ) -> HashSet<Identity> {
     let own = |wanted: SideKind| -> Option<Vec<Backup>> {
         let (.., catalog) = read.iter().find(|(kind, ..)| *kind == wanted)?;
-        Some(catalog.backups.iter().filter(|backup| backup.manifest.source == source).cloned().collect())
+        Some(catalog.backups.iter().filter(|backup| backup.is_of(source)).cloned().collect())
     };
     match (config.target, own(SideKind::Local), own(SideKind::Remote)) {
         (Target::All, Some(here), Some(there)) => prune::missing_remotely(config, &here, &there, now),

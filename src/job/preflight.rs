@@ -6,14 +6,15 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::human;
-use crate::postgres::catalog::{self, Database};
+use crate::postgres::catalog::{self, Database, Known};
 use crate::postgres::connection::{self, ConnectError, Connection, ServerVersion};
 use crate::postgres::lock::{self, Lock};
 use crate::postgres::privileges::{self, Lack};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::tools::{self, Found, ToolError};
 use crate::report::Previous;
-use crate::repository::{Backup, Side, SideKind};
+use crate::repository::{Backup, Side, SideKind, Whose};
+use chrono::TimeDelta;
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use tracing::{info, warn};
@@ -33,6 +34,12 @@ pub struct Server {
     pub system_identifier: Option<String>,
     /// Some run has, or had, scratch databases there.
     pub has_scratch: bool,
+    /// All its databases.
+    pub known: Vec<Known>,
+    /// What `ALTER ROLE ALL SET` says.
+    pub settings_of_all_roles: Vec<String>,
+    /// How far its clock is ahead of ours.
+    pub ahead: TimeDelta,
 }
 
 /// A run that may begin to dump.
@@ -52,9 +59,11 @@ pub async fn examine_server(config: &Config, connection: &Connection) -> Result<
     let version = connection.version().clone();
     let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
     let tools = tools::find(bin_dir, search_path, &config.child_environment, version.major, &version.text).await?;
+    tools.chosen.reach(&config.source)?;
     let own = &config.source.database;
     let is_wanted = |database: &Database| tasks::is_wanted(&config.selection, own, database);
     let mut databases = catalog::databases(connection, is_wanted).await?;
+    leave_to_provider(config, &mut databases).await;
     // a pooler may know the database by another name than the server does
     if !databases.iter().any(|database| database.name == *own) {
         let bytes = catalog::own_bytes(connection).await?;
@@ -63,7 +72,37 @@ pub async fn examine_server(config: &Config, connection: &Connection) -> Result<
     let reads_passwords = catalog::reads_role_passwords(connection).await?;
     let system_identifier = catalog::system_identifier(connection).await;
     let has_scratch = catalog::has_scratch(connection).await?;
-    Ok(Server { version, tools, databases, reads_passwords, system_identifier, has_scratch })
+    let known = catalog::known(connection).await?;
+    let ahead = catalog::clock_ahead(connection).await?;
+    let settings_of_all_roles = catalog::settings_of_all_roles(connection).await?;
+    Ok(Server {
+        version,
+        tools,
+        databases,
+        reads_passwords,
+        system_identifier,
+        has_scratch,
+        known,
+        settings_of_all_roles,
+        ahead,
+    })
+}
+
+/// Leaves out databases of whoever manages the server which let nobody in.
+pub(super) async fn leave_to_provider(config: &Config, databases: &mut Vec<Database>) {
+    let mut closed = Vec::new();
+    for Database { name, .. } in &*databases {
+        if tasks::is_providers(&config.selection, name) {
+            let entered = connection::connect(&config.source.trying_once().of(name), "backup preflight").await;
+            if matches!(entered, Err(ConnectError::Refused { .. } | ConnectError::NotAllowed { .. })) {
+                closed.push(name.clone());
+            }
+        }
+    }
+    if !closed.is_empty() {
+        databases.retain(|database| !closed.contains(&database.name));
+        info!("{} left out: whoever manages the server lets nobody in", human::were(&closed));
+    }
 }
 
 /// Chooses what to save, and makes sure that the tools for it are there.
@@ -115,6 +154,9 @@ pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Re
         }
     });
     let server = guarded.await.at("preflight")?.at("preflight")?;
+    for side in &context.sides {
+        side.repository.learn_server(server.system_identifier.as_deref());
+    }
     let tools = &server.tools.chosen;
     info!("PostgreSQL {}, dumped by pg_dump {} ({})", server.version.text, tools.version, tools.folder.display());
     let tasks = choose_tasks(config, &server).at("preflight")?;
@@ -199,9 +241,9 @@ fn previous(backup: &Backup) -> Previous {
 pub(super) async fn newest_of_all(context: &Context) -> HashMap<Subject, Previous> {
     let asked = join_all(context.sides.iter().map(|side| side.repository.catalog())).await;
     let mut newest: HashMap<Subject, Previous> = HashMap::new();
-    for (side, catalog) in context.sides.iter().zip(asked) {
+    for catalog in asked {
         let backups = catalog.map(|catalog| catalog.backups).unwrap_or_default();
-        for backup in backups.iter().filter(|backup| side.repository.owns(backup) && backup.is_good()) {
+        for backup in backups.iter().filter(|backup| backup.whose == Whose::Ours && backup.is_good()) {
             let found = previous(backup);
             let known = newest.entry(backup.manifest.subject.clone()).or_insert(found);
             if known.started < found.started {

@@ -1,14 +1,16 @@
 //! Retention applied to both sides.
 
+use super::identity::warn_of_namesakes;
 use crate::config::{Config, Retention, Target};
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::manifest::Identity;
 use crate::report::Pruned;
-use crate::repository::{Backup, Catalog, Repository, Side, SideKind};
+use crate::repository::{Backup, Repository, Side, SideKind, Whose};
 use crate::retention::{self, Candidate, Decision};
+use crate::shrink::{self, Size};
 use chrono::{DateTime, Utc};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use tracing::{info, warn};
 
 /// What retention decided about the backups of this source on one side.
@@ -62,13 +64,14 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
     let side = |kind| sides.iter().find(|side| side.kind == kind);
     let (local, remote) = (side(SideKind::Local), side(SideKind::Remote));
     let replicates = config.target == Target::All;
+    let mut releases = Releases::default();
     let here = match local {
-        Some(local) => own(local, local.repository.catalog().await?),
+        Some(local) => own(config, local, &mut releases).await?,
         None => Vec::new(),
     };
     let there = match remote {
         Some(remote) if replicates || config.remote_retention.is_some() => {
-            Some(own(remote, remote.repository.catalog().await?))
+            Some(own(config, remote, &mut releases).await?)
         }
         _ => None,
     };
@@ -76,14 +79,57 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
         Some(there) if replicates => missing_remotely(config, &here, there, now),
         _ => HashSet::new(),
     };
+    let rules = |policy| Rules { policy, share: config.shrink_guard, releases: &releases, now };
     let mut plans = Vec::new();
     if let Some(local) = local {
-        plans.push(decide(local, here, &config.retention, now, |backup| !wanted.contains(&backup.manifest.identity())));
+        let is_replicated = |backup: &Backup| !wanted.contains(&backup.manifest.identity());
+        plans.push(decide(local, here, &rules(&config.retention), is_replicated));
     }
     if let (Some(remote), Some(there), Some(policy)) = (remote, there, &config.remote_retention) {
-        plans.push(decide(remote, there, policy, now, |_| true));
+        plans.push(decide(remote, there, &rules(policy), |_| true));
     }
     Ok(plans)
+}
+
+/// Until when a person has said that losses were meant, by database.
+type Releases = HashMap<Subject, DateTime<Utc>>;
+
+/// By what it is decided.
+struct Rules<'a> {
+    policy: &'a Retention,
+    /// The share of rows or tables below which a database has fallen.
+    share: f64,
+    releases: &'a Releases,
+    now: DateTime<Utc>,
+}
+
+/// The backups of one side, and what is noted about them.
+async fn own(config: &Config, side: &Side, releases: &mut Releases) -> Result<Vec<Backup>, Error> {
+    let catalog = side.repository.catalog().await?;
+    warn_of_namesakes(config, side, &side.repository.namesakes(&catalog.backups));
+    let is_own = |backup: &&Backup| backup.whose == Whose::Ours;
+    let subjects: HashSet<&Subject> =
+        catalog.backups.iter().filter(is_own).map(|backup| &backup.manifest.subject).collect();
+    for subject in subjects {
+        if let Some(until) = side.repository.released(&catalog, subject) {
+            let known = releases.entry(subject.clone()).or_insert(until);
+            *known = until.max(*known);
+        }
+    }
+    Ok(catalog.backups.into_iter().filter(|backup| backup.whose == Whose::Ours).collect())
+}
+
+/// Ids of the last backups before their databases lost most of their rows.
+fn guarded(backups: &[Backup], rules: &Rules<'_>) -> HashSet<String> {
+    let mut sizes: BTreeMap<&Subject, Vec<Size>> = BTreeMap::new();
+    let counts = |backup: &&Backup| backup.is_good() && backup.manifest.started <= rules.now + retention::CLOCKS_AGREE;
+    for manifest in backups.iter().filter(counts).map(|backup| &backup.manifest) {
+        sizes.entry(&manifest.subject).or_default().push(Size::of(manifest));
+    }
+    let falls = sizes.iter().filter_map(|(subject, sizes)| {
+        shrink::fall(sizes, rules.share, rules.releases.get(*subject).copied()).map(|fall| fall.before.id)
+    });
+    falls.collect()
 }
 
 /// The good backups of the folder that the store lacks and, by its own rules, would keep: what it has pruned is not sent
@@ -108,10 +154,6 @@ pub fn missing_remotely(config: &Config, here: &[Backup], there: &[Backup], now:
         .collect()
 }
 
-fn own(side: &Side, catalog: Catalog) -> Vec<Backup> {
-    catalog.backups.into_iter().filter(|backup| side.repository.owns(backup)).collect()
-}
-
 fn candidate(backup: &Backup, replicated: bool) -> Candidate {
     Candidate {
         id: backup.manifest.id.clone(),
@@ -120,21 +162,22 @@ fn candidate(backup: &Backup, replicated: bool) -> Candidate {
         started: backup.manifest.started,
         good: backup.is_good(),
         verified: backup.is_verified(),
+        guarded: false,
         replicated,
     }
 }
 
-fn decide(
-    side: &Side,
-    backups: Vec<Backup>,
-    policy: &Retention,
-    now: DateTime<Utc>,
-    is_replicated: impl Fn(&Backup) -> bool,
-) -> Plan {
-    let candidates: Vec<Candidate> = backups.iter().map(|backup| candidate(backup, is_replicated(backup))).collect();
-    let decisions = retention::decide(&candidates, policy, now);
+/// `backups` are those of the side, the oldest first.
+fn decide(side: &Side, backups: Vec<Backup>, rules: &Rules<'_>, is_replicated: impl Fn(&Backup) -> bool) -> Plan {
+    let guarded = guarded(&backups, rules);
+    let candidate = |backup: &Backup| Candidate {
+        guarded: guarded.contains(&backup.manifest.id),
+        ..candidate(backup, is_replicated(backup))
+    };
+    let candidates: Vec<Candidate> = backups.iter().map(candidate).collect();
+    let decisions = retention::decide(&candidates, rules.policy, rules.now);
     let decisions = backups.into_iter().zip(decisions).collect();
-    Plan { side: side.kind, policy: *policy, repository: side.repository.clone(), decisions }
+    Plan { side: side.kind, policy: *rules.policy, repository: side.repository.clone(), decisions }
 }
 
 /// Deletes what the plan says, one after the other, noting each in `pruned`. One that cannot be deleted keeps none of

@@ -72,7 +72,9 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
     if let Some(database) = facts.databases.iter().find(|database| !database.replaced.is_empty()) {
         return Err(Error::Replaced(database.replaced.clone()));
     }
-    let notes = facts.databases.iter().filter(|database| !database.rewritten.is_empty()).map(note_rewritten).collect();
+    let mut notes: Vec<String> =
+        facts.databases.iter().filter(|database| !database.rewritten.is_empty()).map(note_rewritten).collect();
+    notes.extend(facts.databases.iter().filter(|database| !database.left_out.is_empty()).map(note_left_out));
     let recipients = context.config.encryption.recipients.as_ref();
     let mut facts_file = gzip_json(&facts).await;
     if let Some(recipients) = recipients {
@@ -88,9 +90,7 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         Subject::Database(_) => (facts.databases.first().cloned(), Vec::new()),
         Subject::Cluster => (None, facts.databases.iter().map(|d| d.name.clone()).collect()),
         // so that a restore of the whole run knows what should be in it
-        Subject::Globals => {
-            (None, run.ready.tasks.list.iter().filter_map(|task| task.subject.database().map(str::to_owned)).collect())
-        }
+        Subject::Globals => (None, run.ready.tasks.selected.clone()),
     };
     let manifest = Manifest {
         version: manifest::VERSION,
@@ -113,6 +113,10 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         facts_sha256: hex::encode(&Sha256::digest(&facts_file)),
         arguments: dumped.arguments,
         databases,
+        settings_of_all_roles: match naming.subject {
+            Subject::Database(_) => Vec::new(),
+            Subject::Globals | Subject::Cluster => server.settings_of_all_roles.clone(),
+        },
         totals: facts.databases.iter().map(|database| database.totals).sum(),
         properties: only.map(|database| database.properties),
     };
@@ -157,6 +161,14 @@ fn note_rewritten(database: &DatabaseFacts) -> String {
         database.name,
         human::were(&database.rewritten)
     )
+}
+
+fn note_left_out(database: &DatabaseFacts) -> String {
+    const NAMED: usize = 10;
+    let named: Vec<String> = database.left_out.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = database.left_out.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}: pg_dump leaves out {}{more}", database.name, named.join("; "))
 }
 
 async fn gzip_json(value: &impl serde::Serialize) -> Bytes {

@@ -3,15 +3,19 @@
 use super::preflight::{self, Ready};
 use super::tasks::Task;
 use super::{At, Context, StageError};
+use crate::config;
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Subject};
 use crate::postgres::cluster::{self, Parts, Watch};
 use crate::postgres::connection::{self, Connection};
 use crate::postgres::dump::{self, Dump, Output, Stopper};
 use crate::postgres::snapshot::Snapshot;
+use crate::postgres::tools::Tools;
+use crate::postgres::waits;
+use crate::progress;
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
-use tracing::info;
+use tracing::{info, warn};
 
 /// A source that answers and can be read: nothing that can fail early is left to fail late.
 pub(super) enum Source {
@@ -88,6 +92,14 @@ impl Running {
         }
     }
 
+    /// An error of the dump, and what it comes from where its snapshot is gone.
+    pub(super) fn explain(&self, error: StageError) -> StageError {
+        match self {
+            Self::Database { snapshot, .. } => explain(snapshot, error),
+            Self::Globals { .. } | Self::Cluster { .. } => error,
+        }
+    }
+
     /// Ends the child, whatever it was doing, and reaps it.
     pub(super) async fn stop(&self) {
         match self {
@@ -150,8 +162,7 @@ pub(super) async fn open(
         Source::Database { connection, name, bytes } => take(context, connection, &name, bytes).await?,
         Source::Globals => {
             let arguments = dump::globals_arguments(&config.dump, ready.server.reads_passwords, false);
-            let output = Output::Globals;
-            let dump = Dump::start(tools, &config.source, output, &arguments, &config.child_environment).at("dump")?;
+            let dump = begin(context, tools, &config.source, Output::Globals, &arguments).await?;
             let running = Running::Globals { stopper: dump.stopper() };
             return Ok(Opened { reader: Box::new(dump), running, arguments });
         }
@@ -159,16 +170,42 @@ pub(super) async fn open(
     };
     let source = config.source.of(&facts.name);
     let arguments = dump::arguments(&config.dump, snapshot.id());
-    let output = config.dump.format.into();
-    let mut dump = Dump::start(tools, &source, output, &arguments, &config.child_environment).at("dump")?;
+    let begun = begin(context, tools, &source, config.dump.format.into(), &arguments).await;
+    let dump = begun.map_err(|error| explain(&snapshot, error))?;
+    let running = Running::Database { stopper: dump.stopper(), facts, snapshot };
+    Ok(Opened { reader: Box::new(dump), running, arguments })
+}
+
+fn explain(snapshot: &Snapshot, error: StageError) -> StageError {
+    match (snapshot.why_lost(), error) {
+        (Some(why), StageError { stage, error }) if !matches!(error, Error::Stopped(_)) => {
+            StageError { stage, error: Error::SnapshotLost { why, error: Box::new(error) } }
+        }
+        (_, error) => error,
+    }
+}
+
+/// Starts a program and waits until it writes; where that does not come to be, it has ended.
+async fn begin(
+    context: &Context,
+    tools: &Tools,
+    source: &config::Source,
+    output: Output,
+    arguments: &[String],
+) -> Result<Dump, StageError> {
+    let environment = &context.config.child_environment;
+    let mut dump = Dump::start(tools, source, output, arguments, environment).at("dump")?;
     let stopper = dump.stopper();
-    let begun = context.shutdown.guard(dump.begun()).await;
+    let told = async || {
+        let why = waits::reason_of(source, dump::APPLICATION).await;
+        warn!("{}: pg_dump has written nothing for another minute; {why}", source.database);
+    };
+    let begun = context.shutdown.guard(waits::telling(dump.begun(), progress::SILENT, told)).await;
     if !matches!(begun, Ok(Ok(()))) {
         stopper.stop().await;
     }
     begun.at("dump")?.at("dump")?;
-    let running = Running::Database { stopper, facts, snapshot };
-    Ok(Opened { reader: Box::new(dump), running, arguments })
+    Ok(dump)
 }
 
 async fn open_cluster(

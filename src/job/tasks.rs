@@ -28,6 +28,8 @@ impl Task {
 pub struct Tasks {
     /// Globals first, then the databases, largest first.
     pub list: Vec<Task>,
+    /// Every database that the settings select, whichever shard saves it.
+    pub selected: Vec<String>,
     /// Databases that are named by the settings and not on the server.
     pub absent: Vec<String>,
     /// Databases whose name nobody can say.
@@ -65,6 +67,7 @@ pub fn choose(selection: &Selection, own: &str, server: &[Database]) -> Result<T
         let cause = format!("no database that allows connections is selected by `{wanted}`");
         return Err(Error::NothingSelected(cause));
     }
+    let selected = chosen.iter().map(|database| database.name.clone()).chain(absent.iter().cloned()).collect();
     let globals = Task { subject: Subject::Globals, databases: Vec::new() };
     let (chosen, not_text): (Vec<&Database>, Vec<&Database>) =
         chosen.into_iter().filter(|database| is_mine(selection, &database.name)).partition(|database| database.is_text);
@@ -78,7 +81,23 @@ pub fn choose(selection: &Selection, own: &str, server: &[Database]) -> Result<T
     }
     let absent = absent.into_iter().filter(|name| is_mine(selection, name)).collect();
     let not_text = not_text.into_iter().map(|database| database.name.clone()).collect();
-    Ok(Tasks { list, absent, not_text, idle_globs: idle_globs(selection, server) })
+    Ok(Tasks { list, selected, absent, not_text, idle_globs: idle_globs(selection, server) })
+}
+
+/// Databases that services which manage a server keep there for themselves, and let nobody into: Amazon's, Google's,
+/// Microsoft's and DigitalOcean's.
+const OF_PROVIDERS: &[&str] =
+    &["rdsadmin", "cloudsqladmin", "alloydbadmin", "alloydbmetadata", "azure_maintenance", "azure_sys", "_dodb"];
+
+/// True for a database of whoever manages the server, unless somebody has named it.
+pub fn is_providers(selection: &Selection, name: &str) -> bool {
+    let is_named = match &selection.databases {
+        _ if selection.mode == Mode::Cluster => false,
+        Databases::One => true,
+        Databases::Named(names) => names.iter().any(|named| named == name),
+        Databases::Matching(patterns) => patterns.iter().any(|pattern| pattern.is_name() && pattern.as_str() == name),
+    };
+    OF_PROVIDERS.contains(&name) && !is_named
 }
 
 /// The archive of the whole server: template1 first and then by name, as pg_dumpall does it.

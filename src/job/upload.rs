@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::human;
 use crate::postgres::connection::{self, Connection};
-use crate::postgres::{self, lock};
+use crate::postgres::{self, catalog, lock};
 use crate::progress::Counters;
 use crate::repository::{Backup, Catalog, ReceiveError, Repository};
 use crate::shutdown::Shutdown;
@@ -29,7 +29,7 @@ enum Lot {
 /// Compares a backup of the folder with what the store has.
 fn lot(backup: &Backup, place: &str, remote: &Catalog, store: &str) -> Lot {
     let manifest = &backup.manifest;
-    let same_id = |other: &&Backup| other.manifest.id == manifest.id && other.manifest.source == manifest.source;
+    let same_id = |other: &&Backup| other.manifest.id == manifest.id && other.source() == backup.source();
     let refused = |reason: String| Lot::Refused(Error::NotSent { id: manifest.id.clone(), reason });
     let there: Vec<&Backup> = remote.backups.iter().filter(same_id).collect();
     let ours = || there.iter().filter(|other| other.manifest.sha256 == manifest.sha256);
@@ -86,14 +86,14 @@ pub async fn choose(
 ) -> Result<Choice, Error> {
     let remote = store.catalog().await?;
     let name = store.location().name;
-    let own = |backup: &&Backup| backup.manifest.source == source;
+    let own = |backup: &&Backup| backup.is_of(source);
     let here: Vec<Backup> = wanted.iter().map(|(_, backup)| backup).filter(own).cloned().collect();
     let there: Vec<Backup> = remote.backups.iter().filter(own).cloned().collect();
     let kept = prune::missing_remotely(config, &here, &there, now);
     let mut seen = HashSet::new();
     let mut choice = Choice::default();
     for (from, backup) in wanted {
-        if !seen.insert((backup.manifest.source.clone(), backup.manifest.identity())) {
+        if !seen.insert((backup.source(), backup.manifest.identity())) {
             continue;
         }
         match lot(&backup, &from.location().of(&backup.key), &remote, &name) {
@@ -157,6 +157,9 @@ pub async fn announce(
             None
         }
     };
+    if let Some(session) = &session {
+        store.learn_server(catalog::system_identifier(session).await.as_deref());
+    }
     let leftovers = store.leftovers().await?;
     let living = match &session {
         Some(session) => lock::living_runs(session).await,

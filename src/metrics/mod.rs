@@ -194,7 +194,7 @@ impl Gauges {
     /// What lies in storage, for each database and each side that was read.
     fn add_backups(&mut self, known: &Known<'_>) {
         let mut entries: HashMap<&Subject, Vec<&Kept>> = HashMap::new();
-        for entry in known.inventory.entries.iter().filter(|entry| entry.manifest.source == known.status.source) {
+        for entry in known.inventory.entries.iter().filter(|entry| entry.is_of(&known.status.source)) {
             entries.entry(&entry.manifest.subject).or_default().push(entry);
         }
         for kept in &known.status.databases {

@@ -4,7 +4,7 @@ use crate::manifest::BackupType;
 use crate::report::Activity;
 use crate::status::Question;
 use chrono::TimeDelta;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 #[test]
 fn every_family_has_a_name_of_its_own_and_a_sentence() {
@@ -25,7 +25,12 @@ fn metrics(databases: &[&str], is_read: bool, shard: Option<&str>) -> Metrics {
     let expected: Vec<Subject> = databases.iter().map(|name| Subject::Database((*name).to_owned())).collect();
     let inventory = Inventory::default();
     let now = "2026-01-28T02:05:00Z".parse().unwrap();
+    let releases = HashMap::new();
     let question = Question {
+        shrink_guard: 0.5,
+        releases: &releases,
+        warnings: &[],
+        is_ambiguous: false,
         source: "db:5432",
         expected: &expected,
         max_age: TimeDelta::days(1),
@@ -45,6 +50,7 @@ fn metrics(databases: &[&str], is_read: bool, shard: Option<&str>) -> Metrics {
         outcome: Outcome::Success,
         entries: expected.iter().cloned().map(Entry::new).collect(),
         targets: Vec::new(),
+        alarms: Vec::new(),
         pruned: Vec::new(),
         failures: Vec::new(),
         kept: None,

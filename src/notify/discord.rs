@@ -1,7 +1,6 @@
 //! Discord: one embed for each run, within its limits.
 
-use super::message::{Message, Row, Text, count, cut, cut_front};
-use crate::report::Outcome;
+use super::message::{Message, Row, Text, Tone, count, cut, cut_front};
 use serde_json::{Value, json};
 
 /// Limits of an embed, from Discord's documentation, in characters.
@@ -19,10 +18,10 @@ const RED: u32 = 0xe7_4c3c;
 
 /// The message as an embed. Mentions are switched off, whatever a database is called.
 pub(super) fn render(message: &Message) -> Value {
-    let colour = match message.outcome {
-        Outcome::Success => GREEN,
-        Outcome::Partial => AMBER,
-        Outcome::Failure => RED,
+    let colour = match message.tone {
+        Tone::Good => GREEN,
+        Tone::Mixed => AMBER,
+        Tone::Bad => RED,
     };
     let (title, description) = (escape(&message.title, TITLE), escape(&message.description, DESCRIPTION));
     let room = TOTAL - count(&title) - count(&description);

@@ -12,11 +12,32 @@ const FAILURE_ROW: usize = 300;
 /// One message.
 #[derive(Debug)]
 pub(super) struct Message {
-    pub(super) outcome: Outcome,
+    pub(super) tone: Tone,
     pub(super) title: String,
     pub(super) description: String,
     pub(super) time: DateTime<Utc>,
     pub(super) rows: Vec<Row>,
+}
+
+/// How a message is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// All is well.
+    Good,
+    /// Something is not, and something is safe.
+    Mixed,
+    /// Nothing is.
+    Bad,
+}
+
+impl Tone {
+    fn of(report: &Report) -> Self {
+        match report.outcome {
+            Outcome::Success if report.alarms.is_empty() => Self::Good,
+            Outcome::Success | Outcome::Partial => Self::Mixed,
+            Outcome::Failure => Self::Bad,
+        }
+    }
 }
 
 /// A name and what is said of it; short ones may stand side by side.
@@ -43,12 +64,13 @@ impl Message {
     pub(super) fn of(report: &Report) -> Self {
         let shard = report.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
         let mut rows = Rows::default();
+        report.alarms.iter().for_each(|alarm| rows.add("Look at this", alarm, false));
         match (report.only(), report.entries.as_slice()) {
             (Some(entry), _) => rows.add_one(report, entry),
             (None, entries) => rows.add_several(report, entries),
         }
         Self {
-            outcome: report.outcome,
+            tone: Tone::of(report),
             title: title(report),
             description: format!("Source {}, run {}{shard}", report.source, report.run_id),
             time: report.finished,
@@ -70,6 +92,7 @@ pub(super) fn title(report: &Report) -> String {
     let unproved = report.entries.iter().any(|entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed));
     let word = match (report.outcome, report.activity) {
         (Outcome::Success, Activity::Backup) if report.failing_since.is_some() => "Backup recovered",
+        (Outcome::Success, Activity::Backup) if !report.alarms.is_empty() => "Backup done, and worth a look",
         (Outcome::Success, Activity::Backup) => "Backup done",
         (Outcome::Success, Activity::Verification) => "Verification passed",
         (Outcome::Partial, _) => "Backup partly done",

@@ -113,10 +113,13 @@ impl Service {
     }
 }
 
-/// Discord's own settings: after a failure that was told, the end of it is told too.
+/// Discord's own settings: who wants to hear of failures hears of their end, too, and of what a person must look at.
 fn is_wanted(notices: &Notices, report: &Report) -> bool {
     match report.outcome {
-        Outcome::Success => notices.discord_on_success || notices.discord_on_failure && report.failing_since.is_some(),
+        Outcome::Success => {
+            let is_news = report.failing_since.is_some() || !report.alarms.is_empty();
+            notices.discord_on_success || notices.discord_on_failure && is_news
+        }
         Outcome::Partial | Outcome::Failure => notices.discord_on_failure,
     }
 }

@@ -1,7 +1,6 @@
 //! Slack: one attachment of blocks for each run, within its limits.
 
-use super::message::{Message, Row, Text, cut, cut_front};
-use crate::report::Outcome;
+use super::message::{Message, Row, Text, Tone, cut, cut_front};
 use serde_json::{Value, json};
 
 /// Limits of blocks, from Slack's documentation, in characters; and one of our own for all of them together.
@@ -15,10 +14,10 @@ const TITLE: usize = 1000;
 
 /// The message as blocks.
 pub(super) fn render(message: &Message) -> Value {
-    let colour = match message.outcome {
-        Outcome::Success => "#2ecc71",
-        Outcome::Partial => "#f1c40f",
-        Outcome::Failure => "#e74c3c",
+    let colour = match message.tone {
+        Tone::Good => "#2ecc71",
+        Tone::Mixed => "#f1c40f",
+        Tone::Bad => "#e74c3c",
     };
     let title = escape(&message.title, TITLE);
     let mut blocks = Blocks::default();

@@ -48,6 +48,7 @@ fn report(outcome: Outcome, entries: Vec<Entry>) -> Report {
         outcome,
         entries,
         targets: vec!["/backups".to_owned()],
+        alarms: Vec::new(),
         pruned: vec![Pruned {
             id: "old".to_owned(),
             subject: Subject::Database("shop".to_owned()),

@@ -144,7 +144,9 @@ async fn read_blocks(
         let mut block = Vec::with_capacity(BLOCK);
         while block.len() < BLOCK {
             let room = BLOCK - block.len();
+            counters.set_waiting(true);
             let count = source.read_buf(&mut (&mut block).limit(room)).await?;
+            counters.set_waiting(false);
             if count == 0 {
                 break;
             }

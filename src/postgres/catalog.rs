@@ -1,13 +1,15 @@
 //! What a server has and what its databases are like.
 
+use super::session::Session;
 use crate::facts::{DatabaseProperties, Privilege};
 use crate::sql_lexer;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use tokio_postgres::Error;
 use tokio_postgres::types::{FromSql, Type};
-use tokio_postgres::{Client, Error};
 use tracing::warn;
 
 /// Properties of the current database, in one question.
@@ -49,9 +51,9 @@ struct Settings {
 }
 
 /// Properties of the current database.
-pub async fn properties(client: &Client) -> Result<DatabaseProperties, Error> {
+pub async fn properties(session: &Session) -> Result<DatabaseProperties, Error> {
     let question = format!("SELECT {} FROM ({DATABASE}) AS database (json)", bytes_of("database.json"));
-    let row = client.query_typed_one(&question, &[]).await?;
+    let row = session.query_typed_one(&question, &[]).await?;
     let row: Text = row.get(0);
     let row = serde_json::from_str(&row.text).unwrap_or_else(|error| {
         warn!("the server's answer about the database's properties is not understood ({error}); they are not recorded");
@@ -139,14 +141,14 @@ pub struct Database {
 
 /// Every database that allows connections and is nobody's scratch, by name; the size of those that are wanted, because the server looks at every
 /// file for it. Databases whose removal was cut half-way cannot be connected to.
-pub async fn databases(client: &Client, is_wanted: impl Fn(&Database) -> bool) -> Result<Vec<Database>, Error> {
+pub async fn databases(session: &Session, is_wanted: impl Fn(&Database) -> bool) -> Result<Vec<Database>, Error> {
     let question = format!(
         "SELECT {}, d.datistemplate, d.oid FROM pg_catalog.pg_database d
          WHERE d.datallowconn AND d.datconnlimit <> -2 AND NOT {} ORDER BY d.datname",
         stored_bytes_of("d.datname::text"),
         super::is_scratch("d")
     );
-    let rows = client.query_typed(&question, &[]).await?;
+    let rows = session.query_typed(&question, &[]).await?;
     let database = |row: &tokio_postgres::Row| {
         let name: Text = row.get(0);
         (row.get(2), Database { name: name.text, is_text: name.is_whole, is_template: row.get(1), bytes: 0 })
@@ -154,7 +156,7 @@ pub async fn databases(client: &Client, is_wanted: impl Fn(&Database) -> bool) -
     let mut databases: Vec<(u32, Database)> = rows.iter().map(database).collect();
     let wanted: Vec<u32> =
         databases.iter().filter(|(_, database)| is_wanted(database)).map(|(number, _)| *number).collect();
-    let sizes = client.query_typed(SIZES, &[(&wanted, Type::OID_ARRAY)]).await?;
+    let sizes = session.query_typed(SIZES, &[(&wanted, Type::OID_ARRAY)]).await?;
     let sizes: BTreeMap<u32, i64> =
         sizes.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<i64>>(1)?))).collect();
     for (number, database) in &mut databases {
@@ -163,10 +165,71 @@ pub async fn databases(client: &Client, is_wanted: impl Fn(&Database) -> bool) -
     Ok(databases.into_iter().map(|(_, database)| database).collect())
 }
 
+/// What a standby does with whoever reads rows that its primary wants gone; none where the server is a primary.
+pub async fn standby(session: &Session) -> Result<Option<Standby>, Error> {
+    let question = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('hot_standby_feedback') = 'on',
+                           pg_catalog.current_setting('max_standby_streaming_delay')";
+    let row = session.query_typed_one(question, &[]).await?;
+    let standby = || Standby { feeds_back: row.get(1), delay: row.get(2) };
+    Ok(row.get::<_, bool>(0).then(standby))
+}
+
+/// The settings of a standby that decide how long a dump may last there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standby {
+    /// `hot_standby_feedback`: its primary keeps the rows.
+    pub feeds_back: bool,
+    /// `max_standby_streaming_delay`, with its unit; `-1` is for ever.
+    pub delay: String,
+}
+
+/// What `ALTER ROLE ALL SET` says, `name=value`: it holds for every role in every database.
+pub async fn settings_of_all_roles(session: &Session) -> Result<Vec<String>, Error> {
+    let question = format!(
+        "SELECT {} FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) AS one (setting)
+         WHERE s.setdatabase = 0 AND s.setrole = 0",
+        bytes_of("one.setting")
+    );
+    Ok(session.query_typed(&question, &[]).await?.iter().map(|row| row.get::<_, Text>(0).text).collect())
+}
+
+/// How far the server's clock is ahead of ours; the time that the question took is no difference.
+pub async fn clock_ahead(session: &Session) -> Result<TimeDelta, Error> {
+    let before = Utc::now();
+    let question = "SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())::float8";
+    let seconds: f64 = session.query_typed_one(question, &[]).await?.get(0);
+    let after = Utc::now();
+    let millis = |time: DateTime<Utc>| time.timestamp_millis();
+    #[allow(clippy::cast_possible_truncation)]
+    let server = (seconds * 1000.0) as i64;
+    let ahead = (server - millis(after)).max(0) + (server - millis(before)).min(0);
+    Ok(TimeDelta::milliseconds(ahead))
+}
+
+/// A database as the server lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Name.
+    pub name: String,
+    /// Somebody may connect to it.
+    pub allows_connections: bool,
+}
+
+/// Every database, whoever may connect to it.
+pub async fn known(session: &Session) -> Result<Vec<Known>, Error> {
+    let question = format!(
+        "SELECT {}, d.datallowconn AND d.datconnlimit <> -2 FROM pg_catalog.pg_database d",
+        stored_bytes_of("d.datname::text")
+    );
+    let rows = session.query_typed(&question, &[]).await?;
+    let known = |row: &tokio_postgres::Row| Known { name: row.get::<_, Text>(0).text, allows_connections: row.get(1) };
+    Ok(rows.iter().map(known).collect())
+}
+
 /// True when a database of some run that restores, or that died, is on the server.
-pub async fn has_scratch(client: &Client) -> Result<bool, Error> {
+pub async fn has_scratch(session: &Session) -> Result<bool, Error> {
     let question = format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_database d WHERE {})", super::is_scratch("d"));
-    Ok(client.query_typed_one(&question, &[]).await?.get(0))
+    Ok(session.query_typed_one(&question, &[]).await?.get(0))
 }
 
 /// Sizes of databases, none where the role may not ask.
@@ -177,22 +240,22 @@ const SIZES: &str = "
     FROM pg_catalog.pg_database d WHERE d.oid = ANY ($1)";
 
 /// Tables and materialized views as SQL names them, the largest first; a partitioned table stands for its partitions.
-pub async fn largest_first(client: &Client) -> Result<Vec<String>, Error> {
+pub async fn largest_first(session: &Session) -> Result<Vec<String>, Error> {
     let question = "SELECT oid::pg_catalog.regclass::text FROM pg_catalog.pg_class
                     WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition AND oid >= 16384
                     ORDER BY pg_catalog.pg_table_size(oid) DESC";
-    Ok(client.query_typed(question, &[]).await?.iter().map(|row| row.get(0)).collect())
+    Ok(session.query_typed(question, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 /// Bytes of the current database on the server's disk.
-pub async fn own_bytes(client: &Client) -> Result<u64, Error> {
-    let row = client.query_one("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())", &[]).await?;
+pub async fn own_bytes(session: &Session) -> Result<u64, Error> {
+    let row = session.query_one("SELECT pg_catalog.pg_database_size(pg_catalog.current_database())", &[]).await?;
     Ok(row.get::<_, i64>(0).unsigned_abs())
 }
 
 /// True when the session's role may read the passwords of roles.
-pub async fn reads_role_passwords(client: &Client) -> Result<bool, Error> {
-    let row = client.query_one("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')", &[]).await?;
+pub async fn reads_role_passwords(session: &Session) -> Result<bool, Error> {
+    let row = session.query_one("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')", &[]).await?;
     Ok(row.get(0))
 }
 
@@ -214,14 +277,14 @@ pub(super) fn literal(text: &str) -> String {
 }
 
 /// The number by which PostgreSQL knows a server and its clones; none where the role may not ask.
-pub async fn system_identifier(client: &Client) -> Option<String> {
+pub async fn system_identifier(session: &Session) -> Option<String> {
     let question = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()";
-    Some(client.query_typed_one(question, &[]).await.ok()?.get(0))
+    Some(session.query_typed_one(question, &[]).await.ok()?.get(0))
 }
 
 /// Names as SQL identifiers, quoted where that is needed.
-pub async fn quoted(client: &Client, names: &[String]) -> Result<Vec<String>, Error> {
-    let rows = client
+pub async fn quoted(session: &Session, names: &[String]) -> Result<Vec<String>, Error> {
+    let rows = session
         .query(
             "SELECT pg_catalog.quote_ident(n) FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS t(n, i) ORDER BY i",
             &[&names],

@@ -123,7 +123,7 @@ pub async fn stream(
     let preamble = preamble(connection, &parts.databases).await?;
     let (left, offset) = (parts.databases.iter().cloned().collect(), preamble.len() as u64);
     let mut cluster = Cluster { left, parts, current: None, watch: watch.clone(), offset };
-    cluster.begin_globals()?;
+    cluster.begin_globals().await?;
     let first = stream::iter([Ok(Bytes::from(preamble))]);
     let rest = stream::try_unfold(cluster, |mut cluster| async move {
         let next = cluster.next().await.map_err(io::Error::other)?;
@@ -153,10 +153,10 @@ async fn preamble(connection: &Connection, databases: &[Database]) -> Result<Str
 }
 
 impl Cluster {
-    fn begin_globals(&mut self) -> Result<(), ClusterError> {
+    async fn begin_globals(&mut self) -> Result<(), ClusterError> {
         let arguments = dump::globals_arguments(&self.parts.settings, self.parts.passwords, true);
         let source = self.parts.source.clone();
-        self.current = Some(self.begin("globals".to_owned(), &source, Output::Globals, &arguments)?);
+        self.current = Some(self.begin("globals".to_owned(), &source, Output::Globals, &arguments).await?);
         Ok(())
     }
 
@@ -166,8 +166,7 @@ impl Cluster {
         let mut facts = snapshot.facts(&database.name, database.bytes).await?;
         let arguments = dump::create_arguments(&self.parts.settings, snapshot.id());
         info!("dumping {}", database.name);
-        let mut part = self.begin(database.name.clone(), &source, Output::Plain, &arguments)?;
-        part.dump.begun().await.map_err(|cause| ClusterError::Dump { part: database.name.clone(), cause })?;
+        let mut part = self.begin(database.name.clone(), &source, Output::Plain, &arguments).await?;
         snapshot.describe(&mut facts).await?;
         if !facts.rewritten.is_empty() && !self.parts.lenient && self.parts.settings.leaves_out_nothing() {
             return Err(ClusterError::Rewritten(facts.rewritten));
@@ -183,7 +182,7 @@ impl Cluster {
         Ok(Bytes::from(format!("--\n-- Database {}\n--\n\n{connect}", human::one_line(&database.name))))
     }
 
-    fn begin(
+    async fn begin(
         &mut self,
         name: String,
         source: &Source,
@@ -191,8 +190,10 @@ impl Cluster {
         arguments: &[String],
     ) -> Result<Part, ClusterError> {
         let started = Dump::start(&self.parts.tools, source, output, arguments, &self.parts.inherited);
-        let dump = started.map_err(|cause| ClusterError::Dump { part: name.clone(), cause })?;
+        let failed = |cause| ClusterError::Dump { part: name.clone(), cause };
+        let mut dump = started.map_err(failed)?;
         self.watch.seen().stopper = Some(dump.stopper());
+        dump.begun().await.map_err(failed)?;
         Ok(Part { name, dump, snapshot: None })
     }
 

@@ -13,6 +13,8 @@ use tracing::{debug, warn};
 
 /// Lines of stderr that are kept for the error.
 const TAIL_LINES: usize = 12;
+/// Lines of stderr that are shown as they come: one warning for each of a million objects helps nobody.
+const RELAYED: u64 = 200;
 /// Longest line that is kept, in bytes.
 const LINE_BYTES: usize = 1000;
 /// Bytes without a line break that are read at once.
@@ -142,7 +144,7 @@ fn redact(text: &str) -> String {
 const STATEMENT_LINES: usize = 3;
 
 async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDeque<String>>>) {
-    let (mut line, mut of_statement) = (Vec::new(), None);
+    let (mut line, mut of_statement, mut relayed) = (Vec::new(), None, 0_u64);
     loop {
         line.clear();
         match (&mut stderr).take(LONGEST).read_until(b'\n', &mut line).await {
@@ -154,10 +156,16 @@ async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDequ
         // a long one must not push out what is wrong with it
         of_statement = if text.contains(STATEMENT) { Some(0) } else { of_statement.map(|lines| lines + 1) };
         let text = if of_statement.is_some() || text.contains("LINE ") { redact(&text) } else { text };
-        if text.contains("warning:") {
-            warn!("{text}");
-        } else {
-            debug!("{text}");
+        relayed += 1;
+        match relayed {
+            ..=RELAYED if text.contains("warning:") => warn!("{text}"),
+            ..=RELAYED => debug!("{text}"),
+            _ => {}
+        }
+        if relayed == RELAYED + 1 {
+            warn!(
+                "more than {RELAYED} lines came on its stderr; the others are not shown, only the last of them in an error"
+            );
         }
         if of_statement.is_some_and(|lines| lines >= STATEMENT_LINES) {
             continue;

@@ -2,13 +2,16 @@
 
 use super::cause;
 use super::passfile;
+use super::pooler;
+use super::session::Session;
 use super::tls::{self, TlsFileError};
-use crate::config::{Source, SslMode};
+use crate::config::{ServerRole, Source, SslMode};
 use backon::{ConstantBuilder, Retryable};
 use std::error::Error as _;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::{debug, warn};
 
@@ -62,6 +65,19 @@ pub enum ConnectError {
         /// The setting to change.
         setting: &'static str,
     },
+    /// A pooler is in between.
+    #[error(
+        "connecting to {server}: there is a pooler, and a dump needs sessions of its own ({cause}); set {host} and \
+         {port} to the address of PostgreSQL itself", host = .role.setting("HOST"), port = .role.setting("PORT")
+    )]
+    Pooled {
+        /// `database@host:port`
+        server: String,
+        /// By what it is known.
+        cause: String,
+        /// Whose settings name it.
+        role: ServerRole,
+    },
     /// A certificate file cannot be used.
     #[error("POSTGRES_SSL*: {0}")]
     TlsFile(#[from] TlsFileError),
@@ -72,14 +88,19 @@ impl ConnectError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
+
+    pub(super) fn pooled(source: &Source, cause: &str) -> Self {
+        Self::Pooled { server: source.display(), cause: cause.to_owned(), role: source.role }
+    }
 }
 
 /// A session and the task that drives it; dropping it closes both.
 pub struct Connection {
-    client: Client,
+    session: Session,
     driver: tokio::task::JoinHandle<()>,
     version: ServerVersion,
     is_superuser: bool,
+    ended: Arc<OnceLock<String>>,
 }
 
 /// Version of the server: `major` decides which client tools fit.
@@ -107,10 +128,10 @@ impl Drop for Connection {
 }
 
 impl std::ops::Deref for Connection {
-    type Target = Client;
+    type Target = Session;
 
-    fn deref(&self) -> &Client {
-        &self.client
+    fn deref(&self) -> &Session {
+        &self.session
     }
 }
 
@@ -123,6 +144,15 @@ pub async fn connect(source: &Source, application: &str) -> Result<Connection, C
 
 /// The same with `options` for the server, as `-c name=value`; they hold from the first moment of the session.
 pub async fn connect_with(source: &Source, application: &str, options: &str) -> Result<Connection, ConnectError> {
+    reach(source, application, options).await?.prepare(source).await
+}
+
+/// A session in which nothing was set, beyond what its startup asked for.
+pub(super) async fn connect_unprepared(source: &Source, application: &str) -> Result<Unprepared, ConnectError> {
+    reach(source, application, "").await
+}
+
+async fn reach(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
     let attempts = source.retry.attempts as usize;
     let policy = ConstantBuilder::default().with_delay(source.retry.delay).with_max_times(attempts - 1).with_jitter();
     let mut failed = 0;
@@ -136,7 +166,21 @@ pub async fn connect_with(source: &Source, application: &str, options: &str) -> 
         .await
 }
 
-async fn connect_once(source: &Source, application: &str, options: &str) -> Result<Connection, ConnectError> {
+/// How long a file with a password is given to hold another one, once the server has refused the one in it.
+const NEW_PASSWORD: Duration = Duration::from_secs(1);
+
+async fn connect_once(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
+    match connect_by_password(source, application, options).await {
+        Err(ConnectError::Refused { cause, .. }) if source.rereads_password() => {
+            debug!("{cause}; the password is read once more");
+            tokio::time::sleep(NEW_PASSWORD).await;
+            connect_by_password(source, application, options).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn connect_by_password(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
     let unreachable = |cause: &str| ConnectError::Unreachable { server: source.display(), cause: cause.to_owned() };
     match tokio::time::timeout(ATTEMPT, negotiate(source, application, options)).await {
         Err(_) => Err(unreachable("no answer within 20 s")),
@@ -145,7 +189,7 @@ async fn connect_once(source: &Source, application: &str, options: &str) -> Resu
 }
 
 /// One attempt, or two where libpq makes two: `allow` and `prefer` try the other way when the first is refused.
-async fn negotiate(source: &Source, application: &str, options: &str) -> Result<Connection, ConnectError> {
+async fn negotiate(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
     use tokio_postgres::config::SslMode as Wire;
     if source.host.starts_with('/') {
         return establish(source, application, options, Wire::Disable).await;
@@ -170,29 +214,26 @@ async fn establish(
     application: &str,
     options: &str,
     mode: tokio_postgres::config::SslMode,
-) -> Result<Connection, ConnectError> {
+) -> Result<Unprepared, ConnectError> {
     let mut config = tokio_postgres::Config::new();
     config.host(&source.host).port(source.port).user(&source.user).dbname(&source.database);
     config.application_name(application).ssl_mode(mode).connect_timeout(ATTEMPT);
     config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(Duration::from_secs(10));
-    if !options.is_empty() {
-        config.options(options);
-    }
+    config.options(format!("{} {options}", startup_options()));
     let from_file = || source.passfile.as_ref().and_then(|path| passfile::find(path, source, &source.database));
-    if let Some(password) = source.password.as_ref().map(|secret| secret.expose().to_owned()).or_else(from_file) {
+    let given = source.password.as_ref().map(|password| password.current().expose().to_owned());
+    if let Some(password) = given.or_else(from_file) {
         config.password(password);
     }
     let explain = |error| explain(source, &error);
-    let connection = if mode == tokio_postgres::config::SslMode::Disable {
+    if mode == tokio_postgres::config::SslMode::Disable {
         let (client, connection) = config.connect(NoTls).await.map_err(explain)?;
-        Connection::drive(client, connection)
+        Ok(Unprepared(Connection::drive(client, connection)))
     } else {
         let tls = MakeRustlsConnect::new(tls::client_config(&source.tls)?);
         let (client, connection) = config.connect(tls).await.map_err(explain)?;
-        Connection::drive(client, connection)
-    };
-    connection.prepare_session().await.map_err(explain)?;
-    Ok(connection)
+        Ok(Unprepared(Connection::drive(client, connection)))
+    }
 }
 
 /// Idle time after which the kernel asks whether the other side still lives.
@@ -207,12 +248,21 @@ impl Connection {
         let version = connection.parameter("server_version").unwrap_or_default();
         let version = ServerVersion::parse(version);
         let is_superuser = connection.parameter("is_superuser") == Some("on");
-        let driver = tokio::spawn(async {
+        let ended = Arc::new(OnceLock::new());
+        let end = ended.clone();
+        let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                debug!("connection to the database ended: {error}");
+                let why = cause(&error);
+                debug!("connection to the database ended: {why}");
+                let _ = end.set(why);
             }
         });
-        Self { client, driver, version, is_superuser }
+        Self { session: Session::new(client), driver, version, is_superuser, ended }
+    }
+
+    /// Why the session has ended, as far as the server or the network has said so.
+    pub fn why_ended(&self) -> Option<&str> {
+        self.ended.get().map(String::as_str)
     }
 
     /// Version of the server.
@@ -224,38 +274,87 @@ impl Connection {
     pub fn is_superuser(&self) -> bool {
         self.is_superuser
     }
+}
+
+/// A session in which nothing was set yet.
+pub(super) struct Unprepared(Connection);
+
+impl Unprepared {
+    /// False when the options of the startup did not reach the server. Until it was asked that is not known.
+    pub(super) async fn has_options(&self) -> bool {
+        let question = format!("SELECT true {WHERE_OPTIONS}");
+        let answers = self.0.simple_query(&question).await.unwrap_or_default();
+        answers.iter().any(|answer| matches!(answer, SimpleQueryMessage::Row(_)))
+    }
+
+    pub(super) async fn simple_query(
+        &self,
+        statements: &str,
+    ) -> Result<Vec<SimpleQueryMessage>, tokio_postgres::Error> {
+        self.0.simple_query(statements).await
+    }
 
     /// Ends every timeout that the server, the database or the role may have set, and pins how values are written.
     ///
     /// The server's own keepalives make sure that the session of a machine that vanished, and the lock it holds, end
     /// within minutes.
-    async fn prepare_session(&self) -> Result<(), tokio_postgres::Error> {
-        let known = SESSION.iter().filter(|(since, _, _)| self.version.major >= *since);
-        let statements: Vec<String> = known.map(|(_, name, value)| format!("SET {name} = {value}")).collect();
-        self.client.batch_execute(&statements.join("; ")).await
+    pub(super) async fn prepare(self, source: &Source) -> Result<Connection, ConnectError> {
+        let connection = self.0;
+        let explain = |error| explain(source, &error);
+        let later = LATER.iter().filter(|(since, _, _)| connection.version.major >= *since);
+        let later: Vec<String> =
+            later.map(|(_, name, value)| format!("pg_catalog.set_config('{name}', '{value}', false)")).collect();
+        let question = format!("SELECT {} {WHERE_OPTIONS}", later.join(", "));
+        let answers = connection.simple_query(&question).await.map_err(explain)?;
+        if !answers.iter().any(|answer| matches!(answer, SimpleQueryMessage::Row(_))) {
+            // a pooler keeps the options to itself: what is set must not be in somebody else's session
+            let connection = Self(connection);
+            pooler::refuse(source, &connection).await?;
+            let connection = connection.0;
+            let all = SESSION.iter().map(|(name, value)| format!("SET {name} = '{value}'"));
+            let later = later.into_iter().map(|call| format!("SELECT {call}"));
+            let statements: Vec<String> = all.chain(later).collect();
+            connection.batch_execute(&statements.join("; ")).await.map_err(explain)?;
+            return Ok(connection);
+        }
+        Ok(connection)
     }
 }
 
-/// What every session sets: the first major that knows the parameter, its name and its value.
-const SESSION: &[(u32, &str, &str)] = &[
-    (0, "statement_timeout", "0"),
-    (0, "lock_timeout", "0"),
-    (0, "idle_in_transaction_session_timeout", "0"),
+/// What every session sets, from its first moment on.
+const SESSION: &[(&str, &str)] = &[
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("quote_all_identifiers", "off"),
+    ("standard_conforming_strings", "on"),
+    ("search_path", ""),
+];
+
+/// What is set once the server's version is known: the first major that knows the parameter, its name and its value.
+const LATER: &[(u32, &str, &str)] = &[
     (14, "idle_session_timeout", "0"),
     (17, "transaction_timeout", "0"),
-    (0, "tcp_keepalives_idle", "30"),
-    (0, "tcp_keepalives_interval", "10"),
-    (0, "TimeZone", "'UTC'"),
-    (0, "bytea_output", "'hex'"),
-    (0, "DateStyle", "'ISO'"),
-    (0, "IntervalStyle", "'postgres'"),
-    (0, "extra_float_digits", "3"),
-    (0, "quote_all_identifiers", "off"),
-    (0, "standard_conforming_strings", "on"),
-    (0, "search_path", "''"),
     // compiling a question about the catalogue takes longer than answering it
     (11, "jit", "off"),
 ];
+
+/// A parameter of our own, by which a session shows that its options arrived.
+const MARK: &str = "backup.options";
+/// The row is there where they did.
+const WHERE_OPTIONS: &str = "WHERE pg_catalog.current_setting('backup.options', true) = 'here'";
+
+fn startup_options() -> String {
+    let all = SESSION.iter().map(|(name, value)| format!("-c {name}={value}"));
+    all.chain([format!("-c {MARK}=here")]).collect::<Vec<_>>().join(" ")
+}
 
 fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
     let server = source.display();
@@ -268,6 +367,11 @@ fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
             let mend = format!("GRANT CONNECT ON DATABASE {} TO {};", quoted(&source.database), quoted(&source.user));
             ConnectError::NotAllowed { server, cause, mend }
         }
+        // PgBouncer, and the like of it
+        Some(code) if *code == SqlState::PROTOCOL_VIOLATION && cause.contains("startup parameter") => {
+            ConnectError::pooled(source, &cause)
+        }
+        Some(_) if cause.contains("command-line options") => ConnectError::pooled(source, &cause),
         Some(code) if TRANSIENT.contains(&code) => ConnectError::Unreachable { server, cause },
         Some(_) => ConnectError::Refused { server, cause },
         None if broke_off(error) => ConnectError::Unreachable { server, cause },

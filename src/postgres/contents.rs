@@ -5,18 +5,19 @@ use super::connection::Connection;
 use crate::facts::{Contents, LargeObjects, SequenceValue, TableRows};
 use crate::fingerprint::{Fingerprint, RowSum};
 use crate::sql_lexer::{Lexer, Token, qualified, quoted};
-use futures_util::TryStreamExt;
 use std::collections::{BTreeMap, HashMap};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Error, SimpleQueryMessage, Statement};
+use tokio_postgres::{Error, SimpleQueryMessage};
 
 /// Sequences asked for at once.
 const SEQUENCES: usize = 200;
 /// Large objects read at once.
-const OBJECTS: usize = 16;
-/// Bytes of a large object read at once.
-const OBJECT_BYTES: i32 = 256 << 10;
+const AT_ONCE: i64 = 500;
+/// Bytes of each of them at first.
+const FIRST_BYTES: i32 = 8 << 10;
+/// Bytes of all that have more, shared among them.
+const MORE_BYTES: i32 = 4 << 20;
 
 /// Reads what is expected, as far as it is there; rows in the bytes of the encoding that the dump has them in.
 pub async fn read(connection: &Connection, expected: &Contents, lc_monetary: &str) -> Result<Contents, Error> {
@@ -150,13 +151,12 @@ impl Relation {
 /// Number of rows and their fingerprint.
 async fn sum(connection: &Connection, statement: &str) -> Result<(u64, Fingerprint), Error> {
     let (mut lexer, mut sum) = (Lexer::in_rows(), RowSum::default());
-    let mut stream = std::pin::pin!(connection.copy_out(statement).await?);
-    while let Some(bytes) = stream.try_next().await? {
-        let mut input = &bytes[..];
+    let take = |mut input: &[u8]| {
         while let Some(Token::Row { bytes, ends }) = lexer.next(&mut input) {
             sum.take(bytes, ends);
         }
-    }
+    };
+    connection.copy_out(statement, take).await?;
     Ok(sum.finish())
 }
 
@@ -173,33 +173,58 @@ async fn sequences(connection: &Connection, names: &[&String]) -> Result<BTreeMa
     Ok(rows.iter().filter_map(value).collect())
 }
 
-async fn large_objects(connection: &Connection) -> Result<LargeObjects, Error> {
-    let part = connection.prepare("SELECT pg_catalog.lo_get($1, $2, $3)").await?;
-    let none: [(&str, Type); 0] = [];
-    let numbers = connection.query_typed_raw("SELECT oid FROM pg_catalog.pg_largeobject_metadata", none).await?;
-    let read = numbers.map_ok(|row| large_object(connection, &part, row.get(0))).try_buffer_unordered(OBJECTS);
-    read.try_fold(LargeObjects::default(), async |mut all, fingerprint| {
-        all.count += 1;
-        all.fingerprint.add(fingerprint);
-        Ok(all)
-    })
-    .await
-}
+/// Large objects from that number on, each with its first bytes.
+const OBJECTS: &str = "
+    SELECT oid, pg_catalog.lo_get(oid, 0, $2) FROM pg_catalog.pg_largeobject_metadata
+    WHERE oid > $1 ORDER BY oid LIMIT $3";
+/// More bytes of large objects.
+const MORE: &str = "
+    SELECT o.oid, pg_catalog.lo_get(o.oid, $2, $3) FROM pg_catalog.unnest($1::oid[]) AS o (oid)";
 
-async fn large_object(connection: &Connection, part: &Statement, number: u32) -> Result<Fingerprint, Error> {
-    let (mut sum, mut offset) = (RowSum::of_large_object(number), 0_i64);
+/// Reads all of them, many at once: most are small, and a question for each would take longer than its bytes.
+async fn large_objects(connection: &Connection) -> Result<LargeObjects, Error> {
+    let first = connection.prepare_typed(OBJECTS, &[Type::OID, Type::INT4, Type::INT8]).await?;
+    let more = connection.prepare_typed(MORE, &[Type::OID_ARRAY, Type::INT8, Type::INT4]).await?;
+    let (mut all, mut last) = (LargeObjects::default(), 0_u32);
     loop {
-        let row = connection.query_one(part, &[&number, &offset, &OBJECT_BYTES]).await?;
-        let bytes: &[u8] = row.get(0);
-        if !bytes.is_empty() {
-            sum.take(bytes, false);
+        let rows = connection.query(&first, &[&last, &FIRST_BYTES, &AT_ONCE]).await?;
+        let Some(row) = rows.last() else { return Ok(all) };
+        last = row.get(0);
+        let mut unread: BTreeMap<u32, RowSum> = BTreeMap::new();
+        for row in &rows {
+            let (number, bytes): (u32, &[u8]) = (row.get(0), row.get(1));
+            let mut sum = RowSum::of_large_object(number);
+            if !bytes.is_empty() {
+                sum.take(bytes, false);
+            }
+            match bytes.len() < FIRST_BYTES as usize {
+                true => count(&mut all, sum),
+                false => drop(unread.insert(number, sum)),
+            }
         }
-        offset += bytes.len() as i64;
-        if bytes.len() < OBJECT_BYTES.unsigned_abs() as usize {
-            break;
+        let mut offset = i64::from(FIRST_BYTES);
+        while !unread.is_empty() {
+            let numbers: Vec<u32> = unread.keys().copied().collect();
+            let length = MORE_BYTES / i32::try_from(numbers.len()).unwrap_or(MORE_BYTES).max(1);
+            for row in connection.query(&more, &[&numbers, &offset, &length]).await? {
+                let (number, bytes): (u32, &[u8]) = (row.get(0), row.get(1));
+                let Some(mut sum) = unread.remove(&number) else { continue };
+                if !bytes.is_empty() {
+                    sum.take(bytes, false);
+                }
+                match bytes.len() < length as usize {
+                    true => count(&mut all, sum),
+                    false => drop(unread.insert(number, sum)),
+                }
+            }
+            offset += i64::from(length);
         }
     }
-    Ok(sum.finish_large_object())
+}
+
+fn count(all: &mut LargeObjects, sum: RowSum) {
+    all.count += 1;
+    all.fingerprint.add(sum.finish_large_object());
 }
 
 /// Questions for rows that their validated foreign key does not allow, one for each key, by the key's own operators.

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::ChildStdout;
 use tokio::sync::Mutex;
@@ -52,6 +53,12 @@ pub enum DumpError {
     Archive(#[from] ArchiveError),
 }
 
+/// What a standby says when it cannot keep the rows that a dump reads.
+pub const CONFLICT: &str = "due to conflict with recovery";
+/// What helps there.
+pub const STANDBY: &str = "on the standby, raise max_standby_streaming_delay (and max_standby_archive_delay) or set \
+                           hot_standby_feedback = on";
+
 impl DumpError {
     /// Would a dump under a new snapshot help? True when objects vanished or changed while pg_dump looked at them.
     pub fn is_concurrent_change(&self) -> bool {
@@ -62,8 +69,14 @@ impl DumpError {
             "tuple concurrently",
             "was concurrently dropped",
             "could not find tuple",
+            CONFLICT,
         ];
         matches!(self, Self::Exit { stderr, .. } if SIGNS.iter().any(|sign| stderr.contains(sign)))
+    }
+
+    /// True when the server did not take the password.
+    fn is_refused_login(&self) -> bool {
+        matches!(self, Self::Exit { stderr, .. } if stderr.contains("authentication failed"))
     }
 
     /// True when the role lacks a privilege.
@@ -83,6 +96,7 @@ impl DumpError {
     pub fn hint(&self) -> Option<&'static str> {
         let stderr = self.stderr()?;
         let hints = [
+            (CONFLICT, STANDBY),
             ("permission denied", "grant the role SELECT on it (pg_read_all_data reads everything)"),
             ("out of shared memory", "raise max_locks_per_transaction on the server"),
             ("LOCK TABLE", "another session holds a table lock; raise BACKUP_LOCK_TIMEOUT or run at another time"),
@@ -152,7 +166,8 @@ pub fn create_arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<
 
 /// The arguments of pg_dumpall for roles and tablespaces; `clean` drops before it creates.
 pub fn globals_arguments(settings: &config::Dump, passwords: bool, clean: bool) -> Vec<String> {
-    let mut arguments = vec!["--no-password".to_owned(), "--globals-only".to_owned()];
+    // names are read here, and the database that is connected to may be of another encoding
+    let mut arguments = ["--no-password", "--globals-only", "--encoding=UTF8"].map(str::to_owned).to_vec();
     arguments.extend((!passwords).then(|| "--no-role-passwords".to_owned()));
     if clean {
         arguments.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
@@ -165,6 +180,9 @@ fn ownership(settings: &config::Dump) -> impl Iterator<Item = String> {
     let owner = settings.no_owner.then(|| "--no-owner".to_owned());
     owner.into_iter().chain(settings.no_privileges.then(|| "--no-privileges".to_owned()))
 }
+
+/// Name of its sessions.
+pub const APPLICATION: &str = "backup pg_dump";
 
 /// What the session of pg_dump is told. Strings are written as the standard has them, whatever the database prefers.
 const OPTIONS: &str = "-c TimeZone=UTC -c bytea_output=hex -c standard_conforming_strings=on";
@@ -187,7 +205,14 @@ pub struct Dump {
     state: State,
     /// Bytes that were read to see that there are any.
     first: Bytes,
+    /// Starts the program anew, where it may know another password then.
+    again: Option<Box<Spawn>>,
 }
+
+type Spawn = dyn Fn() -> io::Result<(Child, ChildStdout)> + Send + Sync;
+
+/// How long a file with a password is given to hold another one, once the server has refused the one in it.
+const NEW_PASSWORD: Duration = Duration::from_secs(1);
 
 enum End {
     Sql(Tail),
@@ -201,6 +226,8 @@ enum State {
     Reading,
     Finishing(Pin<Box<Waiting>>),
     Done,
+    /// The end was bad, and was said.
+    Failed,
 }
 
 /// A handle that ends the child while somebody else reads it.
@@ -228,35 +255,47 @@ impl Dump {
         let connection = [KEEPALIVES].into_iter().chain(first_database.as_deref());
         let arguments: Vec<OsString> =
             arguments.iter().map(String::as_str).chain(connection).map(OsString::from).collect();
-        let inherited = inherited.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        let variables = inherited.chain(environment(source, "backup pg_dump", OPTIONS));
         let path = tools.program(program);
-        let (child, stdout) = Child::reader(&path, &arguments, variables)
-            .map_err(|cause| DumpError::Spawn { program: path.display().to_string(), cause })?;
+        let (tools, source, inherited) = (tools.clone(), source.clone(), inherited.to_vec());
+        let rereads = source.rereads_password();
+        let shown = path.display().to_string();
+        let spawn = move || {
+            let inherited = inherited.iter().map(|(name, value)| (name.as_str(), value.clone()));
+            let variables = inherited.chain(environment(&source, &tools, APPLICATION, OPTIONS));
+            Child::reader(&path, &arguments, variables)
+        };
+        let (child, stdout) = spawn().map_err(|cause| DumpError::Spawn { program: shown, cause })?;
         let end = match output {
             Output::Plain => End::Sql(Tail::of("database dump")),
             Output::Globals => End::Sql(Tail::of("database cluster dump")),
             Output::Custom => End::Custom(Box::default()),
         };
-        Ok(Self {
-            program,
-            stdout,
-            child: Arc::new(Mutex::new(child)),
-            end,
-            state: State::Reading,
-            first: Bytes::new(),
-        })
+        let again: Option<Box<Spawn>> = rereads.then(|| Box::new(spawn) as _);
+        let (child, state, first) = (Arc::new(Mutex::new(child)), State::Reading, Bytes::new());
+        Ok(Self { program, stdout, child, end, state, first, again })
     }
 
-    /// Waits until the program writes, which pg_dump does when it has locked every table and read the catalogue.
+    /// Waits until the program writes, which pg_dump does when it has locked every table and read the catalogue. Where the
+    /// server refuses a password that came from a file, the file is read once more.
     pub async fn begun(&mut self) -> Result<(), DumpError> {
         let mut first = BytesMut::with_capacity(FIRST);
-        match self.read_buf(&mut first).await {
-            Ok(_) => {
-                self.first = first.freeze();
-                Ok(())
+        loop {
+            let error = match self.read_buf(&mut first).await {
+                Ok(_) => {
+                    self.first = first.freeze();
+                    return Ok(());
+                }
+                Err(error) => error.downcast::<DumpError>().unwrap_or_else(DumpError::Read),
+            };
+            match self.again.take() {
+                Some(spawn) if error.is_refused_login() => {
+                    tokio::time::sleep(NEW_PASSWORD).await;
+                    let (child, stdout) = spawn().map_err(DumpError::Read)?;
+                    *self.child.lock().await = child;
+                    (self.stdout, self.state) = (stdout, State::Reading);
+                }
+                _ => return Err(error),
             }
-            Err(error) => Err(error.downcast::<DumpError>().unwrap_or_else(DumpError::Read)),
         }
     }
 
@@ -302,11 +341,15 @@ impl AsyncRead for Dump {
                     this.state = State::Finishing(Box::pin(async move { child.lock().await.wait().await }));
                 }
                 State::Finishing(waiting) => {
-                    let (status, stderr) = ready!(waiting.as_mut().poll(cx))?;
+                    let ended = ready!(waiting.as_mut().poll(cx));
+                    this.state = State::Failed;
+                    let (status, stderr) = ended?;
+                    this.verdict(status, stderr).map_err(io::Error::other)?;
                     this.state = State::Done;
-                    return Poll::Ready(this.verdict(status, stderr).map_err(io::Error::other));
                 }
                 State::Done => return Poll::Ready(Ok(())),
+                // what failed is not whole for whoever asks once more
+                State::Failed => return Poll::Ready(Err(io::Error::other("the dump has failed already"))),
             }
         }
     }

@@ -1,13 +1,22 @@
 //! What PostgreSQL's own tools are told of the server: everything by the environment, nothing on the command line.
 
+use super::tools::Tools;
 use crate::config::{RootCert, Source};
 use std::ffi::OsString;
+
+/// First major whose libpq finds the system's certificate authorities by itself.
+const KNOWS_SYSTEM: u32 = 16;
 
 /// libpq's environment for this source: names are plain data there, never parsed as a connection string.
 ///
 /// `application` names the session, `options` are what it sets: pg_dump pins DateStyle, IntervalStyle and
 /// extra_float_digits itself, the rest is pinned by them.
-pub(super) fn environment(source: &Source, application: &str, options: &str) -> Vec<(&'static str, OsString)> {
+pub(super) fn environment(
+    source: &Source,
+    tools: &Tools,
+    application: &str,
+    options: &str,
+) -> Vec<(&'static str, OsString)> {
     let mut variables: Vec<(&str, OsString)> = vec![
         ("PGHOST", source.host.clone().into()),
         ("PGPORT", source.port.to_string().into()),
@@ -17,13 +26,18 @@ pub(super) fn environment(source: &Source, application: &str, options: &str) -> 
         ("PGAPPNAME", application.into()),
         ("PGCONNECT_TIMEOUT", "20".into()),
         ("PGOPTIONS", options.into()),
+        // also where a pooler keeps the options to itself
+        ("PGTZ", "UTC".into()),
     ];
     if let Some(password) = &source.password {
-        variables.push(("PGPASSWORD", password.expose().into()));
+        variables.push(("PGPASSWORD", password.current().expose().into()));
     }
     match &source.tls.root_cert {
         Some(RootCert::File(path)) => variables.push(("PGSSLROOTCERT", path.into())),
-        Some(RootCert::System) => variables.push(("PGSSLROOTCERT", "system".into())),
+        Some(RootCert::System { bundle: Some(bundle) }) if tools.major < KNOWS_SYSTEM => {
+            variables.push(("PGSSLROOTCERT", bundle.into()));
+        }
+        Some(RootCert::System { .. }) => variables.push(("PGSSLROOTCERT", "system".into())),
         // without this libpq reads ~/.postgresql/root.crt, and the mode would mean another thing than for us
         None => variables.push(("PGSSLROOTCERT", "/nonexistent".into())),
     }
@@ -32,6 +46,11 @@ pub(super) fn environment(source: &Source, application: &str, options: &str) -> 
         variables.push(("PGSSLKEY", key.into()));
     }
     variables
+}
+
+/// True when libpq of these tools cannot find the authorities that the settings name.
+pub(super) fn lacks_authorities(source: &Source, tools: &Tools) -> bool {
+    tools.major < KNOWS_SYSTEM && source.tls.root_cert == Some(RootCert::System { bundle: None })
 }
 
 /// Keepalives have no environment variable; this connection string carries nothing else.

@@ -3,13 +3,13 @@
 use super::LONGEST_NAME;
 use super::catalog::{literal, quote, sql_name};
 use super::connection::Connection;
+use super::session::CopyIn;
 use crate::facts::{Contents, SequenceValue};
 use crate::sql_lexer::{parts, qualified, quoted};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::SinkExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
-use tokio_postgres::{CopyInSink, Error};
+use tokio_postgres::Error;
 
 /// Bytes handed to the server at once.
 const CHUNK: usize = 64 << 10;
@@ -38,8 +38,8 @@ impl Emptied {
 }
 
 /// The rows of one table on their way.
-pub struct Rows {
-    sink: Pin<Box<CopyInSink<Bytes>>>,
+pub struct Rows<'a> {
+    copy: CopyIn<'a>,
     waiting: BytesMut,
 }
 
@@ -116,11 +116,11 @@ impl<'a> Load<'a> {
     }
 
     /// Opens a table for rows of these columns.
-    pub async fn rows(&self, table: &str, columns: &[String]) -> Result<Rows, Error> {
+    pub async fn rows(&self, table: &str, columns: &[String]) -> Result<Rows<'_>, Error> {
         let list = columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ");
         let list = if list.is_empty() { String::new() } else { format!("({list})") };
         let statement = format!("COPY {} {list} FROM STDIN (ENCODING {})", sql_name(table), literal(&self.encoding));
-        Ok(Rows { sink: Box::pin(self.connection.copy_in(&statement).await?), waiting: BytesMut::new() })
+        Ok(Rows { copy: self.connection.copy_in(&statement).await?, waiting: BytesMut::new() })
     }
 
     /// Sequences that belong to columns of these tables.
@@ -157,7 +157,7 @@ impl<'a> Load<'a> {
     }
 }
 
-impl Rows {
+impl Rows<'_> {
     /// Hands on bytes of rows in COPY's text format, line breaks and all.
     pub async fn write(&mut self, bytes: &[u8], ends: bool) -> Result<(), Error> {
         self.waiting.extend_from_slice(bytes);
@@ -166,7 +166,7 @@ impl Rows {
         }
         if self.waiting.len() >= CHUNK {
             let chunk = self.waiting.split().freeze();
-            self.sink.as_mut().send(chunk).await?;
+            self.copy.sink.as_mut().send(chunk).await?;
         }
         Ok(())
     }
@@ -175,9 +175,9 @@ impl Rows {
     pub async fn finish(mut self) -> Result<u64, Error> {
         let rest = self.waiting.split().freeze();
         if !rest.is_empty() {
-            self.sink.as_mut().send(rest).await?;
+            self.copy.sink.as_mut().send(rest).await?;
         }
-        self.sink.as_mut().finish().await
+        self.copy.sink.as_mut().finish().await
     }
 }
 

@@ -1,6 +1,7 @@
 //! One run at a time for a source and a target: advisory locks in the source's database.
 
-use super::connection::{ConnectError, Connection, connect};
+use super::connection::{ConnectError, Connection};
+use super::pooler::connect_directly;
 use crate::config::Source;
 use sha2::{Digest, Sha256};
 use tokio_postgres::Statement;
@@ -67,7 +68,7 @@ impl Lock {
     }
 
     async fn take_keys(source: &Source, keys: Vec<Key>, application: &str) -> Result<Self, LockError> {
-        let connection = connect(source, application).await?;
+        let connection = connect_directly(source, application).await?;
         // asked before every commit
         let held = connection.prepare_typed(HELD, &[Type::INT8_ARRAY]).await?;
         let lock = Self { connection, application: application.to_owned(), keys, held };

@@ -1,9 +1,10 @@
 //! How far a schema was migrated: the tables of the migration tools that people use.
 
 use super::catalog::sql_name;
+use super::session::Session;
 use crate::facts::{Catalogue, Migration};
 use std::collections::BTreeSet;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::Error;
 use tracing::warn;
 
 /// A tool, its table, the columns by which the table is known, and the question for version and dirty flag.
@@ -63,7 +64,7 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// Versions in the tables that are known by name and columns.
-pub(super) async fn read(client: &Client, catalogue: &Catalogue) -> Result<Vec<Migration>, Error> {
+pub(super) async fn read(session: &Session, catalogue: &Catalogue) -> Result<Vec<Migration>, Error> {
     let mut found = Vec::new();
     for (table, properties) in &catalogue.tables {
         let columns = properties.get("columns").and_then(serde_json::Value::as_array);
@@ -75,15 +76,15 @@ pub(super) async fn read(client: &Client, catalogue: &Catalogue) -> Result<Vec<M
         };
         let Some(tool) = TOOLS.iter().find(is_it) else { continue };
         // a table that is only like it must not end the transaction
-        client.batch_execute("SAVEPOINT migrations").await?;
-        match client.query_typed_one(&tool.question.replace('$', &sql_name(table)), &[]).await {
+        session.batch_execute("SAVEPOINT migrations").await?;
+        match session.query_typed_one(&tool.question.replace('$', &sql_name(table)), &[]).await {
             Ok(row) => {
                 let (tool, table) = (tool.name.to_owned(), table.clone());
                 found.push(Migration { tool, table, version: row.get(0), dirty: row.get(1) });
             }
             Err(error) => {
                 warn!("{table} looks like a table of {} and is not: {}", tool.name, super::cause(&error));
-                client.batch_execute("ROLLBACK TO migrations").await?;
+                session.batch_execute("ROLLBACK TO migrations").await?;
             }
         }
     }

@@ -7,21 +7,25 @@ pub mod command;
 pub mod connection;
 pub mod contents;
 pub mod dump;
+mod extensions;
 mod libpq;
 pub mod load;
 pub mod lock;
 mod migrations;
 pub mod parallel;
 mod passfile;
+pub mod pooler;
 pub mod privileges;
 pub mod properties;
 pub mod restore;
 pub mod schema;
 pub mod scratch;
+pub mod session;
 pub mod snapshot;
 pub mod target;
 mod tls;
 pub mod tools;
+pub mod waits;
 
 pub use cause::cause;
 

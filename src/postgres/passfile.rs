@@ -1,11 +1,18 @@
 //! libpq's password file, for our own connections; child processes read it themselves.
 
 use crate::config::Source;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use tracing::warn;
 
 /// The password that the file holds for this source and database, by the rules of libpq: first match wins, `*`
-/// matches anything, `\` escapes, and a socket folder counts as `localhost`.
+/// matches anything, `\` escapes, and a socket folder counts as `localhost`. A file that others may read counts as none.
 pub(super) fn find(path: &Path, source: &Source, database: &str) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        warn!("{} is passed over, because others may read it; chmod 600 mends that", path.display());
+        return None;
+    }
     let text = std::fs::read_to_string(path).ok()?;
     let host = if source.host.starts_with('/') { "localhost" } else { &source.host };
     let port = source.port.to_string();

@@ -49,6 +49,11 @@ pub fn settings(name: &str, properties: &DatabaseProperties, roles: &BTreeSet<St
     of_database.chain(of_roles).map(|(target, setting)| format!("{target} SET {}", assignment(setting))).collect()
 }
 
+/// Settings of every role in every database, which `pg_dumpall` leaves out.
+pub fn settings_of_all(settings: &[String]) -> impl Iterator<Item = String> {
+    settings.iter().map(|setting| format!("ALTER ROLE ALL SET {};", assignment(setting)))
+}
+
 /// `name=value` as SQL.
 fn assignment(setting: &str) -> String {
     let (name, value) = setting.split_once('=').unwrap_or((setting, ""));

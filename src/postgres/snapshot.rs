@@ -2,6 +2,7 @@
 
 use super::catalog;
 use super::connection::Connection;
+use super::extensions;
 use super::schema::{self, Described};
 use crate::facts::{Contents, DatabaseFacts, Schema, SnapshotRecord, Totals};
 use chrono::{DateTime, Utc};
@@ -61,6 +62,12 @@ impl Snapshot {
         self.connection.is_closed()
     }
 
+    /// Why the session has ended; none while it lives.
+    pub fn why_lost(&self) -> Option<String> {
+        let unknown = "nobody said why";
+        self.is_lost().then(|| self.connection.why_ended().unwrap_or(unknown).to_owned())
+    }
+
     /// What `pg_dump --snapshot` wants; none where the server cannot export one.
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
@@ -73,8 +80,19 @@ impl Snapshot {
         let snapshot = SnapshotRecord { taken: self.taken, exported: self.id.is_some() };
         let (schema, contents) = (Schema::default(), Contents::default());
         let name = name.to_owned();
-        let (rewritten, replaced) = (Vec::new(), Vec::new());
-        Ok(DatabaseFacts { name, raw_offset: 0, snapshot, totals, properties, schema, contents, rewritten, replaced })
+        let (left_out, rewritten, replaced) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(DatabaseFacts {
+            name,
+            raw_offset: 0,
+            snapshot,
+            totals,
+            properties,
+            schema,
+            contents,
+            left_out,
+            rewritten,
+            replaced,
+        })
     }
 
     /// Adds the schema to facts of the same snapshot.
@@ -84,6 +102,7 @@ impl Snapshot {
     pub async fn describe(&self, facts: &mut DatabaseFacts) -> Result<(), tokio_postgres::Error> {
         let Described { schema, rewritten, replaced } = schema::describe(&self.connection).await?;
         facts.describe(schema, rewritten, replaced);
+        facts.left_out = extensions::left_out(&self.connection).await?;
         Ok(())
     }
 }

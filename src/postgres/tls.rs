@@ -50,7 +50,7 @@ pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig, TlsFileError> {
 fn chain_verifier(root: &RootCert, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsFileError> {
     let mut store = RootCertStore::empty();
     let path = match root {
-        RootCert::System => {
+        RootCert::System { .. } => {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             Path::new("the system's certificate store")
         }

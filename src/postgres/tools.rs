@@ -1,6 +1,8 @@
 //! Finding the client tools of the right major.
 
 use super::command;
+use super::libpq::lacks_authorities;
+use crate::config::Source;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,14 @@ impl Tools {
     /// 18 of 15.18.
     fn minor(&self) -> u32 {
         self.version.split('.').nth(1).and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// An error where the programs cannot check the server's certificate as the settings want it.
+    pub fn reach(&self, source: &Source) -> Result<(), ToolError> {
+        match lacks_authorities(source, self) {
+            true => Err(ToolError::NoSystemStore { version: self.version.clone() }),
+            false => Ok(()),
+        }
     }
 
     /// True when psql can be locked against commands in what it reads.
@@ -109,6 +119,15 @@ pub enum ToolError {
         version: String,
         /// Where it is.
         path: PathBuf,
+    },
+    /// libpq knows no way to the system's certificate authorities.
+    #[error(
+        "pg_dump {version} does not know POSTGRES_SSLROOTCERT=system, and no file with the system's authorities was \
+         found; name one, or install the client tools of PostgreSQL 16 or later"
+    )]
+    NoSystemStore {
+        /// Its version.
+        version: String,
     },
     /// The installation lacks a program.
     #[error("{path} is missing, and globals need it; install the whole client package, or set BACKUP_GLOBALS=false")]

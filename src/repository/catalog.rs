@@ -1,7 +1,8 @@
 //! The catalogue: what lies in the storage, and nothing else.
 
 use super::verification::Records;
-use super::{Backup, Catalog, Repository};
+use super::whose::Adoptions;
+use super::{Backup, Catalog, Repository, Whose};
 use crate::facts::Subject;
 use crate::manifest::{self, Manifest, Verification};
 use crate::storage::key::{self, Part};
@@ -47,6 +48,18 @@ fn manifests(objects: &[Object]) -> impl Iterator<Item = &Object> {
     objects.iter().filter(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))))
 }
 
+/// What a listed manifest came to.
+enum Read {
+    Backup(Box<Backup>),
+    /// It vanished meanwhile.
+    Gone,
+    Unreadable {
+        name: String,
+        /// Why the store does not give it; none where it is no manifest.
+        error: Option<StorageError>,
+    },
+}
+
 /// Lengths of what is listed, by key.
 struct Sizes<'a>(HashMap<&'a str, u64>);
 
@@ -69,9 +82,24 @@ impl Repository {
     pub async fn catalog(&self) -> Result<Catalog, StorageError> {
         let objects = self.storage.list("").await?;
         self.known.forget_others(&objects);
-        let read = stream::iter(manifests(&objects)).map(|object| self.read_listed(object)).buffered(READS);
-        let read: Vec<Option<Backup>> = read.try_collect().await?;
-        let mut backups: Vec<Backup> = read.into_iter().flatten().collect();
+        let adoptions = Adoptions::among(&objects, &self.owner.source);
+        let read = stream::iter(manifests(&objects)).map(|object| self.read_listed(object, &adoptions)).buffered(READS);
+        let read: Vec<Read> = read.try_collect().await?;
+        let (mut backups, mut unreadable, mut refused) = (Vec::new(), Vec::new(), None);
+        for read in read {
+            match read {
+                Read::Backup(backup) => backups.push(*backup),
+                Read::Gone => {}
+                Read::Unreadable { name, error } => {
+                    unreadable.push(name);
+                    refused = refused.or(error);
+                }
+            }
+        }
+        // a store that gives none of them is not one with fewer backups
+        if let (true, Some(error)) = (backups.is_empty(), refused) {
+            return Err(error);
+        }
         let records = Records::among(&objects);
         let verified = stream::iter(backups.iter().map(|backup| self.latest_verification(backup, &records)));
         let verified: Vec<Option<Verification>> = verified.buffered(READS).try_collect().await?;
@@ -89,17 +117,25 @@ impl Repository {
         });
         let known: HashSet<&str> = backups.iter().map(|backup| backup.key.as_str()).collect();
         let is_foreign = |object: &Object| match key::parse(&object.key) {
-            Some((_, Part::Pending | Part::Deleting)) => false,
+            Some((_, Part::Pending | Part::Upload | Part::Deleting)) => false,
             Some((archive, _)) => !known.contains(archive),
-            None => !key::is_outage(&object.key),
+            None => !key::is_note(&object.key),
         };
+        let notes =
+            objects.iter().filter(|object| key::is_note(&object.key)).map(|object| object.key.clone()).collect();
         let foreign = objects.into_iter().filter(is_foreign).collect();
-        Ok(Catalog { backups, foreign })
+        Ok(Catalog { backups, foreign, unreadable, notes })
     }
 
     /// The backup of that archive, with its latest verification; none when it is not there.
     pub async fn find(&self, archive: &str) -> Result<Option<Backup>, StorageError> {
-        let Some(mut backup) = self.read(archive.to_owned()).await? else { return Ok(None) };
+        let adopted = self.storage.list(&key::adoptions(&self.owner.source)).await?;
+        let adoptions = Adoptions::among(&adopted, &self.owner.source);
+        let mut backup = match self.read(archive.to_owned(), &adoptions).await? {
+            Read::Backup(backup) => *backup,
+            Read::Unreadable { error: Some(error), .. } => return Err(error),
+            Read::Gone | Read::Unreadable { .. } => return Ok(None),
+        };
         let objects = self.storage.list(archive).await?;
         backup.intact = Sizes::of(&objects).show_whole(&backup);
         let records = Records::among(&objects);
@@ -108,35 +144,48 @@ impl Repository {
     }
 
     /// The backup of a manifest that is listed; one that was read before is not read again.
-    async fn read_listed(&self, object: &Object) -> Result<Option<Backup>, StorageError> {
-        let Some((archive, _)) = key::parse(&object.key) else { return Ok(None) };
+    async fn read_listed(&self, object: &Object, adoptions: &Adoptions) -> Result<Read, StorageError> {
+        let Some((archive, _)) = key::parse(&object.key) else { return Ok(Read::Gone) };
         if object.size > manifest::LIMIT {
-            warn!("{} is passed over: it is larger than any manifest", self.location().of(&object.key));
-            return Ok(None);
+            let name = self.location().of(&object.key);
+            warn!("{name} is passed over: it is larger than any manifest");
+            return Ok(Read::Unreadable { name, error: None });
         }
         if let Some(manifest) = self.known.get(object) {
-            return Ok(Some(Backup { manifest, key: archive.to_owned(), intact: true, verification: None }));
+            return Ok(self.backup(archive.to_owned(), manifest, adoptions));
         }
-        let read = self.read(archive.to_owned()).await?;
-        if let Some(backup) = &read {
+        let read = self.read(archive.to_owned(), adoptions).await?;
+        if let Read::Backup(backup) = &read {
             self.known.keep(object, &backup.manifest);
         }
         Ok(read)
     }
 
-    /// The backup of that archive; none when its manifest vanished meanwhile or is not one.
-    async fn read(&self, archive: String) -> Result<Option<Backup>, StorageError> {
-        let name = key::companion(&archive, Part::Manifest);
-        let bytes = match read_small(&*self.storage, &name, manifest::LIMIT).await {
+    fn backup(&self, key: String, manifest: Manifest, adoptions: &Adoptions) -> Read {
+        let whose = self.whose(&manifest, adoptions);
+        let server = manifest.system_identifier.as_deref().map(|server| adoptions.heir(server).to_owned());
+        Read::Backup(Box::new(Backup { manifest, key, intact: true, verification: None, whose, server }))
+    }
+
+    /// The backup of that archive. An error only where the store does not answer: one manifest that it does not give, or
+    /// that is none, keeps nobody from the others.
+    async fn read(&self, archive: String, adoptions: &Adoptions) -> Result<Read, StorageError> {
+        let key = key::companion(&archive, Part::Manifest);
+        let name = self.location().of(&key);
+        let bytes = match read_small(&*self.storage, &key, manifest::LIMIT).await {
             Ok(bytes) => bytes,
-            Err(StorageError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error),
+            Err(StorageError::NotFound { .. }) => return Ok(Read::Gone),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                warn!("{name} is passed over: {error}");
+                return Ok(Read::Unreadable { name, error: Some(error) });
+            }
         };
         match Manifest::parse(&bytes) {
-            Ok(manifest) => Ok(Some(Backup { manifest, key: archive, intact: true, verification: None })),
+            Ok(manifest) => Ok(self.backup(archive, manifest, adoptions)),
             Err(error) => {
-                warn!("{} is passed over: {error}", self.location().of(&name));
-                Ok(None)
+                warn!("{name} is passed over: {error}");
+                Ok(Read::Unreadable { name, error: None })
             }
         }
     }
@@ -149,12 +198,15 @@ impl Repository {
         let mut manifests: Vec<&Object> = manifests(&objects).collect();
         // stores tell seconds, and names tell those of one second apart
         manifests.sort_by(|a, b| (b.modified, &b.key).cmp(&(a.modified, &a.key)));
-        let mut read = std::pin::pin!(stream::iter(manifests).map(|object| self.read_listed(object)).buffered(READS));
+        let adoptions = Adoptions::among(&objects, &self.owner.source);
+        let read = stream::iter(manifests).map(|object| self.read_listed(object, &adoptions)).buffered(READS);
+        let mut read = std::pin::pin!(read);
         let mut newest: HashMap<Subject, Backup> = HashMap::new();
         while newest.len() < subjects.len()
-            && let Some(backup) = read.try_next().await?
+            && let Some(read) = read.try_next().await?
         {
-            if let Some(mut backup) = backup.filter(|backup| self.owns(backup))
+            if let Read::Backup(mut backup) = read
+                && backup.whose == Whose::Ours
                 && subjects.contains(&backup.manifest.subject)
                 && !newest.contains_key(&backup.manifest.subject)
             {
@@ -163,7 +215,7 @@ impl Repository {
                 if !backup.is_good() {
                     continue;
                 }
-                newest.entry(backup.manifest.subject.clone()).or_insert(backup);
+                newest.entry(backup.manifest.subject.clone()).or_insert(*backup);
             }
         }
         Ok(newest)

@@ -3,7 +3,7 @@
 use super::Repository;
 use crate::manifest::Manifest;
 use crate::storage::key::{Part, companion};
-use crate::storage::{StorageError, Upload};
+use crate::storage::{Note, StorageError, Upload};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tracing::warn;
@@ -33,6 +33,10 @@ pub struct Draft {
     upload: Option<Box<dyn Upload>>,
     /// What may exist of ours beside the marker, in the order it was written.
     written: Vec<Part>,
+    /// Where the store's number of the upload is noted.
+    note: Note,
+    /// The store was asked to make the archive visible, and has not answered.
+    archive_on_its_way: bool,
     /// The manifest was sent and nobody knows whether it arrived.
     manifest_on_its_way: bool,
     /// Somebody took this one for dead: what is under its names now may be theirs.
@@ -49,11 +53,20 @@ impl Draft {
             return Err(StorageError::AlreadyExists { key: names[taken].clone() });
         }
         storage.put(&companion(&key, Part::Pending), repository.marker()).await?;
-        let (repository, written) = (repository.clone(), Vec::new());
-        let mut draft =
-            Self { repository, key, upload: None, written, manifest_on_its_way: false, is_taken_over: false };
+        let note = Note::new(companion(&key, Part::Upload));
+        let mut draft = Self {
+            repository: repository.clone(),
+            key,
+            upload: None,
+            written: Vec::new(),
+            note,
+            archive_on_its_way: false,
+            manifest_on_its_way: false,
+            is_taken_over: false,
+        };
         match storage.upload(&draft.key, expected_bytes).await {
-            Ok(upload) => {
+            Ok(mut upload) => {
+                upload.note(draft.note.clone());
                 draft.upload = Some(upload);
                 Ok(draft)
             }
@@ -84,7 +97,11 @@ impl Draft {
     pub async fn store_archive(&mut self, expected_bytes: u64) -> Result<(), StorageError> {
         let Some(upload) = self.upload.take() else { return Ok(()) };
         self.written.push(Part::Archive);
-        let object = self.unless_foreign(upload.commit().await)?;
+        // dropped meanwhile, nobody knows whether it appears
+        self.archive_on_its_way = true;
+        let committed = upload.commit().await;
+        self.archive_on_its_way = false;
+        let object = self.unless_foreign(committed)?;
         self.check_size(object.size, expected_bytes)
     }
 
@@ -151,8 +168,14 @@ impl Draft {
             warn!("{location}: whether its manifest was stored is not known; the next run finds out and cleans up");
             return;
         }
-        if let Err(error) = self.remove_traces().await {
-            warn!("{location} could not be cleaned up, the next run will: {error}");
+        match self.remove_traces().await {
+            Ok(()) if self.archive_on_its_way => {
+                warn!(
+                    "{location}: whether the store still makes it is not known; the next run finds out and cleans up"
+                );
+            }
+            Ok(()) => {}
+            Err(error) => warn!("{location} could not be cleaned up, the next run will: {error}"),
         }
     }
 
@@ -166,12 +189,24 @@ impl Draft {
         for part in self.written.iter().rev() {
             storage.delete(&companion(&self.key, *part)).await?;
         }
+        // what may still appear is ours by its marker
+        if self.archive_on_its_way {
+            return Ok(());
+        }
+        self.delete_markers().await
+    }
+
+    async fn delete_markers(&self) -> Result<(), StorageError> {
+        let storage = &self.repository.storage;
+        if self.note.is_written() {
+            storage.delete(&self.note.key).await?;
+        }
         storage.delete(&companion(&self.key, Part::Pending)).await
     }
 
     async fn forget_marker(&self) {
-        let marker = companion(&self.key, Part::Pending);
-        if let Err(error) = self.repository.storage.delete(&marker).await {
+        if let Err(error) = self.delete_markers().await {
+            let marker = companion(&self.key, Part::Pending);
             warn!("{} stays until the next run: {error}", self.repository.location().of(&marker));
         }
     }

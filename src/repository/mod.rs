@@ -10,8 +10,10 @@ mod draft;
 mod fetch;
 mod outage;
 mod receive;
+mod release;
 mod sweep;
 mod verification;
+mod whose;
 
 pub use draft::{Content, Draft};
 pub use fetch::FetchError;
@@ -19,6 +21,7 @@ pub use outage::Outage;
 pub use receive::ReceiveError;
 pub use sweep::{Leftovers, Swept};
 pub use verification::FactsError;
+pub use whose::{Whose, describe_namesakes, full_name, is_of, source_name};
 
 use crate::config::{PathFormat, Target};
 use crate::manifest::{self, How, Manifest, Marker, Verification};
@@ -37,7 +40,6 @@ use std::sync::Arc;
 pub struct Repository {
     storage: Arc<dyn Storage>,
     layout: PathFormat,
-    source: String,
     owner: Owner,
     known: Known,
 }
@@ -90,6 +92,10 @@ pub struct Backup {
     pub intact: bool,
     /// Its latest verification.
     pub verification: Option<Verification>,
+    /// Whose it is.
+    pub whose: Whose,
+    /// Number of the server that it belongs to now: the one that it is of, or that took it over.
+    pub server: Option<String>,
 }
 
 impl Backup {
@@ -111,12 +117,16 @@ pub struct Catalog {
     pub backups: Vec<Backup>,
     /// What is not ours: objects that belong to no backup.
     pub foreign: Vec<Object>,
+    /// Manifests that the store does not give, or that are none.
+    pub unreadable: Vec<String>,
+    /// Names of notes about backups.
+    pub notes: Vec<String>,
 }
 
 impl Repository {
-    /// The repository of `source` in `storage`; keys are made by `layout`.
-    pub fn new(storage: Arc<dyn Storage>, layout: PathFormat, source: &str, run_id: &str) -> Self {
-        Self { storage, layout, source: source.to_owned(), owner: Owner::new(source, run_id), known: Known::default() }
+    /// The repository of that owner's source in `storage`; keys are made by `layout`.
+    pub fn new(storage: Arc<dyn Storage>, layout: PathFormat, owner: Owner) -> Self {
+        Self { storage, layout, owner, known: Known::default() }
     }
 
     /// Where the storage is.
@@ -143,7 +153,8 @@ impl Repository {
     fn marker(&self) -> Bytes {
         let marker = Marker {
             version: manifest::VERSION,
-            source: self.source.clone(),
+            source: self.owner.source.clone(),
+            system_identifier: self.owner.server().map(str::to_owned),
             run_id: self.owner.run_id.clone(),
             written: Utc::now(),
         };
@@ -153,11 +164,6 @@ impl Repository {
     /// Announces a backup and opens its archive for writing. Nothing of that name may exist.
     pub async fn begin(&self, naming: &Naming, expected_bytes: u64) -> Result<Draft, StorageError> {
         Draft::begin(self, naming.key(self.layout), expected_bytes).await
-    }
-
-    /// True when this source made the backup.
-    pub fn owns(&self, backup: &Backup) -> bool {
-        backup.manifest.source == self.source
     }
 
     /// Removes a backup of this source.

@@ -2,7 +2,7 @@
 //! the backups, and the next one of its kind that succeeds takes it away. Where nothing may be deleted, another note says
 //! that it is over.
 
-use super::Repository;
+use super::{Repository, full_name};
 use crate::storage::StorageError;
 use crate::storage::key;
 use chrono::{DateTime, Utc};
@@ -21,7 +21,11 @@ impl Repository {
     /// Notes of runs of that kind of this source, the oldest first. `kind` is any text that is the same for runs that do
     /// the same.
     pub async fn outages(&self, kind: &str) -> Result<Vec<Outage>, StorageError> {
-        let listed = self.storage.list(&key::outages(&self.source, kind)).await?;
+        let mut listed = self.storage.list(&key::outages(&self.owner.source, kind)).await?;
+        // a run that could not ask the server knew no more than the name
+        if self.owner.server().is_some() {
+            listed.extend(self.storage.list(&key::outages(&self.full_source(), kind)).await?);
+        }
         let keys: HashSet<&str> = listed.iter().map(|object| object.key.as_str()).collect();
         let is_open = |key: &str| !keys.contains(key::outage_end(key).as_str());
         let open = |key: &str| Some(Outage { time: key::outage_time(key)?, key: key.to_owned() });
@@ -32,7 +36,7 @@ impl Repository {
 
     /// Notes that a run of that kind failed now.
     pub async fn note_outage(&self, kind: &str, now: DateTime<Utc>) -> Result<(), StorageError> {
-        self.put_note(&key::outage(&self.source, kind, now)).await
+        self.put_note(&key::outage(&self.full_source(), kind, now)).await
     }
 
     /// Takes the notes away.
@@ -46,7 +50,15 @@ impl Repository {
         Ok(())
     }
 
-    async fn put_note(&self, key: &str) -> Result<(), StorageError> {
+    /// Whose notes are meant: those of another server of the same name are not ours.
+    pub(super) fn full_source(&self) -> String {
+        match self.owner.server() {
+            Some(server) => full_name(&self.owner.source, server),
+            None => self.owner.source.clone(),
+        }
+    }
+
+    pub(super) async fn put_note(&self, key: &str) -> Result<(), StorageError> {
         match self.storage.put(key, self.marker()).await {
             Err(StorageError::AlreadyExists { .. }) => Ok(()),
             put => put,

@@ -1,9 +1,10 @@
 //! The sweep: what runs of our own source left when they died.
 
 use super::Repository;
+use super::whose::Adoptions;
 use crate::manifest::{self, Marker};
 use crate::storage::key::{self, Naming, Part};
-use crate::storage::{Owner, StorageError, Unfinished, read_small};
+use crate::storage::{StorageError, Trace, Unfinished, read_small};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
 use tracing::{info, warn};
@@ -24,24 +25,29 @@ pub struct Swept {
 pub struct Leftovers {
     existing: HashSet<String>,
     markers: Vec<(String, Marker)>,
-    partial: Vec<(Owner, Unfinished)>,
+    partial: Vec<(Trace, Unfinished)>,
 }
 
 impl Repository {
     /// Looks for markers and partial files of this source.
     pub async fn leftovers(&self) -> Result<Leftovers, StorageError> {
         let objects = self.storage.list("").await?;
+        let adoptions = Adoptions::among(&objects, &self.owner.source);
         let mut markers = Vec::new();
         for object in &objects {
             if let Some((_, Part::Pending | Part::Deleting)) = key::parse(&object.key)
                 && let Some(marker) = self.read_marker(&object.key).await?
-                && marker.source == self.source
+                && self.owns_marker(&marker, &adoptions)
             {
                 markers.push((object.key.clone(), marker));
             }
         }
         let mut partial = self.storage.unfinished_with_owner().await?;
-        partial.retain(|(owner, _)| owner.source == self.owner.source && owner.run_id != self.owner.run_id);
+        let own = self.owner.trace();
+        partial.retain(|(trace, _)| {
+            let is_other_run = trace.source == own.source && trace.run_id != own.run_id;
+            is_other_run && self.may_touch(trace.server.as_deref(), &adoptions)
+        });
         let existing = objects.into_iter().map(|object| object.key).collect();
         Ok(Leftovers { existing, markers, partial })
     }
@@ -97,7 +103,10 @@ impl Repository {
                 swept.finished += 1;
             }
             // the backup is whole: only the marker is too much
-            _ => self.storage.delete(name).await?,
+            _ => {
+                self.storage.delete(&key::companion(archive, Part::Upload)).await?;
+                self.storage.delete(name).await?;
+            }
         }
         Ok(())
     }
@@ -109,8 +118,9 @@ impl Repository {
         if marker.is_some_and(|marker| marker.run_id == self.owner.run_id) {
             self.undo(&archive).await?;
         }
-        for (owner, unfinished) in self.storage.unfinished_with_owner().await? {
-            if owner == self.owner {
+        let own = self.owner.trace();
+        for (trace, unfinished) in self.storage.unfinished_with_owner().await? {
+            if trace == own {
                 self.storage.discard(&unfinished).await?;
             }
         }
@@ -119,7 +129,7 @@ impl Repository {
 
     async fn undo(&self, archive: &str) -> Result<(), StorageError> {
         self.discard_unfinished(archive).await;
-        for part in [Part::Facts, Part::Checksum, Part::Archive, Part::Pending] {
+        for part in [Part::Facts, Part::Checksum, Part::Archive, Part::Upload, Part::Pending] {
             self.storage.delete(&key::companion(archive, part)).await?;
         }
         Ok(())
@@ -128,15 +138,27 @@ impl Repository {
     /// Ends uploads to a key that nobody goes on with. A store that does not let us look for them keeps nothing else from
     /// being removed.
     pub(super) async fn discard_unfinished(&self, archive: &str) {
+        let listed = self.storage.unfinished(archive).await;
+        let noted = self.noted_upload(archive).await;
         let discarded = async {
-            for unfinished in self.storage.unfinished(archive).await? {
-                self.storage.discard(&unfinished).await?;
+            // what is known by its note needs no list
+            let listed = if noted.is_some() { listed.unwrap_or_default() } else { listed? };
+            for unfinished in listed.iter().chain(noted.iter().filter(|noted| !listed.contains(noted))) {
+                self.storage.discard(unfinished).await?;
             }
             Ok::<_, StorageError>(())
         };
         if let Err(error) = discarded.await {
             warn!("an unfinished upload of {} may be left: {error}", self.location().of(archive));
         }
+    }
+
+    /// The upload whose number was noted beside the archive.
+    async fn noted_upload(&self, archive: &str) -> Option<Unfinished> {
+        let note = key::companion(archive, Part::Upload);
+        let number = read_small(&*self.storage, &note, manifest::LIMIT).await.ok()?;
+        let handle = String::from_utf8(number.to_vec()).ok()?;
+        Some(Unfinished { key: archive.to_owned(), handle })
     }
 
     /// The marker's content; none when it vanished or is not one of ours.

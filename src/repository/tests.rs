@@ -5,7 +5,7 @@ use crate::manifest::tests::sample;
 use crate::storage::memory::Memory;
 
 fn repository(store: &Memory, source: &str, run_id: &str) -> Repository {
-    Repository::new(Arc::new(store.clone()), PathFormat::Monthly, source, run_id)
+    Repository::new(Arc::new(store.clone()), PathFormat::Monthly, Owner::new(source, run_id))
 }
 
 fn shop() -> Subject {
@@ -39,11 +39,15 @@ async fn commit(repository: &Repository, second: u32) -> Backup {
     let naming = naming(second);
     let mut draft = repository.begin(&naming, 0).await.unwrap();
     draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
-    let manifest =
-        Manifest { source: repository.source.clone(), stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
+    let manifest = Manifest {
+        source: repository.owner.source.clone(),
+        stored_bytes: 5,
+        started: naming.time,
+        ..sample(&naming.id())
+    };
     let key = draft.key().to_owned();
     commit_draft(&mut draft, &manifest, b"facts").await.unwrap();
-    Backup { manifest, key, intact: true, verification: None }
+    Backup { manifest, key, intact: true, verification: None, whose: Whose::Ours, server: None }
 }
 
 const NAME: &str = "2026-01/backup_2026-01-28_02-05-01.sql.gz";

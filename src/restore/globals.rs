@@ -5,6 +5,7 @@ use super::{Restorer, proved};
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::human;
+use crate::postgres::properties::settings_of_all;
 use crate::postgres::restore::{Restore, Way};
 use crate::postgres::scratch::ScratchServer;
 use crate::repository::Backup;
@@ -39,6 +40,10 @@ impl Restorer<'_> {
             let what = "are not on the server; what lay in them goes to the default one, unless you make them first";
             plan.say("tablespaces", format!("{} {what}", list(&lacking)));
         }
+        let of_all = &backup.manifest.settings_of_all_roles;
+        if !of_all.is_empty() {
+            plan.say("settings", format!("of all roles: {}", list(of_all)));
+        }
         Ok(globals)
     }
 
@@ -50,7 +55,9 @@ impl Restorer<'_> {
         globals: &Globals,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let statements = format!("BEGIN;\n{}\nCOMMIT;\n", globals.statements.join("\n"));
+        let of_all = settings_of_all(&backup.manifest.settings_of_all_roles);
+        let all = globals.statements.iter().cloned().chain(of_all).collect::<Vec<_>>().join("\n");
+        let statements = format!("SET client_encoding = 'UTF8';\nBEGIN;\n{all}\nCOMMIT;\n");
         let tools = self.shutdown.guard(client_tools(self.config, &backup.manifest, server)).await??;
         let way = Way { lc_monetary: "", restriction: self.run_id, options: "", is_secret: true };
         let restore = Restore::start(&tools, server.server(), way, &self.config.child_environment);

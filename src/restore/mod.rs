@@ -138,7 +138,7 @@ impl Restorer<'_> {
             globals.manifest.databases.iter().filter(|name| !has(name)).map(String::as_str).collect();
         if !missing.is_empty() {
             let missing = human::one_line(&missing.join(", ")).into_owned();
-            plan.say("MISSING", format!("{missing}: this run has no backup of it; restore that from an earlier one"));
+            plan.say("MISSING", format!("{missing}: there is no good backup of it"));
             plan.confirm = plan.confirm.take().or(Some("cluster".to_owned()));
         }
     }

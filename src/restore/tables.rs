@@ -179,9 +179,12 @@ impl Restorer<'_> {
             _ => self.make_room(connection, &load, tables).await?,
         }
         let how = (&tools, backup.manifest.format);
-        let mut sink = Loading { load: &load, into: &tables.into, lexer: Lexer::default(), rows: None };
         let part = (expected.raw_offset, tables.end);
-        let mut read = pour(self.config, how, &mut reading, part, &mut sink).await;
+        let mut read = {
+            // what was cut in the middle of a table's rows ends here, before anything else is asked
+            let mut sink = Loading { load: &load, into: &tables.into, lexer: Lexer::default(), rows: None };
+            pour(self.config, how, &mut reading, part, &mut sink).await
+        };
         if read.is_ok() {
             read = reading.skip().await;
         }
@@ -414,7 +417,7 @@ struct Loading<'l> {
     load: &'l Load<'l>,
     into: &'l BTreeMap<String, String>,
     lexer: Lexer,
-    rows: Option<Rows>,
+    rows: Option<Rows<'l>>,
 }
 
 impl Sink for Loading<'_> {

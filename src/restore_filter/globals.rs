@@ -4,7 +4,7 @@
 //! Nothing is dropped, and tablespaces, which need folders, are left to people.
 
 use super::FilterError;
-use crate::sql_lexer::{Lexer, Membership, Token, name_after};
+use crate::sql_lexer::{Charset, Lexer, Membership, Token, name_after};
 use std::collections::BTreeSet;
 
 /// What becomes of the globals.
@@ -26,11 +26,15 @@ pub struct Globals {
 /// only where `but` names the role that is connected: under another password it could not go on.
 pub fn sort(text: &[u8], existing: &BTreeSet<String>, but: Option<&str>) -> Result<Globals, FilterError> {
     let (mut lexer, mut input, mut globals, mut line) = (Lexer::default(), text, Globals::default(), 1);
+    let mut charset = Charset::default();
     while let Some(token) = lexer.next(&mut input) {
         match token {
             Token::Sql(sql) => line += memchr::memchr_iter(b'\n', sql).count() as u64,
             Token::StatementEnd => {
-                let statement = String::from_utf8_lossy(lexer.statement()).trim().to_owned();
+                charset = Charset::parse(lexer.statement()).unwrap_or(charset);
+                // what stands for something else would be another role
+                let statement =
+                    charset.exact(lexer.statement()).ok_or(FilterError::Encoding { line })?.trim().to_owned();
                 globals.take(&statement, existing, but).ok_or_else(|| FilterError::Statement {
                     line,
                     statement: statement
@@ -144,6 +148,18 @@ mod tests {
         assert_eq!(globals.statements.len(), 6, "{:?}", globals.statements);
         assert!(!globals.statements.iter().any(|statement| statement.contains("DROP") || statement.contains("fast")));
         assert_eq!(globals.tablespaces, ["fast"]);
+    }
+
+    #[test]
+    fn names_of_a_server_of_another_encoding_are_read_in_that_and_never_guessed() {
+        let dump = |encoding: &str| {
+            let text = format!("SET client_encoding = '{encoding}';\nCREATE ROLE \"m\u{fc}ller\";\n");
+            text.chars().map(|letter| u8::try_from(letter).unwrap()).collect::<Vec<u8>>()
+        };
+        let globals = sort(&dump("LATIN1"), &roles(&[]), None).unwrap();
+        assert_eq!((globals.made.as_slice(), globals.statements.len()), (&["müller".to_owned()][..], 1));
+        assert_eq!(globals.statements[0], "CREATE ROLE \"müller\";");
+        assert_eq!(sort(&dump("UTF8"), &roles(&[]), None), Err(FilterError::Encoding { line: 2 }));
     }
 
     #[test]

@@ -25,6 +25,7 @@ fn candidate(id: &str, backup_type: BackupType, hours_ago: i64) -> Candidate {
         started: now() - TimeDelta::hours(hours_ago),
         good: true,
         verified: false,
+        guarded: false,
         replicated: true,
     }
 }

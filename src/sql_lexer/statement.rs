@@ -39,6 +39,14 @@ impl Charset {
         Some(Self(Encoding::for_label(label.as_bytes()).filter(|encoding| *encoding != encoding_rs::UTF_8)))
     }
 
+    /// The text of these bytes; none where they are not in this encoding.
+    pub fn exact(self, bytes: &[u8]) -> Option<String> {
+        match self.0 {
+            Some(encoding) => Some(encoding.decode_without_bom_handling_and_without_replacement(bytes)?.into_owned()),
+            None => String::from_utf8(bytes.to_vec()).ok(),
+        }
+    }
+
     fn text(self, bytes: &[u8]) -> String {
         match self.0 {
             Some(encoding) => encoding.decode_without_bom_handling(bytes).0.into_owned(),

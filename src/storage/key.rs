@@ -171,6 +171,8 @@ pub enum Part {
     Manifest,
     /// `NAME.pending`: written before the archive, removed after the manifest
     Pending,
+    /// `NAME.upload`: the store's number of the upload, removed before `NAME.pending`
+    Upload,
     /// `NAME.deleting`: written before a backup is removed, removed last
     Deleting,
 }
@@ -181,6 +183,7 @@ pub fn parse(key: &str) -> Option<(&str, Part)> {
         (".sha256", Part::Checksum),
         (".facts.json.gz", Part::Facts),
         (".pending", Part::Pending),
+        (".upload", Part::Upload),
         (".deleting", Part::Deleting),
         (".json", Part::Manifest),
     ];
@@ -234,6 +237,7 @@ pub fn companion(archive: &str, part: Part) -> String {
         Part::Facts => ".facts.json.gz",
         Part::Manifest => ".json",
         Part::Pending => ".pending",
+        Part::Upload => ".upload",
         Part::Deleting => ".deleting",
     };
     format!("{archive}{ending}")
@@ -274,6 +278,51 @@ pub fn outage_time(key: &str) -> Option<DateTime<Utc>> {
 /// True for the note of a failed run, or of its end.
 pub fn is_outage(key: &str) -> bool {
     outage_time(key.strip_suffix(OUTAGE_END).unwrap_or(key)).is_some()
+}
+
+/// What the name of a note begins with that one server took over the backups of another.
+const ADOPTION: &str = "backup-adopted-";
+
+/// What the notes of a source begin with that backups were taken over.
+pub fn adoptions(source: &str) -> String {
+    format!("{ADOPTION}{}-", hex::encode(&Sha256::digest(source)[..8]))
+}
+
+/// Key of the note that `heir`, the source's server now, has taken over the backups of `server`.
+pub fn adoption(source: &str, server: &str, heir: &str) -> String {
+    format!("{}{server}-{heir}", adoptions(source))
+}
+
+/// The two servers of such a note of a source.
+pub fn adoption_of(key: &str, source: &str) -> Option<(String, String)> {
+    let (server, heir) = key.strip_prefix(&adoptions(source))?.split_once('-')?;
+    Some((server.to_owned(), heir.to_owned()))
+}
+
+/// What the name of a note begins with that a database's loss of rows was meant.
+const RELEASE: &str = "backup-released-";
+
+/// What such notes of one database of a source begin with.
+pub fn releases(source: &str, subject: &Subject) -> String {
+    let digest = Sha256::new().chain_update(source).chain_update("\n").chain_update(component(subject)).finalize();
+    format!("{RELEASE}{}-", hex::encode(&digest[..8]))
+}
+
+/// Key of the note of what was lost until then.
+pub fn release(source: &str, subject: &Subject, until: DateTime<Utc>) -> String {
+    format!("{}{}", releases(source, subject), until.format(OUTAGE_TIME))
+}
+
+/// The time of a note whose name begins like this.
+pub fn release_time(key: &str, releases: &str) -> Option<DateTime<Utc>> {
+    let time = key.strip_prefix(releases)?;
+    NaiveDateTime::parse_from_str(time, OUTAGE_TIME).ok().map(|time| time.and_utc())
+}
+
+/// True for any of our notes: of a failed run, of its end, of backups that were taken over, or of rows that were meant to
+/// go.
+pub fn is_note(key: &str) -> bool {
+    is_outage(key) || key.starts_with(ADOPTION) || key.starts_with(RELEASE)
 }
 
 #[cfg(test)]
@@ -320,7 +369,15 @@ mod tests {
     fn parts_are_told_from_foreign_files() {
         let archive = "2026-01/backup_2026-01-28_02-05-00.sql.gz";
         for archive in [archive, "a.dump", "a.sql.gz.age", "a.dump.age"] {
-            for part in [Part::Archive, Part::Checksum, Part::Facts, Part::Manifest, Part::Pending, Part::Deleting] {
+            for part in [
+                Part::Archive,
+                Part::Checksum,
+                Part::Facts,
+                Part::Manifest,
+                Part::Pending,
+                Part::Upload,
+                Part::Deleting,
+            ] {
                 assert_eq!(parse(&companion(archive, part)), Some((archive, part)));
             }
         }

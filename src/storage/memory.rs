@@ -1,6 +1,6 @@
 //! A store in memory, for tests.
 
-use super::{Download, Location, Object, Owner, Progress, Space, Storage, StorageError, Unfinished, Upload};
+use super::{Download, Location, Object, Progress, Space, Storage, StorageError, Trace, Unfinished, Upload};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -99,7 +99,7 @@ impl Storage for Memory {
         Ok(self.content().unfinished.iter().filter(|unfinished| unfinished.key == key).cloned().collect())
     }
 
-    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError> {
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Trace, Unfinished)>, StorageError> {
         Ok(Vec::new())
     }
 

@@ -27,8 +27,8 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
@@ -87,6 +87,12 @@ pub enum StorageError {
         /// The limit.
         limit: Duration,
     },
+    /// An object is not what it was a moment ago, although objects are never changed.
+    #[error("{place} has changed while it was read")]
+    Changed {
+        /// The object.
+        place: String,
+    },
     /// Anything else, such as a full disk.
     #[error("{action}: {cause}")]
     Failed {
@@ -135,11 +141,24 @@ pub struct Unfinished {
     pub handle: String,
 }
 
-/// Who writes: what a leftover must carry so that only its own source removes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who writes: a run, for a source. A source is its name and the number that PostgreSQL knows its server by, which is
+/// learned once the server was asked; clones share what was learned.
+#[derive(Debug, Clone)]
 pub struct Owner {
+    /// Name of the source.
+    pub source: String,
+    server: Arc<OnceLock<String>>,
+    /// The run.
+    pub run_id: String,
+}
+
+/// What the name of a leftover says of who wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
     /// First digits of the SHA-256 of the source's name: short enough for a file name, the same for every run.
     pub source: String,
+    /// Number of the source's server, where that was known.
+    pub server: Option<String>,
     /// The run.
     pub run_id: String,
 }
@@ -147,7 +166,23 @@ pub struct Owner {
 impl Owner {
     /// The owner for a source's name and a run.
     pub fn new(source: &str, run_id: &str) -> Self {
-        Self { source: hex::encode(&Sha256::digest(source)[..8]), run_id: run_id.to_owned() }
+        Self { source: source.to_owned(), server: Arc::default(), run_id: run_id.to_owned() }
+    }
+
+    /// Learns which server the source is. What was learned first stays.
+    pub fn learn(&self, server: &str) {
+        let _ = self.server.set(server.to_owned());
+    }
+
+    /// Number of the source's server, once that is known.
+    pub fn server(&self) -> Option<&str> {
+        self.server.get().map(String::as_str)
+    }
+
+    /// What this owner leaves in names.
+    pub fn trace(&self) -> Trace {
+        let source = hex::encode(&Sha256::digest(&self.source)[..8]);
+        Trace { source, server: self.server().map(str::to_owned), run_id: self.run_id.clone() }
     }
 }
 
@@ -213,7 +248,7 @@ pub trait Storage: Send + Sync {
     /// none, and forgets them by itself.
     async fn unfinished(&self, key: &str) -> Result<Vec<Unfinished>, StorageError>;
     /// Unfinished uploads to any key that say who began them; a store that cannot tell knows of none.
-    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError>;
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Trace, Unfinished)>, StorageError>;
     /// Removes what an unfinished upload left.
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError>;
     /// The room of the volume, where the question has an answer.
@@ -249,6 +284,33 @@ pub trait Upload: Send {
     async fn abort(self: Box<Self>) -> Result<(), StorageError>;
     /// Counts what the store has taken.
     fn progress(&self) -> Progress;
+    /// Where the store takes the object in parts under a number of its own, the number is noted before the first part is
+    /// sent: not every store can be asked for it later. Whoever hands in the note removes it.
+    fn note(&mut self, _note: Note) {}
+}
+
+/// Where the number of an upload is noted; clones are the same note.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// Its key.
+    pub key: String,
+    written: Arc<AtomicBool>,
+}
+
+impl Note {
+    /// A note that is not written yet.
+    pub fn new(key: String) -> Self {
+        Self { key, written: Arc::default() }
+    }
+
+    /// True once it may be there.
+    pub fn is_written(&self) -> bool {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn set_written(&self) {
+        self.written.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Bytes that a store has taken so far; clones count together.

@@ -2,7 +2,7 @@
 
 use super::count::Sent;
 use super::retry::with_retry;
-use super::{Object, Progress, Storage, StorageError, Unfinished, Upload, while_moving};
+use super::{Note, Object, Progress, Storage, StorageError, Unfinished, Upload, while_moving};
 use crate::config::Retry;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -195,6 +195,7 @@ pub(super) struct PartUpload<S: PartStore> {
     parts: JoinSet<Result<(u32, S::Part), StorageError>>,
     done: Vec<(u32, S::Part)>,
     progress: Progress,
+    note: Option<Note>,
 }
 
 impl<S: PartStore> PartUpload<S> {
@@ -217,6 +218,7 @@ impl<S: PartStore> PartUpload<S> {
             parts: JoinSet::new(),
             done: Vec::new(),
             progress: Progress::default(),
+            note: None,
         }
     }
 
@@ -266,7 +268,9 @@ impl<S: PartStore> PartUpload<S> {
             Some(id) => id.clone(),
             None => {
                 let id = with_retry(self.store.limits().retry, || self.store.create(&self.key)).await?;
-                self.upload_id.insert(id).clone()
+                let id = self.upload_id.insert(id).clone();
+                self.write_note(&id).await?;
+                id
             }
         };
         self.sent += 1;
@@ -281,6 +285,13 @@ impl<S: PartStore> PartUpload<S> {
         });
         self.plan = self.first_plan.after(self.sent, max_parts);
         Ok(())
+    }
+
+    async fn write_note(&self, upload_id: &str) -> Result<(), StorageError> {
+        let Some(note) = &self.note else { return Ok(()) };
+        let number = Bytes::copy_from_slice(upload_id.as_bytes());
+        note.set_written();
+        with_retry(self.store.limits().retry, || self.store.put(&note.key, number.clone())).await
     }
 
     async fn complete(&mut self, upload_id: &str) -> Result<Object, StorageError> {
@@ -386,6 +397,10 @@ impl<S: PartStore> Upload for PartUpload<S> {
 
     fn progress(&self) -> Progress {
         self.progress.clone()
+    }
+
+    fn note(&mut self, note: Note) {
+        self.note = Some(note);
     }
 }
 

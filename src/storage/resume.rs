@@ -21,9 +21,12 @@ enum State {
     /// The store is asked for the rest.
     Opening(Opening),
     Reading(Body),
+    /// Asking again did not help.
+    Failed(StorageError),
 }
 
-/// Reads a range of an object; an error only where asking again did not help either.
+/// Reads a range of an object. An error, which is a [`StorageError`] inside, only where asking again did not help
+/// either; it is final, and whoever reads on gets it again.
 pub struct Resuming {
     storage: Arc<dyn Storage>,
     key: String,
@@ -56,32 +59,39 @@ impl Resuming {
         self.size
     }
 
-    /// Asks the store for the rest, or says why not.
-    fn open_again(&mut self, why: io::Error) -> io::Result<()> {
+    /// Asks the store for the rest, or gives up.
+    fn open_again(&mut self, why: &io::Error) {
         self.attempts += 1;
+        let location = self.storage.location();
         if self.attempts > ATTEMPTS {
-            return Err(why);
+            self.state = State::Failed(location.broke_off(&self.key, why.to_string()));
+            return;
         }
-        warn!("reading {}: {why}; asking for the rest again", self.storage.location().of(&self.key));
+        warn!("reading {}: {why}; asking for the rest again", location.of(&self.key));
         let (storage, key, range) = (self.storage.clone(), self.key.clone(), self.left.clone());
         self.state = State::Opening(Box::pin(async move {
             let download = storage.get(&key, range).await?;
             Ok((download.size, download.body))
         }));
-        Ok(())
+    }
+
+    fn settle_opening(&mut self, opened: Result<(u64, Body), StorageError>) {
+        self.state = match opened {
+            Ok((size, body)) if size == self.size => State::Reading(body),
+            Ok(_) => State::Failed(StorageError::Changed { place: self.storage.location().of(&self.key) }),
+            Err(error) => State::Failed(error),
+        };
     }
 
     fn poll_once(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             match &mut self.state {
                 State::Opening(opening) => {
-                    let (size, body) = ready!(opening.as_mut().poll(cx)).map_err(io::Error::other)?;
-                    if size != self.size {
-                        return Poll::Ready(Err(io::Error::other("it has changed while it was read")));
-                    }
-                    self.state = State::Reading(body);
+                    let opened = ready!(opening.as_mut().poll(cx));
+                    self.settle_opening(opened);
                 }
                 State::Reading(body) => return Pin::new(body).poll_read(cx, buf),
+                State::Failed(error) => return Poll::Ready(Err(io::Error::other(error.clone()))),
             }
         }
     }
@@ -108,12 +118,11 @@ impl AsyncRead for Resuming {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Ok(())) => io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off"),
+                Poll::Ready(Err(error)) if matches!(this.state, State::Failed(_)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Err(error)) => error,
             };
             this.waiting = None;
-            if let Err(error) = this.open_again(failed) {
-                return Poll::Ready(Err(error));
-            }
+            this.open_again(&failed);
         }
     }
 }
@@ -146,6 +155,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_gives_nothing_more_is_an_error_in_the_end() {
-        assert_eq!(read(0..u64::MAX, 0).await.unwrap_err().to_string(), "it broke off");
+        let error = read(0..u64::MAX, 0).await.unwrap_err().to_string();
+        assert!(error.ends_with("key: it broke off"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_error_is_final_and_stays_the_same_for_whoever_reads_on() {
+        let store = Arc::new(Memory::default());
+        store.put("key", Bytes::from_static(b"0123456789")).await.unwrap();
+        store.break_off_after(4);
+        let limit = Duration::from_secs(1);
+        let mut reader = Resuming::open(store.clone(), "key", 0..u64::MAX, limit).await.unwrap();
+        let mut bytes = [0; 4];
+        reader.read_exact(&mut bytes).await.unwrap();
+        store.delete("key").await.unwrap();
+        for _ in 0..3 {
+            let error = reader.read(&mut bytes).await.unwrap_err();
+            assert!(matches!(error.downcast::<StorageError>().unwrap(), StorageError::NotFound { .. }));
+        }
+        store.put("key", Bytes::from_static(b"01234567")).await.unwrap();
+        let mut reader = Resuming::open(store.clone(), "key", 0..u64::MAX, limit).await.unwrap();
+        reader.read_exact(&mut bytes).await.unwrap();
+        store.delete("key").await.unwrap();
+        store.put("key", Bytes::from_static(b"0123")).await.unwrap();
+        for _ in 0..2 {
+            let error = reader.read(&mut bytes).await.unwrap_err();
+            assert!(matches!(error.downcast::<StorageError>().unwrap(), StorageError::Changed { .. }));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Trying again, for every backend alike.
 
-use super::{Download, Location, Object, Owner, Space, Storage, StorageError, Unfinished, Upload, read_small};
+use super::{Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, read_small};
 use crate::config::Retry;
 use async_trait::async_trait;
 use backon::{ConstantBuilder, Retryable};
@@ -90,7 +90,7 @@ impl Storage for Retrying {
         with_retry(self.retry, || self.inner.unfinished(key)).await
     }
 
-    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError> {
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Trace, Unfinished)>, StorageError> {
         with_retry(self.retry, || self.inner.unfinished_with_owner()).await
     }
 

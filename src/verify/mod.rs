@@ -10,6 +10,7 @@ mod restored;
 pub(crate) mod restoring;
 
 use crate::config::{Config, Format};
+use crate::dump_options::{self, LeavesOut};
 use crate::encryption::KeyError;
 use crate::error::Error;
 use crate::facts::{DatabaseFacts, Facts, Subject};
@@ -243,49 +244,14 @@ pub(crate) async fn client_tools(config: &Config, manifest: &Manifest, server: &
 impl Terms {
     /// For a backup restored on a server of that version.
     pub(crate) fn of(manifest: &Manifest, server: &ServerVersion, owners: bool) -> Self {
+        let left_out = dump_options::leaves_out(&manifest.arguments);
         Self {
             texts: server.major == ServerVersion::parse(&manifest.versions.server).major,
             owners,
-            partial: leaves_out(&manifest.arguments, &[WHOLE, ROWS].concat()),
-            rows_left_out: leaves_out(&manifest.arguments, WHOLE),
+            partial: left_out == LeavesOut::Objects,
+            rows_left_out: left_out != LeavesOut::Nothing,
         }
     }
-}
-
-/// Arguments of pg_dump that leave nothing out of what is compared.
-const WHOLE: &[&str] = &[
-    "--no-password",
-    "--format",
-    "--compress",
-    "--lock-wait-timeout",
-    "--snapshot",
-    "--no-owner",
-    "--no-privileges",
-    "--create",
-    "--clean",
-    "--if-exists",
-    "--verbose",
-    "--no-comments",
-    "--no-security-labels",
-    "--no-publications",
-    "--no-subscriptions",
-    "--no-tablespaces",
-    "--no-toast-compression",
-    "--load-via-partition-root",
-    "--extra-float-digits",
-    "--quote-all-identifiers",
-    "--enable-row-security",
-    "--serializable-deferrable",
-    "--no-sync",
-    "--encoding",
-];
-
-/// Arguments of pg_dump that leave out rows and no objects.
-const ROWS: &[&str] = &["--exclude-table-data", "--exclude-table-data-and-children", "--no-unlogged-table-data"];
-
-/// True when an argument of pg_dump is none of these.
-fn leaves_out(arguments: &[String], harmless: &[&str]) -> bool {
-    arguments.iter().any(|argument| !harmless.contains(&argument.split('=').next().unwrap_or_default()))
 }
 
 /// Roles that a restore of the database names.

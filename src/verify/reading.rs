@@ -12,7 +12,7 @@ use crate::pipeline::{self, Archive, ArchiveReadError, CopyFacts, Found, Wrappin
 use crate::repository::{Backup, Repository};
 use crate::restore_filter::FilterError;
 use crate::storage::resume::Resuming;
-use crate::storage::{Location, WHOLE};
+use crate::storage::{Location, StorageError, WHOLE};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -102,12 +102,12 @@ impl Reading {
                 let body = repository.open(backup, WHOLE, limit).await?;
                 let archive = Archive::open(body, Wrapping { gzip: false, age: None }, CopyFacts::None).await;
                 let fault = Some(KeyError::Damaged(cause).to_string());
-                (archive.map_err(|error| place.unreadable(&error))?, fault)
+                (archive.map_err(|error| place.unreadable(error))?, fault)
             }
             Err(ArchiveReadError::Key(cause)) => {
                 return Err(Error::Key { name: repository.location().of(&backup.key), cause });
             }
-            Err(error) => return Err(place.unreadable(&error)),
+            Err(error) => return Err(place.unreadable(error)),
         };
         let raw_bytes = if is_sealed { u64::MAX } else { manifest.raw_bytes };
         let stored = Stored::Whole(Box::new(archive));
@@ -190,7 +190,7 @@ impl Reading {
         read: Result<(), Broken>,
     ) -> Result<Check, Error> {
         let (stored, found) = match self.stored {
-            Stored::Whole(archive) => archive.finish().await.map_err(|error| self.place.unreadable(&error))?,
+            Stored::Whole(archive) => archive.finish().await.map_err(|error| self.place.unreadable(error))?,
             Stored::Parts(parts) => return settle_parts(manifest, *parts, read).await,
         };
         let mut details = Vec::new();
@@ -220,7 +220,7 @@ impl Reading {
             ArchiveReadError::Damaged { .. } | ArchiveReadError::Changed(_) | ArchiveReadError::Key(_) => {
                 Broken::Backup(error.to_string())
             }
-            ArchiveReadError::Store(cause) => Broken::Other(self.place.unreadable(&cause)),
+            error @ ArchiveReadError::Store(_) => Broken::Other(self.place.unreadable(error)),
         }
     }
 }
@@ -252,8 +252,15 @@ impl Place {
         Self { store: repository.location(), key: backup.key.clone() }
     }
 
-    fn unreadable(&self, cause: &dyn std::fmt::Display) -> Error {
-        self.store.broke_off(&self.key, cause.to_string()).into()
+    fn unreadable(&self, error: ArchiveReadError) -> Error {
+        let cause = match error {
+            ArchiveReadError::Store(cause) => match cause.downcast::<StorageError>() {
+                Ok(error) => return error.into(),
+                Err(cause) => cause.to_string(),
+            },
+            error => error.to_string(),
+        };
+        self.store.broke_off(&self.key, cause).into()
     }
 }
 

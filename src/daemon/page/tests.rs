@@ -2,12 +2,17 @@ use super::*;
 use crate::facts::Subject;
 use crate::inventory::Inventory;
 use crate::status::Question;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 fn page(databases: &[&str], state: &State) -> String {
     let expected: Vec<Subject> = databases.iter().map(|name| Subject::Database((*name).to_owned())).collect();
     let now = "2026-01-28T02:05:00Z".parse().unwrap();
+    let releases = HashMap::new();
     let question = Question {
+        shrink_guard: 0.5,
+        releases: &releases,
+        warnings: &[],
+        is_ambiguous: false,
         source: "db:5432",
         expected: &expected,
         max_age: TimeDelta::hours(25),

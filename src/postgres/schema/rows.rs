@@ -3,11 +3,10 @@
 //! Objects below number 16384 are the server's own.
 
 use super::super::catalog::{Text, bytes_of};
-use futures_util::TryStreamExt;
+use super::super::session::Session;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Error, Row};
 use tracing::warn;
 
 /// The number of an object, which is text in JSON.
@@ -71,7 +70,8 @@ pub(super) struct Relation {
     /// The function answers with the file of now, the column with that of the snapshot. TRUNCATE and the forms of ALTER
     /// TABLE that rewrite give a table another file, and older snapshots see no rows in it.
     pub(super) rewritten: bool,
-    /// Its name is another table's by now, and the tools that go by the name mix the two.
+    /// Its name is another table's by now, and the tools that go by the name mix the two. Names in a schema that the role
+    /// may not use are never asked for: pg_dump reads nothing there, either.
     pub(super) replaced: bool,
 }
 const RELATIONS: &str = "
@@ -84,9 +84,10 @@ const RELATIONS: &str = "
            CASE WHEN relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(oid) END AS definition,
            coalesce(relkind = 'r' AND relfilenode <> 0 AND pg_catalog.pg_relation_filenode(oid) <> relfilenode, false)
                AS rewritten,
-           coalesce(relkind IN ('r', 'p') AND pg_catalog.to_regclass(
-               relnamespace::pg_catalog.regnamespace::text || '.' || pg_catalog.quote_ident(relname)) <> oid, false)
-               AS replaced
+           CASE WHEN relkind IN ('r', 'p') AND pg_catalog.has_schema_privilege(relnamespace, 'USAGE') THEN coalesce(
+               pg_catalog.to_regclass(relnamespace::pg_catalog.regnamespace::text || '.'
+                                      || pg_catalog.quote_ident(relname)) <> oid, false)
+               ELSE false END AS replaced
     FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind <> 't' AND relpersistence <> 't'";
 
 #[derive(Deserialize)]
@@ -340,60 +341,32 @@ const TEXTS: &[&str] = &[
     "pg_catalog.pg_get_expr(polwithcheck, polrelid)",
 ];
 
-/// Asks for everything at once: no question waits for the answer to another. Without `texts` nothing is locked.
-pub(super) async fn read(client: &Client, major: u32, texts: bool) -> Result<Rows, Error> {
-    let asker = Asker { client, texts };
-    let (columns, functions, triggers) = (columns(major), functions(major), triggers(major));
-    let first = futures_util::future::try_join5(
-        asker.ask(NAMESPACES),
-        asker.ask(RELATIONS),
-        asker.ask(&columns),
-        asker.ask(DEFAULTS),
-        asker.ask(PARENTS),
-    );
-    let second = futures_util::future::try_join5(
-        asker.ask(CONSTRAINTS),
-        asker.ask(INDEXES),
-        asker.ask(SEQUENCES),
-        asker.ask(ENUMS),
-        asker.ask(LABELS),
-    );
-    let third = futures_util::future::try_join5(
-        asker.ask(&functions),
-        asker.ask(&triggers),
-        asker.ask(EVENT_TRIGGERS),
-        asker.ask(POLICIES),
-        asker.ask(EXTENSIONS),
-    );
-    let fourth = futures_util::future::try_join(asker.ask(MEMBERS), asker.ask(ROLES));
-    let (first, second, third, fourth) = futures_util::future::try_join4(first, second, third, fourth).await?;
-    let (namespaces, relations, columns, defaults, parents) = first;
-    let (constraints, indexes, sequences, enums, labels) = second;
-    let (functions, triggers, event_triggers, policies, extensions) = third;
-    let (members, roles) = fourth;
+/// Asks one question after the other. Without `texts` nothing is locked.
+pub(super) async fn read(session: &Session, major: u32, texts: bool) -> Result<Rows, Error> {
+    let asker = Asker { session, texts };
     Ok(Rows {
-        namespaces,
-        relations,
-        columns,
-        defaults,
-        parents,
-        constraints,
-        indexes,
-        sequences,
-        enums,
-        labels,
-        functions,
-        triggers,
-        event_triggers,
-        policies,
-        extensions,
-        members,
-        roles,
+        namespaces: asker.ask(NAMESPACES).await?,
+        relations: asker.ask(RELATIONS).await?,
+        columns: asker.ask(&columns(major)).await?,
+        defaults: asker.ask(DEFAULTS).await?,
+        parents: asker.ask(PARENTS).await?,
+        constraints: asker.ask(CONSTRAINTS).await?,
+        indexes: asker.ask(INDEXES).await?,
+        sequences: asker.ask(SEQUENCES).await?,
+        enums: asker.ask(ENUMS).await?,
+        labels: asker.ask(LABELS).await?,
+        functions: asker.ask(&functions(major)).await?,
+        triggers: asker.ask(&triggers(major)).await?,
+        event_triggers: asker.ask(EVENT_TRIGGERS).await?,
+        policies: asker.ask(POLICIES).await?,
+        extensions: asker.ask(EXTENSIONS).await?,
+        members: asker.ask(MEMBERS).await?,
+        roles: asker.ask(ROLES).await?,
     })
 }
 
 struct Asker<'a> {
-    client: &'a Client,
+    session: &'a Session,
     texts: bool,
 }
 
@@ -406,16 +379,15 @@ impl Asker<'_> {
         }
         let json = bytes_of("pg_catalog.row_to_json(r)::text");
         let question = format!("SELECT {json} FROM ({question}) AS r");
-        let none: [(&str, Type); 0] = [];
-        let mut rows = std::pin::pin!(self.client.query_typed_raw(&question, none).await?);
         let mut answers = Vec::new();
-        while let Some(row) = rows.try_next().await? {
+        let take = |row: Row| {
             let row: Text = row.get(0);
             match serde_json::from_str(&row.text) {
                 Ok(answer) => answers.push(answer),
                 Err(error) => warn!("a row of the server's catalogue is not understood ({error}) and not recorded"),
             }
-        }
+        };
+        self.session.each_row(&question, take).await?;
         Ok(answers)
     }
 }

@@ -5,12 +5,14 @@ mod roles;
 mod sweep;
 
 use super::catalog::{self, Text, bytes_of, literal, quote};
-use super::connection::{ConnectError, Connection, connect, connect_with};
+use super::connection::{ConnectError, Connection, connect_with};
+use super::pooler::connect_directly;
 use super::properties;
-use super::{LONGEST_NAME, MARK, UNMARKED};
+use super::{LONGEST_NAME, MARK, UNMARKED, waits};
 use crate::config::{ServerRole, Source};
 use crate::facts::DatabaseProperties;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tracing::{info, warn};
 
@@ -68,9 +70,9 @@ impl ScratchServer {
     /// Connects for a run that restores backups of the source of that name.
     pub async fn connect(server: &Source, run_id: &str, source: &str) -> Result<Self, ScratchError> {
         let application = super::application(run_id);
-        let connection = match connect(server, &application).await {
+        let connection = match connect_directly(server, &application).await {
             // every server has this one
-            Err(ConnectError::NoDatabase { .. }) => connect(&server.of("template1"), &application).await,
+            Err(ConnectError::NoDatabase { .. }) => connect_directly(&server.of("template1"), &application).await,
             connection => connection,
         };
         let connection = connection.map_err(|cause| ScratchError::Connect { server: server.role, cause })?;
@@ -269,7 +271,7 @@ impl ScratchServer {
         let found: Option<(String, Option<String>)> = row.map(|row| (row.get(0), row.get(1)));
         match found {
             Some((name, Some(comment))) if comment == self.mark() => {
-                drop_database(connection, self.server.role, &name).await?;
+                drop_database(connection, &self.server, &name).await?;
                 info!("dropped the scratch database {name}");
             }
             Some((name, _)) => warn!("the database {name} does not carry our mark any more and is left alone"),
@@ -279,10 +281,20 @@ impl ScratchServer {
     }
 }
 
-async fn drop_database(connection: &Connection, role: ServerRole, name: &str) -> Result<(), ScratchError> {
+/// Time after which a removal that waits is told of, and again after as long.
+const SLOW: Duration = Duration::from_secs(10);
+
+async fn drop_database(connection: &Connection, server: &Source, name: &str) -> Result<(), ScratchError> {
     let force = if connection.version().major >= 13 { " WITH (FORCE)" } else { "" };
     let statement = format!("DROP DATABASE IF EXISTS {}{force}", quote(name));
-    connection.batch_execute(&statement).await.map_err(asking(role, format!("dropping the database {name}")))
+    let pid = connection.query_typed_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
+    let pid: i32 = pid.map_err(asking(server.role, "asking for the session"))?.get(0);
+    let dropping = connection.batch_execute(&statement);
+    let told = waits::telling(dropping, SLOW, async || {
+        let why = waits::reason(server, pid).await;
+        warn!("dropping the database {name} on the {} waits: {why}", server.role);
+    });
+    told.await.map_err(asking(server.role, format!("dropping the database {name}")))
 }
 
 /// Somebody has the name, or takes it at this moment.

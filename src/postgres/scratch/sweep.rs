@@ -10,7 +10,7 @@ impl ScratchServer {
     pub async fn sweep(&self) -> Result<(), ScratchError> {
         for (kind, name, run_id) in self.leftovers().await? {
             let dropped = match kind {
-                Kind::Database => drop_database(&self.connection, self.server.role, &name).await.map(|()| true),
+                Kind::Database => drop_database(&self.connection, &self.server, &name).await.map(|()| true),
                 Kind::Role => self.drop_role(&name).await,
             };
             match dropped {

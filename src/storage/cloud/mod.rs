@@ -11,7 +11,7 @@ mod listing;
 use super::count::Sent;
 use super::multipart::{Likeness, Limits, Memory, PartStore, PartUpload};
 use super::{
-    Download, Location, Object, Owner, Space, Storage, StorageError, Unfinished, Upload, WHOLE, innermost, read_small,
+    Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE, innermost, read_small,
 };
 use crate::config::{self, AzureAccess, Retry};
 use crate::hex;
@@ -305,7 +305,7 @@ impl Storage for Cloud {
         Ok(Vec::new())
     }
 
-    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError> {
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Trace, Unfinished)>, StorageError> {
         Ok(Vec::new())
     }
 

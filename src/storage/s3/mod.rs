@@ -10,7 +10,7 @@ mod upload;
 
 use super::count::Sent;
 use super::multipart::{Limits, Memory, PartStore, PartUpload};
-use super::{Download, Location, Object, Owner, Space, Storage, StorageError, Unfinished, Upload, WHOLE};
+use super::{Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE};
 use crate::config::{self, Checksum, Retry, Sse};
 use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;
@@ -62,6 +62,8 @@ struct Options {
     storage_class: Option<StorageClass>,
     /// Cleared when the store says that it has no conditional writes.
     conditional: AtomicBool,
+    /// Set when the sum of a whole object was not made as Amazon makes it.
+    has_odd_etags: AtomicBool,
 }
 
 impl S3 {
@@ -114,6 +116,7 @@ impl S3 {
             kms_key,
             storage_class: store.storage_class.as_deref().map(StorageClass::from),
             conditional: AtomicBool::new(true),
+            has_odd_etags: AtomicBool::new(false),
         };
         let place = store.endpoint.as_deref().map_or("s3:/", |endpoint| endpoint.trim_end_matches('/'));
         let name = format!("{place}/{}/{prefix}", store.bucket).trim_end_matches('/').to_owned();
@@ -301,7 +304,7 @@ impl Storage for S3 {
         }
     }
 
-    async fn unfinished_with_owner(&self) -> Result<Vec<(Owner, Unfinished)>, StorageError> {
+    async fn unfinished_with_owner(&self) -> Result<Vec<(Trace, Unfinished)>, StorageError> {
         Ok(Vec::new())
     }
 

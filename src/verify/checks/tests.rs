@@ -24,6 +24,7 @@ fn facts(tables: Value, rows: &[(&str, u64)]) -> DatabaseFacts {
         properties: sample("x").properties.unwrap(),
         schema: Schema { catalogue, has_texts: true, ..Schema::default() },
         contents,
+        left_out: Vec::new(),
         rewritten: Vec::new(),
         replaced: Vec::new(),
     }

@@ -1,0 +1,54 @@
+//! What a person must look at although nothing failed: databases that lost most of their rows, databases that can no
+//! longer be saved, a clock that is wrong.
+
+use super::overview::Overview;
+use super::run::Run;
+use crate::config::Config;
+use crate::facts::Subject;
+use crate::human;
+use crate::report::Report;
+use crate::retention::CLOCKS_AGREE;
+use crate::shrink::RELEASE;
+use chrono::TimeDelta;
+use std::collections::HashSet;
+use std::time::Duration;
+use tracing::{error, warn};
+
+/// How long the look at the storage may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Looks at what lies in storage beside what this run has stored.
+pub(super) async fn look_back(run: &Run<'_>, report: &mut Report) {
+    let (context, config) = (run.context, &run.context.config);
+    let (source, now) = (&config.source.name, (context.now)());
+    let look = Overview::look(config, &context.sides, source, now, PATIENCE);
+    let Ok(overview) = context.shutdown.guard(look).await else { return };
+    let saved: HashSet<&Subject> =
+        report.entries.iter().filter(|entry| entry.backup.is_some()).map(|entry| &entry.subject).collect();
+    let mut alarms = Vec::new();
+    for kept in overview.status(source, TimeDelta::MAX, now).databases {
+        if let Some(fall) = kept.shrunk.filter(|_| saved.contains(&kept.subject)) {
+            let subject = kept.subject.to_string();
+            alarms.push(format!("{} has shrunk: {fall}; {RELEASE}", human::one_line(&subject)));
+        }
+    }
+    if !config.selection.is_narrowed {
+        alarms.extend(overview.gone(config, &run.ready.server.known).into_iter().map(|(_, text)| text));
+    }
+    alarms.iter().for_each(|alarm| error!("{alarm}"));
+    report.alarms.extend(alarms);
+    overview.warnings.iter().for_each(|warning| warn!("{warning}"));
+}
+
+/// What is wrong with this machine's clock, by that of the server; none where they agree. Retention goes by age, and
+/// what a wrong clock takes for old may be of today.
+pub fn wrong_clock(config: &Config, ahead: TimeDelta) -> Option<String> {
+    if ahead.abs() <= CLOCKS_AGREE {
+        return None;
+    }
+    let word = if ahead > TimeDelta::zero() { "behind" } else { "ahead of" };
+    let (apart, server) = (human::apart(ahead.abs()), config.source.display());
+    Some(format!(
+        "this machine's clock is {apart} {word} that of {server}, so nothing is pruned; set the clock that is wrong"
+    ))
+}

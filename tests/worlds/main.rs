@@ -1,0 +1,24 @@
+//! Servers, stores and clocks as other people have them: what was lost, what hung and what cried wolf there, each provoked
+//! on real servers.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clusters;
+mod folders;
+mod guards;
+mod left_out;
+mod poolers;
+mod reaching;
+mod readers;
+mod signals;
+mod sources;
+
+use support::postgres::Postgres;
+
+/// A database with a table `t` of so many rows.
+fn filled(postgres: &Postgres, database: &str, rows: u32) {
+    postgres.sql("postgres", &format!("CREATE DATABASE {database}"));
+    postgres.sql(database, &format!("CREATE TABLE t AS SELECT n FROM generate_series(1, {rows}) AS n"));
+}
