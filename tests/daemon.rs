@@ -302,7 +302,10 @@ fn the_page_is_readable_in_a_browser_light_and_dark_and_on_a_phone() {
     let cards: Vec<&str> = cards.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     // problems first
     assert_eq!(cards.len(), 6, "{cards:?}");
-    assert_eq!(cards[0], "an_old_one", "{cards:?}");
+    let card = |name: &str| {
+        browser.run(&format!("return [...document.querySelectorAll('article')].map(a => a.className + ' ' + a.innerText).find(t => t.includes('{name}'))"))
+    };
+    assert_eq!(cards[0], "an_old_one", "{cards:?} {:#} {:#}\n{}", card("an_old_one"), card("crm"), daemon.log());
     assert!(cards.contains(&odd), "{cards:?}");
     let problems = browser.run("return [...document.querySelectorAll('.problems li.bad')].map(li => li.textContent)");
     assert!(problems[0].as_str().unwrap().contains("an_old_one: the newest good backup is"), "{problems:#}");
