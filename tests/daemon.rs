@@ -288,7 +288,8 @@ fn the_page_is_readable_in_a_browser_light_and_dark_and_on_a_phone() {
         .run(&["run", "--database", "shop", "--database", "crm", "--database", "postgres", "--database", odd])
         .exits(0);
     backup.verify(&["--database", "shop"], 0);
-    let in_five_hours = (chrono::Utc::now() + chrono::TimeDelta::hours(5)).format("0 %H * * *").to_string();
+    // once a year, so that no run was missed that would make good for the old one before the page is looked at
+    let in_five_hours = (chrono::Utc::now() + chrono::TimeDelta::hours(5)).format("0 %H %-d %-m *").to_string();
     let schedule = backup.with("SCHEDULE_DAILY", &in_five_hours).with("SCHEDULE_WEEKLY", "off");
     let daemon = Daemon::start(&schedule, &["--max-age", "25h"]);
 
@@ -302,10 +303,7 @@ fn the_page_is_readable_in_a_browser_light_and_dark_and_on_a_phone() {
     let cards: Vec<&str> = cards.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     // problems first
     assert_eq!(cards.len(), 6, "{cards:?}");
-    let card = |name: &str| {
-        browser.run(&format!("return [...document.querySelectorAll('article')].map(a => a.className + ' ' + a.innerText).find(t => t.includes('{name}'))"))
-    };
-    assert_eq!(cards[0], "an_old_one", "{cards:?} {:#} {:#}\n{}", card("an_old_one"), card("crm"), daemon.log());
+    assert_eq!(cards[0], "an_old_one", "{cards:?}, {}", daemon.log());
     assert!(cards.contains(&odd), "{cards:?}");
     let problems = browser.run("return [...document.querySelectorAll('.problems li.bad')].map(li => li.textContent)");
     assert!(problems[0].as_str().unwrap().contains("an_old_one: the newest good backup is"), "{problems:#}");
