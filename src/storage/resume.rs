@@ -78,7 +78,10 @@ impl Resuming {
     fn settle_opening(&mut self, opened: Result<(u64, Body), StorageError>) {
         self.state = match opened {
             Ok((size, body)) if size == self.size => State::Reading(body),
-            Ok(_) => State::Failed(StorageError::Changed { place: self.storage.location().of(&self.key) }),
+            // it was there a moment ago, and as long as its size says
+            Ok(_) | Err(StorageError::NotFound { .. }) => {
+                State::Failed(StorageError::Changed { place: self.storage.location().of(&self.key) })
+            }
             Err(error) => State::Failed(error),
         };
     }
@@ -171,7 +174,7 @@ mod tests {
         store.delete("key").await.unwrap();
         for _ in 0..3 {
             let error = reader.read(&mut bytes).await.unwrap_err();
-            assert!(matches!(error.downcast::<StorageError>().unwrap(), StorageError::NotFound { .. }));
+            assert!(matches!(error.downcast::<StorageError>().unwrap(), StorageError::Changed { .. }));
         }
         store.put("key", Bytes::from_static(b"01234567")).await.unwrap();
         let mut reader = Resuming::open(store.clone(), "key", 0..u64::MAX, limit).await.unwrap();
