@@ -269,7 +269,7 @@ impl Error {
     /// The exit code, as the contract lists them.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Key { .. } => Exit::Config,
+            Self::Config(_) | Self::Key { .. } | Self::Lacking(_) => Exit::Config,
             Self::Scratch(ScratchError::Query { cause, .. }) if cause.code().is_some_and(|c| LACKING.contains(&c)) => {
                 Exit::Config
             }
@@ -305,20 +305,17 @@ impl Error {
                 Blame::Privilege(_) => Exit::Refused,
                 Blame::Backup | Blame::Server(_) => Exit::Failed,
             },
-            Self::NoHealth(_) => Exit::Unreachable,
+            Self::NoHealth(_) | Self::GivenUp(_) => Exit::Unreachable,
             Self::Load(error) => match error.code() {
-                None => Exit::Unreachable,
-                Some(code) if is_lost(code) => Exit::Unreachable,
+                code if code.is_none_or(is_lost) => Exit::Unreachable,
                 Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE || code.code().starts_with("23") => {
                     Exit::Refused
                 }
-                Some(_) => Exit::Failed,
+                _ => Exit::Failed,
             },
             Self::OnlyPlanned => Exit::Done,
-            Self::NotReplaced(_) => Exit::Refused,
-            Self::Lacking(_) => Exit::Config,
+            Self::NotReplaced(_) | Self::Unreadable { .. } => Exit::Refused,
             Self::Partly { restored, errors } => exit_of(errors.iter(), *restored > 0),
-            Self::Unreadable { .. } => Exit::Refused,
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) if error.is_permission() => {
                 Exit::Refused
             }
@@ -335,7 +332,6 @@ impl Error {
             | Self::Receive(_)
             | Self::NotSent { .. }
             | Self::Io(_) => Exit::Failed,
-            Self::GivenUp(_) => Exit::Unreachable,
             Self::SnapshotLost { error, .. } => error.exit(),
             Self::Storage(error) => match error {
                 StorageError::Unavailable { .. } | StorageError::Stalled { .. } | StorageError::Missing { .. } => {
@@ -475,6 +471,9 @@ fn unreadable(role: &str, lacks: &[Lack]) -> String {
     )
 }
 
+/// Codes that no other one hides, by rank.
+const FIRST: [Exit; 5] = [Exit::HungUp, Exit::Interrupted, Exit::Terminated, Exit::Config, Exit::Corrupt];
+
 /// The exit code of a run that met these errors; `saved` when something is safe all the same.
 pub fn exit_of<'a>(errors: impl Iterator<Item = &'a Error>, saved: bool) -> Exit {
     let mut codes = errors.map(Error::exit).peekable();
@@ -482,7 +481,7 @@ pub fn exit_of<'a>(errors: impl Iterator<Item = &'a Error>, saved: bool) -> Exit
         return Exit::Done;
     }
     match common(codes) {
-        first @ (Exit::HungUp | Exit::Interrupted | Exit::Terminated | Exit::Config | Exit::Corrupt) => first,
+        first if FIRST.contains(&first) => first,
         _ if saved => Exit::Partly,
         code => code,
     }
@@ -491,10 +490,8 @@ pub fn exit_of<'a>(errors: impl Iterator<Item = &'a Error>, saved: bool) -> Exit
 /// The code that all share, else the one of highest rank, else [`Exit::Failed`].
 fn common(codes: impl Iterator<Item = Exit>) -> Exit {
     let codes: Vec<Exit> = codes.collect();
-    for first in [Exit::HungUp, Exit::Interrupted, Exit::Terminated, Exit::Config, Exit::Corrupt] {
-        if codes.contains(&first) {
-            return first;
-        }
+    if let Some(first) = FIRST.into_iter().find(|first| codes.contains(first)) {
+        return first;
     }
     match codes.split_first() {
         Some((first, rest)) if rest.iter().all(|code| code == first) => *first,

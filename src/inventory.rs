@@ -13,8 +13,6 @@ pub struct Inventory {
     pub entries: Vec<Entry>,
     /// Places of what is no backup.
     pub foreign: Vec<String>,
-    /// Places of manifests that nobody can read.
-    pub unreadable: Vec<String>,
 }
 
 /// A backup, wherever it is.
@@ -49,7 +47,7 @@ impl Inventory {
     /// Backups of one source, id and SHA-256 are one; what has the same id and other bytes is another.
     pub fn of(sides: Vec<(SideKind, Location, Catalog)>) -> Self {
         let mut entries: BTreeMap<Key, Entry> = BTreeMap::new();
-        let (mut foreign, mut unreadable) = (Vec::new(), Vec::new());
+        let mut foreign = Vec::new();
         for (side, location, catalog) in sides {
             for backup in catalog.backups {
                 let replica = Replica {
@@ -64,10 +62,9 @@ impl Inventory {
                 let entry = Entry { manifest, whose: backup.whose, copies: Vec::new() };
                 entries.entry(entry.key()).or_insert(entry).copies.push(replica);
             }
-            unreadable.extend(catalog.unreadable);
             foreign.extend(catalog.foreign.iter().map(|object| location.of(&object.key)));
         }
-        Self { entries: entries.into_values().rev().collect(), foreign, unreadable }
+        Self { entries: entries.into_values().rev().collect(), foreign }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Pure: how well each database is kept, from what lies in storage.
 
 use crate::facts::Subject;
+use crate::human;
 use crate::inventory::{Entry, Inventory};
 use crate::manifest::{How, Identity};
 use crate::repository::SideKind;
 use crate::retention::CLOCKS_AGREE;
-use crate::shrink::{self, Fall, Size};
+use crate::shrink::{self, Fall, RELEASE, Size};
 use crate::storage::Space;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -182,6 +183,12 @@ impl Status {
 }
 
 impl Kept {
+    /// What people are told of a fall; none where there is none.
+    pub fn alarm(&self) -> Option<String> {
+        let subject = self.subject.to_string();
+        self.shrunk.as_ref().map(|fall| format!("{} has shrunk: {fall}; {RELEASE}", human::one_line(&subject)))
+    }
+
     /// `entries` are those of the subject, the newest first.
     fn of(subject: &Subject, entries: &[&Entry], question: &Question<'_>) -> Self {
         let good: Vec<&&Entry> = entries.iter().filter(|entry| entry.is_good()).collect();

@@ -16,7 +16,7 @@ use crate::postgres::dump::STANDBY;
 use crate::postgres::pooler;
 use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
-use crate::repository::{Side, SideKind, describe_namesakes};
+use crate::repository::{Side, SideKind};
 use crate::storage::LARGEST_PART;
 use crate::targets::{self, new_run_id};
 use chrono::TimeDelta;
@@ -270,8 +270,7 @@ fn missing_privilege(config: &Config, check: &str, lack: Lack, findings: &mut Fi
 async fn check_namesakes(config: &Config, side: &Side, findings: &mut Findings) {
     identify_sides(config, std::slice::from_ref(side)).await;
     let Ok(catalog) = side.repository.catalog().await else { return };
-    let namesakes = side.repository.namesakes(&catalog.backups);
-    for text in describe_namesakes(&side.repository.location().name, &config.source.name, &namesakes) {
+    for text in side.repository.describe_namesakes(&catalog, &config.source.name) {
         findings.add("source", Verdict::Warning, text, None);
     }
 }

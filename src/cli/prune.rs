@@ -39,6 +39,16 @@ pub(super) struct Arguments {
     yes: bool,
 }
 
+impl Arguments {
+    /// An error that says what was not `done`, unless somebody says yes.
+    fn consent(&self, question: &str, word: &str, done: &str) -> Result<(), Error> {
+        if self.yes || output::confirm(question, word) {
+            return Ok(());
+        }
+        Err(Error::Usage(format!("nothing was {done}: confirm on a terminal, or say --yes")))
+    }
+}
+
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
     let sides = targets::open(config, config.target, &run_id).await?;
@@ -73,10 +83,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         return Ok(Exit::Done);
     }
     let question = format!("Delete {} for good?", human::count(going, "backup"));
-    if !arguments.yes && !output::confirm(&question, "delete") {
-        let refusal = "nothing was deleted: confirm on a terminal, or say --yes";
-        return Err(Error::Usage(refusal.to_owned()));
-    }
+    arguments.consent(&question, "delete", "deleted")?;
     if !lock.is_held(&config.source).await {
         return Err(Error::Io("nothing was deleted: the lock was lost; try again".to_owned()));
     }
@@ -104,7 +111,7 @@ async fn adopt(arguments: &Arguments, config: &Config, sides: &[Side], server: &
             return Err(Error::Io(why.to_owned()));
         }
         let catalog = side.repository.catalog().await?;
-        let namesakes = side.repository.namesakes(&catalog.backups);
+        let namesakes = side.repository.namesakes(&catalog, &config.source.name);
         meant.extend(namesakes.get(server).map(|count| (side, *count)));
     }
     if meant.is_empty() {
@@ -121,9 +128,7 @@ async fn adopt(arguments: &Arguments, config: &Config, sides: &[Side], server: &
         return Ok(Exit::Done);
     }
     let question = "They are counted and pruned as this server's own from now on.";
-    if !arguments.yes && !output::confirm(question, "adopt") {
-        return Err(Error::Usage("nothing was taken over: confirm on a terminal, or say --yes".to_owned()));
-    }
+    arguments.consent(question, "adopt", "taken over")?;
     for (side, _) in meant {
         side.repository.adopt(server).await?;
     }
@@ -159,9 +164,7 @@ async fn release(arguments: &Arguments, config: &Config, sides: &[Side]) -> Resu
         return Ok(Exit::Done);
     }
     let question = "The backups before the fall are kept no longer than others from now on.";
-    if !arguments.yes && !output::confirm(question, "release") {
-        return Err(Error::Usage("nothing was released: confirm on a terminal, or say --yes".to_owned()));
-    }
+    arguments.consent(question, "release", "released")?;
     for side in sides {
         for (subject, fall) in &fallen {
             // names of notes know no part of a millisecond

@@ -8,7 +8,6 @@ use crate::human;
 use crate::job::Overview;
 use crate::job::identity::identify_sides;
 use crate::schedule;
-use crate::shrink::RELEASE;
 use crate::status::{Kept, Status, Trend, Verdict};
 use crate::targets::{self, new_run_id};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -57,7 +56,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     if let Some(server) = server.filter(|_| arguments.source.is_none()) {
         let gone = overview.gone(config, &server);
-        overview.warnings.extend(gone.into_iter().map(|(_, text)| text));
+        overview.warnings.extend(gone);
     }
     let max_age = TimeDelta::from_std(arguments.max_age).unwrap_or(TimeDelta::MAX);
     let status = overview.status(source, max_age, now);
@@ -104,13 +103,9 @@ fn show(status: &Status) -> Result<(), Error> {
         let oldest = human::one_line(pending.iter().min_by_key(stamp).unwrap_or(&""));
         output::print(&format!("\n{count} pending, the oldest {oldest}; `backup upload` sends them\n"))?;
     }
-    for kept in &status.databases {
-        if let Some(fall) = &kept.shrunk {
-            let subject = kept.subject.to_string();
-            let text = format!("{} has shrunk: {fall}; {RELEASE}", human::one_line(&subject));
-            output::print("\n")?;
-            output::print_line(Cell::coloured(&text, Colour::Red))?;
-        }
+    for alarm in status.databases.iter().filter_map(Kept::alarm) {
+        output::print("\n")?;
+        output::print_line(Cell::coloured(&alarm, Colour::Red))?;
     }
     for warning in &status.warnings {
         output::print("\n")?;

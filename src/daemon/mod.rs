@@ -108,7 +108,7 @@ impl Daemon {
             let now = (self.now)();
             let mut overview = Overview::look(&self.config, &sides, &self.config.source.name, now, LOOK_LIMIT).await;
             let gone = server.map(|server| overview.gone(&self.config, &server)).unwrap_or_default();
-            overview.warnings.extend(gone.into_iter().map(|(_, text)| text));
+            overview.warnings.extend(gone);
             let store = |error| (SideKind::Remote, "the store".to_owned(), error);
             overview.unread.extend(unusable.into_iter().map(store));
             for (_, place, error) in &overview.unread {

@@ -3,7 +3,6 @@
 use super::state::State;
 use crate::human;
 use crate::report::Outcome;
-use crate::shrink::RELEASE;
 use crate::status::{Kept, Status, Verdict};
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -87,11 +86,7 @@ pub(super) fn too_old(status: &Status) -> Vec<String> {
 
 /// The databases that lost most of their rows, and what else a person should look at.
 pub(super) fn alarms(status: &Status) -> Vec<String> {
-    let shrunk = status.databases.iter().filter_map(|kept| {
-        let fall = kept.shrunk.as_ref()?;
-        Some(format!("{} has shrunk: {fall}; {RELEASE}", name(kept)))
-    });
-    shrunk.chain(status.warnings.iter().cloned()).collect()
+    status.databases.iter().filter_map(Kept::alarm).chain(status.warnings.iter().cloned()).collect()
 }
 
 fn name(kept: &Kept) -> String {

@@ -8,7 +8,7 @@ use crate::facts::Subject;
 use crate::human;
 use crate::report::Report;
 use crate::retention::CLOCKS_AGREE;
-use crate::shrink::RELEASE;
+use crate::status::Kept;
 use chrono::TimeDelta;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,15 +25,11 @@ pub(super) async fn look_back(run: &Run<'_>, report: &mut Report) {
     let Ok(overview) = context.shutdown.guard(look).await else { return };
     let saved: HashSet<&Subject> =
         report.entries.iter().filter(|entry| entry.backup.is_some()).map(|entry| &entry.subject).collect();
-    let mut alarms = Vec::new();
-    for kept in overview.status(source, TimeDelta::MAX, now).databases {
-        if let Some(fall) = kept.shrunk.filter(|_| saved.contains(&kept.subject)) {
-            let subject = kept.subject.to_string();
-            alarms.push(format!("{} has shrunk: {fall}; {RELEASE}", human::one_line(&subject)));
-        }
-    }
+    let status = overview.status(source, TimeDelta::MAX, now);
+    let kept = status.databases.iter().filter(|kept| saved.contains(&kept.subject));
+    let mut alarms: Vec<String> = kept.filter_map(Kept::alarm).collect();
     if !config.selection.is_narrowed {
-        alarms.extend(overview.gone(config, &run.ready.server.known).into_iter().map(|(_, text)| text));
+        alarms.extend(overview.gone(config, &run.ready.server.known));
     }
     alarms.iter().for_each(|alarm| error!("{alarm}"));
     report.alarms.extend(alarms);

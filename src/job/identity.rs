@@ -2,10 +2,9 @@
 
 use crate::config::Config;
 use crate::postgres::{catalog, connection};
-use crate::repository::{Repository, Side, describe_namesakes};
-use std::collections::BTreeMap;
+use crate::repository::{Repository, Side};
 use std::time::Duration;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// How long the server may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,10 +30,4 @@ pub async fn identify(
 /// The same for sides.
 pub async fn identify_sides(config: &Config, sides: &[Side]) -> Option<Vec<catalog::Known>> {
     identify(config, sides.iter().map(|side| &side.repository)).await
-}
-
-/// Warns of backups of other servers that go by the name of this source.
-pub(super) fn warn_of_namesakes(config: &Config, side: &Side, namesakes: &BTreeMap<String, usize>) {
-    let place = side.repository.location().name;
-    describe_namesakes(&place, &config.source.name, namesakes).iter().for_each(|text| warn!("{text}"));
 }

@@ -17,9 +17,8 @@ use futures_util::future::join_all;
 use std::time::Duration;
 use tracing::warn;
 
-/// How long a store may take to end what it was asked for when it is time to stop, and until when after a signal.
+/// How long a store may take to end what it was asked for when it is time to stop.
 const SETTLE: Duration = Duration::from_secs(6);
-const HASTY_SETTLE: Duration = Duration::from_secs(6);
 
 /// Names tried when others have the same second.
 const NAME_ATTEMPTS: usize = 10;
@@ -148,7 +147,7 @@ async fn commit_one(context: &Context, draft: &mut Draft, content: &Content<'_>)
             Ok(stored) => stored?,
             Err(stop) => {
                 // a store that has begun to make it may be done in a moment, and what is there can be removed
-                let _ = context.shutdown.finish(SETTLE, HASTY_SETTLE, storing).await;
+                let _ = context.shutdown.finish(SETTLE, SETTLE, storing).await;
                 return Err(stop.into());
             }
         }

@@ -6,14 +6,14 @@ use crate::facts::Subject;
 use crate::inventory::Inventory;
 use crate::manifest::Identity;
 use crate::postgres::catalog::Known;
-use crate::repository::{Backup, Catalog, Side, SideKind, describe_namesakes};
+use crate::repository::{Backup, Catalog, Releases, Side, SideKind};
 use crate::retention::CLOCKS_AGREE;
 use crate::schedule::History;
 use crate::status::{Question, Status};
 use crate::storage::{Location, Space, StorageError};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 /// What was found.
@@ -32,7 +32,7 @@ pub struct Overview {
     /// The volume of the folder.
     pub space: Option<Space>,
     /// Until when a person has said that losses were meant.
-    releases: HashMap<Subject, DateTime<Utc>>,
+    releases: Releases,
     /// The share of its rows or tables below which a database has fallen.
     shrink_guard: f64,
     /// Several servers go by the name of the source, and it is not known which of them is meant.
@@ -57,13 +57,17 @@ impl Overview {
             None => None,
         };
         let (mut read, mut unread) = (Vec::new(), Vec::new());
+        let (mut warnings, mut releases) = (Vec::new(), Releases::new());
         for (side, catalog) in sides.iter().zip(catalogs) {
             match catalog {
-                Ok(catalog) => read.push((side.kind, side.repository.location(), catalog)),
+                Ok(catalog) => {
+                    warnings.extend(side.repository.describe_namesakes(&catalog, source));
+                    side.repository.add_releases(&catalog, &mut releases);
+                    read.push((side.kind, side.repository.location(), catalog));
+                }
                 Err(error) => unread.push((side.kind, side.repository.location().name, error)),
             }
         }
-        let mut warnings = namesakes(sides, &read, source);
         let servers: BTreeSet<&String> = read
             .iter()
             .flat_map(|(.., catalog)| &catalog.backups)
@@ -80,7 +84,6 @@ impl Overview {
         }
         let unreadable = read.iter().flat_map(|(.., catalog)| &catalog.unreadable);
         warnings.extend(unreadable.map(|name| format!("{name} cannot be read, and its backup is not counted")));
-        let releases = releases(sides, &read);
         let pending = pending(config, source, &read, now);
         let kinds = read.iter().map(|(kind, ..)| *kind).collect();
         let inventory = Inventory::of(read);
@@ -142,7 +145,7 @@ impl Overview {
     }
 
     /// What was saved before and is still selected, and can no longer be saved: by what the server says it has.
-    pub fn gone(&self, config: &Config, server: &[Known]) -> Vec<(Subject, String)> {
+    pub fn gone(&self, config: &Config, server: &[Known]) -> Vec<String> {
         let is_wanted = |subject: &&Subject| tasks::is_in_shard(&config.selection, subject);
         let lost = |subject: &Subject| {
             let name = subject.database()?;
@@ -151,11 +154,8 @@ impl Overview {
                 Some(_) => "allows no connections any more (ALLOW_CONNECTIONS false)",
                 None => "is no longer on the server",
             };
-            Some((
-                subject.clone(),
-                format!(
-                    "the database {name} had backups and {why}, so it is not saved; BACKUP_EXCLUDE_DATABASES ends this warning"
-                ),
+            Some(format!(
+                "the database {name} had backups and {why}, so it is not saved; BACKUP_EXCLUDE_DATABASES ends this warning"
             ))
         };
         self.expected.iter().filter(is_wanted).filter_map(lost).collect()
@@ -180,33 +180,6 @@ impl Overview {
         let is_known = self.unread.is_empty() || oldest.is_some();
         is_known.then(|| History { newest: newest.into_values().collect(), oldest })
     }
-}
-
-/// What people are told of backups of other servers under the name of this source.
-fn namesakes(sides: &[Side], read: &[(SideKind, Location, Catalog)], source: &str) -> Vec<String> {
-    let mut told = Vec::new();
-    for (kind, location, catalog) in read {
-        let side = sides.iter().find(|side| side.kind == *kind);
-        let own = catalog.backups.iter().filter(|backup| backup.manifest.source == source);
-        let namesakes = side.map(|side| side.repository.namesakes(own)).unwrap_or_default();
-        told.extend(describe_namesakes(&location.name, source, &namesakes));
-    }
-    told
-}
-
-/// Until when losses were meant, on whichever side somebody has said so.
-fn releases(sides: &[Side], read: &[(SideKind, Location, Catalog)]) -> HashMap<Subject, DateTime<Utc>> {
-    let mut releases: HashMap<Subject, DateTime<Utc>> = HashMap::new();
-    for (kind, _, catalog) in read {
-        let Some(side) = sides.iter().find(|side| side.kind == *kind) else { continue };
-        let subjects: BTreeSet<&Subject> = catalog.backups.iter().map(|backup| &backup.manifest.subject).collect();
-        for subject in subjects {
-            let until = side.repository.released(catalog, subject);
-            let known = releases.get(subject).copied();
-            releases.extend(until.into_iter().chain(known).max().map(|until| (subject.clone(), until)));
-        }
-    }
-    releases
 }
 
 /// What the folder has and the store lacks, where backups belong on both sides and both could be read.

@@ -1,16 +1,15 @@
 //! Retention applied to both sides.
 
-use super::identity::warn_of_namesakes;
 use crate::config::{Config, Retention, Target};
 use crate::error::Error;
 use crate::facts::Subject;
 use crate::manifest::Identity;
 use crate::report::Pruned;
-use crate::repository::{Backup, Repository, Side, SideKind, Whose};
+use crate::repository::{Backup, Releases, Repository, Side, SideKind, Whose};
 use crate::retention::{self, Candidate, Decision};
 use crate::shrink::{self, Size};
 use chrono::{DateTime, Utc};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use tracing::{info, warn};
 
 /// What retention decided about the backups of this source on one side.
@@ -91,9 +90,6 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
     Ok(plans)
 }
 
-/// Until when a person has said that losses were meant, by database.
-type Releases = HashMap<Subject, DateTime<Utc>>;
-
 /// By what it is decided.
 struct Rules<'a> {
     policy: &'a Retention,
@@ -106,16 +102,8 @@ struct Rules<'a> {
 /// The backups of one side, and what is noted about them.
 async fn own(config: &Config, side: &Side, releases: &mut Releases) -> Result<Vec<Backup>, Error> {
     let catalog = side.repository.catalog().await?;
-    warn_of_namesakes(config, side, &side.repository.namesakes(&catalog.backups));
-    let is_own = |backup: &&Backup| backup.whose == Whose::Ours;
-    let subjects: HashSet<&Subject> =
-        catalog.backups.iter().filter(is_own).map(|backup| &backup.manifest.subject).collect();
-    for subject in subjects {
-        if let Some(until) = side.repository.released(&catalog, subject) {
-            let known = releases.entry(subject.clone()).or_insert(until);
-            *known = until.max(*known);
-        }
-    }
+    side.repository.describe_namesakes(&catalog, &config.source.name).iter().for_each(|text| warn!("{text}"));
+    side.repository.add_releases(&catalog, releases);
     Ok(catalog.backups.into_iter().filter(|backup| backup.whose == Whose::Ours).collect())
 }
 

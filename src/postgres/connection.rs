@@ -167,7 +167,7 @@ async fn reach(source: &Source, application: &str, options: &str) -> Result<Unpr
 }
 
 /// How long a file with a password is given to hold another one, once the server has refused the one in it.
-const NEW_PASSWORD: Duration = Duration::from_secs(1);
+pub(super) const NEW_PASSWORD: Duration = Duration::from_secs(1);
 
 async fn connect_once(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
     match connect_by_password(source, application, options).await {

@@ -8,7 +8,7 @@ use crate::sql_lexer::{Lexer, Token, qualified, quoted};
 use std::collections::{BTreeMap, HashMap};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Error, SimpleQueryMessage};
+use tokio_postgres::{Error, Row, SimpleQueryMessage};
 
 /// Sequences asked for at once.
 const SEQUENCES: usize = 200;
@@ -190,41 +190,34 @@ async fn large_objects(connection: &Connection) -> Result<LargeObjects, Error> {
         let rows = connection.query(&first, &[&last, &FIRST_BYTES, &AT_ONCE]).await?;
         let Some(row) = rows.last() else { return Ok(all) };
         last = row.get(0);
-        let mut unread: BTreeMap<u32, RowSum> = BTreeMap::new();
-        for row in &rows {
-            let (number, bytes): (u32, &[u8]) = (row.get(0), row.get(1));
-            let mut sum = RowSum::of_large_object(number);
-            if !bytes.is_empty() {
-                sum.take(bytes, false);
-            }
-            match bytes.len() < FIRST_BYTES as usize {
-                true => count(&mut all, sum),
-                false => drop(unread.insert(number, sum)),
-            }
-        }
+        let mut unread: BTreeMap<u32, RowSum> =
+            rows.iter().map(|row| row.get(0)).map(|number| (number, RowSum::of_large_object(number))).collect();
+        take_bytes(&mut all, &mut unread, &rows, FIRST_BYTES);
         let mut offset = i64::from(FIRST_BYTES);
         while !unread.is_empty() {
             let numbers: Vec<u32> = unread.keys().copied().collect();
             let length = MORE_BYTES / i32::try_from(numbers.len()).unwrap_or(MORE_BYTES).max(1);
-            for row in connection.query(&more, &[&numbers, &offset, &length]).await? {
-                let (number, bytes): (u32, &[u8]) = (row.get(0), row.get(1));
-                let Some(mut sum) = unread.remove(&number) else { continue };
-                if !bytes.is_empty() {
-                    sum.take(bytes, false);
-                }
-                match bytes.len() < length as usize {
-                    true => count(&mut all, sum),
-                    false => drop(unread.insert(number, sum)),
-                }
-            }
+            take_bytes(&mut all, &mut unread, &connection.query(&more, &[&numbers, &offset, &length]).await?, length);
             offset += i64::from(length);
         }
     }
 }
 
-fn count(all: &mut LargeObjects, sum: RowSum) {
-    all.count += 1;
-    all.fingerprint.add(sum.finish_large_object());
+/// Takes the next bytes of large objects; one that has fewer than were asked for is read.
+fn take_bytes(all: &mut LargeObjects, unread: &mut BTreeMap<u32, RowSum>, rows: &[Row], asked: i32) {
+    for row in rows {
+        let (number, bytes): (u32, &[u8]) = (row.get(0), row.get(1));
+        let Some(mut sum) = unread.remove(&number) else { continue };
+        if !bytes.is_empty() {
+            sum.take(bytes, false);
+        }
+        if bytes.len() < asked as usize {
+            all.count += 1;
+            all.fingerprint.add(sum.finish_large_object());
+        } else {
+            unread.insert(number, sum);
+        }
+    }
 }
 
 /// Questions for rows that their validated foreign key does not allow, one for each key, by the key's own operators.

@@ -16,7 +16,6 @@ use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::ChildStdout;
 use tokio::sync::Mutex;
@@ -211,9 +210,6 @@ pub struct Dump {
 
 type Spawn = dyn Fn() -> io::Result<(Child, ChildStdout)> + Send + Sync;
 
-/// How long a file with a password is given to hold another one, once the server has refused the one in it.
-const NEW_PASSWORD: Duration = Duration::from_secs(1);
-
 enum End {
     Sql(Tail),
     Custom(Box<Archive>),
@@ -289,7 +285,7 @@ impl Dump {
             };
             match self.again.take() {
                 Some(spawn) if error.is_refused_login() => {
-                    tokio::time::sleep(NEW_PASSWORD).await;
+                    tokio::time::sleep(super::connection::NEW_PASSWORD).await;
                     let (child, stdout) = spawn().map_err(DumpError::Read)?;
                     *self.child.lock().await = child;
                     (self.stdout, self.state) = (stdout, State::Reading);

@@ -19,9 +19,10 @@ pub use draft::{Content, Draft};
 pub use fetch::FetchError;
 pub use outage::Outage;
 pub use receive::ReceiveError;
+pub use release::Releases;
 pub use sweep::{Leftovers, Swept};
 pub use verification::FactsError;
-pub use whose::{Whose, describe_namesakes, full_name, is_of, source_name};
+pub use whose::{Whose, full_name, is_of, source_name};
 
 use crate::config::{PathFormat, Target};
 use crate::manifest::{self, How, Manifest, Marker, Verification};

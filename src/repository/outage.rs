@@ -2,7 +2,7 @@
 //! the backups, and the next one of its kind that succeeds takes it away. Where nothing may be deleted, another note says
 //! that it is over.
 
-use super::{Repository, full_name};
+use super::Repository;
 use crate::storage::StorageError;
 use crate::storage::key;
 use chrono::{DateTime, Utc};
@@ -48,14 +48,6 @@ impl Repository {
             }
         }
         Ok(())
-    }
-
-    /// Whose notes are meant: those of another server of the same name are not ours.
-    pub(super) fn full_source(&self) -> String {
-        match self.owner.server() {
-            Some(server) => full_name(&self.owner.source, server),
-            None => self.owner.source.clone(),
-        }
     }
 
     pub(super) async fn put_note(&self, key: &str) -> Result<(), StorageError> {

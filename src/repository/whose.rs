@@ -4,7 +4,7 @@
 //! A server that was built anew has another number under the same name. Somebody may then say that the backups of the old
 //! one are its own: a small note beside them links the two numbers, and holds for everybody who reads there.
 
-use super::{Backup, Repository};
+use super::{Backup, Catalog, Repository};
 use crate::human;
 use crate::manifest::{Manifest, Marker};
 use crate::storage::key;
@@ -94,27 +94,37 @@ impl Repository {
         self.put_note(&key::adoption(&self.owner.source, server, ours)).await
     }
 
-    /// The backups of other servers that go by our name, by the number of the server.
-    pub fn namesakes<'b>(&self, backups: impl IntoIterator<Item = &'b Backup>) -> BTreeMap<String, usize> {
+    /// Whose notes are meant: those of another server of the same name are not ours.
+    pub(super) fn full_source(&self) -> String {
+        match self.owner.server() {
+            Some(server) => full_name(&self.owner.source, server),
+            None => self.owner.source.clone(),
+        }
+    }
+
+    /// How many backups other servers of that name have here, by the number of the server.
+    pub fn namesakes(&self, catalog: &Catalog, source: &str) -> BTreeMap<String, usize> {
+        let is_one = |backup: &&Backup| backup.whose == Whose::Namesake && backup.manifest.source == source;
         let mut namesakes = BTreeMap::new();
-        for backup in backups.into_iter().filter(|backup| backup.whose == Whose::Namesake) {
+        for backup in catalog.backups.iter().filter(is_one) {
             *namesakes.entry(backup.manifest.system_identifier.clone().unwrap_or_default()).or_default() += 1;
         }
         namesakes
     }
-}
 
-/// What people are told of backups of other servers that go by the name of this source.
-pub fn describe_namesakes(place: &str, source: &str, namesakes: &BTreeMap<String, usize>) -> Vec<String> {
-    let one = |(server, count): (&String, &usize)| {
-        let backups = human::count(*count, "backup");
-        format!(
-            "{place} holds {backups} of another server (system identifier {server}) under the name {source}; they are \
-             neither pruned nor counted. Give each server a BACKUP_SOURCE of its own, or, where this server was built \
-             anew, take them over with `backup prune --adopt {server}`"
-        )
-    };
-    namesakes.iter().map(one).collect()
+    /// What people are told of them.
+    pub fn describe_namesakes(&self, catalog: &Catalog, source: &str) -> Vec<String> {
+        let place = self.location().name;
+        let one = |(server, count): (String, usize)| {
+            let backups = human::count(count, "backup");
+            format!(
+                "{place} holds {backups} of another server (system identifier {server}) under the name {source}; they \
+                 are neither pruned nor counted. Give each server a BACKUP_SOURCE of its own, or, where this server was \
+                 built anew, take them over with `backup prune --adopt {server}`"
+            )
+        };
+        self.namesakes(catalog, source).into_iter().map(one).collect()
+    }
 }
 
 impl Backup {
