@@ -1,9 +1,24 @@
 //! What is known of a backup's content: pure types, shared by everything that records or compares them.
+//!
+//! The facts file `NAME.facts.json.gz`, with `.age` behind it where the archive is encrypted, is one JSON document: a
+//! [`FactsHead`], and in `databases` a [`DatabaseHead`] for each database with its [`Catalogue`] and its [`Contents`]
+//! beside it. A large catalogue is neither written nor read in one piece: [`writer`] compresses objects as they come, and
+//! [`reader`] hands them on one by one.
+
+mod columns;
+pub mod reader;
+pub mod writer;
+
+pub use columns::Columns;
+pub use reader::Facts;
 
 use crate::fingerprint::Fingerprint;
+use crate::hex::{self, Sha256Digest};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What an archive holds.
@@ -101,8 +116,8 @@ pub struct Member {
     pub offset: u64,
     /// Number of bytes.
     pub length: u64,
-    /// SHA-256 of these bytes, in hexadecimal.
-    pub sha256: String,
+    /// SHA-256 of these bytes.
+    pub sha256: Sha256Digest,
 }
 
 /// Counts over a whole database, or over all of an archive.
@@ -146,6 +161,109 @@ pub type Objects = BTreeMap<String, Map<String, Value>>;
 /// Properties whose text differs from one major to the next, whatever the object.
 pub const DEPARSED: &[&str] = &["definition", "defaults", "checks", "bound", "key", "using", "with_check", "body"];
 
+/// Longest source of a function that is recorded as it is, in bytes of UTF-8.
+pub const LONGEST_SOURCE: usize = 8 << 10;
+
+/// The source of a function as it is recorded: of a long one the digest and the length, which are enough to see that it is
+/// another. Older facts have all of it.
+pub fn shortened(source: &str) -> Cow<'_, str> {
+    match source.len() {
+        ..=LONGEST_SOURCE => source.into(),
+        bytes => format!("sha256:{}, {bytes} bytes", hex::encode(&Sha256::digest(source))).into(),
+    }
+}
+
+/// Kinds of objects, in the order of the facts file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Ordinary, partitioned and foreign tables.
+    Table,
+    /// Enum types.
+    Enum,
+    /// Indexes.
+    Index,
+    /// Foreign keys.
+    ForeignKey,
+    /// Sequences.
+    Sequence,
+    /// Views and materialized views.
+    View,
+    /// Functions, procedures and aggregates.
+    Function,
+    /// Triggers.
+    Trigger,
+    /// Policies.
+    Policy,
+    /// Extensions.
+    Extension,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Table,
+        Self::Enum,
+        Self::Index,
+        Self::ForeignKey,
+        Self::Sequence,
+        Self::View,
+        Self::Function,
+        Self::Trigger,
+        Self::Policy,
+        Self::Extension,
+    ];
+
+    /// Its name in the facts file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Table => "tables",
+            Self::Enum => "enums",
+            Self::Index => "indexes",
+            Self::ForeignKey => "foreign_keys",
+            Self::Sequence => "sequences",
+            Self::View => "views",
+            Self::Function => "functions",
+            Self::Trigger => "triggers",
+            Self::Policy => "policies",
+            Self::Extension => "extensions",
+        }
+    }
+}
+
+impl Catalogue {
+    /// The objects of a kind.
+    pub fn of(&self, kind: Kind) -> &Objects {
+        match kind {
+            Kind::Table => &self.tables,
+            Kind::Enum => &self.enums,
+            Kind::Index => &self.indexes,
+            Kind::ForeignKey => &self.foreign_keys,
+            Kind::Sequence => &self.sequences,
+            Kind::View => &self.views,
+            Kind::Function => &self.functions,
+            Kind::Trigger => &self.triggers,
+            Kind::Policy => &self.policies,
+            Kind::Extension => &self.extensions,
+        }
+    }
+
+    /// The objects of a kind, to be changed.
+    pub fn of_mut(&mut self, kind: Kind) -> &mut Objects {
+        match kind {
+            Kind::Table => &mut self.tables,
+            Kind::Enum => &mut self.enums,
+            Kind::Index => &mut self.indexes,
+            Kind::ForeignKey => &mut self.foreign_keys,
+            Kind::Sequence => &mut self.sequences,
+            Kind::View => &mut self.views,
+            Kind::Function => &mut self.functions,
+            Kind::Trigger => &mut self.triggers,
+            Kind::Policy => &mut self.policies,
+            Kind::Extension => &mut self.extensions,
+        }
+    }
+}
+
 /// What a database is made of, outside the system's schemas and extensions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalogue {
@@ -175,7 +293,7 @@ pub struct Catalogue {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRows {
     /// The columns in the order of the rows' fields.
-    pub columns: Vec<String>,
+    pub columns: Columns,
     /// Number of rows.
     pub rows: u64,
     /// Their fingerprint.
@@ -221,6 +339,21 @@ pub struct LargeObjects {
     pub fingerprint: Fingerprint,
 }
 
+/// Rows and values that were read back from a database, as far as they are not those expected.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadBack {
+    /// Tables whose rows could be read.
+    pub tables: u64,
+    /// All their rows.
+    pub rows: u64,
+    /// Tables with other rows than expected, and number and fingerprint of those; none where they cannot be read.
+    pub differing: BTreeMap<String, Option<(u64, Fingerprint)>>,
+    /// Sequences with another value than expected, and that; none where there is no such sequence.
+    pub sequences: BTreeMap<String, Option<SequenceValue>>,
+    /// Large objects, whatever was expected.
+    pub large_objects: LargeObjects,
+}
+
 /// How far the schema was migrated, by the tool whose table says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Migration {
@@ -232,21 +365,6 @@ pub struct Migration {
     pub version: Option<String>,
     /// A migration broke off half-way; false where the tool does not say.
     pub dirty: bool,
-}
-
-/// What the catalogue of a database says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Schema {
-    /// Objects.
-    pub catalogue: Catalogue,
-    /// The properties named in [`DEPARSED`] are among them; false where a lock was in the way.
-    pub has_texts: bool,
-    /// Migration tools whose tables are there.
-    pub migrations: Vec<Migration>,
-    /// Roles that own something, have privileges or are named by policies.
-    pub roles: Vec<String>,
-    /// `lc_monetary`, by which values of type money are written.
-    pub lc_monetary: String,
 }
 
 /// Something that pg_dump leaves out by its own rules.
@@ -268,9 +386,10 @@ impl std::fmt::Display for LeftOut {
     }
 }
 
-/// What is known of one database in an archive: read under the snapshot of its dump, and from the dump as it passed.
+/// What is known of one database in an archive beside its objects and rows: read under the snapshot of its dump, and from
+/// the dump as it passed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabaseFacts {
+pub struct DatabaseHead {
     /// Name.
     pub name: String,
     /// Bytes of the dump before this database's part of it.
@@ -282,55 +401,25 @@ pub struct DatabaseFacts {
     pub totals: Totals,
     /// Properties of the database.
     pub properties: DatabaseProperties,
-    /// What the catalogue says.
-    #[serde(flatten)]
-    pub schema: Schema,
-    /// What the dump says.
-    pub contents: Contents,
+    /// The properties named in [`DEPARSED`] are among those of its objects; false where a lock was in the way.
+    pub has_texts: bool,
+    /// Migration tools whose tables are there.
+    pub migrations: Vec<Migration>,
+    /// Roles that own something, have privileges or are named by policies.
+    pub roles: Vec<String>,
+    /// `lc_monetary`, by which values of type money are written.
+    pub lc_monetary: String,
     /// What pg_dump leaves out by its own rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
     /// Tables that were truncated or rewritten while the dump began: it may show them empty although they were not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rewritten: Vec<String>,
-    /// Tables that were dropped and made again while the dump began: it mixes the old ones with the new.
-    #[serde(skip)]
-    pub replaced: Vec<String>,
 }
 
-impl DatabaseFacts {
-    /// Takes the schema, which is read later than the rest.
-    pub fn describe(&mut self, schema: Schema, rewritten: Vec<String>, replaced: Vec<String>) {
-        let is_table = |table: &&Map<String, Value>| table.get("kind").is_some_and(|kind| kind == "r" || kind == "p");
-        self.totals.tables = schema.catalogue.tables.values().filter(is_table).count() as u64;
-        (self.schema, self.rewritten, self.replaced) = (schema, rewritten, replaced);
-    }
-
-    /// Takes what was found in the dump.
-    pub fn fill(&mut self, contents: Contents) {
-        self.totals.rows = contents.tables.values().map(|table| table.rows).sum();
-        // what is not in the dump is not missing from it
-        self.rewritten.retain(|table| contents.tables.contains_key(table));
-        self.replaced.retain(|table| contents.tables.contains_key(table));
-        self.contents = contents;
-    }
-}
-
-impl Contents {
-    /// Adds a block of rows.
-    pub fn add(&mut self, table: String, columns: Vec<String>, rows: u64, fingerprint: Fingerprint, member: Member) {
-        let table = self.tables.entry(table).or_default();
-        table.is_mixed |= !table.members.is_empty() && table.columns != columns;
-        table.columns = columns;
-        table.rows += rows;
-        table.fingerprint.add(fingerprint);
-        table.members.push(member);
-    }
-}
-
-/// The facts file `NAME.facts.json.gz`, with `.age` behind it where the archive is encrypted.
+/// What stands before the databases of a facts file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct FactsHead {
     /// Version of this layout.
     pub version: u32,
     /// The backup.
@@ -340,6 +429,33 @@ pub struct Facts {
     pub subject: Subject,
     /// Versions.
     pub versions: Versions,
-    /// The databases in the archive, in its order; none in one of globals.
-    pub databases: Vec<DatabaseFacts>,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A head of a facts file.
+    pub(crate) fn facts_head() -> FactsHead {
+        let version = |text: &str| text.to_owned();
+        let versions = Versions { server: version("15.18"), client: version("15.18"), tool: version("1") };
+        FactsHead { version: 1, id: "backup_1".to_owned(), subject: Subject::Cluster, versions }
+    }
+
+    /// The head of an empty database.
+    pub(crate) fn head(name: &str) -> DatabaseHead {
+        DatabaseHead {
+            name: name.to_owned(),
+            raw_offset: 0,
+            snapshot: SnapshotRecord { taken: DateTime::UNIX_EPOCH, exported: true },
+            totals: Totals::default(),
+            properties: crate::manifest::tests::sample("x").properties.unwrap(),
+            has_texts: true,
+            migrations: Vec::new(),
+            roles: Vec::new(),
+            lc_monetary: "C".to_owned(),
+            left_out: Vec::new(),
+            rewritten: Vec::new(),
+        }
+    }
 }

@@ -189,7 +189,7 @@ async fn dump(
     // dropping the stream has closed the child's output; here it is ended and reaped, whatever it was doing
     running.stop().await;
     let (streamed, ()) = streamed.map_err(|error| running.explain(error))?;
-    Ok((Dumped { streamed, databases: running.databases(), arguments }, running))
+    Ok((Dumped { streamed, databases: running.take_databases(), arguments }, running))
 }
 
 async fn stream(

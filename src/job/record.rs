@@ -4,21 +4,20 @@ use super::run::Run;
 use crate::config::Format;
 use crate::encryption;
 use crate::error::Error;
-use crate::facts::{Contents, DatabaseFacts, Facts, Member, SequenceValue, Subject, Versions};
+use crate::facts::writer::{self, Block, NewContents, NewFacts};
+use crate::facts::{DatabaseHead, FactsHead, Member, SequenceValue, Subject, Versions};
 use crate::hex;
 use crate::human;
 use crate::manifest::{self, Compression, Manifest};
-use crate::pipeline::{Found, StreamError, Streamed};
+use crate::pipeline::{Found, Rows, StreamError, Streamed};
 use crate::storage::key::Naming;
-use async_compression::tokio::write::GzipEncoder;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
 
 /// A dump whose every byte was handed to the targets.
 pub(super) struct Dumped {
     pub(super) streamed: Streamed,
-    pub(super) databases: Vec<DatabaseFacts>,
+    pub(super) databases: Vec<NewFacts>,
     pub(super) arguments: Vec<String>,
 }
 
@@ -62,21 +61,21 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         client: server.tools.chosen.version.clone(),
         tool: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let facts = Facts {
+    let databases = fill(dumped.databases, dumped.streamed.found, dumped.streamed.members);
+    if let Some(database) = databases.iter().find(|database| !database.replaced.is_empty()) {
+        return Err(Error::Replaced(database.replaced.clone()));
+    }
+    let head = FactsHead {
         version: manifest::VERSION,
         id: naming.id(),
         subject: naming.subject.clone(),
         versions: versions.clone(),
-        databases: fill(dumped.databases, dumped.streamed.found, dumped.streamed.members),
     };
-    if let Some(database) = facts.databases.iter().find(|database| !database.replaced.is_empty()) {
-        return Err(Error::Replaced(database.replaced.clone()));
-    }
-    let mut notes: Vec<String> =
-        facts.databases.iter().filter(|database| !database.rewritten.is_empty()).map(note_rewritten).collect();
-    notes.extend(facts.databases.iter().filter(|database| !database.left_out.is_empty()).map(note_left_out));
+    let heads: Vec<DatabaseHead> = databases.iter().map(|database| database.head.clone()).collect();
+    let mut notes: Vec<String> = heads.iter().filter(|head| !head.rewritten.is_empty()).map(note_rewritten).collect();
+    notes.extend(heads.iter().filter(|head| !head.left_out.is_empty()).map(note_left_out));
     let recipients = context.config.encryption.recipients.as_ref();
-    let mut facts_file = gzip_json(&facts).await;
+    let mut facts_file = Bytes::from(writer::write(&head, databases));
     if let Some(recipients) = recipients {
         facts_file = recipients.encrypt(&facts_file).map_err(StreamError::Encrypt)?;
     }
@@ -87,23 +86,23 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
     };
     // of several databases only the facts file tells more than the names
     let (only, databases) = match naming.subject {
-        Subject::Database(_) => (facts.databases.first().cloned(), Vec::new()),
-        Subject::Cluster => (None, facts.databases.iter().map(|d| d.name.clone()).collect()),
+        Subject::Database(_) => (heads.first().cloned(), Vec::new()),
+        Subject::Cluster => (None, heads.iter().map(|head| head.name.clone()).collect()),
         // so that a restore of the whole run knows what should be in it
         Subject::Globals => (None, run.ready.tasks.selected.clone()),
     };
     let manifest = Manifest {
         version: manifest::VERSION,
-        id: facts.id,
+        id: head.id,
         run_id: context.run_id.clone(),
         source: context.config.source.name.clone(),
-        subject: facts.subject,
+        subject: head.subject,
         backup_type: naming.backup_type,
         format: naming.format,
         compression: Compression { method: method.to_owned(), level },
         encryption: recipients.map(|_| encryption::METHOD.to_owned()),
         started: naming.time,
-        snapshot: only.as_ref().map(|database| database.snapshot.clone()),
+        snapshot: only.as_ref().map(|head| head.snapshot.clone()),
         finished: (context.now)(),
         versions,
         system_identifier: server.system_identifier.clone(),
@@ -117,21 +116,22 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
             Subject::Database(_) => Vec::new(),
             Subject::Globals | Subject::Cluster => server.settings_of_all_roles.clone(),
         },
-        totals: facts.databases.iter().map(|database| database.totals).sum(),
-        properties: only.map(|database| database.properties),
+        totals: heads.iter().map(|head| head.totals).sum(),
+        properties: only.map(|head| head.properties),
     };
     let manifest = if recipients.is_some() { manifest.without_names() } else { manifest };
     Ok(Described { manifest, facts: facts_file, notes })
 }
 
 /// Gives each database what the stream found in its part of the dump.
-fn fill(mut databases: Vec<DatabaseFacts>, found: Found, members: Vec<Member>) -> Vec<DatabaseFacts> {
-    let begins: Vec<u64> = databases.iter().map(|database| database.raw_offset).collect();
-    let mut contents = vec![Contents::default(); databases.len()];
+fn fill(mut databases: Vec<NewFacts>, found: Found, members: Vec<Member>) -> Vec<NewFacts> {
+    let begins: Vec<u64> = databases.iter().map(|database| database.head.raw_offset).collect();
+    let mut contents: Vec<NewContents> = databases.iter().map(|_| NewContents::default()).collect();
     let owner = |offset: u64| begins.partition_point(|begin| *begin <= offset).checked_sub(1);
-    for (rows, member) in found.rows.into_iter().zip(members) {
-        if let Some(owner) = owner(rows.raw_offset) {
-            contents[owner].add(rows.table, rows.columns, rows.rows, rows.fingerprint, member);
+    for (block, member) in found.rows.into_iter().zip(members) {
+        if let Some(owner) = owner(block.raw_offset) {
+            let Rows { table, columns, rows, fingerprint, .. } = block;
+            contents[owner].blocks.push(Block { table, columns, rows, fingerprint, member });
         }
     }
     for (offset, set) in found.sequences {
@@ -155,7 +155,7 @@ fn fill(mut databases: Vec<DatabaseFacts>, found: Found, members: Vec<Member>) -
     databases
 }
 
-fn note_rewritten(database: &DatabaseFacts) -> String {
+fn note_rewritten(database: &DatabaseHead) -> String {
     format!(
         "{}: {} truncated or rewritten while the dump began, and may be empty in it although rows were there",
         database.name,
@@ -163,19 +163,10 @@ fn note_rewritten(database: &DatabaseFacts) -> String {
     )
 }
 
-fn note_left_out(database: &DatabaseFacts) -> String {
+fn note_left_out(database: &DatabaseHead) -> String {
     const NAMED: usize = 10;
     let named: Vec<String> = database.left_out.iter().take(NAMED).map(ToString::to_string).collect();
     let more = database.left_out.len().saturating_sub(NAMED);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     format!("{}: pg_dump leaves out {}{more}", database.name, named.join("; "))
-}
-
-async fn gzip_json(value: &impl serde::Serialize) -> Bytes {
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    let mut encoder = GzipEncoder::new(Vec::new());
-    // writing to memory cannot fail
-    let _ = encoder.write_all(&json).await;
-    let _ = encoder.shutdown().await;
-    encoder.into_inner().into()
 }

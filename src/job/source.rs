@@ -5,7 +5,8 @@ use super::tasks::Task;
 use super::{At, Context, StageError};
 use crate::config;
 use crate::error::Error;
-use crate::facts::{DatabaseFacts, Subject};
+use crate::facts::Subject;
+use crate::facts::writer::NewFacts;
 use crate::postgres::cluster::{self, Parts, Watch};
 use crate::postgres::connection::{self, Connection};
 use crate::postgres::dump::{self, Dump, Output, Stopper};
@@ -31,7 +32,7 @@ pub(super) enum Source {
 }
 
 /// A snapshot, and what is known under it.
-type Taken = (Snapshot, Box<DatabaseFacts>);
+type Taken = (Snapshot, Box<NewFacts>);
 
 impl Source {
     /// True when the session ended while it waited.
@@ -73,7 +74,8 @@ pub(super) struct Opened {
 
 /// What lives as long as the reader is read.
 pub(super) enum Running {
-    Database { stopper: Stopper, facts: Box<DatabaseFacts>, snapshot: Snapshot },
+    /// The facts are handed over when the dump is at its end.
+    Database { stopper: Stopper, facts: Option<Box<NewFacts>>, snapshot: Snapshot },
     Globals { stopper: Stopper },
     Cluster { watch: Watch, _connection: Connection },
 }
@@ -82,12 +84,12 @@ impl Running {
     /// Completes what is known of a database while its dump is read. A dump that DDL has come before is an error, and a
     /// fact when that is `lenient`.
     pub(super) async fn describe(&mut self, context: &Context, lenient: bool) -> Result<(), StageError> {
-        let Self::Database { facts, snapshot, .. } = self else { return Ok(()) };
+        let Self::Database { facts: Some(facts), snapshot, .. } = self else { return Ok(()) };
         context.shutdown.guard(snapshot.describe(facts)).await.at("dump")?.at("dump")?;
         let is_strict = !lenient && context.config.dump.leaves_out_nothing();
         match is_strict {
             true if !facts.replaced.is_empty() => Err(Error::Replaced(facts.replaced.clone())).at("dump"),
-            true if !facts.rewritten.is_empty() => Err(Error::Rewritten(facts.rewritten.clone())).at("dump"),
+            true if !facts.head.rewritten.is_empty() => Err(Error::Rewritten(facts.head.rewritten.clone())).at("dump"),
             _ => Ok(()),
         }
     }
@@ -108,12 +110,12 @@ impl Running {
         }
     }
 
-    /// What is known of the databases in the archive.
-    pub(super) fn databases(&self) -> Vec<DatabaseFacts> {
+    /// Takes what is known of the databases in the archive.
+    pub(super) fn take_databases(&mut self) -> Vec<NewFacts> {
         match self {
-            Self::Database { facts, .. } => vec![(**facts).clone()],
+            Self::Database { facts, .. } => facts.take().map(|facts| *facts).into_iter().collect(),
             Self::Globals { .. } => Vec::new(),
-            Self::Cluster { watch, .. } => watch.databases(),
+            Self::Cluster { watch, .. } => watch.take_databases(),
         }
     }
 }
@@ -168,11 +170,11 @@ pub(super) async fn open(
         }
         Source::Cluster(connection) => return open_cluster(context, ready, task, connection, lenient).await,
     };
-    let source = config.source.of(&facts.name);
+    let source = config.source.of(&facts.head.name);
     let arguments = dump::arguments(&config.dump, snapshot.id());
     let begun = begin(context, tools, &source, config.dump.format.into(), &arguments).await;
     let dump = begun.map_err(|error| explain(&snapshot, error))?;
-    let running = Running::Database { stopper: dump.stopper(), facts, snapshot };
+    let running = Running::Database { stopper: dump.stopper(), facts: Some(facts), snapshot };
     Ok(Opened { reader: Box::new(dump), running, arguments })
 }
 

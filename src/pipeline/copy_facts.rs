@@ -1,11 +1,12 @@
 //! What the passing bytes say of their content: rows and their fingerprint for each table, and values of sequences.
 
 use crate::custom_archive::{Archive, Compression, Event};
-use crate::facts::{LargeObjects, Subject};
+use crate::facts::{Columns, LargeObjects, Subject};
 use crate::fingerprint::{Fingerprint, RowSum};
 use crate::sql_lexer::{Charset, Copy, LargeObject, Lexer, SequenceSet, Token, client_encoding};
 use flate2::{Decompress, FlushDecompress};
 use std::collections::HashMap;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The rows of one table as they stood together in the dump; a table may have several such blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,18 +14,40 @@ pub struct Rows {
     /// Bytes of the dump before the first row.
     pub raw_offset: u64,
     /// The table, as [`crate::sql_lexer::qualified`] writes it.
-    pub table: String,
+    pub table: Box<str>,
     /// The columns in the order of the rows' fields.
-    pub columns: Vec<String>,
+    pub columns: Columns,
     /// Number of rows.
     pub rows: u64,
     /// Their fingerprint.
     pub fingerprint: Fingerprint,
 }
 
+/// Rows and their fingerprint by table, whatever database they are of; in little memory, by a digest of the name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sums(HashMap<u128, (u64, Fingerprint)>);
+
+impl Sums {
+    /// Adds rows to those of the table.
+    pub fn add(&mut self, table: &str, rows: u64, fingerprint: Fingerprint) {
+        let sum = self.0.entry(xxh3_128(table.as_bytes())).or_default();
+        sum.0 += rows;
+        sum.1.add(fingerprint);
+    }
+
+    /// Those of a table.
+    pub fn of(&self, table: &str) -> Option<&(u64, Fingerprint)> {
+        self.0.get(&xxh3_128(table.as_bytes()))
+    }
+}
+
 /// Everything that was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
+    /// Nothing but [`Found::sums`] and large objects is noted.
+    only_sums: bool,
+    /// The rows of each table, where nothing else of them is noted.
+    pub sums: Sums,
     /// Blocks of rows, in the order of the dump.
     pub rows: Vec<Rows>,
     /// Values of sequences, each with the bytes of the dump before the end of its statement.
@@ -36,6 +59,17 @@ pub struct Found {
 }
 
 impl Found {
+    fn add_rows(&mut self, rows: Rows) {
+        match self.only_sums {
+            true => self.sums.add(&rows.table, rows.rows, rows.fingerprint),
+            false => self.rows.push(rows),
+        }
+    }
+
+    fn add_sequence(&mut self, at: u64, set: Option<SequenceSet>) {
+        self.sequences.extend(set.filter(|_| !self.only_sums).map(|set| (at, set)));
+    }
+
     /// Adds a large object to the run that it belongs to.
     fn add_large_object(&mut self, at: u64, begins_run: bool, fingerprint: Fingerprint) {
         if begins_run || self.large_objects.is_empty() {
@@ -79,6 +113,17 @@ impl CopyFacts {
         }
     }
 
+    /// The same for somebody who wants nothing but sums.
+    pub fn sums_of(subject: &Subject, is_custom: bool) -> Self {
+        let mut facts = Self::of(subject, is_custom);
+        match &mut facts {
+            Self::None => {}
+            Self::Sql(facts) => facts.found.only_sums = true,
+            Self::Custom(facts) => facts.found.only_sums = true,
+        }
+        facts
+    }
+
     /// For SQL.
     pub fn of_sql() -> Self {
         Self::Sql(Box::default())
@@ -105,8 +150,8 @@ impl CopyFacts {
             Self::Sql(facts) => (facts.current.as_ref(), &facts.found),
             Self::Custom(facts) => (facts.current.as_ref().and_then(Block::rows), &facts.found),
         };
-        let last = || found.rows.last().map(|rows| rows.table.as_str());
-        current.map(|current| current.copy.table.as_str()).or_else(last)
+        let last = || found.rows.last().map(|rows| &*rows.table);
+        current.map(|current| &*current.table).or_else(last)
     }
 
     /// What was found, or why the bytes cannot be read.
@@ -133,19 +178,25 @@ pub struct SqlFacts {
 /// The table whose rows pass.
 struct Current {
     raw_offset: u64,
-    copy: Copy,
+    table: Box<str>,
+    columns: Columns,
     sum: RowSum,
 }
 
 impl Current {
-    fn new(raw_offset: u64, copy: Copy) -> Self {
-        Self { raw_offset, copy, sum: RowSum::default() }
+    fn new(raw_offset: u64, (table, columns): (Box<str>, Columns)) -> Self {
+        Self { raw_offset, table, columns, sum: RowSum::default() }
     }
 
     fn finish(self) -> Rows {
         let (rows, fingerprint) = self.sum.finish();
-        Rows { raw_offset: self.raw_offset, table: self.copy.table, columns: self.copy.columns, rows, fingerprint }
+        Rows { raw_offset: self.raw_offset, table: self.table, columns: self.columns, rows, fingerprint }
     }
+}
+
+/// Table and columns, in little memory.
+fn compact(copy: &Copy) -> (Box<str>, Columns) {
+    (copy.table.as_str().into(), copy.columns.iter().collect())
 }
 
 impl SqlFacts {
@@ -161,22 +212,20 @@ impl SqlFacts {
                     }
                 }
                 Token::CopyBegin => {
-                    let copy = self.lexer.copy().cloned();
+                    let copy = self.lexer.copy().map(compact);
                     self.current = copy.map(|copy| Current::new(self.offset + at as u64, copy));
                     marks.push(Mark { at, begins: true });
                 }
                 Token::CopyEnd(_) => {
-                    self.found.rows.extend(self.current.take().map(|mut current| {
+                    if let Some(mut current) = self.current.take() {
                         current.sum.forget_part();
-                        current.finish()
-                    }));
+                        self.found.add_rows(current.finish());
+                    }
                     marks.push(Mark { at, begins: false });
                 }
                 Token::StatementEnd => {
                     let (statement, at) = (self.lexer.statement(), self.offset + at as u64);
-                    self.found
-                        .sequences
-                        .extend(SequenceSet::parse(statement, self.lexer.charset()).map(|set| (at, set)));
+                    self.found.add_sequence(at, SequenceSet::parse(statement, self.lexer.charset()));
                     match LargeObject::parse(statement) {
                         Some(LargeObject::Open(number)) => self.large_object = RowSum::of_large_object(number),
                         Some(LargeObject::Write(bytes)) => self.large_object.take(&bytes, false),
@@ -205,7 +254,7 @@ pub struct CustomFacts {
     archive: Archive,
     offset: u64,
     charset: Charset,
-    copies: HashMap<i64, Copy>,
+    copies: HashMap<i64, (Box<str>, Columns)>,
     current: Option<Block>,
     found: Found,
     error: Option<&'static str>,
@@ -272,11 +321,11 @@ impl CustomFacts {
                     }
                     b"TABLE DATA" => {
                         let copy = Copy::parse(&entry.copy, self.charset);
-                        self.copies.extend(copy.map(|copy| (entry.number, copy)));
+                        self.copies.extend(copy.map(|copy| (entry.number, compact(&copy))));
                     }
                     b"SEQUENCE SET" => {
                         let set = SequenceSet::parse(&entry.definition, self.charset);
-                        self.found.sequences.extend(set.map(|set| (self.archive.offset(), set)));
+                        self.found.add_sequence(self.archive.offset(), set);
                     }
                     _ => {}
                 },
@@ -301,7 +350,7 @@ impl CustomFacts {
                         if !is_over {
                             self.error = Some("the rows of a table break off");
                         }
-                        self.found.rows.push(current.finish());
+                        self.found.add_rows(current.finish());
                         marks.push(Mark { at, begins: false });
                     }
                     Some(Content::LargeObject(large_object)) => {

@@ -10,12 +10,12 @@ mod copy_facts;
 mod gzip;
 
 pub use archive::{Archive, ArchiveReadError, Stored, Wrapping};
-pub use copy_facts::{CopyFacts, Found, Mark, Rows};
+pub use copy_facts::{CopyFacts, Found, Mark, Rows, Sums};
 pub use gzip::Gzip;
 
 use crate::encryption::Recipients;
 use crate::facts::Member;
-use crate::hex;
+use crate::hex::{self, Sha256Digest};
 use crate::progress::Counters;
 use bytes::{BufMut, Bytes};
 use sha2::{Digest, Sha256};
@@ -248,7 +248,7 @@ impl MemberIndex {
             if mark.begins {
                 self.current = Some((self.offset, Sha256::new()));
             } else if let Some((offset, digest)) = self.current.take() {
-                let sha256 = hex::encode(&digest.finalize());
+                let sha256 = Sha256Digest(digest.finalize().into());
                 self.members.push(Member { offset, length: self.offset - offset, sha256 });
             }
         }

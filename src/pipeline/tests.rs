@@ -167,9 +167,9 @@ async fn run_with_facts(text: &str) -> (Streamed, Vec<u8>) {
 #[tokio::test]
 async fn rows_are_counted_and_summed_up_as_they_pass() {
     let (streamed, _) = run_with_facts(&dump()).await;
-    let found: Vec<(&str, u64)> = streamed.found.rows.iter().map(|rows| (rows.table.as_str(), rows.rows)).collect();
+    let found: Vec<(&str, u64)> = streamed.found.rows.iter().map(|rows| (&*rows.table, rows.rows)).collect();
     assert_eq!(found, [("public.a", 60_000), ("public.\"B\"", 2), ("public.empty", 0), ("public.\"B\"", 1)]);
-    assert_eq!(streamed.found.rows[0].columns, ["id", "t"]);
+    assert_eq!(streamed.found.rows[0].columns, ["id", "t"].iter().collect());
     assert_eq!(streamed.found.sequences[0].1.value, 5);
     let mut sum = crate::fingerprint::RowSum::default();
     ["2", "1"].iter().for_each(|row| sum.take(row.as_bytes(), true));
@@ -184,7 +184,7 @@ async fn the_rows_of_a_table_can_be_read_alone_from_their_members() {
     assert_eq!(streamed.members.len(), streamed.found.rows.len());
     for (member, rows) in streamed.members.iter().zip(&streamed.found.rows) {
         let range = usize::try_from(member.offset).unwrap()..usize::try_from(member.offset + member.length).unwrap();
-        assert_eq!(hex::encode(&Sha256::digest(&stored[range.clone()])), member.sha256);
+        assert_eq!(hex::encode(&Sha256::digest(&stored[range.clone()])), member.sha256.to_string());
         let alone = String::from_utf8(gunzip(&stored[range]).await).unwrap();
         let begin = usize::try_from(rows.raw_offset).unwrap();
         assert!(text[begin..].starts_with(&alone));

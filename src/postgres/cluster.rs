@@ -10,7 +10,7 @@ use super::dump::{self, Dump, DumpError, Output, Stopper};
 use super::snapshot::Snapshot;
 use super::tools::Tools;
 use crate::config::{self, Source};
-use crate::facts::DatabaseFacts;
+use crate::facts::writer::NewFacts;
 use crate::human;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream};
@@ -76,7 +76,7 @@ pub struct Watch(Arc<Mutex<Seen>>);
 #[derive(Default)]
 struct Seen {
     stopper: Option<Stopper>,
-    databases: Vec<DatabaseFacts>,
+    databases: Vec<NewFacts>,
 }
 
 impl Watch {
@@ -88,9 +88,9 @@ impl Watch {
         }
     }
 
-    /// Facts of the databases whose dump has begun, in their order.
-    pub fn databases(&self) -> Vec<DatabaseFacts> {
-        self.seen().databases.clone()
+    /// Takes the facts of the databases whose dump has begun, in their order.
+    pub fn take_databases(&self) -> Vec<NewFacts> {
+        std::mem::take(&mut self.seen().databases)
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -168,10 +168,10 @@ impl Cluster {
         info!("dumping {}", database.name);
         let mut part = self.begin(database.name.clone(), &source, Output::Plain, &arguments).await?;
         snapshot.describe(&mut facts).await?;
-        if !facts.rewritten.is_empty() && !self.parts.lenient && self.parts.settings.leaves_out_nothing() {
-            return Err(ClusterError::Rewritten(facts.rewritten));
+        if !facts.head.rewritten.is_empty() && !self.parts.lenient && self.parts.settings.leaves_out_nothing() {
+            return Err(ClusterError::Rewritten(facts.head.rewritten));
         }
-        facts.raw_offset = self.offset;
+        facts.head.raw_offset = self.offset;
         self.watch.seen().databases.push(facts);
         part.snapshot = Some(snapshot);
         self.current = Some(part);

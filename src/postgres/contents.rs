@@ -2,10 +2,10 @@
 
 use super::catalog::{Text, bytes_of, literal, quote, sql_name};
 use super::connection::Connection;
-use crate::facts::{Contents, LargeObjects, SequenceValue, TableRows};
+use crate::facts::{Columns, Contents, LargeObjects, ReadBack, SequenceValue};
 use crate::fingerprint::{Fingerprint, RowSum};
 use crate::sql_lexer::{Lexer, Token, qualified, quoted};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row, SimpleQueryMessage};
@@ -19,122 +19,120 @@ const FIRST_BYTES: i32 = 8 << 10;
 /// Bytes of all that have more, shared among them.
 const MORE_BYTES: i32 = 4 << 20;
 
-/// Reads what is expected, as far as it is there; rows in the bytes of the encoding that the dump has them in.
-pub async fn read(connection: &Connection, expected: &Contents, lc_monetary: &str) -> Result<Contents, Error> {
-    let (tables, relations) = read_tables(connection, expected, Some(lc_monetary)).await?;
-    let mut found = Contents { tables, ..Contents::default() };
-    let names: Vec<&String> = expected.sequences.keys().filter(|name| relations.contains_key(*name)).collect();
-    for names in names.chunks(SEQUENCES) {
-        found.sequences.extend(sequences(connection, names).await?);
-    }
+/// Reads back what is expected; rows in the bytes of the encoding that the dump has them in.
+pub async fn read(connection: &Connection, expected: &Contents, lc_monetary: &str) -> Result<ReadBack, Error> {
+    // a locale that this server lacks matters only where there is money, and then the rows differ
+    let _ = connection.batch_execute(&format!("SET lc_monetary = {}", literal(lc_monetary))).await;
+    let mut found = read_rows(connection, expected).await?;
+    found.sequences = read_sequences(connection, &expected.sequences).await?;
     found.large_objects = large_objects(connection).await?;
     Ok(found)
 }
 
-/// The rows alone, by the settings of the session, which may be in a transaction.
-pub async fn read_rows(connection: &Connection, expected: &Contents) -> Result<BTreeMap<String, TableRows>, Error> {
-    Ok(read_tables(connection, expected, None).await?.0)
-}
-
-async fn read_tables(
-    connection: &Connection,
-    expected: &Contents,
-    lc_monetary: Option<&str>,
-) -> Result<(BTreeMap<String, TableRows>, HashMap<String, Relation>), Error> {
+/// The rows alone, by the settings of the session, which may be in a transaction where the tables are all there.
+pub async fn read_rows(connection: &Connection, expected: &Contents) -> Result<ReadBack, Error> {
     let encoding = expected.encoding.as_deref().unwrap_or("UTF8");
     // a policy that hides rows is an error, as for pg_dump
     connection.batch_execute("SET row_security = off").await?;
-    if let Some(lc_monetary) = lc_monetary {
-        // a locale that this server lacks matters only where there is money, and then the rows differ
-        let _ = connection.batch_execute(&format!("SET lc_monetary = {}", literal(lc_monetary))).await;
-    }
-    let relations = relations(connection).await?;
-    let mut found = BTreeMap::new();
-    for (table, rows) in &expected.tables {
-        if let Some(relation) = relations.get(table) {
-            let elsewhere = relation.leaves.iter().filter(|leaf| expected.tables.contains_key(&leaf.name));
-            let elsewhere: Vec<u32> = elsewhere.flat_map(|leaf| leaf.below.iter().copied()).collect();
-            let statement = relation.copy(table, &rows.columns, encoding, &elsewhere);
-            let (count, fingerprint) = match sum(connection, &statement).await {
-                Ok(sum) => sum,
-                // without these columns it is another table, and that is told of elsewhere
-                Err(error) if error.code().is_some_and(|code| MISSING.contains(&code)) => continue,
-                Err(error) => return Err(error),
-            };
-            let rows = TableRows { columns: rows.columns.clone(), rows: count, fingerprint, ..TableRows::default() };
-            found.insert(table.clone(), rows);
+    let special = special_tables(connection, expected).await?;
+    let (mut found, ordinary) = (ReadBack::default(), Relation::default());
+    for (table, wanted) in &expected.tables {
+        let statement = special.get(table).unwrap_or(&ordinary).copy(table, &wanted.columns, encoding);
+        // nothing of a name that is not UTF-8, and stands here as something like it, can be asked for
+        let sum = if table.contains(char::REPLACEMENT_CHARACTER) { None } else { sum(connection, &statement).await? };
+        if let Some((rows, _)) = sum {
+            found.tables += 1;
+            found.rows += rows;
+        }
+        if sum != Some((wanted.rows, wanted.fingerprint)) {
+            found.differing.insert(table.clone(), sum);
         }
     }
-    Ok((found, relations))
+    Ok(found)
 }
 
-/// The table or one of its columns is not there.
-const MISSING: &[&SqlState] = &[&SqlState::UNDEFINED_COLUMN, &SqlState::UNDEFINED_TABLE];
-
-/// A table below a partitioned one.
-struct Leaf {
-    name: String,
-    /// Its own number, and those of all tables below it.
-    below: Vec<u32>,
-}
+/// There is no such table, or it is something else, or has other columns, and that is told of elsewhere.
+const MISSING: &[&SqlState] = &[
+    &SqlState::UNDEFINED_COLUMN,
+    &SqlState::UNDEFINED_TABLE,
+    &SqlState::INVALID_SCHEMA_NAME,
+    &SqlState::WRONG_OBJECT_TYPE,
+];
 
 /// How the rows of a table are copied.
+#[derive(Default)]
 struct Relation {
-    /// Tables below it, which may have their rows in the dump for themselves.
-    leaves: Vec<Leaf>,
     /// Its rows are those of its partitions, or some of them belong to its extension.
     by_query: bool,
     /// `WHERE …` that tells the rows that people have put there from those of an extension.
     condition: String,
+    /// Tables below it whose rows the dump has for themselves, and everything below those.
+    elsewhere: Vec<u32>,
 }
 
-async fn relations(connection: &Connection) -> Result<HashMap<String, Relation>, Error> {
+/// Expected tables whose rows are not simply all of theirs: partitioned ones, and those that an extension has named.
+async fn special_tables(connection: &Connection, expected: &Contents) -> Result<HashMap<String, Relation>, Error> {
     let (schema, name) = (bytes_of("n.nspname::text"), bytes_of("c.relname::text"));
     let question = format!(
-        "SELECT c.oid, {schema}, {name}, c.relkind = 'p', coalesce(
-            (SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)]
-             FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig) LIMIT 1), '')
+        "SELECT c.oid, {schema}, {name}, c.relkind = 'p', coalesce(e.condition, '')
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'S')"
+         LEFT JOIN (SELECT c.oid, c.condition FROM pg_catalog.pg_extension,
+                    ROWS FROM (pg_catalog.unnest(extconfig), pg_catalog.unnest(extcondition)) AS c (oid, condition)) AS e
+              ON e.oid = c.oid
+         WHERE c.oid >= 16384 AND (c.relkind = 'p' OR c.relkind = 'r' AND e.condition <> '')"
     );
-    let inherits = "SELECT i.inhparent, i.inhrelid FROM pg_catalog.pg_inherits i
-                    JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE c.relispartition AND c.relkind IN ('r', 'p')";
-    let mut partitions: HashMap<u32, Vec<u32>> = HashMap::new();
-    for row in connection.query_typed(inherits, &[]).await? {
-        partitions.entry(row.get(0)).or_default().push(row.get(1));
-    }
-    let rows = connection.query_typed(&question, &[]).await?;
-    let name_of = |row: &tokio_postgres::Row| {
-        let (schema, name): (Text, Text) = (row.get(1), row.get(2));
-        qualified(&schema.text, &name.text)
-    };
-    let names: HashMap<u32, String> = rows.iter().map(|row| (row.get(0), name_of(row))).collect();
-    let relation = |row: &tokio_postgres::Row| {
+    let mut special = HashMap::new();
+    let take = |row: Row| {
         let (oid, is_partitioned, condition): (u32, bool, String) = (row.get(0), row.get(3), row.get(4));
-        let leaf = |oid: u32| Some(Leaf { name: names.get(&oid)?.clone(), below: below(&partitions, oid) });
-        let leaves = below(&partitions, oid).into_iter().filter(|other| *other != oid).filter_map(leaf).collect();
-        let by_query = is_partitioned || !condition.is_empty();
-        (name_of(row), Relation { leaves, by_query, condition })
+        let name = name_of(&row, 1);
+        if expected.tables.contains_key(&name) {
+            special.insert(name, (oid, is_partitioned, condition));
+        }
     };
-    Ok(rows.iter().map(relation).collect())
+    connection.each_row(&question, take).await?;
+    let mut relations = HashMap::new();
+    for (name, (oid, is_partitioned, condition)) in special {
+        let elsewhere = if is_partitioned { elsewhere(connection, oid, expected).await? } else { Vec::new() };
+        relations.insert(name, Relation { by_query: true, condition, elsewhere });
+    }
+    Ok(relations)
 }
 
-/// A partitioned table's number and those of everything below it.
-fn below(partitions: &HashMap<u32, Vec<u32>>, oid: u32) -> Vec<u32> {
-    let mut all = vec![oid];
+/// Tables below a partitioned one whose rows the dump has for themselves, and everything below those.
+async fn elsewhere(connection: &Connection, root: u32, expected: &Contents) -> Result<Vec<u32>, Error> {
+    let (schema, name) = (bytes_of("n.nspname::text"), bytes_of("c.relname::text"));
+    let question = format!(
+        "WITH RECURSIVE below AS (
+             SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = {root}
+             UNION ALL
+             SELECT i.inhparent, i.inhrelid FROM pg_catalog.pg_inherits i JOIN below b ON i.inhparent = b.inhrelid)
+         SELECT b.inhparent, b.inhrelid, {schema}, {name} FROM below b
+         JOIN pg_catalog.pg_class c ON c.oid = b.inhrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    );
+    let (mut partitions, mut own): (HashMap<u32, Vec<u32>>, Vec<u32>) = (HashMap::new(), Vec::new());
+    let take = |row: Row| {
+        partitions.entry(row.get(0)).or_default().push(row.get(1));
+        own.extend(expected.tables.contains_key(&name_of(&row, 2)).then(|| row.get::<_, u32>(1)));
+    };
+    connection.each_row(&question, take).await?;
     let mut at = 0;
-    while let Some(oid) = all.get(at).copied() {
-        all.extend(partitions.get(&oid).into_iter().flatten());
+    while let Some(oid) = own.get(at).copied() {
+        own.extend(partitions.remove(&oid).into_iter().flatten());
         at += 1;
     }
-    all
+    Ok(own)
+}
+
+/// The name whose two parts stand there in a row.
+fn name_of(row: &Row, at: usize) -> String {
+    let (schema, name): (Text, Text) = (row.get(at), row.get(at + 1));
+    qualified(&schema.text, &name.text)
 }
 
 impl Relation {
-    /// Rows in tables of these numbers are left out: the dump has them elsewhere.
-    fn copy(&self, table: &str, columns: &[String], encoding: &str, elsewhere: &[u32]) -> String {
-        let (table, list) = (sql_name(table), columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", "));
-        let numbers = elsewhere.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    fn copy(&self, table: &str, columns: &Columns, encoding: &str) -> String {
+        let (table, list) = (sql_name(table), columns.names().map(quote).collect::<Vec<_>>().join(", "));
+        let numbers = self.elsewhere.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let condition = match numbers.is_empty() {
             true => self.condition.clone(),
             false => format!("WHERE tableoid NOT IN ({numbers})"),
@@ -148,16 +146,43 @@ impl Relation {
     }
 }
 
-/// Number of rows and their fingerprint.
-async fn sum(connection: &Connection, statement: &str) -> Result<(u64, Fingerprint), Error> {
+/// Number of rows and their fingerprint; none where there are no such rows.
+async fn sum(connection: &Connection, statement: &str) -> Result<Option<(u64, Fingerprint)>, Error> {
     let (mut lexer, mut sum) = (Lexer::in_rows(), RowSum::default());
     let take = |mut input: &[u8]| {
         while let Some(Token::Row { bytes, ends }) = lexer.next(&mut input) {
             sum.take(bytes, ends);
         }
     };
-    connection.copy_out(statement, take).await?;
-    Ok(sum.finish())
+    match connection.copy_out(statement, take).await {
+        Ok(()) => Ok(Some(sum.finish())),
+        Err(error) if error.code().is_some_and(|code| MISSING.contains(&code)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sequences whose values are not those expected; none where there is no such sequence.
+async fn read_sequences(
+    connection: &Connection,
+    expected: &BTreeMap<String, SequenceValue>,
+) -> Result<BTreeMap<String, Option<SequenceValue>>, Error> {
+    let (schema, name) = (bytes_of("n.nspname::text"), bytes_of("c.relname::text"));
+    let question = format!(
+        "SELECT {schema}, {name} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.oid >= 16384 AND c.relkind = 'S'"
+    );
+    let mut there = BTreeSet::new();
+    let take = |row: Row| there.extend(expected.get_key_value(&name_of(&row, 0)).map(|(name, _)| name));
+    connection.each_row(&question, take).await?;
+    let missing = expected.keys().filter(|name| !there.contains(name));
+    let mut differing: BTreeMap<String, Option<SequenceValue>> = missing.map(|name| (name.clone(), None)).collect();
+    let there: Vec<&String> = there.into_iter().collect();
+    for names in there.chunks(SEQUENCES) {
+        let values = sequences(connection, names).await?;
+        let other = values.into_iter().filter(|(name, value)| expected.get(name) != Some(value));
+        differing.extend(other.map(|(name, value)| (name, Some(value))));
+    }
+    Ok(differing)
 }
 
 async fn sequences(connection: &Connection, names: &[&String]) -> Result<BTreeMap<String, SequenceValue>, Error> {
@@ -220,9 +245,10 @@ fn take_bytes(all: &mut LargeObjects, unread: &mut BTreeMap<u32, RowSum>, rows: 
     }
 }
 
-/// Questions for rows that their validated foreign key does not allow, one for each key, by the key's own operators.
+/// Questions for rows that their validated foreign key does not allow, one for each of the next keys, by the key's own
+/// operators.
 const FOREIGN_KEYS: &str = "
-    SELECT n.nspname::text, c.relname::text, k.conname::text, pg_catalog.format(
+    SELECT k.oid, n.nspname::text, c.relname::text, k.conname::text, pg_catalog.format(
         'SELECT pg_catalog.count(*) FROM %s%I.%I c WHERE %s AND NOT EXISTS (SELECT FROM %s%I.%I p WHERE %s)',
         CASE c.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END, n.nspname, c.relname,
         CASE k.confmatchtype
@@ -243,23 +269,26 @@ const FOREIGN_KEYS: &str = "
     JOIN pg_catalog.pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = u.parent
     JOIN pg_catalog.pg_operator op ON op.oid = u.operator JOIN pg_catalog.pg_namespace op_n ON op_n.oid = op.oprnamespace
     WHERE k.contype = 'f' AND k.convalidated AND k.conparentid = 0 AND k.oid >= 16384
-      AND coalesce(pg_catalog.to_jsonb(k) ->> 'conperiod', 'false') = 'false'
+      AND coalesce(pg_catalog.to_jsonb(k) ->> 'conperiod', 'false') = 'false' AND k.oid > $1
     GROUP BY k.oid, n.nspname, c.relname, c.relkind, k.conname, k.confmatchtype, pc.relkind, pn.nspname, pc.relname
-    ORDER BY 1, 2, 3";
+    ORDER BY k.oid LIMIT 500";
 
 /// Rows without the row that their validated foreign key wants, by key; the first number is that of the keys.
 pub async fn orphans(connection: &Connection) -> Result<(usize, BTreeMap<String, u64>), Error> {
-    let keys = connection.query_typed(FOREIGN_KEYS, &[]).await?;
-    let mut orphans = BTreeMap::new();
-    for key in &keys {
-        let (schema, table, name, question): (String, String, String, String) =
-            (key.get(0), key.get(1), key.get(2), key.get(3));
-        let count: i64 = connection.query_typed_one(&question, &[]).await?.get(0);
-        if count > 0 {
-            orphans.insert(format!("{}.{}", qualified(&schema, &table), quoted(&name)), count.unsigned_abs());
+    let (mut count, mut orphans, mut last) = (0, BTreeMap::new(), 0_u32);
+    loop {
+        let keys = connection.query_typed(FOREIGN_KEYS, &[(&last, Type::OID)]).await?;
+        let Some(key) = keys.last() else { return Ok((count, orphans)) };
+        last = key.get(0);
+        count += keys.len();
+        for key in &keys {
+            let (schema, table, name): (String, String, String) = (key.get(1), key.get(2), key.get(3));
+            let rows: i64 = connection.query_typed_one(key.get(4), &[]).await?.get(0);
+            if rows > 0 {
+                orphans.insert(format!("{}.{}", qualified(&schema, &table), quoted(&name)), rows.unsigned_abs());
+            }
         }
     }
-    Ok((keys.len(), orphans))
 }
 
 /// Runs a query that must give one row of one column that is true, and nothing else; the answer is what it gave.

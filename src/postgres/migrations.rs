@@ -2,7 +2,7 @@
 
 use super::catalog::sql_name;
 use super::session::Session;
-use crate::facts::{Catalogue, Migration};
+use crate::facts::Migration;
 use std::collections::BTreeSet;
 use tokio_postgres::Error;
 use tracing::warn;
@@ -63,23 +63,35 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Versions in the tables that are known by name and columns.
-pub(super) async fn read(session: &Session, catalogue: &Catalogue) -> Result<Vec<Migration>, Error> {
-    let mut found = Vec::new();
-    for (table, properties) in &catalogue.tables {
-        let columns = properties.get("columns").and_then(serde_json::Value::as_array);
+/// A table that looks like that of a migration tool.
+pub(super) struct Candidate {
+    tool: &'static Tool,
+    table: String,
+}
+
+impl Candidate {
+    /// None for a table that is known neither by its name nor by its columns.
+    pub(super) fn of(table: &str, columns: Option<&Vec<String>>) -> Option<Self> {
         let columns: BTreeSet<&str> =
-            columns.into_iter().flatten().filter_map(|column| column.as_str()?.split(' ').next()).collect();
+            columns.into_iter().flatten().filter_map(|column| column.split(' ').next()).collect();
         let is_it = |tool: &&Tool| {
             table.strip_suffix(tool.table).is_some_and(|schema| schema.ends_with('.'))
                 && tool.columns.iter().all(|column| columns.contains(column))
         };
-        let Some(tool) = TOOLS.iter().find(is_it) else { continue };
+        TOOLS.iter().find(is_it).map(|tool| Self { tool, table: table.to_owned() })
+    }
+}
+
+/// Versions in the tables that are known by name and columns, in the order of their names.
+pub(super) async fn read(session: &Session, mut candidates: Vec<Candidate>) -> Result<Vec<Migration>, Error> {
+    candidates.sort_by(|a, b| a.table.cmp(&b.table));
+    let mut found = Vec::new();
+    for Candidate { tool, table } in candidates {
         // a table that is only like it must not end the transaction
         session.batch_execute("SAVEPOINT migrations").await?;
-        match session.query_typed_one(&tool.question.replace('$', &sql_name(table)), &[]).await {
+        match session.query_typed_one(&tool.question.replace('$', &sql_name(&table)), &[]).await {
             Ok(row) => {
-                let (tool, table) = (tool.name.to_owned(), table.clone());
+                let tool = tool.name.to_owned();
                 found.push(Migration { tool, table, version: row.get(0), dirty: row.get(1) });
             }
             Err(error) => {

@@ -3,9 +3,11 @@
 use super::catalog;
 use super::connection::Connection;
 use super::extensions;
-use super::schema::{self, Described};
-use crate::facts::{Contents, DatabaseFacts, Schema, SnapshotRecord, Totals};
+use super::schema;
+use crate::facts::writer::{NewContents, NewFacts, Sections};
+use crate::facts::{DatabaseHead, Kind, SnapshotRecord, Totals};
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use tokio_postgres::SimpleQueryMessage;
 use tracing::warn;
 
@@ -73,36 +75,40 @@ impl Snapshot {
         self.id.as_deref()
     }
 
-    /// What the snapshot says of its database, whose size on the disk is known; schema and contents are still to come.
-    pub async fn facts(&self, name: &str, database_bytes: u64) -> Result<DatabaseFacts, tokio_postgres::Error> {
-        let properties = catalog::properties(&self.connection).await?;
-        let totals = Totals { database_bytes, ..Totals::default() };
-        let snapshot = SnapshotRecord { taken: self.taken, exported: self.id.is_some() };
-        let (schema, contents) = (Schema::default(), Contents::default());
-        let name = name.to_owned();
-        let (left_out, rewritten, replaced) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(DatabaseFacts {
-            name,
+    /// What the snapshot says of its database, whose size on the disk is known; objects and contents are still to come.
+    pub async fn facts(&self, name: &str, database_bytes: u64) -> Result<NewFacts, tokio_postgres::Error> {
+        let head = DatabaseHead {
+            name: name.to_owned(),
             raw_offset: 0,
-            snapshot,
-            totals,
-            properties,
-            schema,
-            contents,
-            left_out,
-            rewritten,
-            replaced,
-        })
+            snapshot: SnapshotRecord { taken: self.taken, exported: self.id.is_some() },
+            totals: Totals { database_bytes, ..Totals::default() },
+            properties: catalog::properties(&self.connection).await?,
+            has_texts: false,
+            migrations: Vec::new(),
+            roles: Vec::new(),
+            lc_monetary: String::new(),
+            left_out: Vec::new(),
+            rewritten: Vec::new(),
+        };
+        let (objects, contents) = (Sections::default(), NewContents::default());
+        Ok(NewFacts { head, objects, contents, replaced: Vec::new() })
     }
 
-    /// Adds the schema to facts of the same snapshot.
+    /// Adds the objects to facts of the same snapshot.
     ///
     /// Ask for it once pg_dump writes: it has locked every table by then, and read the catalogue, so that no DDL can come
     /// between the two.
-    pub async fn describe(&self, facts: &mut DatabaseFacts) -> Result<(), tokio_postgres::Error> {
-        let Described { schema, rewritten, replaced } = schema::describe(&self.connection).await?;
-        facts.describe(schema, rewritten, replaced);
-        facts.left_out = extensions::left_out(&self.connection).await?;
+    pub async fn describe(&self, facts: &mut NewFacts) -> Result<(), tokio_postgres::Error> {
+        let NewFacts { head, objects, replaced, .. } = facts;
+        let mut take =
+            |kind: Kind, name: String, properties: Map<String, Value>| objects.add(kind, &name, &properties);
+        let described = schema::describe(&self.connection, &mut take).await?;
+        objects.pack();
+        head.totals.tables = objects.tables();
+        (head.has_texts, head.migrations) = (described.has_texts, described.migrations);
+        (head.roles, head.lc_monetary) = (described.roles, described.lc_monetary);
+        (head.rewritten, *replaced) = (described.rewritten, described.replaced);
+        head.left_out = extensions::left_out(&self.connection).await?;
         Ok(())
     }
 }

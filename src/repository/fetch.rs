@@ -15,8 +15,6 @@ use tracing::{info, warn};
 
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
-/// Most bytes of a facts file.
-const FACTS: u64 = 1 << 30;
 /// Ending of a file that is not whole yet; what is in it is gone on with.
 const PARTIAL: &str = ".partial";
 
@@ -61,8 +59,10 @@ impl Repository {
             self.fetch_archive(backup, &target, limit).await?;
         }
         for part in [Part::Checksum, Part::Facts, Part::Manifest] {
-            let bytes =
-                read_small(&*self.storage, &key::companion(&backup.key, part), FACTS.max(manifest::LIMIT)).await?;
+            let bytes = match part {
+                Part::Facts => self.read_facts(&backup.key).await?,
+                part => read_small(&*self.storage, &key::companion(&backup.key, part), manifest::LIMIT).await?,
+            };
             let path = folder.join(key::companion(name, part));
             match fs::read(&path).await {
                 Ok(there) if there == bytes => continue,

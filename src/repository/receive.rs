@@ -14,8 +14,6 @@ use tokio::io::AsyncReadExt;
 
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
-/// Most bytes of a facts file.
-const FACTS: u64 = 1 << 30;
 
 /// Why a backup was not taken in.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +62,7 @@ impl Draft {
         let [facts_key, manifest_key] = [Part::Facts, Part::Manifest].map(|part| key::companion(&backup.key, part));
         let text = read_small(&*from.storage, &manifest_key, manifest::LIMIT).await?;
         let is_same = manifest::Manifest::parse(&text).is_ok_and(|parsed| parsed == *manifest);
-        let facts = read_small(&*from.storage, &facts_key, FACTS).await?;
+        let facts = from.read_facts(&backup.key).await?;
         if !is_same {
             return Err(damaged(&manifest_key));
         }

@@ -7,8 +7,7 @@ use crate::hex;
 use crate::manifest::Verification;
 use crate::storage::key::{self, Part};
 use crate::storage::resume::Resuming;
-use crate::storage::{Object, StorageError, read_small};
-use async_compression::tokio::bufread::GzipDecoder;
+use crate::storage::{Object, StorageError, WHOLE, read_small};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
@@ -18,10 +17,8 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tracing::warn;
 
-/// Most bytes of a facts file.
-const FACTS: u64 = 256 << 20;
-/// Most bytes of what is in it: as text, of which there is some fifty times as much once it is read.
-const FACTS_TEXT: u64 = 256 << 20;
+/// How long a store may give no byte of a facts file before it is asked again.
+const STALL: Duration = Duration::from_secs(30);
 /// Most bytes of a verification's record.
 const RECORD: u64 = 64 << 20;
 /// Verifications that may end in one moment.
@@ -50,7 +47,7 @@ impl Repository {
     /// The facts of a backup, whose file is held against the manifest. Encrypted ones need a key.
     pub async fn facts(&self, backup: &Backup, keys: Option<&Identities>) -> Result<Facts, FactsError> {
         let name = key::companion(&backup.key, Part::Facts);
-        let bytes = match read_small(&*self.storage, &name, FACTS).await {
+        let bytes = match self.read_facts(&backup.key).await {
             Ok(bytes) => bytes,
             Err(error @ StorageError::NotFound { .. }) => return Err(FactsError::Damaged(error.to_string())),
             Err(error) => return Err(FactsError::Storage(error)),
@@ -63,15 +60,21 @@ impl Repository {
                 KeyError::Damaged(_) => FactsError::Damaged(format!("{name}: {error}")),
                 cause => FactsError::Key { name: self.location().of(&name), cause },
             })?,
-            None => bytes.into(),
+            None => bytes,
         };
-        let mut json = Vec::new();
-        let read = GzipDecoder::new(&bytes[..]).take(FACTS_TEXT + 1).read_to_end(&mut json).await;
-        read.map_err(|error| FactsError::Damaged(format!("{name}: {error}")))?;
-        if json.len() as u64 > FACTS_TEXT {
-            return Err(FactsError::Damaged(format!("{name} has more than 256 MiB in it")));
-        }
-        serde_json::from_slice(&json).map_err(|error| FactsError::Damaged(format!("{name}: {error}")))
+        Facts::parse(bytes).map_err(|error| FactsError::Damaged(format!("{name}: {error}")))
+    }
+
+    /// The bytes of an archive's facts file, however many they are.
+    pub(super) async fn read_facts(&self, archive: &str) -> Result<Bytes, StorageError> {
+        let name = key::companion(archive, Part::Facts);
+        let mut reader = Resuming::open(self.storage.clone(), &name, WHOLE, STALL).await?;
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).await.map_err(|error| {
+            let broke_off = |error: std::io::Error| self.location().broke_off(&name, error.to_string());
+            error.downcast::<StorageError>().unwrap_or_else(broke_off)
+        })?;
+        Ok(bytes.into())
     }
 
     /// The archive's bytes, or some of them; a store that gives none for `limit` is asked again.
@@ -121,11 +124,11 @@ impl Repository {
     }
 }
 
-async fn decrypt(bytes: &[u8], keys: Option<&Identities>) -> Result<Vec<u8>, KeyError> {
+async fn decrypt(bytes: &[u8], keys: Option<&Identities>) -> Result<Bytes, KeyError> {
     let mut reader = Box::pin(keys.ok_or(KeyError::Missing)?.decrypt(bytes).await?);
     let mut plain = Vec::new();
     reader.read_to_end(&mut plain).await.map_err(|error| KeyError::Damaged(error.to_string()))?;
-    Ok(plain)
+    Ok(plain.into())
 }
 
 /// The records of each archive's verifications, the latest first, by the archive's key.

@@ -1,9 +1,10 @@
 //! Databases out of archives: filled, read to the end, compared, and put in their place.
 
-use super::plan::{Content, Done, Request, find_tables};
+use super::plan::{Done, find_tables};
 use super::{Restorer, proved};
 use crate::error::Error;
-use crate::facts::{DatabaseFacts, Facts, LargeObjects};
+use crate::facts::reader::DatabaseFacts;
+use crate::facts::{Facts, Kind};
 use crate::human;
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::target::{self, Place, Target};
@@ -15,8 +16,8 @@ use crate::verify::client_tools;
 use crate::verify::reading::Reading;
 use crate::verify::report::{DatabaseResult, Verdict};
 use crate::verify::restoring::{Filled, Restoring};
+use crate::verify::scope::{Scope, unreadable};
 use futures_util::future::try_join_all;
-use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ pub(super) struct Archive<'f> {
 
 /// A database that is wanted.
 pub(super) struct Wanted<'f> {
-    pub(super) expected: &'f DatabaseFacts,
+    pub(super) expected: DatabaseFacts<'f>,
     /// Bytes of the dump before the next database's part.
     pub(super) end: Option<u64>,
     /// What it will be called.
@@ -68,8 +69,6 @@ pub(super) struct Wanted<'f> {
 /// A database that is filled.
 pub(super) struct Fresh<'a> {
     pub(super) wanted: &'a Wanted<'a>,
-    /// What it is to hold.
-    pub(super) expected: Cow<'a, DatabaseFacts>,
     pub(super) scratch: Scratch,
     filled: Filled,
 }
@@ -152,7 +151,9 @@ impl Restorer<'_> {
     fn tables(&self, archive: &Archive<'_>) -> Result<BTreeSet<String>, Error> {
         let mut tables = BTreeSet::new();
         for wanted in archive.databases.iter().filter(|_| !self.request.tables.is_empty()) {
-            tables.extend(find_tables(wanted.expected, &self.request.tables).map_err(Error::Usage)?.tables);
+            let catalogue = wanted.expected.catalogue(|kind| kind == Kind::Table).map_err(unreadable)?;
+            let contents = wanted.expected.contents(|_| true).map_err(unreadable)?;
+            tables.extend(find_tables(&contents, &catalogue, &self.request.tables).map_err(Error::Usage)?.tables);
         }
         Ok(tables)
     }
@@ -166,7 +167,7 @@ impl Restorer<'_> {
     ) -> Result<(), Error> {
         if let (Some(jobs), [wanted]) = (self.jobs(archive.backup), archive.databases.as_slice()) {
             let scratch = self.make(restoring, wanted, filled).await?;
-            let whole = self.fill_in_parallel(restoring, archive, (&scratch, wanted.expected), jobs).await?;
+            let whole = self.fill_in_parallel(restoring, archive, (&scratch, wanted.expected.head), jobs).await?;
             filled.iter_mut().for_each(|one| one.filled = whole.clone());
             return Ok(());
         }
@@ -182,7 +183,7 @@ impl Restorer<'_> {
         let mut read = Ok(());
         for wanted in &archive.databases {
             let scratch = self.make(restoring, wanted, filled).await?;
-            match restoring.fill(&scratch, &mut reading, wanted.expected, wanted.end).await {
+            match restoring.fill(&scratch, &mut reading, wanted.expected.head, wanted.end).await {
                 Ok(whole) => {
                     if let Some(last) = filled.last_mut() {
                         last.filled = whole;
@@ -209,10 +210,9 @@ impl Restorer<'_> {
         filled: &mut Vec<Fresh<'a>>,
     ) -> Result<Scratch, Error> {
         let kept = &wanted.name[..wanted.name.floor_char_boundary(LONGEST_NAME - RESTORING.len())];
-        let scratch = restoring.make(&format!("{kept}{RESTORING}"), wanted.expected).await?;
-        let expected = expected(self.request, wanted.expected, &restoring.leave_out.rows);
+        let scratch = restoring.make(&format!("{kept}{RESTORING}"), wanted.expected.head).await?;
         let nothing = Filled { seconds: 0.0, subscriptions: Vec::new(), has_tablespaces: true };
-        filled.push(Fresh { wanted, expected, scratch: scratch.clone(), filled: nothing });
+        filled.push(Fresh { wanted, scratch: scratch.clone(), filled: nothing });
         info!("restoring {} into {}", restoring.manifest.id, scratch.name);
         Ok(scratch)
     }
@@ -257,11 +257,12 @@ impl Restorer<'_> {
         done: &mut Done,
     ) -> Result<(), Error> {
         if self.request.skip_checks {
-            let refused = self.shutdown.guard(restoring.give_properties(&one.scratch, &one.expected)).await??;
+            let refused = self.shutdown.guard(restoring.give_properties(&one.scratch, one.wanted.expected.head)).await??;
             refused.iter().for_each(|what| warn!("not restored: {what}"));
             return Ok(());
         }
-        let result = restoring.compare(&one.scratch, &one.expected, one.filled.seconds, false).await?;
+        let scope = Scope { facts: one.wanted.expected, rows: &restoring.leave_out.rows };
+        let result = restoring.compare(&one.scratch, scope, one.filled.seconds, false).await?;
         let failed = failures(&result);
         done.checks.push(result);
         if failed.is_empty() {
@@ -298,7 +299,7 @@ impl Restorer<'_> {
         let place = Place {
             name: name.clone(),
             replaced: replaced.clone(),
-            comment: one.expected.properties.comment.clone(),
+            comment: one.wanted.expected.properties.comment.clone(),
             disconnect: self.request.disconnect,
         };
         let swap = self.shutdown.guard(server.begin_swap()).await.map_err(Error::from)?.map_err(Error::from)?;
@@ -369,28 +370,6 @@ impl Restorer<'_> {
         let is_bare = matches!(server.look(old).await, Ok(Some(target)) if is_bare(&target));
         is_bare && server.drop_database(old).await.is_ok()
     }
-}
-
-/// The facts of what is wanted of a database.
-fn expected<'f>(request: &Request, whole: &'f DatabaseFacts, rows: &Rows) -> Cow<'f, DatabaseFacts> {
-    if *rows == Rows::All {
-        return Cow::Borrowed(whole);
-    }
-    let mut expected = whole.clone();
-    let contents = &mut expected.contents;
-    contents.tables.retain(|table, _| rows.has(table));
-    contents.large_objects = LargeObjects::default();
-    if request.content == Content::Schema {
-        contents.sequences.clear();
-    }
-    if let Rows::Of(tables) = rows {
-        let keys = &mut expected.schema.catalogue.foreign_keys;
-        keys.retain(|name, key| {
-            let references = key.get("references").and_then(|table| table.as_str()).unwrap_or_default();
-            tables.contains(references) && tables.iter().any(|table| name.starts_with(&format!("{table}.")))
-        });
-    }
-    Cow::Owned(expected)
 }
 
 fn failures(result: &DatabaseResult) -> String {

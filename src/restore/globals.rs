@@ -81,7 +81,7 @@ impl Restorer<'_> {
         let mut reading = self.shutdown.guard(opened).await??;
         // those of a whole server's archive stand before its first database
         let is_cluster = backup.manifest.subject == Subject::Cluster;
-        let end = facts.databases.first().map(|database| database.raw_offset).filter(|_| is_cluster);
+        let end = facts.databases().next().map(|database| database.raw_offset).filter(|_| is_cluster);
         let (text, read) = self.shutdown.guard(read_text(&mut reading, end)).await?;
         // roles stay whatever becomes of the databases, so every stored byte is proved before one is made
         let check = self.shutdown.guard(reading.settle(&backup.manifest, None, read)).await??;

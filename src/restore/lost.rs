@@ -4,7 +4,8 @@ use super::Restorer;
 use super::databases::{Archive, Fresh};
 use super::plan::Done;
 use crate::error::Error;
-use crate::facts::DatabaseFacts;
+use crate::facts::Kind;
+use crate::facts::reader::DatabaseFacts;
 use crate::postgres::catalog::sql_name;
 use crate::postgres::dump::{Dump, DumpError, Output};
 use crate::postgres::restore::{Restore, Way};
@@ -14,6 +15,7 @@ use crate::restore_filter::{Filter, LeaveOut};
 use crate::verify::pouring::blame;
 use crate::verify::reading::Broken;
 use crate::verify::restoring::Restoring;
+use crate::verify::scope::unreadable;
 use bytes::BytesMut;
 use std::collections::BTreeSet;
 use tokio::io::AsyncReadExt;
@@ -40,7 +42,11 @@ impl Restorer<'_> {
             restoring.remove(&one.scratch, outcome.is_ok()).await;
         }
         outcome?;
-        Ok(archive.databases.iter().flat_map(|wanted| keys_beyond(wanted.expected, tables)).collect())
+        let mut left_out = Vec::new();
+        for wanted in &archive.databases {
+            left_out.extend(keys_beyond(wanted.expected, tables)?);
+        }
+        Ok(left_out)
     }
 
     async fn compare_and_move(
@@ -80,7 +86,7 @@ impl Restorer<'_> {
         arguments.extend(restoring.leave_out.owners.then(|| "--no-privileges".to_owned()));
         let source = server.source(&one.scratch);
         let mut reader = Dump::start(&tools, &source, Output::Plain, &arguments, environment).map_err(Error::from)?;
-        let lc_monetary = one.expected.schema.lc_monetary.as_str();
+        let lc_monetary = one.wanted.expected.head.lc_monetary.as_str();
         let way = Way { lc_monetary, restriction: self.run_id, options: "", is_secret: false };
         let target = server.server().of(&one.wanted.name);
         let mut restore = Restore::start(&restoring.tools, &target, way, environment).await.map_err(blame)?;
@@ -107,12 +113,16 @@ impl Restorer<'_> {
 }
 
 /// Foreign keys between these tables and others.
-fn keys_beyond(expected: &DatabaseFacts, tables: &[String]) -> Vec<String> {
+fn keys_beyond(expected: DatabaseFacts<'_>, tables: &[String]) -> Result<Vec<String>, Error> {
     let ours: BTreeSet<&str> = tables.iter().map(String::as_str).collect();
-    let is_beyond = |(name, key): &(&String, &serde_json::Map<String, serde_json::Value>)| {
+    let mut beyond = Vec::new();
+    let take = |kind, name: String, key: serde_json::Map<String, serde_json::Value>| {
         let references = key.get("references").and_then(|table| table.as_str()).unwrap_or_default();
         let is_from = ours.iter().any(|table| name.starts_with(&format!("{table}.")));
-        is_from != ours.contains(references)
+        if kind == Kind::ForeignKey && is_from != ours.contains(references) {
+            beyond.push(name);
+        }
     };
-    expected.schema.catalogue.foreign_keys.iter().filter(is_beyond).map(|(name, _)| name.clone()).collect()
+    expected.each_object(take).map_err(unreadable)?;
+    Ok(beyond)
 }

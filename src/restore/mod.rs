@@ -12,7 +12,8 @@ mod tables;
 
 use crate::config::{Config, Format};
 use crate::error::Error;
-use crate::facts::{Catalogue, DatabaseFacts, Facts, Subject};
+use crate::facts::reader::{DatabaseFacts, Fact};
+use crate::facts::{DatabaseHead, Facts, Kind, Subject};
 use crate::human;
 use crate::manifest::Manifest;
 use crate::postgres::scratch::ScratchServer;
@@ -20,10 +21,12 @@ use crate::postgres::target::{self, Target};
 use crate::repository::{Backup, FactsError, Repository};
 use crate::shutdown::Shutdown;
 use crate::verify::report::{Check, Verdict};
+use crate::verify::scope::unreadable;
 use crate::verify::{HASTE, PATIENCE};
 use chrono::{DateTime, Utc};
 use databases::{Archive, Wanted};
 use plan::{Content, Done, Plan, Request};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use tracing::warn;
 
@@ -78,8 +81,10 @@ impl Restorer<'_> {
     /// Connects to a database that is not replaced.
     async fn connect(&self, archives: &[(&Backup, Facts)]) -> Result<ScratchServer, Error> {
         let [usual, other] = MAINTENANCE;
-        let mut databases = archives.iter().flat_map(|(_, facts)| &facts.databases);
-        let is_among = self.request.cluster && databases.any(|database| database.name == usual && !is_bare(database));
+        let mut is_among = false;
+        for database in archives.iter().flat_map(|(_, facts)| facts.databases()) {
+            is_among |= self.request.cluster && database.name == usual && !is_bare(database)?;
+        }
         let is_replaced = is_among || self.request.into.as_deref() == Some(usual);
         let source = self.config.source.of(if is_replaced { other } else { usual });
         let connected = ScratchServer::connect(&source, self.run_id, &self.config.source.name);
@@ -132,7 +137,7 @@ impl Restorer<'_> {
             return;
         };
         let has = |name: &&String| {
-            archives.iter().flat_map(|(_, facts)| &facts.databases).any(|database| database.name == **name)
+            archives.iter().flat_map(|(_, facts)| facts.databases()).any(|database| database.name == **name)
         };
         let missing: Vec<&str> =
             globals.manifest.databases.iter().filter(|name| !has(name)).map(String::as_str).collect();
@@ -180,7 +185,7 @@ impl Restorer<'_> {
                 let replaced = self.check_target(server, existing.as_ref(), &names).await?;
                 names.extend(replaced.clone());
                 plan.say("into", format!("{} on {place}", human::one_line(&name)));
-                self.say_what(expected, plan);
+                self.say_what(&expected, plan);
                 if let Some(old) = &replaced {
                     plan.say("replace", describe_replaced(&name, old, existing.as_ref()));
                     let is_empty = existing.as_ref().is_some_and(|target| target.is_empty);
@@ -197,13 +202,16 @@ impl Restorer<'_> {
     }
 
     /// The databases of an archive that are asked for, each with where its part ends.
-    fn wanted<'f>(&self, backup: &Backup, facts: &'f Facts) -> Result<Vec<(&'f DatabaseFacts, Option<u64>)>, Error> {
-        let ends = facts.databases.iter().skip(1).map(|next| Some(next.raw_offset)).chain([None]);
-        let mut all: Vec<_> = facts.databases.iter().zip(ends).collect();
+    fn wanted<'f>(
+        &self,
+        backup: &Backup,
+        facts: &'f Facts,
+    ) -> Result<Vec<(DatabaseFacts<'f>, Option<u64>)>, Error> {
+        let mut all: Vec<_> = facts.parts().collect();
         if self.request.cluster {
             return Ok(all);
         }
-        let names: Vec<&str> = facts.databases.iter().map(|database| database.name.as_str()).collect();
+        let names: Vec<&str> = facts.databases().map(|database| database.head.name.as_str()).collect();
         if let Some(wanted) = &self.request.source_database {
             all.retain(|(database, _)| database.name == *wanted);
         }
@@ -265,7 +273,7 @@ impl Restorer<'_> {
         Ok(Some(target::name_before(&target.name, &time, is_taken)))
     }
 
-    fn say_what(&self, expected: &DatabaseFacts, plan: &mut Plan) {
+    fn say_what(&self, expected: &DatabaseHead, plan: &mut Plan) {
         let totals = &expected.totals;
         let all = format!(
             "{} and {} rows of {}",
@@ -298,7 +306,7 @@ impl Restorer<'_> {
     async fn check_roles(&self, server: &ScratchServer, archives: &[Archive<'_>], globals: bool) -> Result<(), Error> {
         let wanted = || archives.iter().flat_map(|archive| &archive.databases).map(|wanted| wanted.expected);
         if !self.request.no_owner && !globals {
-            let needed: BTreeSet<String> = wanted().flat_map(crate::verify::roles_of).collect();
+            let needed: BTreeSet<String> = wanted().flat_map(|one| crate::verify::roles_of(&one)).collect();
             let present = self.shutdown.guard(server.roles()).await??;
             let lacking: Vec<&str> =
                 needed.iter().filter(|role| !present.contains(*role)).map(String::as_str).collect();
@@ -311,13 +319,10 @@ impl Restorer<'_> {
                 )));
             }
         }
+        let (policy_roles, extensions) = names_in(wanted())?;
         if self.request.no_owner {
-            let policies = wanted().flat_map(|database| database.schema.catalogue.policies.values());
-            let named = policies.filter_map(|policy| policy.get("roles")?.as_array()).flatten();
-            let named: BTreeSet<&str> =
-                named.filter_map(|role| role.as_str()).filter(|role| *role != "public").collect();
             let present = self.shutdown.guard(server.roles()).await??;
-            let lacking: Vec<&str> = named.into_iter().filter(|role| !present.contains(*role)).collect();
+            let lacking: Vec<String> = policy_roles.into_iter().filter(|role| !present.contains(role)).collect();
             if !lacking.is_empty() {
                 let lacking = human::one_line(&lacking.join(", ")).into_owned();
                 return Err(Error::Lacking(format!(
@@ -325,11 +330,8 @@ impl Restorer<'_> {
                 )));
             }
         }
-        let needed: BTreeSet<&String> =
-            wanted().flat_map(|database| database.schema.catalogue.extensions.keys()).collect();
         let present = self.shutdown.guard(server.extensions()).await??;
-        let lacking: Vec<&str> =
-            needed.iter().filter(|name| !present.contains(**name)).map(|name| name.as_str()).collect();
+        let lacking: Vec<String> = extensions.into_iter().filter(|name| !present.contains(name)).collect();
         if lacking.is_empty() {
             return Ok(());
         }
@@ -349,22 +351,55 @@ fn proved(manifest: &Manifest, check: &Check) -> Result<(), Error> {
 }
 
 /// Databases that come with every server and hold nothing are not swapped for others that hold nothing either.
-fn is_left_alone(name: &str, expected: &DatabaseFacts, existing: Option<&Target>) -> Result<bool, Error> {
-    if name == MAINTENANCE[1] && !is_bare(expected) {
+fn is_left_alone(name: &str, expected: DatabaseFacts<'_>, existing: Option<&Target>) -> Result<bool, Error> {
+    if !MAINTENANCE.contains(&name) {
+        return Ok(false);
+    }
+    let is_bare = is_bare(expected)?;
+    if name == MAINTENANCE[1] && !is_bare {
         warn!("template1 has objects of its own in the backup; they are not restored, make them by hand");
         return Ok(true);
     }
-    Ok(MAINTENANCE.contains(&name) && is_bare(expected) && existing.is_some())
+    Ok(is_bare && existing.is_some())
 }
 
 /// True for a database that is as every server has it from the beginning, as far as the facts tell.
-fn is_bare(database: &DatabaseFacts) -> bool {
-    let Catalogue { tables, enums, sequences, views, functions, extensions, .. } = &database.schema.catalogue;
-    let has_objects = [tables, enums, sequences, views, functions].iter().any(|objects| !objects.is_empty());
+fn is_bare(database: DatabaseFacts<'_>) -> Result<bool, Error> {
     let properties = &database.properties;
-    let is_set = !properties.settings.is_empty() || !properties.role_settings.is_empty();
-    let is_extended = extensions.keys().any(|extension| extension != "plpgsql");
-    !has_objects && !is_extended && !is_set && database.contents.large_objects.count == 0
+    let mut is_bare = properties.settings.is_empty() && properties.role_settings.is_empty();
+    let look = |kind, name: String, _| match kind {
+        Kind::Table | Kind::Enum | Kind::Sequence | Kind::View | Kind::Function => is_bare = false,
+        Kind::Extension => is_bare &= name == "plpgsql",
+        Kind::Index | Kind::ForeignKey | Kind::Trigger | Kind::Policy => {}
+    };
+    database.each_object(look).map_err(unreadable)?;
+    let look = |fact| {
+        if let Fact::LargeObjects(all) = fact {
+            is_bare &= all.count == 0;
+        }
+    };
+    database.each_content(look).map_err(unreadable)?;
+    Ok(is_bare)
+}
+
+/// Roles that policies name, and extensions.
+fn names_in<'f>(
+    databases: impl Iterator<Item = DatabaseFacts<'f>>,
+) -> Result<(BTreeSet<String>, BTreeSet<String>), Error> {
+    let (mut roles, mut extensions) = (BTreeSet::new(), BTreeSet::new());
+    for database in databases {
+        let take = |kind, name: String, properties: Map<String, Value>| match kind {
+            Kind::Policy => {
+                let named = properties.get("roles").and_then(Value::as_array).into_iter().flatten();
+                let named = named.filter_map(Value::as_str).filter(|role| *role != "public");
+                roles.extend(named.map(str::to_owned));
+            }
+            Kind::Extension => drop(extensions.insert(name)),
+            _ => {}
+        };
+        database.each_object(take).map_err(unreadable)?;
+    }
+    Ok((roles, extensions))
 }
 
 fn describe(backup: &Backup) -> String {

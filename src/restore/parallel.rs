@@ -5,7 +5,7 @@ use super::{Restorer, proved};
 use crate::config::Format;
 use crate::custom_archive::{self, Event};
 use crate::error::Error;
-use crate::facts::DatabaseFacts;
+use crate::facts::DatabaseHead;
 use crate::human;
 use crate::postgres::parallel::{Options, Parallel, Schema};
 use crate::postgres::restore::Way;
@@ -57,7 +57,7 @@ impl Restorer<'_> {
         &self,
         restoring: &Restoring<'_>,
         archive: &Archive<'_>,
-        (scratch, expected): (&Scratch, &DatabaseFacts),
+        (scratch, expected): (&Scratch, &DatabaseHead),
         jobs: usize,
     ) -> Result<Filled, Error> {
         let started = Instant::now();
@@ -68,7 +68,7 @@ impl Restorer<'_> {
         };
         let examined = self.shutdown.guard(examine(restoring, &copy.path)).await?;
         let (subscriptions, has_tablespaces) = self.unbroken(archive.backup, examined)?;
-        let lc_monetary = &expected.schema.lc_monetary;
+        let lc_monetary = &expected.lc_monetary;
         let knows_locale = self.shutdown.guard(restoring.server.knows_locale(lc_monetary)).await?;
         let way = Way {
             lc_monetary: if knows_locale { lc_monetary } else { "" },

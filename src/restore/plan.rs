@@ -1,6 +1,6 @@
 //! Pure: what a restore is asked for, and what it says before it does anything.
 
-use crate::facts::{Catalogue, DatabaseFacts};
+use crate::facts::{Catalogue, Contents};
 use crate::human;
 use crate::restore_filter::Rows;
 use crate::sql_lexer::{parts, qualified};
@@ -94,8 +94,8 @@ pub struct Chosen {
 
 /// The tables that somebody means by these names, as the facts write them: `shop.orders`, or `orders` for that of
 /// `public`. A partitioned table stands for its partitions, and no name for all tables.
-pub fn find_tables(database: &DatabaseFacts, names: &[String]) -> Result<Chosen, String> {
-    let (with_rows, catalogue) = (&database.contents.tables, &database.schema.catalogue);
+pub fn find_tables(contents: &Contents, catalogue: &Catalogue, names: &[String]) -> Result<Chosen, String> {
+    let with_rows = &contents.tables;
     if names.is_empty() {
         let roots = catalogue
             .tables

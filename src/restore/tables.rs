@@ -5,7 +5,9 @@ use super::databases::{Archive, Wanted};
 use super::plan::{Chosen, Content, Done, Plan, find_tables, is_below, is_partitioned, parents};
 use super::{Consent, Restorer};
 use crate::error::Error;
-use crate::facts::{Catalogue, Contents, DatabaseFacts, Facts, TableRows};
+use crate::facts::reader::DatabaseFacts;
+use crate::facts::{Catalogue, Contents, Facts, Kind, TableRows};
+use crate::fingerprint::Fingerprint;
 use crate::human;
 use crate::postgres::connection::Connection;
 use crate::postgres::load::{self, Emptied, Load, Rows};
@@ -17,6 +19,7 @@ use crate::verify::client_tools;
 use crate::verify::pouring::{Sink, pour};
 use crate::verify::reading::{Broken, Reading};
 use crate::verify::report::Verdict;
+use crate::verify::scope::unreadable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use tracing::info;
@@ -34,7 +37,11 @@ enum Way {
 /// Tables of the backup, each with the table of the live database that gets its rows.
 struct Tables<'f> {
     way: Way,
-    expected: &'f DatabaseFacts,
+    expected: DatabaseFacts<'f>,
+    /// The tables of the backup.
+    catalogue: Catalogue,
+    /// Their rows.
+    contents: Contents,
     end: Option<u64>,
     into: BTreeMap<String, String>,
     /// Partitioned tables that are meant as a whole.
@@ -89,7 +96,7 @@ impl Restorer<'_> {
             }
         }
         for (table, into) in &tables.into {
-            let rows = tables.expected.contents.tables.get(table).map_or(0, |rows| rows.rows);
+            let rows = tables.contents.tables.get(table).map_or(0, |rows| rows.rows);
             let (table, into) = (human::one_line(table), human::one_line(into));
             let place = if table == into { String::new() } else { format!(", as {into}") };
             done.lines.push(format!("{table} is restored with {rows} rows{place}"));
@@ -101,7 +108,10 @@ impl Restorer<'_> {
         let [(expected, end)] = self.wanted(backup, facts)?[..] else {
             return Err(Error::Usage("rows are restored from one database at a time".to_owned()));
         };
-        let Chosen { tables, roots } = find_tables(expected, &self.request.tables).map_err(Error::Usage)?;
+        let catalogue = expected.catalogue(|kind| kind == Kind::Table).map_err(unreadable)?;
+        let contents = expected.contents(|_| true).map_err(unreadable)?;
+        let Chosen { tables, roots } =
+            find_tables(&contents, &catalogue, &self.request.tables).map_err(Error::Usage)?;
         if let Some(view) = tables.iter().find(|table| live.views.contains_key(*table)) {
             let view = human::one_line(view);
             return Err(Error::Usage(format!("{view} is a view in the live database; restore into a new database")));
@@ -123,12 +133,12 @@ impl Restorer<'_> {
                 )));
             }
         };
-        Ok(Tables { way, expected, end, into, roots })
+        Ok(Tables { way, expected, catalogue, contents, end, into, roots })
     }
 
     fn say_tables(&self, tables: &Tables<'_>, plan: &mut Plan, name: &str) {
         for (table, into) in &tables.into {
-            let rows = tables.expected.contents.tables.get(table).map_or(0, |rows| rows.rows);
+            let rows = tables.contents.tables.get(table).map_or(0, |rows| rows.rows);
             let (table, into) = (human::one_line(table), human::one_line(into));
             plan.say(
                 "table",
@@ -142,7 +152,7 @@ impl Restorer<'_> {
                 },
             );
         }
-        if self.request.content == Content::Data && tables.expected.contents.large_objects.count > 0 {
+        if self.request.content == Content::Data && tables.contents.large_objects.count > 0 {
             plan.say("leave", "large objects; they come only with their whole database");
         }
         if matches!(tables.way, Way::InPlace) && self.request.replace {
@@ -172,7 +182,7 @@ impl Restorer<'_> {
         let limit = self.config.stall_timeout;
         let mut reading = Reading::open_for(self.repository, backup, (facts, &wanted), keys, limit).await?;
         let tools = client_tools(self.config, &backup.manifest, server).await?;
-        let load = Load::begin(connection, &expected.contents, &expected.schema.lc_monetary).await?;
+        let load = Load::begin(connection, &tables.contents, &expected.lc_monetary).await?;
         let live: BTreeSet<String> = tables.into.values().cloned().collect();
         match tables.way {
             Way::Beside => create(&load, tables).await?,
@@ -194,7 +204,7 @@ impl Restorer<'_> {
         }
         self.compare_rows(connection, &load, backup, tables).await?;
         if let Way::InPlace = tables.way {
-            let all = expected.contents.sequences.clone();
+            let all = tables.contents.sequences.clone();
             let owned = load.sequences_of(&live.union(&tables.roots).cloned().collect()).await?;
             let is_all = self.request.tables.is_empty();
             load.set(&all.into_iter().filter(|(name, _)| is_all || owned.contains(name)).collect()).await?;
@@ -215,9 +225,9 @@ impl Restorer<'_> {
         connection.batch_execute(&format!("SET LOCAL lock_timeout = {patience}")).await?;
         let live: BTreeSet<String> = tables.into.values().chain(&tables.roots).cloned().collect();
         load.lock(&live).await?;
-        let now = schema::describe(connection).await?.schema.catalogue;
+        let now = schema::relations(connection).await?;
         let differing =
-            live.iter().filter(|name| columns(&now, name) != columns(&tables.expected.schema.catalogue, name));
+            live.iter().filter(|name| columns(&now, name) != columns(&tables.catalogue, name));
         let differing: Vec<&str> = differing.map(String::as_str).collect();
         if !differing.is_empty() {
             return Err(Error::NotReplaced(format!(
@@ -273,25 +283,24 @@ impl Restorer<'_> {
         if self.request.skip_checks {
             return Ok(());
         }
-        let whole = &tables.expected.contents;
+        let whole = &tables.contents;
         let renamed = |(table, into): (&String, &String)| Some((into.clone(), whole.tables.get(table)?.clone()));
         let wanted: BTreeMap<String, TableRows> = tables.into.iter().filter_map(renamed).collect();
         let wanted = Contents { tables: wanted, encoding: whole.encoding.clone(), ..Contents::default() };
         let found = contents::read_rows(connection, &wanted).await?;
-        let is_same = |(name, rows): &(&String, &TableRows)| {
-            let found = found.get(*name);
-            found.is_some_and(|found| {
-                found.rows == rows.rows && (rows.is_mixed || found.fingerprint == rows.fingerprint)
-            })
+        let is_other = |(name, found): &(&String, &Option<(u64, Fingerprint)>)| {
+            let rows = wanted.tables.get(*name);
+            !rows.is_some_and(|wanted| wanted.is_mixed && found.is_some_and(|(rows, _)| rows == wanted.rows))
         };
-        let differing: Vec<&String> = wanted.tables.iter().filter(|one| !is_same(one)).map(|(name, _)| name).collect();
+        let differing: Vec<&str> =
+            found.differing.iter().filter(is_other).map(|(name, _)| name.as_str()).collect();
         if !differing.is_empty() {
-            let names = differing.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+            let names = differing.join(", ");
             return Err(self.unproved(backup, &format!("{names}: the rows are others than in the backup")));
         }
         if load.is_quiet && matches!(tables.way, Way::InPlace) {
             let (_, orphans) = contents::orphans(connection).await?;
-            let now = schema::describe(connection).await?.schema.catalogue;
+            let now = schema::relations(connection).await?;
             let family = tables.family(&now);
             let ours = |key: &&String| family.iter().any(|table| key.starts_with(&format!("{table}.")));
             let broken: Vec<&str> = orphans.keys().filter(ours).map(String::as_str).collect();
@@ -318,7 +327,7 @@ impl Restorer<'_> {
         let wanted = Wanted { expected, end, name: name.to_owned(), replaced: None, existing: None };
         let archive = Archive { backup, facts, databases: vec![wanted] };
         self.check_roles(server, std::slice::from_ref(&archive), false).await?;
-        let catalogue = &expected.schema.catalogue;
+        let catalogue = &tables.catalogue;
         let below = |table: &&String| tables.roots.iter().any(|root| is_below(catalogue, table, root));
         let mut names: BTreeSet<String> = tables.into.keys().chain(&tables.roots).cloned().collect();
         names.extend(catalogue.tables.keys().filter(below).cloned());
@@ -385,7 +394,7 @@ fn beside(tables: BTreeSet<String>, time: &str, live: &Catalogue) -> BTreeMap<St
 
 async fn live(connection: &Connection) -> Result<Catalogue, tokio_postgres::Error> {
     connection.batch_execute("BEGIN READ ONLY").await?;
-    let live = schema::describe(connection).await?.schema.catalogue;
+    let live = schema::relations(connection).await?;
     connection.batch_execute("COMMIT").await?;
     Ok(live)
 }
@@ -397,10 +406,12 @@ fn columns<'c>(catalogue: &'c Catalogue, table: &str) -> Option<&'c serde_json::
 /// Makes the tables that stand beside the live ones.
 async fn create(load: &Load<'_>, tables: &Tables<'_>) -> Result<(), Error> {
     for (table, into) in &tables.into {
-        let described = columns(&tables.expected.schema.catalogue, table).and_then(|all| all.as_array());
+        let described = columns(&tables.catalogue, table).and_then(|all| all.as_array());
         let described: Vec<String> =
             described.into_iter().flatten().filter_map(|column| column.as_str().map(str::to_owned)).collect();
-        let wanted = tables.expected.contents.tables.get(table).map(|rows| rows.columns.clone()).unwrap_or_default();
+        let rows = tables.contents.tables.get(table);
+        let wanted: Vec<String> =
+            rows.into_iter().flat_map(|rows| rows.columns.names()).map(str::to_owned).collect();
         let Some(columns) = load::plain_columns(&described, &wanted) else {
             let name = human::one_line(table);
             return Err(Error::Io(format!(

@@ -1,23 +1,39 @@
 //! Pure: a restored database held against the facts of its backup, to zero tolerance.
 
 mod difference;
+mod matching;
 mod rows;
 
+pub use matching::{Matched, Matching};
+
 use super::report::{Check, DatabaseResult, Verdict};
-use crate::facts::{Contents, DatabaseFacts, DatabaseProperties, Migration, Objects, Schema, SequenceValue};
+use crate::facts::{Contents, DatabaseHead, DatabaseProperties, Kind, Migration, Objects, ReadBack, SequenceValue};
 use crate::human;
 use difference::{Difference, changes, setting_changes, short};
 use rows::{fingerprints, row_counts};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// What a restored database is to hold beside its objects.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// What is known beside objects and rows.
+    pub head: DatabaseHead,
+    /// Rows, fingerprints and values; where the rows are stored is not needed.
+    pub contents: Contents,
+}
+
 /// What was found in a restored database.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Its schema.
-    pub schema: Schema,
-    /// Rows, fingerprints and values.
-    pub contents: Contents,
+    /// Its objects, held against those expected.
+    pub objects: Matched,
+    /// Texts that the server makes of its own trees are among the objects.
+    pub has_texts: bool,
+    /// Migration tools whose tables are there.
+    pub migrations: Vec<Migration>,
+    /// Rows, fingerprints and values, held against those expected.
+    pub contents: ReadBack,
     /// Its properties, and which of them could not be given to it.
     pub properties: DatabaseProperties,
     /// Why properties could not be given to it.
@@ -46,31 +62,31 @@ pub struct Terms {
 }
 
 /// All fourteen checks.
-pub fn compare(expected: &DatabaseFacts, found: &Found, terms: Terms) -> DatabaseResult {
-    let texts = terms.texts && expected.schema.has_texts && found.schema.has_texts;
+pub fn compare(expected: &Expected, found: &Found, terms: Terms) -> DatabaseResult {
+    let texts = terms.texts && expected.head.has_texts && found.has_texts;
     let terms = Terms { texts, ..terms };
     let checks = vec![
         migration_version(expected, found),
         migration_dirty(expected, found),
         tables(expected, found, terms),
-        of_kind(4, "enum type", &expected.schema.catalogue.enums, &found.schema.catalogue.enums, terms),
-        indexes(expected, found, terms),
-        foreign_keys(expected, found, terms),
+        enums(found, terms),
+        indexes(found, terms),
+        foreign_keys(found, terms),
         row_counts(expected, found, terms),
         health(found),
         orphans(found),
         sequences(expected, found, terms),
-        code(expected, found, terms),
+        code(found, terms),
         fingerprints(expected, found),
         queries(found),
         properties(expected, found, terms),
     ];
-    let checks = if expected.snapshot.exported { checks } else { checks.into_iter().map(excuse).collect() };
+    let checks = if expected.head.snapshot.exported { checks } else { checks.into_iter().map(excuse).collect() };
     DatabaseResult {
-        database: expected.name.clone(),
+        database: expected.head.name.clone(),
         restore_seconds: Some(found.restore_seconds),
-        tables: found.contents.tables.len() as u64,
-        rows: found.contents.tables.values().map(|table| table.rows).sum(),
+        tables: found.contents.tables,
+        rows: found.contents.rows,
         checks,
     }
 }
@@ -114,29 +130,29 @@ fn counted(
     Check::new(number, verdict, human::count(counts.0, what), human::count(counts.1, what), differences)
 }
 
-fn of_kind(number: u8, what: &str, expected: &Objects, found: &Objects, terms: Terms) -> Check {
-    if expected.is_empty() && found.is_empty() {
-        return Check::not_applicable(number, &format!("the database has no {what}"));
+fn enums(found: &Found, terms: Terms) -> Check {
+    if found.objects.has_none(Kind::Enum) {
+        return Check::not_applicable(4, "the database has no enum type");
     }
-    let (differences, warnings) = Difference::between(expected, found, terms.texts).judge(terms);
-    counted(number, what, (expected.len(), found.len()), differences, warnings)
+    let (differences, warnings) = Difference::of(Kind::Enum, &found.objects, terms.texts).judge(terms);
+    counted(4, "enum type", found.objects.counts(Kind::Enum), differences, warnings)
 }
 
 /// What the migration tools say whose tables have their rows in the dump.
-fn migrations<'a>(facts: &'a DatabaseFacts, schema: &'a Schema) -> Vec<&'a Migration> {
-    let dumped = |migration: &&Migration| facts.contents.tables.contains_key(&migration.table);
-    schema.migrations.iter().filter(dumped).collect()
+fn dumped<'a>(expected: &Expected, migrations: &'a [Migration]) -> Vec<&'a Migration> {
+    let dumped = |migration: &&Migration| expected.contents.tables.contains_key(&migration.table);
+    migrations.iter().filter(dumped).collect()
 }
 
 const NO_MIGRATIONS: &str = "the dump has the rows of no migration tool's table";
 
-fn migration_version(expected: &DatabaseFacts, found: &Found) -> Check {
-    let versions = |schema| -> BTreeMap<String, String> {
+fn migration_version(expected: &Expected, found: &Found) -> Check {
+    let versions = |all: &[Migration]| -> BTreeMap<String, String> {
         let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "none".to_owned());
-        let all = migrations(expected, schema).into_iter();
+        let all = dumped(expected, all).into_iter();
         all.map(|one| (format!("{} ({})", one.tool, one.table), version(&one.version))).collect()
     };
-    let (expected, found) = (versions(&expected.schema), versions(&found.schema));
+    let (expected, found) = (versions(&expected.head.migrations), versions(&found.migrations));
     if expected.is_empty() && found.is_empty() {
         return Check::not_applicable(1, NO_MIGRATIONS);
     }
@@ -147,8 +163,8 @@ fn migration_version(expected: &DatabaseFacts, found: &Found) -> Check {
     Check::new(1, verdict, show(&expected), show(&found), Vec::new())
 }
 
-fn migration_dirty(expected: &DatabaseFacts, found: &Found) -> Check {
-    let (wanted, there) = (migrations(expected, &expected.schema), migrations(expected, &found.schema));
+fn migration_dirty(expected: &Expected, found: &Found) -> Check {
+    let (wanted, there) = (dumped(expected, &expected.head.migrations), dumped(expected, &found.migrations));
     if wanted.is_empty() && there.is_empty() {
         return Check::not_applicable(2, NO_MIGRATIONS);
     }
@@ -166,51 +182,39 @@ fn migration_dirty(expected: &DatabaseFacts, found: &Found) -> Check {
     Check::new(2, verdict, show(&expected), show(&found), details)
 }
 
-fn tables(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
-    let (wanted, there) = (&expected.schema.catalogue.tables, &found.schema.catalogue.tables);
-    if wanted.is_empty() && there.is_empty() {
+fn tables(expected: &Expected, found: &Found, terms: Terms) -> Check {
+    if found.objects.has_none(Kind::Table) {
         return Check::not_applicable(3, "the database has no table");
     }
-    let mut difference = Difference::between(wanted, there, terms.texts);
+    let mut difference = Difference::of(Kind::Table, &found.objects, terms.texts);
     // its rows are in the dump, so it is not left out
     let (lost, left_out): (Vec<String>, Vec<String>) =
         difference.missing.drain(..).partition(|name| expected.contents.tables.contains_key(name));
     difference.missing = left_out;
     let (mut differences, warnings) = difference.judge(terms);
     differences.splice(0..0, lost.iter().map(|name| format!("{} is missing", human::one_line(name))));
-    counted(3, "table", (wanted.len(), there.len()), differences, warnings)
+    counted(3, "table", found.objects.counts(Kind::Table), differences, warnings)
 }
 
-fn indexes(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
-    let (mut wanted, mut there) = (expected.schema.catalogue.indexes.clone(), found.schema.catalogue.indexes.clone());
-    if wanted.is_empty() && there.is_empty() {
+fn indexes(found: &Found, terms: Terms) -> Check {
+    if found.objects.has_none(Kind::Index) {
         return Check::not_applicable(5, "the database has no index");
     }
-    let counts = (wanted.len(), there.len());
-    let is_valid = |index: &Map<String, Value>| index.get("valid") == Some(&Value::Bool(true));
-    // pg_dump leaves most of them out
-    let invalid: Vec<String> =
-        wanted.iter().filter(|(_, index)| !is_valid(index)).map(|(name, _)| name.clone()).collect();
-    for name in &invalid {
-        wanted.remove(name);
-        there.remove(name);
-    }
-    let (differences, mut warnings) = Difference::between(&wanted, &there, terms.texts).judge(terms);
-    warnings.extend(invalid.iter().map(|name| format!("{} was invalid at the source already", human::one_line(name))));
-    counted(5, "index", counts, differences, warnings)
+    let (differences, mut warnings) = Difference::of(Kind::Index, &found.objects, terms.texts).judge(terms);
+    let invalid = found.objects.invalid.iter();
+    warnings.extend(invalid.map(|name| format!("{} was invalid at the source already", human::one_line(name))));
+    counted(5, "index", found.objects.counts(Kind::Index), differences, warnings)
 }
 
-fn foreign_keys(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
-    let (wanted, there) = (&expected.schema.catalogue.foreign_keys, &found.schema.catalogue.foreign_keys);
-    if wanted.is_empty() && there.is_empty() {
+fn foreign_keys(found: &Found, terms: Terms) -> Check {
+    if found.objects.has_none(Kind::ForeignKey) {
         return Check::not_applicable(6, "the database has no foreign key");
     }
-    let (differences, mut warnings) = Difference::between(wanted, there, terms.texts).judge(terms);
-    let unvalidated = wanted.iter().filter(|(_, key)| key.get("validated") != Some(&Value::Bool(true)));
-    warnings.extend(
-        unvalidated.map(|(name, _)| format!("{} was not validated at the source either", human::one_line(name))),
-    );
-    counted(6, "foreign key", (wanted.len(), there.len()), differences, warnings)
+    let (differences, mut warnings) = Difference::of(Kind::ForeignKey, &found.objects, terms.texts).judge(terms);
+    let unvalidated = found.objects.unvalidated.iter();
+    warnings
+        .extend(unvalidated.map(|name| format!("{} was not validated at the source either", human::one_line(name))));
+    counted(6, "foreign key", found.objects.counts(Kind::ForeignKey), differences, warnings)
 }
 
 fn health(found: &Found) -> Check {
@@ -234,63 +238,71 @@ fn orphans(found: &Found) -> Check {
     Check::new(9, verdict_of(&details, &[]), expected, format!("{sum} orphan rows"), details)
 }
 
-fn sequences(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
-    let (wanted, there) = (&expected.schema.catalogue.sequences, &found.schema.catalogue.sequences);
-    if wanted.is_empty() && there.is_empty() {
+fn sequences(expected: &Expected, found: &Found, terms: Terms) -> Check {
+    if found.objects.has_none(Kind::Sequence) {
         return Check::not_applicable(10, "the database has no sequence");
     }
-    let (mut differences, warnings) = Difference::between(wanted, there, terms.texts).judge(terms);
-    for (name, value) in &expected.contents.sequences {
+    let (mut differences, warnings) = Difference::of(Kind::Sequence, &found.objects, terms.texts).judge(terms);
+    for (name, there) in &found.contents.sequences {
         let show = |value: &SequenceValue| {
             format!("{}{}", value.value, if value.is_called { "" } else { " (not called yet)" })
         };
-        let found = found.contents.sequences.get(name);
-        if found != Some(value) {
-            let found = found.map_or("none".to_owned(), show);
-            differences.push(format!("{}: value is {found}, expected {}", human::one_line(name), show(value)));
-        }
+        let there = there.as_ref().map_or("none".to_owned(), show);
+        let wanted = expected.contents.sequences.get(name).map_or("none".to_owned(), show);
+        differences.push(format!("{}: value is {there}, expected {wanted}", human::one_line(name)));
     }
-    counted(10, "sequence", (wanted.len(), there.len()), differences, warnings)
+    counted(10, "sequence", found.objects.counts(Kind::Sequence), differences, warnings)
 }
 
-fn code(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
-    let (wanted, there) = (&expected.schema.catalogue, &found.schema.catalogue);
-    let version = |all: &Objects| -> Objects {
+fn code(found: &Found, terms: Terms) -> Check {
+    let kinds = [
+        ("view", Kind::View),
+        ("function", Kind::Function),
+        ("trigger", Kind::Trigger),
+        ("policy", Kind::Policy),
+        ("extension", Kind::Extension),
+    ];
+    if kinds.iter().all(|(_, kind)| found.objects.has_none(*kind)) {
+        return Check::not_applicable(11, "the database has none of them");
+    }
+    let (mut differences, mut warnings) = (Vec::new(), Vec::new());
+    for (what, kind) in kinds {
+        let difference = match kind {
+            Kind::Extension => extensions(found, &mut warnings),
+            _ => Difference::of(kind, &found.objects, terms.texts),
+        };
+        let (different, warned) = difference.judge(terms);
+        differences.extend(different.into_iter().map(|text| format!("{what} {text}")));
+        warnings.extend(warned.into_iter().map(|text| format!("{what} {text}")));
+    }
+    let count = |side: usize| {
+        let counts = kinds.iter().map(|(what, kind)| {
+            let (wanted, there) = found.objects.counts(*kind);
+            human::count([wanted, there][side], what)
+        });
+        counts.collect::<Vec<_>>().join(", ")
+    };
+    let verdict = verdict_of(&differences, &warnings);
+    differences.extend(warnings);
+    Check::new(11, verdict, count(0), count(1), differences)
+}
+
+/// What differs between extensions but for their versions, which are warnings.
+fn extensions(found: &Found, warnings: &mut Vec<String>) -> Difference {
+    let (wanted, there) = found.objects.unlike(Kind::Extension);
+    let without_version = |all: &Objects| -> Objects {
         let mut all = all.clone();
         all.values_mut().for_each(|extension| drop(extension.remove("version")));
         all
     };
-    let (extensions, found_extensions) = (version(&wanted.extensions), version(&there.extensions));
-    let kinds = [
-        ("view", &wanted.views, &there.views),
-        ("function", &wanted.functions, &there.functions),
-        ("trigger", &wanted.triggers, &there.triggers),
-        ("policy", &wanted.policies, &there.policies),
-        ("extension", &extensions, &found_extensions),
-    ];
-    let (mut differences, mut warnings) = (Vec::new(), Vec::new());
-    for (what, wanted, there) in &kinds {
-        let (different, warned) = Difference::between(wanted, there, terms.texts).judge(terms);
-        differences.extend(different.into_iter().map(|text| format!("{what} {text}")));
-        warnings.extend(warned.into_iter().map(|text| format!("{what} {text}")));
-    }
-    for (name, extension) in &wanted.extensions {
+    for (name, extension) in wanted {
         let version = |extension: &Map<String, Value>| extension.get("version").map(short).unwrap_or_default();
-        let found = there.extensions.get(name).map(version);
-        if let Some(found) = found.filter(|found| *found != version(extension)) {
-            warnings.push(format!("extension {name}: version {found} here, {} at the source", version(extension)));
+        let there = there.get(name).map(version);
+        if let Some(there) = there.filter(|there| *there != version(extension)) {
+            warnings.push(format!("extension {name}: version {there} here, {} at the source", version(extension)));
         }
     }
-    let count = |side: usize| {
-        let counts = kinds.iter().map(|(what, wanted, there)| human::count([wanted.len(), there.len()][side], what));
-        counts.collect::<Vec<_>>().join(", ")
-    };
-    if kinds.iter().all(|(_, wanted, there)| wanted.is_empty() && there.is_empty()) {
-        return Check::not_applicable(11, "the database has none of them");
-    }
-    let verdict = verdict_of(&differences, &warnings);
-    differences.extend(warnings);
-    Check::new(11, verdict, count(0), count(1), differences)
+    Difference::between(&without_version(wanted), &without_version(there), true)
 }
 
 fn queries(found: &Found) -> Check {
@@ -306,12 +318,12 @@ fn queries(found: &Found) -> Check {
     Check::new(13, verdict, format!("{all} true"), format!("{} true", queries.len() - details.len()), details)
 }
 
-fn properties(expected: &DatabaseFacts, found: &Found, terms: Terms) -> Check {
+fn properties(expected: &Expected, found: &Found, terms: Terms) -> Check {
     let all = |properties: &DatabaseProperties| match serde_json::to_value(properties) {
         Ok(Value::Object(all)) => all,
         _ => Map::new(),
     };
-    let (mut wanted, mut there) = (all(&expected.properties), all(&found.properties));
+    let (mut wanted, mut there) = (all(&expected.head.properties), all(&found.properties));
     let mut warnings = found.unapplied.clone();
     let versions = (wanted.remove("collation_version"), there.remove("collation_version"));
     if versions.0 != versions.1 {

@@ -8,12 +8,13 @@ pub(crate) mod reading;
 pub mod report;
 mod restored;
 pub(crate) mod restoring;
+pub(crate) mod scope;
 
 use crate::config::{Config, Format};
 use crate::dump_options::{self, LeavesOut};
 use crate::encryption::KeyError;
 use crate::error::Error;
-use crate::facts::{DatabaseFacts, Facts, Subject};
+use crate::facts::{DatabaseHead, Facts, Subject};
 use crate::manifest::{self, How, Manifest, Verification};
 use crate::postgres::connection::ServerVersion;
 use crate::postgres::scratch::ScratchServer;
@@ -128,12 +129,12 @@ impl Verifier<'_> {
         facts: &Facts,
         how: How,
     ) -> Result<ArchiveResult, Error> {
-        let unrestored = |one: &DatabaseFacts| checks::not_restored(&one.name, "only the stored bytes were checked");
+        let unrestored = |one: &DatabaseHead| checks::not_restored(&one.name, "only the stored bytes were checked");
         match how {
             How::Restore => self.restore(repository, backup, facts).await,
             How::Checksum => {
                 let check = self.read_whole(repository, backup, Some(facts)).await?;
-                let databases = facts.databases.iter().map(unrestored).collect();
+                let databases = facts.databases().map(|one| unrestored(&one)).collect();
                 Ok(ArchiveResult { check, databases, server: None })
             }
         }
@@ -204,7 +205,7 @@ impl Verifier<'_> {
             (Some(source), Some(here)) => *source == here,
             _ => config.verify.is_source,
         };
-        let needed: BTreeSet<String> = facts.databases.iter().flat_map(roles_of).collect();
+        let needed: BTreeSet<String> = facts.databases().flat_map(|one| roles_of(&one)).collect();
         let is_superuser = server.connection().is_superuser();
         // not dropped half-way: what is made has to be remembered
         let provided = server.provide_roles(&needed, is_superuser && !is_source);
@@ -255,10 +256,10 @@ impl Terms {
 }
 
 /// Roles that a restore of the database names.
-pub(crate) fn roles_of(facts: &DatabaseFacts) -> BTreeSet<String> {
+pub(crate) fn roles_of(facts: &DatabaseHead) -> BTreeSet<String> {
     let properties = &facts.properties;
     let privileges = properties.privileges.iter().flatten();
-    let mut roles: BTreeSet<String> = facts.schema.roles.iter().cloned().collect();
+    let mut roles: BTreeSet<String> = facts.roles.iter().cloned().collect();
     roles.insert(properties.owner.clone());
     roles.extend(privileges.flat_map(|one| one.grantee.iter().chain([&one.grantor]).cloned()));
     roles.extend(properties.role_settings.keys().cloned());

@@ -2,6 +2,7 @@
 //! wants are not read.
 
 use crate::facts::{Contents, Member};
+use crate::hex::Sha256Digest;
 use crate::pipeline::{Archive, ArchiveReadError, CopyFacts, Wrapping};
 use crate::repository::{Backup, Repository};
 use crate::storage::resume::Resuming;
@@ -21,7 +22,7 @@ const WORTH_SKIPPING: u64 = 256 << 10;
 pub(super) struct Part {
     range: Range<u64>,
     /// SHA-256 of the bytes, where they are the rows of a wanted table.
-    sha256: Option<String>,
+    sha256: Option<Sha256Digest>,
     /// What follows in the archive are rows that are not read: their end stands for them.
     skips: bool,
 }
@@ -48,7 +49,7 @@ pub(super) fn cut(contents: &Contents, wanted: &BTreeSet<String>, size: u64) -> 
         if is_wanted {
             parts.push(Part { range: at..member.offset, sha256: None, skips: false });
             at = end(member);
-            parts.push(Part { range: member.offset..at, sha256: Some(member.sha256.clone()), skips: false });
+            parts.push(Part { range: member.offset..at, sha256: Some(member.sha256), skips: false });
             continue;
         }
         let mut last = end(member);
@@ -99,7 +100,7 @@ impl Parts {
             let Some((part, archive)) = self.current.take() else { return Ok(None) };
             let (stored, _) = archive.finish().await?;
             self.bytes += stored.bytes;
-            if part.sha256.is_some_and(|sha256| sha256 != stored.sha256) {
+            if part.sha256.is_some_and(|sha256| sha256.to_string() != stored.sha256) {
                 return Err(ArchiveReadError::Changed("the rows of a table"));
             }
             if part.skips {
@@ -115,7 +116,7 @@ impl Parts {
         let Some((part, mut archive)) = self.current.take() else { return true };
         while matches!(archive.next().await, Ok(Some(_))) {}
         match (part.sha256, archive.finish().await) {
-            (Some(sha256), Ok((stored, _))) => sha256 == stored.sha256,
+            (Some(sha256), Ok((stored, _))) => sha256.to_string() == stored.sha256,
             _ => true,
         }
     }
@@ -129,7 +130,7 @@ mod tests {
     fn contents(tables: &[(&str, u64, u64)]) -> Contents {
         let mut contents = Contents::default();
         for (name, offset, length) in tables {
-            let member = Member { offset: *offset, length: *length, sha256: (*name).to_owned() };
+            let member = Member { offset: *offset, length: *length, sha256: Sha256Digest::default() };
             contents.tables.entry((*name).to_owned()).or_insert_with(TableRows::default).members.push(member);
         }
         contents

@@ -2,19 +2,20 @@
 
 use super::parts::{self, Parts};
 use super::report::{Check, Verdict};
+use super::scope::unreadable;
 use crate::config::Format;
 use crate::encryption::{Identities, KeyError};
 use crate::error::Error;
+use crate::facts::reader::Fact;
 use crate::facts::{Facts, Subject, TableRows};
-use crate::fingerprint::Fingerprint;
 use crate::manifest::Manifest;
-use crate::pipeline::{self, Archive, ArchiveReadError, CopyFacts, Found, Wrapping};
+use crate::pipeline::{self, Archive, ArchiveReadError, CopyFacts, Found, Sums, Wrapping};
 use crate::repository::{Backup, Repository};
 use crate::restore_filter::FilterError;
 use crate::storage::resume::Resuming;
 use crate::storage::{Location, StorageError, WHOLE};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tracing::info;
 
@@ -63,7 +64,7 @@ impl Reading {
         keys: Option<&Identities>,
         limit: Duration,
     ) -> Result<Self, Error> {
-        let facts = CopyFacts::of(&backup.manifest.subject, backup.manifest.format == Format::Custom);
+        let facts = CopyFacts::sums_of(&backup.manifest.subject, backup.manifest.format == Format::Custom);
         Self::open_with(repository, backup, facts, keys, limit).await
     }
 
@@ -124,19 +125,20 @@ impl Reading {
         limit: Duration,
     ) -> Result<Self, Error> {
         let manifest = &backup.manifest;
-        let [database] = facts.databases.as_slice() else {
+        let only = facts.databases().next().filter(|_| facts.databases().len() == 1);
+        let Some(database) = only else {
             return Self::open_bytes(repository, backup, keys, limit).await;
         };
-        let rows = &database.contents.tables;
+        let contents = database.contents(|_| true).map_err(unreadable)?;
         let bytes = |(_, rows): (&String, &TableRows)| rows.members.iter().map(|member| member.length).sum::<u64>();
-        let wanted: u64 = rows.iter().filter(|(table, _)| tables.contains(*table)).map(bytes).sum();
+        let wanted: u64 = contents.tables.iter().filter(|(table, _)| tables.contains(*table)).map(bytes).sum();
         // most of it: read as one, it is proved as one
         let is_most = wanted.saturating_mul(2) > manifest.stored_bytes;
         let is_whole = is_most || manifest.encryption.is_some() || manifest.format == Format::Custom;
         if is_whole || manifest.subject == Subject::Cluster {
             return Self::open_bytes(repository, backup, keys, limit).await;
         }
-        let Some(parts) = parts::cut(&database.contents, tables, manifest.stored_bytes) else {
+        let Some(parts) = parts::cut(&contents, tables, manifest.stored_bytes) else {
             // it is read whole, and what is wrong with it found
             return Self::open_bytes(repository, backup, keys, limit).await;
         };
@@ -206,7 +208,7 @@ impl Reading {
             Err(Broken::Other(error)) => return Err(error),
         }
         if let Some(facts) = facts.filter(|_| as_stored && details.is_empty() && manifest.subject != Subject::Globals) {
-            details.extend(content_differences(facts, found));
+            details.extend(content_differences(facts, found)?);
         }
         if as_stored && details.is_empty() {
             let text = describe(&stored);
@@ -278,26 +280,36 @@ pub(crate) fn failed_archive(manifest: &Manifest, stored: Option<&pipeline::Stor
 }
 
 /// Rows in the archive that are not those of the facts, whatever database they are of.
-fn content_differences(facts: &Facts, found: Result<Found, &'static str>) -> Vec<String> {
+fn content_differences(facts: &Facts, found: Result<Found, &'static str>) -> Result<Vec<String>, Error> {
     let found = match found {
-        Ok(found) => found,
-        Err(cause) => return vec![cause.to_owned()],
+        Ok(found) => found.sums,
+        Err(cause) => return Ok(vec![cause.to_owned()]),
     };
-    let found = sums(found.rows.iter().map(|rows| (rows.table.as_str(), rows.rows, rows.fingerprint)));
-    let expected = facts.databases.iter().flat_map(|database| &database.contents.tables);
-    let expected = sums(expected.map(|(table, rows)| (table.as_str(), rows.rows, rows.fingerprint)));
-    let tables: BTreeSet<&str> = found.keys().chain(expected.keys()).copied().collect();
-    let changed = tables.into_iter().filter(|table| found.get(table) != expected.get(table));
-    changed.map(|table| format!("{table}: the rows in the archive are not those that were dumped")).collect()
-}
-
-/// Rows and their fingerprint by table; one may come more than once.
-fn sums<'a>(all: impl Iterator<Item = (&'a str, u64, Fingerprint)>) -> BTreeMap<&'a str, (u64, Fingerprint)> {
-    let mut sums: BTreeMap<&str, (u64, Fingerprint)> = BTreeMap::new();
-    for (table, rows, fingerprint) in all {
-        let sum = sums.entry(table).or_default();
-        sum.0 += rows;
-        sum.1.add(fingerprint);
+    let mut expected = Sums::default();
+    let mut details = Vec::new();
+    for database in facts.databases() {
+        let add = |fact| {
+            if let Fact::Rows(table, rows) = fact {
+                expected.add(&table, rows.rows, rows.fingerprint);
+            }
+        };
+        database.each_content(add).map_err(unreadable)?;
     }
-    sums
+    if expected == found {
+        return Ok(details);
+    }
+    for database in facts.databases() {
+        let name = |fact| {
+            if let Fact::Rows(table, _) = fact
+                && found.of(&table) != expected.of(&table)
+            {
+                details.push(format!("{table}: the rows in the archive are not those that were dumped"));
+            }
+        };
+        database.each_content(name).map_err(unreadable)?;
+    }
+    if details.is_empty() {
+        details.push("the archive has rows of tables that the facts do not name".to_owned());
+    }
+    Ok(details)
 }

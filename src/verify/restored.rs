@@ -1,14 +1,17 @@
 //! A restored database, looked at as the source was.
 
-use super::checks::{Found, Terms};
+use super::checks::{Expected, Found, Matched, Matching, Terms};
+use super::scope::Scope;
 use crate::config::Config;
 use crate::error::Error;
-use crate::facts::{Contents, DatabaseFacts, Schema};
+use crate::facts::{DatabaseHead, Kind};
 use crate::postgres::connection::Connection;
+use crate::postgres::schema::{self, Described};
 use crate::postgres::scratch::{Scratch, ScratchServer};
-use crate::postgres::{self, catalog, contents, properties, schema};
+use crate::postgres::{self, catalog, contents, properties};
 use crate::sql_lexer::{Lexer, Token};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,42 +31,73 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Everything that the checks compare. What may change the database comes last.
-    pub(super) async fn found(&self, expected: &DatabaseFacts, restore_seconds: f64) -> Result<Found, Error> {
+    /// What is expected, and everything that the checks compare with it. What may change the database comes last.
+    pub(super) async fn found(&self, scope: Scope<'_>, restore_seconds: f64) -> Result<(Expected, Found), Error> {
         let connection = self.server.enter(self.scratch, "backup verify").await?;
-        let (schema, contents, orphans) = self.look(&connection, expected).await.map_err(Error::Compare)?;
+        let expected = scope.expected()?;
+        let (objects, described) = self.match_objects(&connection, scope, &expected).await?;
+        let (head, wanted) = (&expected.head, &expected.contents);
+        let contents = contents::read(&connection, wanted, &head.lc_monetary).await.map_err(Error::Compare)?;
+        let orphans = contents::orphans(&connection).await.map_err(Error::Compare)?;
         let queries = match &self.config.verify.queries {
             None => None,
             Some(path) => Some(ask(&connection, &read_queries(path)?).await),
         };
         let health = self.health().await?;
-        let unapplied = self.apply(&connection, expected).await;
+        let unapplied = self.apply(&connection, head).await;
         let properties = catalog::properties(&connection).await.map_err(Error::Compare)?;
-        Ok(Found { schema, contents, properties, unapplied, orphans, health, queries, restore_seconds })
+        let Described { has_texts, migrations, .. } = described;
+        let found = Found {
+            objects,
+            has_texts,
+            migrations,
+            contents,
+            properties,
+            unapplied,
+            orphans,
+            health,
+            queries,
+            restore_seconds,
+        };
+        Ok((expected, found))
     }
 
-    async fn look(
+    /// Holds the objects of the database against those expected; neither are in memory at once.
+    async fn match_objects(
         &self,
         connection: &Connection,
-        expected: &DatabaseFacts,
-    ) -> Result<(Schema, Contents, (usize, BTreeMap<String, u64>)), tokio_postgres::Error> {
-        connection.batch_execute("BEGIN READ ONLY").await?;
-        let schema = schema::describe(connection).await?.schema;
-        connection.batch_execute("COMMIT").await?;
+        scope: Scope<'_>,
+        expected: &Expected,
+    ) -> Result<(Matched, Described), Error> {
+        let mut matching = Matching::new(self.terms.texts && expected.head.has_texts);
+        scope.each_object(|kind, name, properties| matching.expect(kind, name, &properties, &expected.contents))?;
         // policies that bind the owner too would hide rows from all but superusers
-        for (table, properties) in &schema.catalogue.tables {
-            if properties.contains_key("forced_row_security") && !connection.is_superuser() {
-                contents::unforce_row_security(connection, table).await?;
+        let mut forced = Vec::new();
+        let mut meet = |kind, name: String, properties: Map<String, Value>| {
+            if kind == Kind::Table && properties.contains_key("forced_row_security") {
+                forced.push(name.clone());
             }
+            matching.meet(kind, name, properties);
+        };
+        let looking = async {
+            connection.batch_execute("BEGIN READ ONLY").await?;
+            let described = schema::describe(connection, &mut meet).await?;
+            connection.batch_execute("COMMIT").await?;
+            Ok(described)
+        };
+        let described = looking.await.map_err(Error::Compare)?;
+        for table in forced.iter().filter(|_| !connection.is_superuser()) {
+            contents::unforce_row_security(connection, table).await.map_err(Error::Compare)?;
         }
-        let contents = contents::read(connection, &expected.contents, &expected.schema.lc_monetary).await?;
-        let orphans = contents::orphans(connection).await?;
-        Ok((schema, contents, orphans))
+        if !matching.is_complete() {
+            scope.each_object(|kind, name, properties| matching.recall(kind, name, properties))?;
+        }
+        Ok((matching.finish(&expected.contents), described))
     }
 
     /// Gives the database the properties of the source; the answer is what was refused. Last, because they change what
     /// sessions may do.
-    pub(super) async fn apply(&self, connection: &Connection, expected: &DatabaseFacts) -> Vec<String> {
+    pub(super) async fn apply(&self, connection: &Connection, expected: &DatabaseHead) -> Vec<String> {
         let (name, wanted) = (&self.scratch.name, &expected.properties);
         let mut statements = properties::settings(name, wanted, self.roles);
         if self.terms.owners {

@@ -5,16 +5,18 @@ use super::pouring::{Sink, blame, pour};
 use super::reading::{Broken, Reading};
 use super::report::DatabaseResult;
 use super::restored::Look;
+use super::scope::Scope;
 use super::{HASTE, PATIENCE};
 use crate::config::Config;
 use crate::error::Error;
-use crate::facts::{DatabaseFacts, Facts, Subject};
+use crate::facts::reader::DatabaseFacts;
+use crate::facts::{DatabaseHead, Facts, Subject};
 use crate::manifest::Manifest;
 use crate::postgres::restore::{Restore, Way};
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::tools::Tools;
 use crate::progress::{self, Counters};
-use crate::restore_filter::{Filter, LeaveOut};
+use crate::restore_filter::{Filter, LeaveOut, Rows};
 use crate::shutdown::Shutdown;
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -57,12 +59,11 @@ impl Restoring<'_> {
         facts: &Facts,
     ) -> (Vec<DatabaseResult>, Result<(), Broken>) {
         let mut databases = Vec::new();
-        for (index, expected) in facts.databases.iter().enumerate() {
-            let end = facts.databases.get(index + 1).map(|next| next.raw_offset);
+        for (index, (expected, end)) in facts.parts().enumerate() {
             match self.restore(reading, expected, end).await {
                 Ok(result) => databases.push(result),
                 Err(broken) => {
-                    let lost = facts.databases.iter().skip(index);
+                    let lost = facts.databases().skip(index);
                     databases
                         .extend(lost.map(|one| checks::not_restored(&one.name, "the archive could not be restored")));
                     return (databases, Err(broken));
@@ -78,12 +79,15 @@ impl Restoring<'_> {
     async fn restore(
         &self,
         reading: &mut Reading,
-        expected: &DatabaseFacts,
+        expected: DatabaseFacts<'_>,
         end: Option<u64>,
     ) -> Result<DatabaseResult, Broken> {
-        let scratch = self.make(&self.config.verify.wanted(&expected.name), expected).await?;
-        let restored = match self.fill(&scratch, reading, expected, end).await {
-            Ok(filled) => self.compare(&scratch, expected, filled.seconds, true).await.map_err(Broken::from),
+        let scratch = self.make(&self.config.verify.wanted(&expected.name), &expected).await?;
+        let restored = match self.fill(&scratch, reading, &expected, end).await {
+            Ok(filled) => {
+                let scope = Scope { facts: expected, rows: &Rows::All };
+                self.compare(&scratch, scope, filled.seconds, true).await.map_err(Broken::from)
+            }
             Err(broken) => Err(broken),
         };
         self.remove(&scratch, restored.is_ok()).await;
@@ -91,7 +95,7 @@ impl Restoring<'_> {
     }
 
     /// Makes an empty scratch database of that name, or one like it.
-    pub(crate) async fn make(&self, wanted: &str, expected: &DatabaseFacts) -> Result<Scratch, Error> {
+    pub(crate) async fn make(&self, wanted: &str, expected: &DatabaseHead) -> Result<Scratch, Error> {
         let shutdown = self.shutdown;
         if let Some(stop) = shutdown.reason() {
             return Err(stop.into());
@@ -123,12 +127,12 @@ impl Restoring<'_> {
         &self,
         scratch: &Scratch,
         reading: &mut Reading,
-        expected: &DatabaseFacts,
+        expected: &DatabaseHead,
         end: Option<u64>,
     ) -> Result<Filled, Broken> {
         let shutdown = self.shutdown;
         let started = Instant::now();
-        let lc_monetary = &expected.schema.lc_monetary;
+        let lc_monetary = &expected.lc_monetary;
         let knows_locale = shutdown.guard(self.server.knows_locale(lc_monetary)).await?;
         if !knows_locale {
             warn!("the server lacks the locale {lc_monetary}, so values of type money may be read as others");
@@ -188,7 +192,7 @@ impl Restoring<'_> {
     pub(crate) async fn give_properties(
         &self,
         scratch: &Scratch,
-        expected: &DatabaseFacts,
+        expected: &DatabaseHead,
     ) -> Result<Vec<String>, Error> {
         let connection = self.server.enter(scratch, "backup restore").await?;
         Ok(self.look(scratch, false).apply(&connection, expected).await)
@@ -203,15 +207,15 @@ impl Restoring<'_> {
     pub(crate) async fn compare(
         &self,
         scratch: &Scratch,
-        expected: &DatabaseFacts,
+        scope: Scope<'_>,
         restore_seconds: f64,
         health: bool,
     ) -> Result<DatabaseResult, Error> {
         info!("restored {} in {restore_seconds:.1} s, comparing", scratch.name);
         let look = self.look(scratch, health);
-        let found = self.shutdown.guard(look.found(expected, restore_seconds)).await??;
-        let result = checks::compare(expected, &found, self.terms);
-        info!("compared {} tables and {} rows of {}", result.tables, result.rows, expected.name);
+        let (expected, found) = self.shutdown.guard(look.found(scope, restore_seconds)).await??;
+        let result = checks::compare(&expected, &found, self.terms);
+        info!("compared {} tables and {} rows of {}", result.tables, result.rows, expected.head.name);
         Ok(result)
     }
 }

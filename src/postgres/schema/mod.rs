@@ -6,34 +6,50 @@
 mod rows;
 
 use super::connection::Connection;
-use super::migrations;
-use crate::facts::{Catalogue, Objects, Schema};
+use super::migrations::{self, Candidate};
+use crate::facts::{Catalogue, Kind, Migration};
 use crate::sql_lexer::{qualified, quoted};
-use rows::{Oid, Rows};
+use rows::{Asker, Chunk, Oid};
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use tracing::warn;
 
-/// A database's schema, and what happened to it since the snapshot of the transaction that asks.
+/// Takes the objects as they come: in no order but that of their kind's own questions.
+pub type TakeObject<'t> = dyn FnMut(Kind, String, Map<String, Value>) + Send + 't;
+
+/// What is known of a database's schema beside its objects, and what happened to it since the snapshot of the transaction
+/// that asks.
 #[derive(Debug, Default)]
 pub struct Described {
-    /// The schema.
-    pub schema: Schema,
+    /// The texts of the server's trees are among the objects.
+    pub has_texts: bool,
+    /// Migration tools whose tables are there.
+    pub migrations: Vec<Migration>,
+    /// Roles that the database depends on.
+    pub roles: Vec<String>,
+    /// `lc_monetary`
+    pub lc_monetary: String,
     /// Tables whose rows were replaced since: to the snapshot they look empty.
     pub rewritten: Vec<String>,
     /// Tables whose names are other tables' by now.
     pub replaced: Vec<String>,
 }
 
-/// How long text of the server's trees may be waited for. Who waits behind pg_dump for a table would keep this waiting
-/// behind it, while pg_dump waits for its output to be read.
+/// Before texts of the server's trees are asked for. Who waits behind pg_dump for a table would keep this waiting behind it,
+/// while pg_dump waits for its output to be read, so that no lock is waited for long.
 const TEXTS: &str = "SAVEPOINT schema; SET LOCAL lock_timeout = '2s'";
+/// Gives back the locks that making texts has taken: a server has room for so many, and pg_dump needs them.
+const RELEASE: &str = "ROLLBACK TO schema; SET LOCAL lock_timeout = '2s'";
 
-/// Somebody holds or wants a lock on a table, or what the snapshot shows is gone by now.
+/// Views, and functions, whose texts are asked for at once: their locks are held at once.
+const LOCKS_AT_ONCE: usize = 16;
+
+/// Somebody holds or wants a lock on a table, or there is no room for one more, or what the snapshot shows is gone by now.
 const IN_THE_WAY: &[&SqlState] = &[
     &SqlState::LOCK_NOT_AVAILABLE,
+    &SqlState::OUT_OF_MEMORY,
     &SqlState::INTERNAL_ERROR,
     &SqlState::UNDEFINED_TABLE,
     &SqlState::UNDEFINED_OBJECT,
@@ -41,77 +57,66 @@ const IN_THE_WAY: &[&SqlState] = &[
     &SqlState::UNDEFINED_FUNCTION,
 ];
 
-/// Reads the schema of the connected database, in the transaction that is open there.
-pub async fn describe(connection: &Connection) -> Result<Described, Error> {
+/// Hands on the objects of the connected database, in the transaction that is open there. What is in memory at one time
+/// does not grow with their number.
+pub async fn describe(connection: &Connection, take: &mut TakeObject<'_>) -> Result<Described, Error> {
     let major = connection.version().major;
+    let asker = Asker { session: connection, texts: true };
     connection.batch_execute(TEXTS).await?;
-    let (rows, has_texts) = match rows::read(connection, major, true).await {
-        Ok(rows) => (rows, true),
-        Err(error) if error.code().is_some_and(|code| IN_THE_WAY.contains(&code)) => {
-            let cause = super::cause(&error);
-            warn!("DDL is in the way ({cause}), so defaults, views and indexes are recorded without text");
-            connection.batch_execute("ROLLBACK TO schema").await?;
-            (rows::read(connection, major, false).await?, false)
-        }
-        Err(error) => return Err(error),
-    };
+    let names = Names::read(&asker).await?;
+    let (described, candidates) = (Described { has_texts: true, ..Described::default() }, Vec::new());
+    let mut reader = Reader { connection, asker, major, names, take, described, candidates };
+    let mut after = Oid::OF_SYSTEM;
+    while let Some(last) = reader.relations(after).await? {
+        after = last;
+    }
+    let mut after = Oid::OF_SYSTEM;
+    while let Some(last) = reader.functions(after).await? {
+        after = last;
+    }
+    reader.others().await?;
+    let Reader { mut described, candidates, .. } = reader;
     let money = connection.query_typed_one("SELECT pg_catalog.current_setting('lc_monetary')", &[]).await?;
-    let names = Names::of(&rows);
-    let tables = |which: fn(&rows::Relation) -> bool| {
-        let tables = rows.relations.iter().filter(|relation| which(relation));
-        tables.filter_map(|relation| names.relations.get(&relation.oid).cloned()).collect()
+    described.lc_monetary = money.get(0);
+    described.migrations = migrations::read(connection, candidates).await?;
+    Ok(described)
+}
+
+/// Tables and views alone, in memory at once.
+pub async fn relations(connection: &Connection) -> Result<Catalogue, Error> {
+    let mut catalogue = Catalogue::default();
+    let mut take = |kind: Kind, name: String, properties: Map<String, Value>| {
+        if let Kind::Table | Kind::View = kind {
+            catalogue.of_mut(kind).insert(name, properties);
+        }
     };
-    let (rewritten, replaced) = (tables(|table| table.rewritten), tables(|table| table.replaced));
-    let catalogue = catalogue(&rows, &names);
-    let migrations = migrations::read(connection, &catalogue).await?;
-    let roles = rows.roles.into_iter().map(|role| role.name).collect();
-    let schema = Schema { catalogue, has_texts, migrations, roles, lc_monetary: money.get(0) };
-    Ok(Described { schema, rewritten, replaced })
+    describe(connection, &mut take).await?;
+    Ok(catalogue)
 }
 
 /// Names by number. What belongs to the system or to an extension has none here.
-struct Names<'a> {
-    namespaces: HashMap<Oid, &'a str>,
+struct Names {
+    namespaces: HashMap<Oid, String>,
     members: HashSet<Oid>,
-    relations: HashMap<Oid, String>,
-    columns: HashMap<(Oid, i16), &'a str>,
 }
 
-impl<'a> Names<'a> {
-    fn of(rows: &'a Rows) -> Self {
+impl Names {
+    async fn read(asker: &Asker<'_>) -> Result<Self, Error> {
         let is_user = |name: &str| !name.starts_with("pg_") && name != "information_schema";
-        let namespaces = rows.namespaces.iter().filter(|namespace| is_user(&namespace.name));
-        let mut names = Self {
-            namespaces: namespaces.map(|namespace| (namespace.oid, namespace.name.as_str())).collect(),
-            members: rows.members.iter().map(|member| member.object).collect(),
-            relations: HashMap::new(),
-            columns: rows
-                .columns
-                .iter()
-                .map(|column| ((column.relation, column.number), column.name.as_str()))
-                .collect(),
-        };
-        for relation in &rows.relations {
-            if let Some(name) = names.object(relation.oid, relation.namespace, &relation.name) {
-                names.relations.insert(relation.oid, name);
+        let (mut namespaces, mut members) = (HashMap::new(), HashSet::new());
+        let take = |one: rows::Namespace| {
+            if is_user(&one.name) {
+                namespaces.insert(one.oid, one.name);
             }
-        }
-        names
+        };
+        asker.each(rows::NAMESPACES, take).await?;
+        asker.each(rows::MEMBERS, |member: rows::Member| members.extend([member.object])).await?;
+        Ok(Self { namespaces, members })
     }
 
     fn object(&self, oid: Oid, namespace: Oid, name: &str) -> Option<String> {
         let namespace = self.namespaces.get(&namespace)?;
         (!self.members.contains(&oid)).then(|| qualified(namespace, name))
-    }
-
-    /// The name of what belongs to a relation.
-    fn part(&self, relation: Oid, name: &str) -> Option<String> {
-        Some(format!("{}.{}", self.relations.get(&relation)?, quoted(name)))
-    }
-
-    /// Names of columns; an expression has none.
-    fn columns(&self, relation: Oid, numbers: impl Iterator<Item = i16>) -> Value {
-        numbers.map(|number| self.columns.get(&(relation, number)).copied()).collect()
     }
 }
 
@@ -122,155 +127,227 @@ fn properties(all: Value) -> Map<String, Value> {
     all
 }
 
-/// Objects of those that have a name.
-fn objects(all: impl Iterator<Item = (Option<String>, Value)>) -> Objects {
-    all.filter_map(|(name, value)| Some((name?, properties(value)))).collect()
+struct Reader<'a> {
+    connection: &'a Connection,
+    asker: Asker<'a>,
+    major: u32,
+    names: Names,
+    take: &'a mut TakeObject<'a>,
+    described: Described,
+    candidates: Vec<Candidate>,
 }
 
-fn catalogue(rows: &Rows, names: &Names<'_>) -> Catalogue {
-    let of_kinds =
-        |kinds: &'static [&str]| rows.relations.iter().filter(|relation| kinds.contains(&relation.kind.as_str()));
-    let columns = columns(rows);
-    let (parents, checks, defaults) = (parents(rows, names), checks(rows), defaults(rows, names));
-    let tables = of_kinds(&["r", "p", "f"]).map(|table| {
-        let name = names.relations.get(&table.oid).cloned();
-        let all = json!({
-            "kind": table.kind, "is_partition": table.is_partition, "persistence": table.persistence, "columns": columns.get(&table.oid),
-            "parents": parents.get(&table.oid), "key": table.key, "bound": table.bound, "checks": checks.get(&table.oid),
-            "defaults": defaults.get(&table.oid),
-            "row_security": table.row_security, "forced_row_security": table.forced_row_security,
-        });
-        (name, all)
-    });
-    let views = of_kinds(&["v", "m"]).map(|view| {
-        let name = names.relations.get(&view.oid).cloned();
-        let populated = (view.kind == "m").then_some(view.populated);
-        let mut options = view.options.clone();
-        options.iter_mut().for_each(|options| options.sort());
-        let all = json!({
-            "kind": view.kind, "columns": columns.get(&view.oid), "populated": populated, "options": options,
-            "definition": view.definition,
-        });
-        (name, all)
-    });
-    let mut labels: HashMap<Oid, Vec<&str>> = HashMap::new();
-    rows.labels.iter().for_each(|label| labels.entry(label.r#enum).or_default().push(&label.label));
-    let enums = rows
-        .enums
-        .iter()
-        .map(|one| (names.object(one.oid, one.namespace, &one.name), json!({ "labels": labels.get(&one.oid) })));
-    let indexes = rows.indexes.iter().map(|index| {
-        let name = names.relations.get(&index.relation).and(names.relations.get(&index.index)).cloned();
-        let numbers = index.columns.split_whitespace().filter_map(|number| number.parse().ok());
-        let all = json!({
-            "table": names.relations.get(&index.relation), "valid": index.valid, "unique": index.unique,
-            "primary": index.primary, "columns": names.columns(index.relation, numbers), "definition": index.definition,
-        });
-        (name, all)
-    });
-    let foreign_keys = rows.constraints.iter().filter(|constraint| constraint.kind == "f").map(|key| {
-        let all = json!({
-            "validated": key.validated, "references": names.relations.get(&key.references),
-            "columns": names.columns(key.relation, key.columns.iter().flatten().copied()),
-            "referenced_columns": names.columns(key.references, key.referenced_columns.iter().flatten().copied()),
-            "on_update": key.on_update, "on_delete": key.on_delete, "match": key.r#match,
-            "deferrable": key.deferrable, "deferred": key.deferred,
-        });
-        (names.part(key.relation, &key.name), all)
-    });
-    let sequences = rows.sequences.iter().map(|sequence| {
-        let all = json!({
-            "type": sequence.r#type, "start": sequence.start, "increment": sequence.increment, "least": sequence.least,
-            "most": sequence.most, "cache": sequence.cache, "cycles": sequence.cycles,
-        });
-        (names.relations.get(&sequence.sequence).cloned(), all)
-    });
-    let policies = rows.policies.iter().map(|policy| {
-        let all = json!({
-            "command": policy.command, "permissive": policy.permissive, "roles": policy.roles, "using": policy.using,
-            "with_check": policy.with_check,
-        });
-        (names.part(policy.relation, &policy.name), all)
-    });
-    let extensions = rows.extensions.iter().map(|extension| {
-        let schema = names.namespaces.get(&extension.namespace);
-        (Some(quoted(&extension.name)), json!({ "schema": schema, "version": extension.version }))
-    });
-    Catalogue {
-        tables: objects(tables),
-        enums: objects(enums),
-        indexes: objects(indexes),
-        foreign_keys: objects(foreign_keys),
-        sequences: objects(sequences),
-        views: objects(views),
-        functions: functions(rows, names),
-        triggers: triggers(rows, names),
-        policies: objects(policies),
-        extensions: objects(extensions),
-    }
-}
-
-/// Columns in their order, each with its type and what else it is.
-fn columns(rows: &Rows) -> HashMap<Oid, Vec<String>> {
-    let mut columns: HashMap<Oid, Vec<String>> = HashMap::new();
-    for column in &rows.columns {
-        columns.entry(column.relation).or_default().push(format!("{} {}", quoted(&column.name), column.text));
-    }
-    columns
-}
-
-fn defaults(rows: &Rows, names: &Names<'_>) -> HashMap<Oid, Map<String, Value>> {
-    let mut defaults: HashMap<Oid, Map<String, Value>> = HashMap::new();
-    for default in &rows.defaults {
-        if let Some(column) = names.columns.get(&(default.relation, default.number)) {
-            defaults.entry(default.relation).or_default().insert((*column).to_owned(), json!(default.text));
+impl Reader<'_> {
+    fn take(&mut self, kind: Kind, name: Option<String>, all: Value) {
+        if let Some(name) = name {
+            (self.take)(kind, name, properties(all));
         }
     }
-    defaults
-}
 
-fn parents<'a>(rows: &Rows, names: &'a Names<'_>) -> HashMap<Oid, Vec<&'a str>> {
-    let mut parents: HashMap<Oid, Vec<&str>> = HashMap::new();
-    for parent in &rows.parents {
-        let name = names.relations.get(&parent.parent);
-        parents.entry(parent.relation).or_default().extend(name.map(String::as_str));
+    /// Goes on without the texts of the server's trees, where `error` says that something is in their way.
+    async fn without_texts(&mut self, error: Error) -> Result<(), Error> {
+        if !self.asker.texts || !error.code().is_some_and(|code| IN_THE_WAY.contains(&code)) {
+            return Err(error);
+        }
+        let cause = super::cause(&error);
+        warn!("something is in the way ({cause}), so defaults, views and indexes are recorded without text");
+        self.connection.batch_execute(RELEASE).await?;
+        (self.asker.texts, self.described.has_texts) = (false, false);
+        Ok(())
     }
-    parents
-}
 
-fn checks(rows: &Rows) -> HashMap<Oid, Map<String, Value>> {
-    let mut checks: HashMap<Oid, Map<String, Value>> = HashMap::new();
-    for check in rows.constraints.iter().filter(|constraint| constraint.kind == "c") {
-        checks.entry(check.relation).or_default().insert(check.name.clone(), json!(check.definition));
+    /// Texts that keep their locks, so many at once as do no harm.
+    async fn texts(&mut self, objects: &[Oid], question: fn(&[Oid]) -> String) -> Result<HashMap<Oid, String>, Error> {
+        let mut texts = HashMap::new();
+        for some in objects.chunks(LOCKS_AT_ONCE) {
+            if !self.asker.texts {
+                break;
+            }
+            match self.asker.ask::<rows::Definition>(&question(some)).await {
+                Ok(made) => {
+                    texts.extend(made.into_iter().filter_map(|one| Some((one.oid, one.text?))));
+                    self.connection.batch_execute(RELEASE).await?;
+                }
+                Err(error) => self.without_texts(error).await?,
+            }
+        }
+        Ok(texts)
     }
-    checks
-}
 
-fn functions(rows: &Rows, names: &Names<'_>) -> Objects {
-    let all = rows.functions.iter().map(|function| {
-        let name = names.object(function.oid, function.namespace, &function.name);
-        let all = json!({
-            "kind": function.kind, "result": function.result, "volatility": function.volatility,
-            "parallel": function.parallel, "strict": function.strict, "security_definer": function.security_definer,
-            "leakproof": function.leakproof, "settings": function.settings, "source": function.source,
-            "file": function.file, "body": function.body, "language": function.language,
-        });
-        (name.zip(function.arguments.as_ref()).map(|(name, arguments)| format!("{name}({arguments})")), all)
-    });
-    objects(all)
-}
+    /// Some relations and what belongs to them; the answer is the last one.
+    async fn relations(&mut self, after: Oid) -> Result<Option<Oid>, Error> {
+        let chunk = match self.asker.chunk(self.major, after).await {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                self.without_texts(error).await?;
+                self.asker.chunk(self.major, after).await?
+            }
+        };
+        let Some((range, chunk)) = chunk else { return Ok(None) };
+        let is_view = |relation: &&rows::Relation| relation.kind == "v" || relation.kind == "m";
+        let views: Vec<Oid> = chunk.relations.iter().filter(is_view).map(|view| view.oid).collect();
+        let definitions = self.texts(&views, rows::definitions).await?;
+        self.take_chunk(&chunk, &definitions);
+        Ok(Some(range.last))
+    }
 
-fn triggers(rows: &Rows, names: &Names<'_>) -> Objects {
-    let of_tables = rows.triggers.iter().map(|trigger| {
-        let all = json!({ "enabled": trigger.enabled, "definition": trigger.definition });
-        (names.part(trigger.relation, &trigger.name), all)
-    });
-    let of_events = rows.event_triggers.iter().map(|trigger| {
-        let name = format!("event trigger {}", quoted(&trigger.name));
-        let all = json!({
-            "enabled": trigger.enabled, "event": trigger.event, "function": trigger.function, "tags": trigger.tags,
+    fn take_chunk(&mut self, chunk: &Chunk, definitions: &HashMap<Oid, String>) {
+        let named = chunk.relations.iter().filter_map(|relation| {
+            Some((relation.oid, self.names.object(relation.oid, relation.namespace, &relation.name)?))
         });
-        ((!names.members.contains(&trigger.oid)).then_some(name), all)
-    });
-    objects(of_tables.chain(of_events))
+        let relations: HashMap<Oid, String> = named.collect();
+        let mut columns: HashMap<Oid, Vec<String>> = HashMap::new();
+        let mut column_names: HashMap<(Oid, i16), &str> = HashMap::new();
+        for column in &chunk.columns {
+            columns.entry(column.relation).or_default().push(format!("{} {}", quoted(&column.name), column.text));
+            column_names.insert((column.relation, column.number), &column.name);
+        }
+        self.take_relations(chunk, &relations, (&columns, &column_names), definitions);
+        let part = |relation: Oid, name: &str| Some(format!("{}.{}", relations.get(&relation)?, quoted(name)));
+        for index in &chunk.indexes {
+            let numbers = index.columns.split_whitespace().filter_map(|number| number.parse::<i16>().ok());
+            let columns: Value =
+                numbers.map(|number| column_names.get(&(index.relation, number)).copied()).collect();
+            let all = json!({
+                "table": relations.get(&index.relation), "valid": index.valid, "unique": index.unique,
+                "primary": index.primary, "columns": columns, "definition": index.definition.clone(),
+            });
+            let name = self.names.object(index.index, index.namespace, &index.name);
+            self.take(Kind::Index, relations.get(&index.relation).and(name), all);
+        }
+        for key in chunk.constraints.iter().filter(|constraint| constraint.kind == "f") {
+            let references = key.references_namespace.zip(key.references_name.as_deref());
+            let references = references.and_then(|(space, name)| self.names.object(key.references, space, name));
+            let all = json!({
+                "validated": key.validated, "references": references, "columns": key.columns,
+                "referenced_columns": key.referenced_columns, "on_update": key.on_update, "on_delete": key.on_delete,
+                "match": key.r#match, "deferrable": key.deferrable, "deferred": key.deferred,
+            });
+            self.take(Kind::ForeignKey, part(key.relation, &key.name), all);
+        }
+        for sequence in &chunk.sequences {
+            let all = json!({
+                "type": sequence.r#type, "start": sequence.start, "increment": sequence.increment,
+                "least": sequence.least, "most": sequence.most, "cache": sequence.cache, "cycles": sequence.cycles,
+            });
+            self.take(Kind::Sequence, relations.get(&sequence.sequence).cloned(), all);
+        }
+        for trigger in &chunk.triggers {
+            let definition = trigger.definition.clone();
+            let all = json!({ "enabled": trigger.enabled, "definition": definition });
+            self.take(Kind::Trigger, part(trigger.relation, &trigger.name), all);
+        }
+        for policy in &chunk.policies {
+            let (using, with_check) = (policy.using.clone(), policy.with_check.clone());
+            let all = json!({
+                "command": policy.command, "permissive": policy.permissive, "roles": policy.roles, "using": using,
+                "with_check": with_check,
+            });
+            self.take(Kind::Policy, part(policy.relation, &policy.name), all);
+        }
+    }
+
+    /// Tables and views.
+    fn take_relations(
+        &mut self,
+        chunk: &Chunk,
+        relations: &HashMap<Oid, String>,
+        (columns, column_names): (&HashMap<Oid, Vec<String>>, &HashMap<(Oid, i16), &str>),
+        definitions: &HashMap<Oid, String>,
+    ) {
+        let mut parents: HashMap<Oid, Vec<String>> = HashMap::new();
+        for parent in &chunk.parents {
+            let name = self.names.object(parent.parent, parent.namespace, &parent.name);
+            parents.entry(parent.relation).or_default().extend(name);
+        }
+        let mut checks: HashMap<Oid, Map<String, Value>> = HashMap::new();
+        for check in chunk.constraints.iter().filter(|constraint| constraint.kind == "c") {
+            let text = json!(check.definition.clone());
+            checks.entry(check.relation).or_default().insert(check.name.clone(), text);
+        }
+        let mut defaults: HashMap<Oid, Map<String, Value>> = HashMap::new();
+        for default in &chunk.defaults {
+            if let Some(column) = column_names.get(&(default.relation, default.number)) {
+                let text = json!(default.text.clone());
+                defaults.entry(default.relation).or_default().insert((*column).to_owned(), text);
+            }
+        }
+        for relation in &chunk.relations {
+            let (oid, name) = (relation.oid, relations.get(&relation.oid));
+            let columns = columns.get(&oid);
+            match relation.kind.as_str() {
+                "S" => {}
+                "v" | "m" => {
+                    let mut options = relation.options.clone();
+                    options.iter_mut().for_each(|options| options.sort());
+                    let all = json!({
+                        "kind": relation.kind, "columns": columns, "options": options,
+                        "populated": (relation.kind == "m").then_some(relation.populated),
+                        "definition": definitions.get(&oid),
+                    });
+                    self.take(Kind::View, name.cloned(), all);
+                }
+                _ => {
+                    let flagged = |is: bool| name.filter(|_| is).cloned();
+                    self.described.rewritten.extend(flagged(relation.rewritten));
+                    self.described.replaced.extend(flagged(relation.replaced));
+                    self.candidates.extend(name.and_then(|name| Candidate::of(name, columns)));
+                    let all = json!({
+                        "kind": relation.kind, "is_partition": relation.is_partition,
+                        "persistence": relation.persistence, "columns": columns, "parents": parents.get(&oid),
+                        "key": relation.key.clone(), "bound": relation.bound.clone(),
+                        "checks": checks.get(&oid), "defaults": defaults.get(&oid),
+                        "row_security": relation.row_security, "forced_row_security": relation.forced_row_security,
+                    });
+                    self.take(Kind::Table, name.cloned(), all);
+                }
+            }
+        }
+    }
+
+    /// Some functions; the answer is the last one.
+    async fn functions(&mut self, after: Oid) -> Result<Option<Oid>, Error> {
+        let functions: Vec<rows::Function> = self.asker.ask(&rows::functions(self.major, after)).await?;
+        let with_body: Vec<Oid> = functions.iter().filter(|one| one.has_body).map(|one| one.oid).collect();
+        let bodies = self.texts(&with_body, rows::bodies).await?;
+        for function in &functions {
+            let name = self.names.object(function.oid, function.namespace, &function.name);
+            let name = name.zip(function.arguments.as_ref()).map(|(name, arguments)| format!("{name}({arguments})"));
+            let all = json!({
+                "kind": function.kind, "result": function.result, "volatility": function.volatility,
+                "parallel": function.parallel, "strict": function.strict,
+                "security_definer": function.security_definer, "leakproof": function.leakproof,
+                "settings": function.settings, "source": function.source, "file": function.file,
+                "body": bodies.get(&function.oid), "language": function.language,
+            });
+            self.take(Kind::Function, name, all);
+        }
+        Ok(functions.last().map(|function| function.oid))
+    }
+
+    /// What belongs to no relation, and of which there is little.
+    async fn others(&mut self) -> Result<(), Error> {
+        let (names, take) = (&self.names, &mut *self.take);
+        let take_enum = |one: rows::Enum| {
+            if let Some(name) = names.object(one.oid, one.namespace, &one.name) {
+                take(Kind::Enum, name, properties(json!({ "labels": one.labels })));
+            }
+        };
+        self.asker.each(rows::ENUMS, take_enum).await?;
+        for trigger in self.asker.ask::<rows::EventTrigger>(rows::EVENT_TRIGGERS).await? {
+            let all = json!({
+                "enabled": trigger.enabled, "event": trigger.event, "function": trigger.function, "tags": trigger.tags,
+            });
+            let name = format!("event trigger {}", quoted(&trigger.name));
+            self.take(Kind::Trigger, (!self.names.members.contains(&trigger.oid)).then_some(name), all);
+        }
+        for extension in self.asker.ask::<rows::Extension>(rows::EXTENSIONS).await? {
+            let schema = self.names.namespaces.get(&extension.namespace);
+            let all = json!({ "schema": schema, "version": extension.version });
+            self.take(Kind::Extension, Some(quoted(&extension.name)), all);
+        }
+        let roles = self.asker.ask::<rows::Role>(rows::ROLES).await?;
+        self.described.roles = roles.into_iter().map(|role| role.name).collect();
+        Ok(())
+    }
 }

@@ -1,9 +1,10 @@
-//! Rows of the system catalogues, one question for each: planning joins would take longer than all of them.
+//! Rows of the system catalogues, so many at once as are held in memory at once.
 //!
 //! Objects below number 16384 are the server's own.
 
 use super::super::catalog::{Text, bytes_of};
 use super::super::session::Session;
+use crate::facts::LONGEST_SOURCE;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::{Error, Row};
@@ -22,10 +23,32 @@ impl TryFrom<String> for Oid {
     }
 }
 
-/// Everything that was asked for.
-#[derive(Default)]
-pub(super) struct Rows {
-    pub(super) namespaces: Vec<Namespace>,
+impl Oid {
+    /// The last number that is the server's own.
+    pub(super) const OF_SYSTEM: Self = Self(16383);
+}
+
+/// Relations by number, from behind the first up to and with the last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    pub(super) after: Oid,
+    pub(super) last: Oid,
+}
+
+impl Range {
+    /// The condition that a column of this name is in the range.
+    fn of(self, column: &str) -> String {
+        format!("{column} > {} AND {column} <= {}", self.after.0, self.last.0)
+    }
+}
+
+/// Relations that are asked for at once: what is known of them is in memory at the same time.
+const RELATIONS_AT_ONCE: usize = 500;
+/// Functions that are asked for at once.
+pub(super) const FUNCTIONS_AT_ONCE: usize = 500;
+
+/// What belongs to some relations.
+pub(super) struct Chunk {
     pub(super) relations: Vec<Relation>,
     pub(super) columns: Vec<Column>,
     pub(super) defaults: Vec<ColumnDefault>,
@@ -33,15 +56,8 @@ pub(super) struct Rows {
     pub(super) constraints: Vec<Constraint>,
     pub(super) indexes: Vec<Index>,
     pub(super) sequences: Vec<Sequence>,
-    pub(super) enums: Vec<Enum>,
-    pub(super) labels: Vec<Label>,
-    pub(super) functions: Vec<Function>,
     pub(super) triggers: Vec<Trigger>,
-    pub(super) event_triggers: Vec<EventTrigger>,
     pub(super) policies: Vec<Policy>,
-    pub(super) extensions: Vec<Extension>,
-    pub(super) members: Vec<Member>,
-    pub(super) roles: Vec<Role>,
 }
 
 #[derive(Deserialize)]
@@ -49,7 +65,7 @@ pub(super) struct Namespace {
     pub(super) oid: Oid,
     pub(super) name: String,
 }
-const NAMESPACES: &str = "SELECT oid, nspname AS name FROM pg_catalog.pg_namespace";
+pub(super) const NAMESPACES: &str = "SELECT oid, nspname AS name FROM pg_catalog.pg_namespace";
 
 /// Tables, views, indexes and sequences.
 #[derive(Deserialize)]
@@ -66,7 +82,6 @@ pub(super) struct Relation {
     pub(super) options: Option<Vec<String>>,
     pub(super) key: Option<String>,
     pub(super) bound: Option<String>,
-    pub(super) definition: Option<String>,
     /// The function answers with the file of now, the column with that of the snapshot. TRUNCATE and the forms of ALTER
     /// TABLE that rewrite give a table another file, and older snapshots see no rows in it.
     pub(super) rewritten: bool,
@@ -74,21 +89,42 @@ pub(super) struct Relation {
     /// may not use are never asked for: pg_dump reads nothing there, either.
     pub(super) replaced: bool,
 }
-const RELATIONS: &str = "
-    SELECT oid, relname AS name, relnamespace AS namespace, relkind AS kind, relpersistence AS persistence,
-           relrowsecurity AS row_security, relforcerowsecurity AS forced_row_security, relispopulated AS populated,
-           relispartition AND relkind <> 'i' AS is_partition,
-           CASE WHEN relkind IN ('v', 'm') THEN reloptions END AS options,
-           CASE relkind WHEN 'p' THEN pg_catalog.pg_get_partkeydef(oid) END AS key,
-           CASE WHEN relispartition AND relkind <> 'i' THEN pg_catalog.pg_get_expr(relpartbound, oid) END AS bound,
-           CASE WHEN relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(oid) END AS definition,
-           coalesce(relkind = 'r' AND relfilenode <> 0 AND pg_catalog.pg_relation_filenode(oid) <> relfilenode, false)
-               AS rewritten,
-           CASE WHEN relkind IN ('r', 'p') AND pg_catalog.has_schema_privilege(relnamespace, 'USAGE') THEN coalesce(
-               pg_catalog.to_regclass(relnamespace::pg_catalog.regnamespace::text || '.'
-                                      || pg_catalog.quote_ident(relname)) <> oid, false)
-               ELSE false END AS replaced
-    FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind <> 't' AND relpersistence <> 't'";
+fn relations(after: Oid) -> String {
+    format!(
+        "SELECT oid, relname AS name, relnamespace AS namespace, relkind AS kind, relpersistence AS persistence,
+                relrowsecurity AS row_security, relforcerowsecurity AS forced_row_security,
+                relispopulated AS populated, relispartition AS is_partition,
+                CASE WHEN relkind IN ('v', 'm') THEN reloptions END AS options,
+                CASE relkind WHEN 'p' THEN pg_catalog.pg_get_partkeydef(oid) END AS key,
+                CASE WHEN relispartition THEN pg_catalog.pg_get_expr(relpartbound, oid) END AS bound,
+                coalesce(relkind = 'r' AND relfilenode <> 0
+                         AND pg_catalog.pg_relation_filenode(oid) <> relfilenode, false) AS rewritten,
+                CASE WHEN relkind IN ('r', 'p') AND pg_catalog.has_schema_privilege(relnamespace, 'USAGE') THEN coalesce(
+                    pg_catalog.to_regclass(relnamespace::pg_catalog.regnamespace::text || '.'
+                                           || pg_catalog.quote_ident(relname)) <> oid, false)
+                    ELSE false END AS replaced
+         FROM pg_catalog.pg_class
+         WHERE oid > {} AND relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND relpersistence <> 't'
+         ORDER BY oid LIMIT {RELATIONS_AT_ONCE}",
+        after.0
+    )
+}
+
+/// The text of a view.
+#[derive(Deserialize)]
+pub(super) struct Definition {
+    pub(super) oid: Oid,
+    pub(super) text: Option<String>,
+}
+
+/// What makes the texts of these objects keeps its locks until the transaction, or the part of it, is over.
+pub(super) fn definitions(views: &[Oid]) -> String {
+    format!("SELECT oid, pg_catalog.pg_get_viewdef(oid) AS text FROM pg_catalog.pg_class WHERE oid IN ({})", list(views))
+}
+
+fn list(numbers: &[Oid]) -> String {
+    numbers.iter().map(|oid| oid.0.to_string()).collect::<Vec<_>>().join(", ")
+}
 
 #[derive(Deserialize)]
 pub(super) struct Column {
@@ -100,7 +136,7 @@ pub(super) struct Column {
 }
 
 /// Number 100 is the database's own collation.
-fn columns(major: u32) -> String {
+fn columns(major: u32, range: Range) -> String {
     let collation = match major {
         13.. => {
             "CASE WHEN a.attcollation NOT IN (0, 100) THEN ' collate ' || a.attcollation::pg_catalog.regcollation::text
@@ -115,9 +151,10 @@ fn columns(major: u32) -> String {
                 || CASE WHEN a.attidentity <> '' THEN ' identity ' || a.attidentity::text ELSE '' END
                 || CASE WHEN a.attgenerated <> '' THEN ' generated ' || a.attgenerated::text ELSE '' END AS text
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.oid >= 16384 AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+         WHERE a.attnum > 0 AND NOT a.attisdropped AND {} AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
            AND c.relpersistence <> 't'
-         ORDER BY a.attrelid, a.attnum"
+         ORDER BY a.attrelid, a.attnum",
+        range.of("a.attrelid")
     )
 }
 
@@ -127,28 +164,42 @@ pub(super) struct ColumnDefault {
     pub(super) number: i16,
     pub(super) text: Option<String>,
 }
-const DEFAULTS: &str = "
-    SELECT adrelid AS relation, adnum AS number, pg_catalog.pg_get_expr(adbin, adrelid) AS text
-    FROM pg_catalog.pg_attrdef WHERE adrelid >= 16384";
+fn defaults(range: Range) -> String {
+    format!(
+        "SELECT adrelid AS relation, adnum AS number, pg_catalog.pg_get_expr(adbin, adrelid) AS text
+         FROM pg_catalog.pg_attrdef WHERE {}",
+        range.of("adrelid")
+    )
+}
 
 #[derive(Deserialize)]
 pub(super) struct Parent {
     pub(super) relation: Oid,
     pub(super) parent: Oid,
+    pub(super) name: String,
+    pub(super) namespace: Oid,
 }
-const PARENTS: &str =
-    "SELECT inhrelid AS relation, inhparent AS parent FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno";
+fn parents(range: Range) -> String {
+    format!(
+        "SELECT i.inhrelid AS relation, i.inhparent AS parent, c.relname AS name, c.relnamespace AS namespace
+         FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhparent
+         WHERE {} ORDER BY i.inhrelid, i.inhseqno",
+        range.of("i.inhrelid")
+    )
+}
 
-/// CHECK constraints and foreign keys of tables; those that a partition has from its parent are not told of.
+/// CHECK constraints and foreign keys of tables, without those that a partition has from its parent.
 #[derive(Deserialize)]
 pub(super) struct Constraint {
     pub(super) name: String,
     pub(super) kind: String,
     pub(super) relation: Oid,
     pub(super) references: Oid,
+    pub(super) references_name: Option<String>,
+    pub(super) references_namespace: Option<Oid>,
     pub(super) validated: bool,
-    pub(super) columns: Option<Vec<i16>>,
-    pub(super) referenced_columns: Option<Vec<i16>>,
+    pub(super) columns: Vec<String>,
+    pub(super) referenced_columns: Vec<String>,
     pub(super) on_update: String,
     pub(super) on_delete: String,
     pub(super) r#match: String,
@@ -156,18 +207,33 @@ pub(super) struct Constraint {
     pub(super) deferred: bool,
     pub(super) definition: Option<String>,
 }
-const CONSTRAINTS: &str = "
-    SELECT conname AS name, contype AS kind, conrelid AS relation, confrelid AS references, convalidated AS validated,
-           conkey AS columns, confkey AS referenced_columns, confupdtype AS on_update, confdeltype AS on_delete,
-           confmatchtype AS match, condeferrable AS deferrable, condeferred AS deferred,
-           CASE contype WHEN 'c' THEN pg_catalog.pg_get_constraintdef(oid) END AS definition
-    FROM pg_catalog.pg_constraint
-    WHERE oid >= 16384 AND contype IN ('c', 'f') AND conrelid <> 0 AND conparentid = 0
-      AND (contype = 'f' OR conislocal)";
+fn constraints(range: Range) -> String {
+    let columns = |relation: &str, numbers: &str| {
+        format!(
+            "ARRAY(SELECT a.attname FROM pg_catalog.unnest({numbers}) WITH ORDINALITY AS u (number, place)
+                   JOIN pg_catalog.pg_attribute a ON a.attrelid = {relation} AND a.attnum = u.number ORDER BY u.place)"
+        )
+    };
+    format!(
+        "SELECT k.conname AS name, k.contype AS kind, k.conrelid AS relation, k.confrelid AS references,
+                r.relname AS references_name, r.relnamespace AS references_namespace, k.convalidated AS validated,
+                {} AS columns, {} AS referenced_columns, k.confupdtype AS on_update, k.confdeltype AS on_delete,
+                k.confmatchtype AS match, k.condeferrable AS deferrable, k.condeferred AS deferred,
+                CASE k.contype WHEN 'c' THEN pg_catalog.pg_get_constraintdef(k.oid) END AS definition
+         FROM pg_catalog.pg_constraint k LEFT JOIN pg_catalog.pg_class r ON r.oid = k.confrelid
+         WHERE {} AND k.oid >= 16384 AND k.contype IN ('c', 'f') AND k.conparentid = 0
+           AND (k.contype = 'f' OR k.conislocal)",
+        columns("k.conrelid", "k.conkey"),
+        columns("k.confrelid", "k.confkey"),
+        range.of("k.conrelid")
+    )
+}
 
 #[derive(Deserialize)]
 pub(super) struct Index {
     pub(super) index: Oid,
+    pub(super) name: String,
+    pub(super) namespace: Oid,
     pub(super) relation: Oid,
     pub(super) valid: bool,
     pub(super) unique: bool,
@@ -176,10 +242,16 @@ pub(super) struct Index {
     pub(super) columns: String,
     pub(super) definition: Option<String>,
 }
-const INDEXES: &str = "
-    SELECT indexrelid AS index, indrelid AS relation, indisvalid AND indisready AS valid, indisunique AS unique,
-           indisprimary AS primary, indkey::text AS columns, pg_catalog.pg_get_indexdef(indexrelid) AS definition
-    FROM pg_catalog.pg_index WHERE indexrelid >= 16384";
+fn indexes(range: Range) -> String {
+    format!(
+        "SELECT i.indexrelid AS index, c.relname AS name, c.relnamespace AS namespace, i.indrelid AS relation,
+                i.indisvalid AND i.indisready AS valid, i.indisunique AS unique, i.indisprimary AS primary,
+                i.indkey::text AS columns, pg_catalog.pg_get_indexdef(i.indexrelid) AS definition
+         FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+         WHERE {} AND c.relpersistence <> 't'",
+        range.of("i.indrelid")
+    )
+}
 
 #[derive(Deserialize)]
 pub(super) struct Sequence {
@@ -192,27 +264,26 @@ pub(super) struct Sequence {
     pub(super) cache: i64,
     pub(super) cycles: bool,
 }
-const SEQUENCES: &str = "
-    SELECT seqrelid AS sequence, pg_catalog.format_type(seqtypid, NULL) AS type, seqstart AS start,
-           seqincrement AS increment, seqmin AS least, seqmax AS most, seqcache AS cache, seqcycle AS cycles
-    FROM pg_catalog.pg_sequence WHERE seqrelid >= 16384";
+fn sequences(range: Range) -> String {
+    format!(
+        "SELECT seqrelid AS sequence, pg_catalog.format_type(seqtypid, NULL) AS type, seqstart AS start,
+                seqincrement AS increment, seqmin AS least, seqmax AS most, seqcache AS cache, seqcycle AS cycles
+         FROM pg_catalog.pg_sequence WHERE {}",
+        range.of("seqrelid")
+    )
+}
 
 #[derive(Deserialize)]
 pub(super) struct Enum {
     pub(super) oid: Oid,
     pub(super) name: String,
     pub(super) namespace: Oid,
+    pub(super) labels: Vec<String>,
 }
-const ENUMS: &str = "
-    SELECT oid, typname AS name, typnamespace AS namespace FROM pg_catalog.pg_type WHERE oid >= 16384 AND typtype = 'e'";
-
-#[derive(Deserialize)]
-pub(super) struct Label {
-    pub(super) r#enum: Oid,
-    pub(super) label: String,
-}
-const LABELS: &str = "
-    SELECT enumtypid AS enum, enumlabel AS label FROM pg_catalog.pg_enum ORDER BY enumtypid, enumsortorder";
+pub(super) const ENUMS: &str = "
+    SELECT t.oid, t.typname AS name, t.typnamespace AS namespace,
+           ARRAY(SELECT e.enumlabel FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS labels
+    FROM pg_catalog.pg_type t WHERE t.oid >= 16384 AND t.typtype = 'e'";
 
 #[derive(Deserialize)]
 pub(super) struct Function {
@@ -232,19 +303,35 @@ pub(super) struct Function {
     pub(super) settings: Option<Vec<String>>,
     pub(super) source: Option<String>,
     pub(super) file: Option<String>,
-    pub(super) body: Option<String>,
+    pub(super) has_body: bool,
 }
 
-fn functions(major: u32) -> String {
-    let body = if major >= 14 { "pg_catalog.pg_get_function_sqlbody(oid)" } else { "NULL" };
+/// A long source stays on the server, and its digest comes in its place, as [`crate::facts::shortened`] makes it.
+pub(super) fn functions(major: u32, after: Oid) -> String {
+    let has_body = if major >= 14 { "prosqlbody IS NOT NULL" } else { "false" };
+    let bytes = "CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN pg_catalog.convert_to(prosrc, 'SQL_ASCII')
+                      ELSE pg_catalog.convert_to(prosrc, 'UTF8') END";
     format!(
         "SELECT oid, proname AS name, pronamespace AS namespace, prokind AS kind,
                 (SELECT lanname FROM pg_catalog.pg_language l WHERE l.oid = prolang) AS language,
                 pg_catalog.pg_get_function_identity_arguments(oid) AS arguments,
                 pg_catalog.pg_get_function_result(oid) AS result, provolatile AS volatility, proparallel AS parallel,
                 proisstrict AS strict, prosecdef AS security_definer, proleakproof AS leakproof,
-                proconfig AS settings, prosrc AS source, probin AS file, {body} AS body
-         FROM pg_catalog.pg_proc WHERE oid >= 16384"
+                proconfig AS settings, probin AS file, {has_body} AS has_body,
+                CASE WHEN pg_catalog.octet_length(prosrc) <= {LONGEST_SOURCE} / 4 THEN prosrc
+                     WHEN pg_catalog.octet_length({bytes}) <= {LONGEST_SOURCE} THEN prosrc
+                     ELSE 'sha256:' || pg_catalog.encode(pg_catalog.sha256({bytes}), 'hex') || ', '
+                          || pg_catalog.octet_length({bytes}) || ' bytes' END AS source
+         FROM pg_catalog.pg_proc WHERE oid > {} ORDER BY oid LIMIT {FUNCTIONS_AT_ONCE}",
+        after.0
+    )
+}
+
+/// Bodies of functions in SQL; see [`definitions`].
+pub(super) fn bodies(functions: &[Oid]) -> String {
+    format!(
+        "SELECT oid, pg_catalog.pg_get_function_sqlbody(oid) AS text FROM pg_catalog.pg_proc WHERE oid IN ({})",
+        list(functions)
     )
 }
 
@@ -256,12 +343,13 @@ pub(super) struct Trigger {
     pub(super) definition: Option<String>,
 }
 
-fn triggers(major: u32) -> String {
+fn triggers(major: u32, range: Range) -> String {
     let own = if major >= 13 { "AND tgparentid = 0" } else { "" };
     format!(
         "SELECT tgname AS name, tgrelid AS relation, tgenabled AS enabled,
                 pg_catalog.pg_get_triggerdef(oid) AS definition
-         FROM pg_catalog.pg_trigger WHERE oid >= 16384 AND NOT tgisinternal {own}"
+         FROM pg_catalog.pg_trigger WHERE {} AND NOT tgisinternal {own}",
+        range.of("tgrelid")
     )
 }
 
@@ -274,7 +362,7 @@ pub(super) struct EventTrigger {
     pub(super) function: Option<String>,
     pub(super) tags: Option<Vec<String>>,
 }
-const EVENT_TRIGGERS: &str = "
+pub(super) const EVENT_TRIGGERS: &str = "
     SELECT oid, evtname AS name, evtevent AS event, evtenabled AS enabled,
            evtfoid::pg_catalog.regproc::text AS function, evttags AS tags
     FROM pg_catalog.pg_event_trigger WHERE oid >= 16384";
@@ -289,13 +377,17 @@ pub(super) struct Policy {
     pub(super) using: Option<String>,
     pub(super) with_check: Option<String>,
 }
-const POLICIES: &str = "
-    SELECT polname AS name, polrelid AS relation, polcmd AS command, polpermissive AS permissive,
+fn policies(range: Range) -> String {
+    format!(
+        "SELECT polname AS name, polrelid AS relation, polcmd AS command, polpermissive AS permissive,
            ARRAY(SELECT CASE role WHEN 0 THEN 'public' ELSE pg_catalog.pg_get_userbyid(role) END
                  FROM pg_catalog.unnest(polroles) AS role ORDER BY 1) AS roles,
            pg_catalog.pg_get_expr(polqual, polrelid) AS using,
            pg_catalog.pg_get_expr(polwithcheck, polrelid) AS with_check
-    FROM pg_catalog.pg_policy";
+         FROM pg_catalog.pg_policy WHERE {}",
+        range.of("polrelid")
+    )
+}
 
 #[derive(Deserialize)]
 pub(super) struct Extension {
@@ -303,7 +395,7 @@ pub(super) struct Extension {
     pub(super) namespace: Oid,
     pub(super) version: String,
 }
-const EXTENSIONS: &str = "
+pub(super) const EXTENSIONS: &str = "
     SELECT extname AS name, extnamespace AS namespace, extversion AS version
     FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'";
 
@@ -312,7 +404,7 @@ const EXTENSIONS: &str = "
 pub(super) struct Member {
     pub(super) object: Oid,
 }
-const MEMBERS: &str = "SELECT objid AS object FROM pg_catalog.pg_depend WHERE deptype = 'e' AND objid >= 16384";
+pub(super) const MEMBERS: &str = "SELECT objid AS object FROM pg_catalog.pg_depend WHERE deptype = 'e' AND objid >= 16384";
 
 #[derive(Deserialize)]
 pub(super) struct Role {
@@ -321,7 +413,7 @@ pub(super) struct Role {
 
 /// Roles that something in the database, or the database itself, depends on. 1260 and 1262 are the numbers of
 /// pg_authid and pg_database.
-const ROLES: &str = "
+pub(super) const ROLES: &str = "
     SELECT DISTINCT pg_catalog.pg_get_userbyid(s.refobjid) AS name
     FROM pg_catalog.pg_database d, pg_catalog.pg_shdepend s
     WHERE d.datname = pg_catalog.current_database() AND s.refclassid = 1260
@@ -331,63 +423,64 @@ const ROLES: &str = "
 const TEXTS: &[&str] = &[
     "pg_catalog.pg_get_partkeydef(oid)",
     "pg_catalog.pg_get_expr(relpartbound, oid)",
-    "pg_catalog.pg_get_viewdef(oid)",
     "pg_catalog.pg_get_expr(adbin, adrelid)",
-    "pg_catalog.pg_get_constraintdef(oid)",
-    "pg_catalog.pg_get_indexdef(indexrelid)",
-    "pg_catalog.pg_get_function_sqlbody(oid)",
+    "pg_catalog.pg_get_constraintdef(k.oid)",
+    "pg_catalog.pg_get_indexdef(i.indexrelid)",
     "pg_catalog.pg_get_triggerdef(oid)",
     "pg_catalog.pg_get_expr(polqual, polrelid)",
     "pg_catalog.pg_get_expr(polwithcheck, polrelid)",
 ];
 
-/// Asks one question after the other. Without `texts` nothing is locked.
-pub(super) async fn read(session: &Session, major: u32, texts: bool) -> Result<Rows, Error> {
-    let asker = Asker { session, texts };
-    Ok(Rows {
-        namespaces: asker.ask(NAMESPACES).await?,
-        relations: asker.ask(RELATIONS).await?,
-        columns: asker.ask(&columns(major)).await?,
-        defaults: asker.ask(DEFAULTS).await?,
-        parents: asker.ask(PARENTS).await?,
-        constraints: asker.ask(CONSTRAINTS).await?,
-        indexes: asker.ask(INDEXES).await?,
-        sequences: asker.ask(SEQUENCES).await?,
-        enums: asker.ask(ENUMS).await?,
-        labels: asker.ask(LABELS).await?,
-        functions: asker.ask(&functions(major)).await?,
-        triggers: asker.ask(&triggers(major)).await?,
-        event_triggers: asker.ask(EVENT_TRIGGERS).await?,
-        policies: asker.ask(POLICIES).await?,
-        extensions: asker.ask(EXTENSIONS).await?,
-        members: asker.ask(MEMBERS).await?,
-        roles: asker.ask(ROLES).await?,
-    })
-}
-
-struct Asker<'a> {
-    session: &'a Session,
-    texts: bool,
+/// Asks questions whose rows come as JSON, which takes whatever characters the database holds.
+pub(super) struct Asker<'a> {
+    pub(super) session: &'a Session,
+    /// Text of the server's trees is asked for, too; without, nothing is locked.
+    pub(super) texts: bool,
 }
 
 impl Asker<'_> {
-    /// One question, each row answered in JSON, which takes whatever characters the database holds.
-    async fn ask<T: DeserializeOwned>(&self, question: &str) -> Result<Vec<T>, Error> {
+    /// All rows of an answer.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, question: &str) -> Result<Vec<T>, Error> {
+        let mut answers = Vec::new();
+        self.each(question, |answer| answers.push(answer)).await?;
+        Ok(answers)
+    }
+
+    /// Hands each row of an answer on as it comes.
+    pub(super) async fn each<T: DeserializeOwned>(&self, question: &str, mut take: impl FnMut(T)) -> Result<(), Error> {
         let mut question = question.to_owned();
         for text in TEXTS.iter().filter(|_| !self.texts) {
             question = question.replace(text, "NULL::text");
         }
         let json = bytes_of("pg_catalog.row_to_json(r)::text");
         let question = format!("SELECT {json} FROM ({question}) AS r");
-        let mut answers = Vec::new();
         let take = |row: Row| {
             let row: Text = row.get(0);
             match serde_json::from_str(&row.text) {
-                Ok(answer) => answers.push(answer),
+                Ok(answer) => take(answer),
                 Err(error) => warn!("a row of the server's catalogue is not understood ({error}) and not recorded"),
             }
         };
-        self.session.each_row(&question, take).await?;
-        Ok(answers)
+        self.session.each_row(&question, take).await
+    }
+
+    /// Relations behind a number, in order, with everything that belongs to them; none behind the last one. One question
+    /// for each catalogue: planning joins would take longer than all of them.
+    pub(super) async fn chunk(&self, major: u32, after: Oid) -> Result<Option<(Range, Chunk)>, Error> {
+        let relations: Vec<Relation> = self.ask(&relations(after)).await?;
+        let Some(last) = relations.last().map(|relation| relation.oid) else { return Ok(None) };
+        let range = Range { after, last };
+        let chunk = Chunk {
+            relations,
+            columns: self.ask(&columns(major, range)).await?,
+            defaults: self.ask(&defaults(range)).await?,
+            parents: self.ask(&parents(range)).await?,
+            constraints: self.ask(&constraints(range)).await?,
+            indexes: self.ask(&indexes(range)).await?,
+            sequences: self.ask(&sequences(range)).await?,
+            triggers: self.ask(&triggers(major, range)).await?,
+            policies: self.ask(&policies(range)).await?,
+        };
+        Ok(Some((range, chunk)))
     }
 }

@@ -2,7 +2,8 @@
 
 use super::super::deparsed;
 use super::Terms;
-use crate::facts::{DEPARSED, Objects};
+use super::matching::Matched;
+use crate::facts::{DEPARSED, Kind, Objects, shortened};
 use crate::human;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -21,9 +22,29 @@ pub(super) struct Difference {
     pub(super) missing: Vec<String>,
     /// Everything else.
     pub(super) other: Vec<String>,
+    /// Objects that are not there beside those.
+    more_missing: usize,
 }
 
 impl Difference {
+    /// What differs between the objects of a kind.
+    pub(super) fn of(kind: Kind, matched: &Matched, texts: bool) -> Self {
+        let (lacking, surplus) = matched.unlike(kind);
+        let mut difference = Self::between(lacking, surplus, texts);
+        let (more_lacking, more_surplus) = (matched.more_lacking[kind as usize], matched.more_surplus[kind as usize]);
+        match more_surplus {
+            0 => difference.more_missing = more_lacking,
+            _ => difference.other.insert(
+                0,
+                format!(
+                    "beside those named, {} are missing, are different, or are there and should not be",
+                    more_lacking.max(more_surplus)
+                ),
+            ),
+        }
+        difference
+    }
+
     pub(super) fn between(expected: &Objects, found: &Objects, texts: bool) -> Self {
         let mut difference = Self::default();
         for (name, properties) in expected {
@@ -47,10 +68,15 @@ impl Difference {
         let left_out =
             |name: &String| format!("{} is not there; the dump leaves things out on purpose", human::one_line(name));
         let mut differences = self.other;
+        let more = |what: &str| {
+            let more = self.more_missing;
+            (more > 0).then(|| format!("beside those named, {more} are {what}"))
+        };
         if terms.partial {
-            return (differences, self.missing.iter().map(left_out).collect());
+            let warnings = more("not there").into_iter().chain(self.missing.iter().map(left_out));
+            return (differences, warnings.collect());
         }
-        differences.splice(0..0, self.missing.iter().map(missing));
+        differences.splice(0..0, more("missing").into_iter().chain(self.missing.iter().map(missing)));
         (differences, Vec::new())
     }
 }
@@ -91,6 +117,7 @@ pub(super) fn comparable(properties: &Map<String, Value>, texts: bool) -> Map<St
         let value = match (DEPARSED.contains(&name.as_str()), name.as_str(), value) {
             (true, _, _) if !texts => continue,
             (true, _, value) => deparsed::comparable(value.clone()),
+            (false, "source", Value::String(source)) => Value::from(shortened(source)),
             // what was made to inherit later has its columns in another order once it is restored
             (false, "columns", Value::Array(columns)) if inherits => {
                 let mut columns = columns.clone();
