@@ -379,6 +379,17 @@ impl Error {
         }
     }
 
+    /// Would the dump have more locks if no other ran beside it?
+    pub fn is_out_of_locks(&self) -> bool {
+        match self {
+            Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.is_out_of_locks(),
+            Self::Query(error) | Self::Cluster(ClusterError::Query(error)) => {
+                error.code() == Some(&SqlState::OUT_OF_MEMORY)
+            }
+            _ => false,
+        }
+    }
+
     /// What a person can do, where the message does not say it already.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

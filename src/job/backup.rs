@@ -3,7 +3,7 @@
 use super::legs::{self, Leg, Made};
 use super::preflight::{self, one_of};
 use super::record::{self, Described, Dumped};
-use super::run::Run;
+use super::run::{Attempt, Run};
 use super::source::{self, Opened, Running, Source};
 use super::tasks::{self, Task};
 use super::{AbortOnDrop, At, StageError};
@@ -75,9 +75,9 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
     (entry, errors)
 }
 
-/// Makes the backup; a dump that DDL broke is tried once more under a new snapshot.
+/// Makes the backup; a dump that DDL broke, or that the server had no locks for, is tried once more under a new snapshot.
 async fn make(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
-    match make_once(run, task, false).await {
+    match make_once(run, task, Attempt::default()).await {
         // a database that is gone from the list is no part of the whole server any more
         Err(StageError { error, .. })
             if error.is_concurrent_change()
@@ -86,7 +86,12 @@ async fn make(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
             let stderr = error.stderr().map(|text| format!(": {text}")).unwrap_or_default();
             warn!("{error}{stderr}; objects changed meanwhile, trying once more");
             let task = renew(run, task).await?;
-            make_once(run, &task, true).await
+            make_once(run, &task, Attempt { lenient: true, ..Attempt::default() }).await
+        }
+        Err(StageError { error, .. }) if error.is_out_of_locks() => {
+            let stderr = error.stderr().map(|text| format!(": {text}")).unwrap_or_default();
+            warn!("{error}{stderr}; trying once more with no other dump beside it");
+            make_once(run, task, Attempt { alone: true, ..Attempt::default() }).await
         }
         outcome => outcome,
     }
@@ -110,14 +115,14 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
     tasks::whole_server(&config.selection, &databases).at("preflight")
 }
 
-async fn make_once(run: &Run<'_>, task: &Task, lenient: bool) -> Result<Made, StageError> {
+async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made, StageError> {
     let context = run.context;
     let counters = context.counters.part();
     let lines = progress::write_lines(counters.clone(), task.subject.to_string(), task.expected_bytes());
     let _lines = (!context.terminal).then(|| AbortOnDrop::spawn(lines));
     let ahead =
         if run.has_slot_soon(task) { Some(source::reach(context, task).await?.prepare(context).await?) } else { None };
-    let slot = run.slot(task).await?;
+    let slot = run.slot(task, attempt).await?;
     // the targets' memory is waited for with a slot, never the other way round
     let source = match ahead.filter(|source| !source.is_lost()) {
         Some(source) => source,
@@ -125,7 +130,7 @@ async fn make_once(run: &Run<'_>, task: &Task, lenient: bool) -> Result<Made, St
     };
     let mut begun = legs::begin(run, task).await?;
     let started = Instant::now();
-    let dumped = dump(run, task, source, lenient, &mut begun.legs, &counters).await;
+    let dumped = dump(run, task, source, attempt, &mut begun.legs, &counters).await;
     // no table's rows pass any more
     counters.set_table("");
     let dump_stage = Stage { name: "dump", seconds: started.elapsed().as_secs_f64() };
@@ -171,17 +176,17 @@ async fn dump(
     run: &Run<'_>,
     task: &Task,
     source: Source,
-    lenient: bool,
+    attempt: Attempt,
     legs: &mut [Leg<'_>],
     counters: &Counters,
 ) -> Result<(Dumped, Running), StageError> {
-    let opened = source::open(run.context, run.ready, task, source, lenient).await?;
+    let opened = source::open(run.context, run.ready, task, source, attempt).await?;
     let Opened { reader, mut running, arguments } = opened;
     let place = run.context.config.source.of(task.subject.database().unwrap_or(&run.context.config.source.database));
     let why = async || waits::reason_of(&place, dump::APPLICATION).await;
     let silence = progress::watch_silence(counters.clone(), task.subject.to_string(), why);
     let streaming =
-        async { tokio::try_join!(stream(run, task, reader, legs, counters), running.describe(run.context, lenient)) };
+        async { tokio::try_join!(stream(run, task, reader, legs, counters), running.describe(run.context, attempt)) };
     let streamed = tokio::select! {
         streamed = streaming => streamed,
         never = silence => match never {},

@@ -12,7 +12,7 @@ use crate::storage::StorageError;
 use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit};
 use tracing::warn;
 
 /// The dump of a smaller database takes a moment.
@@ -29,6 +29,8 @@ pub(super) struct Run<'a> {
     lock: Mutex<Option<Lock>>,
     /// Dumps that may begin; a commit needs none, so that it goes on beside the next dump.
     slots: Semaphore,
+    /// Held by every dump, and by one that runs alone for itself.
+    company: RwLock<()>,
     /// Dumps of small databases under way.
     small_dumps: AtomicUsize,
     /// The encoder of everything that is SQL; it learns from one archive for the next.
@@ -37,10 +39,27 @@ pub(super) struct Run<'a> {
     given_up: std::sync::Mutex<HashSet<String>>,
 }
 
+/// How a dump is tried.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Attempt {
+    /// DDL that comes before the dump is a fact and no error.
+    pub(super) lenient: bool,
+    /// No other dump runs beside it, and nothing of ours takes a lock: the server has room for so many, and pg_dump needs
+    /// them.
+    pub(super) alone: bool,
+}
+
 /// The right to dump.
 pub(super) struct Slot<'a> {
     small_dumps: Option<&'a AtomicUsize>,
     _permit: SemaphorePermit<'a>,
+    _company: Company<'a>,
+}
+
+/// Dumps that run beside others, or one that runs alone.
+enum Company<'a> {
+    Others { _guard: RwLockReadGuard<'a, ()> },
+    None { _guard: RwLockWriteGuard<'a, ()> },
 }
 
 impl Drop for Slot<'_> {
@@ -56,7 +75,8 @@ impl<'a> Run<'a> {
         let slots = Semaphore::new(context.config.selection.jobs);
         let gzip = Gzip::new(context.config.dump.sql_level());
         let (small_dumps, given_up) = (AtomicUsize::new(0), std::sync::Mutex::default());
-        Self { context, ready, lock: Mutex::new(lock), slots, small_dumps, gzip, given_up }
+        let company = RwLock::new(());
+        Self { context, ready, lock: Mutex::new(lock), slots, company, small_dumps, gzip, given_up }
     }
 
     /// Says that an archive goes on without this target, and gives that up where it took nothing for too long.
@@ -85,14 +105,21 @@ impl<'a> Run<'a> {
     }
 
     /// Waits until the dump may begin; until the slot is dropped it counts as under way.
-    pub(super) async fn slot(&self, task: &Task) -> Result<Slot<'_>, StageError> {
+    pub(super) async fn slot(&self, task: &Task, attempt: Attempt) -> Result<Slot<'_>, StageError> {
         let acquired = self.context.shutdown.guard(self.slots.acquire()).await.at("connect")?;
         let permit = acquired.map_err(|_| Stop::Terminate).at("connect")?;
+        let company = async {
+            match attempt.alone {
+                true => Company::None { _guard: self.company.write().await },
+                false => Company::Others { _guard: self.company.read().await },
+            }
+        };
+        let company = self.context.shutdown.guard(company).await.at("connect")?;
         let small_dumps = is_small(task).then_some(&self.small_dumps);
         if let Some(count) = small_dumps {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Slot { small_dumps, _permit: permit })
+        Ok(Slot { small_dumps, _permit: permit, _company: company })
     }
 
     /// True when a slot is free soon for this task, so that its snapshot may be taken meanwhile. The largest come first,

@@ -1,6 +1,7 @@
 //! What an archive is read from: a database, the globals, or the whole server.
 
 use super::preflight::{self, Ready};
+use super::run::Attempt;
 use super::tasks::Task;
 use super::{At, Context, StageError};
 use crate::config;
@@ -82,11 +83,11 @@ pub(super) enum Running {
 
 impl Running {
     /// Completes what is known of a database while its dump is read. A dump that DDL has come before is an error, and a
-    /// fact when that is `lenient`.
-    pub(super) async fn describe(&mut self, context: &Context, lenient: bool) -> Result<(), StageError> {
+    /// fact when the attempt is lenient.
+    pub(super) async fn describe(&mut self, context: &Context, attempt: Attempt) -> Result<(), StageError> {
         let Self::Database { facts: Some(facts), snapshot, .. } = self else { return Ok(()) };
-        context.shutdown.guard(snapshot.describe(facts)).await.at("dump")?.at("dump")?;
-        let is_strict = !lenient && context.config.dump.leaves_out_nothing();
+        context.shutdown.guard(snapshot.describe(facts, !attempt.alone)).await.at("dump")?.at("dump")?;
+        let is_strict = !attempt.lenient && context.config.dump.leaves_out_nothing();
         match is_strict {
             true if !facts.replaced.is_empty() => Err(Error::Replaced(facts.replaced.clone())).at("dump"),
             true if !facts.head.rewritten.is_empty() => Err(Error::Rewritten(facts.head.rewritten.clone())).at("dump"),
@@ -149,13 +150,13 @@ async fn enter(context: &Context, database: &str) -> Result<Connection, StageErr
 }
 
 /// Starts to read: whoever has an answer may ask what the dump shows, because it has locked its tables by now. A cluster
-/// asks by itself, and is as `lenient` as [`Running::describe`].
+/// asks by itself.
 pub(super) async fn open(
     context: &Context,
     ready: &Ready<'_>,
     task: &Task,
     source: Source,
-    lenient: bool,
+    attempt: Attempt,
 ) -> Result<Opened, StageError> {
     let (config, tools) = (&context.config, &ready.server.tools.chosen);
     info!("dumping {}", task.subject);
@@ -168,7 +169,7 @@ pub(super) async fn open(
             let running = Running::Globals { stopper: dump.stopper() };
             return Ok(Opened { reader: Box::new(dump), running, arguments });
         }
-        Source::Cluster(connection) => return open_cluster(context, ready, task, connection, lenient).await,
+        Source::Cluster(connection) => return open_cluster(context, ready, task, connection, attempt).await,
     };
     let source = config.source.of(&facts.head.name);
     let arguments = dump::arguments(&config.dump, snapshot.id());
@@ -215,7 +216,7 @@ async fn open_cluster(
     ready: &Ready<'_>,
     task: &Task,
     connection: Connection,
-    lenient: bool,
+    attempt: Attempt,
 ) -> Result<Opened, StageError> {
     let config = &context.config;
     let parts = Parts {
@@ -226,7 +227,8 @@ async fn open_cluster(
         application: context.application(),
         passwords: ready.server.reads_passwords,
         databases: task.databases.clone(),
-        lenient,
+        lenient: attempt.lenient,
+        takes_locks: !attempt.alone,
     };
     let opened = context.shutdown.guard(cluster::stream(&connection, parts)).await.at("dump")?;
     let (stream, watch) = opened.map_err(Error::Cluster).at("dump")?;

@@ -67,6 +67,8 @@ pub struct Parts {
     pub databases: Vec<Database>,
     /// Go on although DDL came between a snapshot and its dump.
     pub lenient: bool,
+    /// Texts that are made under locks are asked for.
+    pub takes_locks: bool,
 }
 
 /// What a stream of the whole server shows of itself while somebody else reads it; clones look at the same stream.
@@ -167,7 +169,7 @@ impl Cluster {
         let arguments = dump::create_arguments(&self.parts.settings, snapshot.id());
         info!("dumping {}", database.name);
         let mut part = self.begin(database.name.clone(), &source, Output::Plain, &arguments).await?;
-        snapshot.describe(&mut facts).await?;
+        snapshot.describe(&mut facts, self.parts.takes_locks).await?;
         if !facts.head.rewritten.is_empty() && !self.parts.lenient && self.parts.settings.leaves_out_nothing() {
             return Err(ClusterError::Rewritten(facts.head.rewritten));
         }

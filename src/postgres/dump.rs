@@ -78,6 +78,11 @@ impl DumpError {
         matches!(self, Self::Exit { stderr, .. } if stderr.contains("authentication failed"))
     }
 
+    /// True when the server had no room for another lock.
+    pub fn is_out_of_locks(&self) -> bool {
+        matches!(self, Self::Exit { stderr, .. } if stderr.contains("out of shared memory"))
+    }
+
     /// True when the role lacks a privilege.
     pub fn is_permission(&self) -> bool {
         matches!(self, Self::Exit { stderr, .. } if stderr.contains("permission denied"))

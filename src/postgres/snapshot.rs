@@ -97,12 +97,12 @@ impl Snapshot {
     /// Adds the objects to facts of the same snapshot.
     ///
     /// Ask for it once pg_dump writes: it has locked every table by then, and read the catalogue, so that no DDL can come
-    /// between the two.
-    pub async fn describe(&self, facts: &mut NewFacts) -> Result<(), tokio_postgres::Error> {
+    /// between the two. Without `texts` of the server's own trees, which are made under locks, nothing is locked.
+    pub async fn describe(&self, facts: &mut NewFacts, texts: bool) -> Result<(), tokio_postgres::Error> {
         let NewFacts { head, objects, replaced, .. } = facts;
         let mut take =
             |kind: Kind, name: String, properties: Map<String, Value>| objects.add(kind, &name, &properties);
-        let described = schema::describe(&self.connection, &mut take).await?;
+        let described = schema::describe(&self.connection, texts, &mut take).await?;
         objects.pack();
         head.totals.tables = objects.tables();
         (head.has_texts, head.migrations) = (described.has_texts, described.migrations);

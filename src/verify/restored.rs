@@ -81,7 +81,7 @@ impl Look<'_> {
         };
         let looking = async {
             connection.batch_execute("BEGIN READ ONLY").await?;
-            let described = schema::describe(connection, &mut meet).await?;
+            let described = schema::describe(connection, true, &mut meet).await?;
             connection.batch_execute("COMMIT").await?;
             Ok(described)
         };

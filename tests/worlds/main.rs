@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod catalogues;
 mod clusters;
 mod folders;
 mod guards;

@@ -58,13 +58,17 @@ const IN_THE_WAY: &[&SqlState] = &[
 ];
 
 /// Hands on the objects of the connected database, in the transaction that is open there. What is in memory at one time
-/// does not grow with their number.
-pub async fn describe(connection: &Connection, take: &mut TakeObject<'_>) -> Result<Described, Error> {
+/// does not grow with their number. `texts` of the server's own trees are made under locks.
+pub async fn describe(
+    connection: &Connection,
+    texts: bool,
+    take: &mut TakeObject<'_>,
+) -> Result<Described, Error> {
     let major = connection.version().major;
-    let asker = Asker { session: connection, texts: true };
+    let asker = Asker { session: connection, texts };
     connection.batch_execute(TEXTS).await?;
     let names = Names::read(&asker).await?;
-    let (described, candidates) = (Described { has_texts: true, ..Described::default() }, Vec::new());
+    let (described, candidates) = (Described { has_texts: texts, ..Described::default() }, Vec::new());
     let mut reader = Reader { connection, asker, major, names, take, described, candidates };
     let mut after = Oid::OF_SYSTEM;
     while let Some(last) = reader.relations(after).await? {
@@ -90,7 +94,7 @@ pub async fn relations(connection: &Connection) -> Result<Catalogue, Error> {
             catalogue.of_mut(kind).insert(name, properties);
         }
     };
-    describe(connection, &mut take).await?;
+    describe(connection, true, &mut take).await?;
     Ok(catalogue)
 }
 
