@@ -360,36 +360,6 @@ impl Error {
         }
     }
 
-    /// Would another dump under a new snapshot help? True when objects, or a whole database, vanished or changed while
-    /// the dump looked at them.
-    pub fn is_concurrent_change(&self) -> bool {
-        match self {
-            Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.is_concurrent_change(),
-            Self::Cluster(ClusterError::Connect(ConnectError::NoDatabase { .. }) | ClusterError::Rewritten(_))
-            | Self::Rewritten(_)
-            | Self::SnapshotLost { .. }
-            | Self::Replaced(_) => true,
-            // what the catalogue names is gone when it is looked at
-            Self::Query(error) | Self::Cluster(ClusterError::Query(error)) => error.code().is_some_and(|code| {
-                *code == SqlState::INTERNAL_ERROR
-                    || *code == SqlState::UNDEFINED_TABLE
-                    || *code == SqlState::UNDEFINED_OBJECT
-            }),
-            _ => false,
-        }
-    }
-
-    /// Would the dump have more locks if no other ran beside it?
-    pub fn is_out_of_locks(&self) -> bool {
-        match self {
-            Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.is_out_of_locks(),
-            Self::Query(error) | Self::Cluster(ClusterError::Query(error)) => {
-                error.code() == Some(&SqlState::OUT_OF_MEMORY)
-            }
-            _ => false,
-        }
-    }
-
     /// What a person can do, where the message does not say it already.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

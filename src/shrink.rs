@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 /// What a person can do.
-pub const RELEASE: &str = "the backup before is kept; if the rows were meant to go, say `backup prune --release`";
+pub const RELEASE: &str =
+    "the backup before that is retained; if the rows were deleted on purpose, run `backup prune --release`";
 
 /// One good backup of a database, as far as this is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -36,7 +36,7 @@ pub struct Question<'a> {
     pub releases: &'a HashMap<Subject, DateTime<Utc>>,
     /// What else a person should look at.
     pub warnings: &'a [String],
-    /// Several servers go by the name of the source, and nobody knows which of them is meant.
+    /// Several servers have backups under the name of the source, and it is not known which of them is meant.
     pub is_ambiguous: bool,
     /// Now.
     pub now: DateTime<Utc>,

@@ -7,6 +7,7 @@ use crate::error::{Error, Exit};
 use crate::facts::Subject;
 use crate::human;
 use crate::inventory::{Entry, Inventory, Replica};
+use crate::job::identity::identify_sides;
 use crate::repository::{Side, SideKind};
 use crate::targets::{self, new_run_id};
 use chrono::{DateTime, Utc};
@@ -80,6 +81,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         None => config.target,
     };
     let sides = targets::open(config, target, &new_run_id()).await?;
+    identify_sides(config, &sides).await;
     let mut inventory = look(&sides).await?;
     inventory.entries.retain(|entry| is_wanted(arguments, entry));
     if !arguments.all {

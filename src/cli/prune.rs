@@ -107,8 +107,11 @@ async fn adopt(arguments: &Arguments, config: &Config, sides: &[Side], server: &
     let mut meant = Vec::new();
     for side in sides {
         if side.repository.server().is_none() {
-            let why = "--adopt: the server does not say who it is; try again when it can be reached";
-            return Err(Error::Io(why.to_owned()));
+            let user = &config.source.user;
+            return Err(Error::Io(format!(
+                "--adopt needs the system identifier of this server, and could not read it; try again when the server \
+                 answers, and let {user} execute pg_control_system()"
+            )));
         }
         let catalog = side.repository.catalog().await?;
         let namesakes = side.repository.namesakes(&catalog, &config.source.name);
@@ -154,7 +157,9 @@ async fn release(arguments: &Arguments, config: &Config, sides: &[Side]) -> Resu
         .filter_map(|kept| Some((&kept.subject, kept.shrunk.as_ref()?)))
         .collect();
     if fallen.is_empty() {
-        output::print("nothing to release: no database has shrunk\n")?;
+        let what = arguments.database.as_deref().map_or("no database".into(), human::one_line);
+        let verb = if arguments.database.is_some() { "has not shrunk" } else { "has shrunk" };
+        output::print(&format!("nothing to release: {what} {verb}\n"))?;
         return Ok(Exit::Done);
     }
     for (subject, fall) in &fallen {

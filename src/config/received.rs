@@ -262,7 +262,7 @@ impl Received {
     pub(super) fn refuse(&mut self, name: &str, allowed: &str) {
         if self.origin(name) == Origin::Url {
             // where a character is missing in it, this may be a part of its password
-            self.problems.push(format!("DATABASE_URL: what it gives as {name} is not allowed, allowed: {allowed}"));
+            self.problems.push(format!("DATABASE_URL: its value for {name} is not allowed; allowed: {allowed}"));
             return;
         }
         let secret = settings::find(name).is_some_and(|setting| setting.secret);

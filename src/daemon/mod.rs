@@ -213,7 +213,13 @@ impl Daemon {
         };
         let mut complaints = problems::too_old(&status);
         if complaints.is_empty() && !status.ok {
-            complaints.push("nothing that is selected was ever saved".to_owned());
+            let several = |overview: &Arc<Overview>| overview.is_ambiguous;
+            complaints.push(match state.overview.as_ref().is_some_and(several) {
+                true => {
+                    "several servers have backups under this name, and which of them is meant is not known".to_owned()
+                }
+                false => "nothing that is selected was ever saved".to_owned(),
+            });
         }
         complaints
     }

@@ -257,8 +257,11 @@ mod tests {
             fingerprint: Fingerprint::default(),
             member: Member { offset, length: 10, sha256: Default::default() },
         };
-        let blocks =
-            vec![block("public.t1", &["a", "b"], 30), block("public.t0", &["a"], 20), block("public.t1", &["b", "a"], 10)];
+        let blocks = vec![
+            block("public.t1", &["a", "b"], 30),
+            block("public.t0", &["a"], 20),
+            block("public.t1", &["b", "a"], 10),
+        ];
         let sequences = [("public.s".to_owned(), SequenceValue { value: 7, is_called: true })].into();
         let contents = NewContents { blocks, sequences, encoding: Some("UTF8".to_owned()), ..NewContents::default() };
         let mut head = head(name);

@@ -1,5 +1,6 @@
 //! One archive: reached → announced → streamed → committed on every target.
 
+use super::again::again;
 use super::legs::{self, Leg, Made};
 use super::preflight::{self, one_of};
 use super::record::{self, Described, Dumped};
@@ -77,24 +78,14 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
 
 /// Makes the backup; a dump that DDL broke, or that the server had no locks for, is tried once more under a new snapshot.
 async fn make(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
-    match make_once(run, task, Attempt::default()).await {
-        // a database that is gone from the list is no part of the whole server any more
-        Err(StageError { error, .. })
-            if error.is_concurrent_change()
-                || task.subject == Subject::Cluster && matches!(error, Error::NoDatabase(_)) =>
-        {
-            let stderr = error.stderr().map(|text| format!(": {text}")).unwrap_or_default();
-            warn!("{error}{stderr}; objects changed meanwhile, trying once more");
-            let task = renew(run, task).await?;
-            make_once(run, &task, Attempt { lenient: true, ..Attempt::default() }).await
-        }
-        Err(StageError { error, .. }) if error.is_out_of_locks() => {
-            let stderr = error.stderr().map(|text| format!(": {text}")).unwrap_or_default();
-            warn!("{error}{stderr}; trying once more with no other dump beside it");
-            make_once(run, task, Attempt { alone: true, ..Attempt::default() }).await
-        }
-        outcome => outcome,
-    }
+    let failed = match make_once(run, task, Attempt::default()).await {
+        Err(failed) => failed,
+        made => return made,
+    };
+    let Some((attempt, why)) = again(&failed.error, &task.subject) else { return Err(failed) };
+    let stderr = failed.error.stderr().map(|text| format!(": {text}")).unwrap_or_default();
+    warn!("{}{stderr}; {why}", failed.error);
+    make_once(run, &renew(run, task).await?, attempt).await
 }
 
 /// The task for the server as it is now: another database may be part of the whole.

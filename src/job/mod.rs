@@ -1,5 +1,6 @@
 //! The whole run: lock → preflight → dump and store each database → verify → prune → tell people.
 
+mod again;
 pub mod alarms;
 mod backup;
 pub mod identity;

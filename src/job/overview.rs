@@ -36,7 +36,7 @@ pub struct Overview {
     /// The share of its rows or tables below which a database has fallen.
     shrink_guard: f64,
     /// Several servers go by the name of the source, and it is not known which of them is meant.
-    is_ambiguous: bool,
+    pub is_ambiguous: bool,
     /// What else a person should look at.
     pub warnings: Vec<String>,
 }
@@ -77,9 +77,10 @@ impl Overview {
         let is_ambiguous = servers.len() > 1;
         if is_ambiguous {
             warnings.push(format!(
-                "backups of {} servers go by the name {source}, and this one cannot be asked which of them it is; give \
-                 each server a BACKUP_SOURCE of its own",
-                servers.len()
+                "{} servers have backups under the name {source}, and which of them is meant is not known{}; give each \
+                 server a BACKUP_SOURCE of its own",
+                servers.len(),
+                if source == config.source.name { ", because the server does not answer" } else { "" }
             ));
         }
         let unreadable = read.iter().flat_map(|(.., catalog)| &catalog.unreadable);

@@ -101,7 +101,10 @@ pub(super) async fn leave_to_provider(config: &Config, databases: &mut Vec<Datab
     }
     if !closed.is_empty() {
         databases.retain(|database| !closed.contains(&database.name));
-        info!("{} left out: whoever manages the server lets nobody in", human::were(&closed));
+        info!(
+            "{} left out: databases of the service that runs this server, which admit no one else",
+            human::were(&closed)
+        );
     }
 }
 

@@ -76,9 +76,18 @@ pub(super) struct Opened {
 /// What lives as long as the reader is read.
 pub(super) enum Running {
     /// The facts are handed over when the dump is at its end.
-    Database { stopper: Stopper, facts: Option<Box<NewFacts>>, snapshot: Snapshot },
-    Globals { stopper: Stopper },
-    Cluster { watch: Watch, _connection: Connection },
+    Database {
+        stopper: Stopper,
+        facts: Option<Box<NewFacts>>,
+        snapshot: Snapshot,
+    },
+    Globals {
+        stopper: Stopper,
+    },
+    Cluster {
+        watch: Watch,
+        _connection: Connection,
+    },
 }
 
 impl Running {

@@ -66,7 +66,7 @@ impl Snapshot {
 
     /// Why the session has ended; none while it lives.
     pub fn why_lost(&self) -> Option<String> {
-        let unknown = "nobody said why";
+        let unknown = "the connection was closed without a reason";
         self.is_lost().then(|| self.connection.why_ended().unwrap_or(unknown).to_owned())
     }
 
@@ -100,8 +100,7 @@ impl Snapshot {
     /// between the two. Without `texts` of the server's own trees, which are made under locks, nothing is locked.
     pub async fn describe(&self, facts: &mut NewFacts, texts: bool) -> Result<(), tokio_postgres::Error> {
         let NewFacts { head, objects, replaced, .. } = facts;
-        let mut take =
-            |kind: Kind, name: String, properties: Map<String, Value>| objects.add(kind, &name, &properties);
+        let mut take = |kind: Kind, name: String, properties: Map<String, Value>| objects.add(kind, &name, &properties);
         let described = schema::describe(&self.connection, texts, &mut take).await?;
         objects.pack();
         head.totals.tables = objects.tables();

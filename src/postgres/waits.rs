@@ -57,7 +57,7 @@ async fn one(server: &Source, question: &str, value: &(dyn tokio_postgres::types
     let (blockers, query): (String, String) = (row.get(3), row.get(4));
     let wait = match (kind, event) {
         (Some(kind), Some(event)) => format!("its session on the server is {state} and waits for {kind} {event}"),
-        _ => format!("its session on the server is {state} and waits for nothing"),
+        _ => format!("its session on the server is {state}, and no lock or I/O keeps it waiting"),
     };
     let blockers = if blockers == "{}" { String::new() } else { format!(", behind the processes {blockers}") };
     let query = if query.is_empty() { String::new() } else { format!(", in: {}", crate::human::one_line(&query)) };

@@ -133,9 +133,11 @@ impl Backup {
         source_name(&self.manifest, self.whose)
     }
 
-    /// True when it is of the source of that name.
+    /// True when it is of the source of that name; behind the name may stand the number of the server that made it, or of
+    /// the one that took it over.
     pub fn is_of(&self, source: &str) -> bool {
-        is_of(&self.manifest, self.whose, source)
+        let heir = || self.server.as_ref().is_some_and(|heir| full_name(&self.manifest.source, heir) == source);
+        is_of(&self.manifest, self.whose, source) || heir()
     }
 }
 

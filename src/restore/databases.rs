@@ -257,7 +257,8 @@ impl Restorer<'_> {
         done: &mut Done,
     ) -> Result<(), Error> {
         if self.request.skip_checks {
-            let refused = self.shutdown.guard(restoring.give_properties(&one.scratch, one.wanted.expected.head)).await??;
+            let refused =
+                self.shutdown.guard(restoring.give_properties(&one.scratch, one.wanted.expected.head)).await??;
             refused.iter().for_each(|what| warn!("not restored: {what}"));
             return Ok(());
         }

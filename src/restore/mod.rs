@@ -143,7 +143,7 @@ impl Restorer<'_> {
             globals.manifest.databases.iter().filter(|name| !has(name)).map(String::as_str).collect();
         if !missing.is_empty() {
             let missing = human::one_line(&missing.join(", ")).into_owned();
-            plan.say("MISSING", format!("{missing}: there is no good backup of it"));
+            plan.say("MISSING", format!("no good backup of {missing}"));
             plan.confirm = plan.confirm.take().or(Some("cluster".to_owned()));
         }
     }
@@ -202,11 +202,7 @@ impl Restorer<'_> {
     }
 
     /// The databases of an archive that are asked for, each with where its part ends.
-    fn wanted<'f>(
-        &self,
-        backup: &Backup,
-        facts: &'f Facts,
-    ) -> Result<Vec<(DatabaseFacts<'f>, Option<u64>)>, Error> {
+    fn wanted<'f>(&self, backup: &Backup, facts: &'f Facts) -> Result<Vec<(DatabaseFacts<'f>, Option<u64>)>, Error> {
         let mut all: Vec<_> = facts.parts().collect();
         if self.request.cluster {
             return Ok(all);

@@ -226,8 +226,7 @@ impl Restorer<'_> {
         let live: BTreeSet<String> = tables.into.values().chain(&tables.roots).cloned().collect();
         load.lock(&live).await?;
         let now = schema::relations(connection).await?;
-        let differing =
-            live.iter().filter(|name| columns(&now, name) != columns(&tables.catalogue, name));
+        let differing = live.iter().filter(|name| columns(&now, name) != columns(&tables.catalogue, name));
         let differing: Vec<&str> = differing.map(String::as_str).collect();
         if !differing.is_empty() {
             return Err(Error::NotReplaced(format!(
@@ -292,8 +291,7 @@ impl Restorer<'_> {
             let rows = wanted.tables.get(*name);
             !rows.is_some_and(|wanted| wanted.is_mixed && found.is_some_and(|(rows, _)| rows == wanted.rows))
         };
-        let differing: Vec<&str> =
-            found.differing.iter().filter(is_other).map(|(name, _)| name.as_str()).collect();
+        let differing: Vec<&str> = found.differing.iter().filter(is_other).map(|(name, _)| name.as_str()).collect();
         if !differing.is_empty() {
             let names = differing.join(", ");
             return Err(self.unproved(backup, &format!("{names}: the rows are others than in the backup")));
@@ -410,8 +408,7 @@ async fn create(load: &Load<'_>, tables: &Tables<'_>) -> Result<(), Error> {
         let described: Vec<String> =
             described.into_iter().flatten().filter_map(|column| column.as_str().map(str::to_owned)).collect();
         let rows = tables.contents.tables.get(table);
-        let wanted: Vec<String> =
-            rows.into_iter().flat_map(|rows| rows.columns.names()).map(str::to_owned).collect();
+        let wanted: Vec<String> = rows.into_iter().flat_map(|rows| rows.columns.names()).map(str::to_owned).collect();
         let Some(columns) = load::plain_columns(&described, &wanted) else {
             let name = human::one_line(table);
             return Err(Error::Io(format!(

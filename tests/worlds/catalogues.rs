@@ -77,10 +77,7 @@ fn narrow(databases: &[&str]) -> Postgres {
     postgres.launch();
     for database in databases {
         postgres.sql("postgres", &format!("CREATE DATABASE {database}"));
-        postgres.sql(
-            database,
-            "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
-        );
+        postgres.sql(database, "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'");
         // in pieces, because making them takes locks, too
         for begin in [0, 300, 600, 900, 1200] {
             postgres.sql(

@@ -5,6 +5,7 @@ use super::support::backup::{Backup, finish};
 use super::support::http::{Act, Front};
 use super::support::postgres::Postgres;
 use super::support::{s3, tool, wait_for};
+use std::collections::BTreeSet;
 
 const NAME: &str = "postgres:5432";
 
@@ -35,7 +36,7 @@ fn ids(backup: &Backup) -> Vec<String> {
 
 #[test]
 fn the_backups_of_another_server_under_our_name_are_never_pruned_and_never_counted() {
-    let (a, of_a, _b, of_b) = namesakes("local");
+    let (a, of_a, b, of_b) = namesakes("local");
     for _ in 0..2 {
         of_a.run(&["run"]).exits(0);
         of_a.make_older(1);
@@ -57,6 +58,11 @@ fn the_backups_of_another_server_under_our_name_are_never_pruned_and_never_count
     assert_eq!(of_a.json(&["status"], 1)["databases"][0]["verdict"], "too_old");
     let check = of_a.run(&["check"]).exits(0);
     assert!(check.stdout.contains("another server"), "{}", check.stdout);
+    // those of B are told from them by the number of its server
+    let listed = of_a.json(&["list"], 0);
+    let sources: BTreeSet<&str> =
+        listed["backups"].as_array().unwrap().iter().filter_map(|one| one["source"].as_str()).collect();
+    assert_eq!(sources, BTreeSet::from([NAME, &format!("{NAME}#{}", identifier(&b))]));
     // who asks for the latest is told that there are two
     of_a.run(&["restore", "--into", "copy"]).exits(64).says(&format!("{NAME}#{}", identifier(&a)));
     of_a.run(&["restore", "--into", "copy", "--source", &format!("{NAME}#{}", identifier(&a))]).exits(0);
@@ -88,7 +94,7 @@ fn what_another_server_under_our_name_is_writing_is_not_a_dead_runs() {
 
 #[test]
 fn a_server_that_was_built_anew_takes_its_backups_over_when_a_person_says_so() {
-    let (a, of_a, _b, of_b) = namesakes("local");
+    let (a, of_a, b, of_b) = namesakes("local");
     of_a.run(&["run"]).exits(0);
     of_a.make_older(3);
     // B is A, built anew
@@ -104,6 +110,11 @@ fn a_server_that_was_built_anew_takes_its_backups_over_when_a_person_says_so() {
         (status["databases"][0]["backups"].as_u64(), status["warnings"].as_array().unwrap().len()),
         (Some(2), 0)
     );
+    // the number of either server means it
+    for server in [&a, &b] {
+        let source = format!("{NAME}#{}", identifier(server));
+        of_b.run(&["verify", "--checksum-only", "--source", &source]).exits(0);
+    }
     of_b.run(&["prune", "--yes"]).exits(0).says("deleted 1 backup");
     of_b.run(&["restore", "--into", "copy"]).exits(0);
 }
@@ -115,5 +126,5 @@ fn while_the_server_cannot_be_asked_status_does_not_guess_which_of_two_is_meant(
     of_b.run(&["run"]).exits(0);
     a.stop();
     let status = of_a.json(&["status"], 1);
-    assert!(status["warnings"].to_string().contains("2 servers go by the name"), "{status:#}");
+    assert!(status["warnings"].to_string().contains("2 servers have backups under the name"), "{status:#}");
 }

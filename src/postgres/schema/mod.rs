@@ -59,11 +59,7 @@ const IN_THE_WAY: &[&SqlState] = &[
 
 /// Hands on the objects of the connected database, in the transaction that is open there. What is in memory at one time
 /// does not grow with their number. `texts` of the server's own trees are made under locks.
-pub async fn describe(
-    connection: &Connection,
-    texts: bool,
-    take: &mut TakeObject<'_>,
-) -> Result<Described, Error> {
+pub async fn describe(connection: &Connection, texts: bool, take: &mut TakeObject<'_>) -> Result<Described, Error> {
     let major = connection.version().major;
     let asker = Asker { session: connection, texts };
     connection.batch_execute(TEXTS).await?;
@@ -210,8 +206,7 @@ impl Reader<'_> {
         let part = |relation: Oid, name: &str| Some(format!("{}.{}", relations.get(&relation)?, quoted(name)));
         for index in &chunk.indexes {
             let numbers = index.columns.split_whitespace().filter_map(|number| number.parse::<i16>().ok());
-            let columns: Value =
-                numbers.map(|number| column_names.get(&(index.relation, number)).copied()).collect();
+            let columns: Value = numbers.map(|number| column_names.get(&(index.relation, number)).copied()).collect();
             let all = json!({
                 "table": relations.get(&index.relation), "valid": index.valid, "unique": index.unique,
                 "primary": index.primary, "columns": columns, "definition": index.definition.clone(),

@@ -119,7 +119,10 @@ pub(super) struct Definition {
 
 /// What makes the texts of these objects keeps its locks until the transaction, or the part of it, is over.
 pub(super) fn definitions(views: &[Oid]) -> String {
-    format!("SELECT oid, pg_catalog.pg_get_viewdef(oid) AS text FROM pg_catalog.pg_class WHERE oid IN ({})", list(views))
+    format!(
+        "SELECT oid, pg_catalog.pg_get_viewdef(oid) AS text FROM pg_catalog.pg_class WHERE oid IN ({})",
+        list(views)
+    )
 }
 
 fn list(numbers: &[Oid]) -> String {
@@ -404,7 +407,8 @@ pub(super) const EXTENSIONS: &str = "
 pub(super) struct Member {
     pub(super) object: Oid,
 }
-pub(super) const MEMBERS: &str = "SELECT objid AS object FROM pg_catalog.pg_depend WHERE deptype = 'e' AND objid >= 16384";
+pub(super) const MEMBERS: &str =
+    "SELECT objid AS object FROM pg_catalog.pg_depend WHERE deptype = 'e' AND objid >= 16384";
 
 #[derive(Deserialize)]
 pub(super) struct Role {
