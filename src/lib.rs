@@ -34,6 +34,8 @@ pub mod init;
 pub mod inventory;
 /// The whole run, and the sending of what it left in the folder.
 pub mod job;
+/// What must not be left when a command has ended.
+pub mod leftovers;
 /// Pure: the record that makes a backup exist, written last.
 pub mod manifest;
 /// Numbers for Prometheus.

@@ -2,7 +2,7 @@
 
 use postgres_backup_job::cli::{self, Process};
 use postgres_backup_job::error::Exit;
-use postgres_backup_job::init;
+use postgres_backup_job::{init, leftovers};
 use postgres_backup_job::shutdown::{Shutdown, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,11 +16,20 @@ fn main() {
     }
     let outcome = std::panic::catch_unwind(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        leftovers::note_panics();
         let exit = runtime.block_on(async {
             let shutdown = Shutdown::default();
-            tokio::spawn(listen(shutdown.clone())?);
+            let listening = tokio::spawn(listen(shutdown.clone())?);
             let arguments = std::env::args_os().collect();
-            Ok::<_, std::io::Error>(cli::run(Process { arguments, shutdown }).await)
+            let exit = cli::run(Process { arguments, shutdown }).await;
+            listening.abort();
+            Ok::<_, std::io::Error>(match leftovers::find().await {
+                Some(left) => {
+                    eprintln!("backup: {left}");
+                    Exit::Bug
+                }
+                None => exit,
+            })
         });
         // a thread that hangs on a dead file system must not keep the process
         runtime.shutdown_timeout(std::time::Duration::from_millis(100));

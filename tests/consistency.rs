@@ -268,7 +268,7 @@ fn modules_know_only_whom_the_map_allows() {
         ("retention.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
         ("manifest.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
         (
-            "facts.rs",
+            "facts",
             &[
                 "async ",
                 "tokio",
@@ -289,7 +289,7 @@ fn modules_know_only_whom_the_map_allows() {
         ),
         ("restore_filter.rs", &["async ", "tokio", "std::fs", "std::env", "crate::postgres", "crate::pipeline"]),
         (
-            "verify/checks.rs",
+            "verify/checks",
             &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"],
         ),
         (
