@@ -2,8 +2,8 @@
 
 use postgres_backup_job::cli::{self, Process};
 use postgres_backup_job::error::Exit;
-use postgres_backup_job::{init, leftovers};
 use postgres_backup_job::shutdown::{Shutdown, Stop};
+use postgres_backup_job::{init, leftovers};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() {

@@ -288,10 +288,7 @@ fn modules_know_only_whom_the_map_allows() {
             &["async ", "tokio", "std::fs", "std::env", "crate::postgres", "crate::pipeline", "crate::facts"],
         ),
         ("restore_filter.rs", &["async ", "tokio", "std::fs", "std::env", "crate::postgres", "crate::pipeline"]),
-        (
-            "verify/checks",
-            &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"],
-        ),
+        ("verify/checks", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"]),
         (
             "verify/report.rs",
             &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"],

@@ -1,5 +1,6 @@
 //! Pure: a restored database held against the facts of its backup, to zero tolerance.
 
+mod comparable;
 mod difference;
 mod matching;
 mod rows;

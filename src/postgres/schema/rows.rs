@@ -43,7 +43,7 @@ impl Range {
 }
 
 /// Relations that are asked for at once: what is known of them is in memory at the same time.
-const RELATIONS_AT_ONCE: usize = 500;
+const RELATIONS_AT_ONCE: usize = 200;
 /// Functions that are asked for at once.
 pub(super) const FUNCTIONS_AT_ONCE: usize = 500;
 

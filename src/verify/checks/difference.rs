@@ -1,9 +1,9 @@
 //! What differs between objects, and in words that people understand.
 
-use super::super::deparsed;
 use super::Terms;
+use super::comparable::comparable;
 use super::matching::Matched;
-use crate::facts::{DEPARSED, Kind, Objects, shortened};
+use crate::facts::{Kind, Objects};
 use crate::human;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -107,30 +107,6 @@ pub(super) fn column_changes(expected: &[Value], found: &[Value]) -> Vec<String>
         .map(|column| format!("column {} is there instead", short(column)));
     let changes: Vec<String> = missing.chain(surplus).collect();
     if changes.is_empty() { vec!["the columns are in another order".to_owned()] } else { changes }
-}
-
-/// The properties that can be compared.
-pub(super) fn comparable(properties: &Map<String, Value>, texts: bool) -> Map<String, Value> {
-    let inherits = properties.contains_key("parents");
-    let mut all = Map::new();
-    for (name, value) in properties {
-        let value = match (DEPARSED.contains(&name.as_str()), name.as_str(), value) {
-            (true, _, _) if !texts => continue,
-            (true, _, value) => deparsed::comparable(value.clone()),
-            (false, "source", Value::String(source)) => Value::from(shortened(source)),
-            // what was made to inherit later has its columns in another order once it is restored
-            (false, "columns", Value::Array(columns)) if inherits => {
-                let mut columns = columns.clone();
-                columns.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
-                Value::Array(columns)
-            }
-            (false, _, value) => value.clone(),
-        };
-        if value.as_object().is_none_or(|value| !value.is_empty()) {
-            all.insert(name.clone(), value);
-        }
-    }
-    all
 }
 
 /// Names of settings that differ, with those of roles behind their roles.

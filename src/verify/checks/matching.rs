@@ -1,6 +1,6 @@
 //! The objects of two databases, matched as they come: what is alike on both sides is counted and not kept.
 
-use super::difference::comparable;
+use super::comparable::comparable;
 use crate::facts::{Catalogue, Contents, Kind, Objects};
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
