@@ -1,0 +1,355 @@
+//! The code holds to its own map, and the documents to the one table of settings.
+//!
+//! `UPDATE_GENERATED=1 cargo test --test it consistency` writes `.env.example` and the README's table anew.
+
+use postgres_backup_job::config::{Config, settings};
+use postgres_backup_job::metrics::FAMILIES;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_default()
+}
+
+/// Holds a file to its generated text, or writes it.
+fn assert_generated(path: &str, expected: &str) {
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::write(root().join(path), expected).unwrap();
+    }
+    assert!(
+        read(path) == expected,
+        "{path} differs from the settings table: UPDATE_GENERATED=1 cargo test --test it consistency"
+    );
+}
+
+#[test]
+fn env_example_lists_every_setting_with_its_default() {
+    let mut text = String::from(
+        "# Every setting with its default; an empty value means unset. Copy to .env and change what you need.\n\
+         # One NAME=value a line, taken literally to its end: no quotes, no comments behind a value. Read alike by\n\
+         # backup, docker run --env-file and kubectl create secret --from-env-file. A secret may also be given as a file: NAME_FILE=path.\n",
+    );
+    for (group, settings) in settings::GROUPS {
+        write!(text, "\n# --- {group}\n").unwrap();
+        for setting in *settings {
+            let computed = match setting.default {
+                settings::Default::Computed(words) => format!(" Default: {words}."),
+                _ => String::new(),
+            };
+            write!(text, "# {}{computed}\n{}={}\n", setting.meaning, setting.name, setting.default.literal()).unwrap();
+        }
+    }
+    assert_generated(".env.example", &text);
+}
+
+#[test]
+fn env_example_means_the_same_to_us_to_docker_and_to_kubectl() {
+    for line in read(".env.example").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) =
+            line.split_once('=').unwrap_or_else(|| panic!("`{line}` takes its value from the environment"));
+        assert!(name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'), "{line}");
+        assert_eq!(value, value.trim(), "`{line}`: readers differ in what they do with spaces at the ends");
+        assert!(!value.contains(['"', '\'', '$', '#', '\\', '`']), "`{line}`: readers differ in what this means");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(root().join(".env.example"), folder.path().join(".env")).unwrap();
+    let from_file = Config::load([], folder.path()).unwrap();
+    let bare = Config::load([], Path::new("/nonexistent")).unwrap();
+    assert!(from_file.warnings.is_empty(), "{:?}", from_file.warnings);
+    for (with, without) in from_file.effective.iter().zip(&bare.effective) {
+        assert_eq!(with.value, without.value, "{}", with.name);
+    }
+}
+
+#[test]
+fn the_readme_has_the_tables_of_settings_and_metrics() {
+    let mut table = String::new();
+    for (group, settings) in settings::GROUPS {
+        write!(table, "\n**{group}**\n\n| variable | default | meaning |\n|---|---|---|\n").unwrap();
+        for setting in *settings {
+            let default = match setting.default {
+                settings::Default::Is(text) => format!("`{text}`"),
+                other => other.words().to_owned(),
+            };
+            let secret = if setting.secret { " Secret." } else { "" };
+            let meaning = setting.meaning.replace('|', "\\|").replace('<', "&lt;");
+            let default = default.replace('<', "&lt;");
+            writeln!(table, "| `{}` | {default} | {meaning}{secret} |", setting.name).unwrap();
+        }
+    }
+    let readme = between(&read("README.md"), "<!-- settings -->\n", &table, "\n<!-- /settings -->");
+
+    let mut table = String::from("| metric | labels | what it tells |\n|---|---|---|\n");
+    for family in FAMILIES {
+        writeln!(table, "| `{}` | {} | {} |", family.name, family.labels.join(", "), family.help).unwrap();
+    }
+    assert_generated("README.md", &between(&readme, "<!-- metrics -->\n", &table, "<!-- /metrics -->"));
+}
+
+/// The text with what stands between two marks replaced.
+#[track_caller]
+fn between(text: &str, begin: &str, what: &str, end: &str) -> String {
+    let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("there is no {begin}"));
+    let (_, after) = rest.split_once(end).unwrap_or_else(|| panic!("there is no {end} after {begin}"));
+    format!("{before}{begin}{what}{end}{after}")
+}
+
+/// Settings that the chart sets itself, or that are for the daemon alone.
+const NOT_OF_THE_CHART: &[&str] = &[
+    "BACKUP_DIR",
+    "SHARD_COUNT",
+    "JOB_COMPLETION_INDEX",
+    "AGE_IDENTITY_FILE",
+    "SCHEDULE_DAILY",
+    "SCHEDULE_WEEKLY",
+    "SCHEDULE_MONTHLY",
+    "BACKUP_SCHEDULE",
+    "SCHEDULE_TIMEZONE",
+    "SCHEDULER_SYNC_INTERVAL_SECONDS",
+    "LISTEN_ADDR",
+];
+
+/// Settings whose value the chart itself reads, and what it may be.
+const READ_BY_THE_CHART: &[(&str, &[&str])] = &[
+    ("BACKUP_TARGET", &["local", "remote", "all"]),
+    ("BACKUP_MODE", &["database", "cluster"]),
+    ("REMOTE_KIND", &["s3", "gcs", "azure"]),
+];
+
+#[test]
+fn the_charts_values_take_every_setting_and_know_which_are_secret() {
+    let mut properties = Vec::new();
+    let mut secrets = String::new();
+    for setting in settings::all().filter(|setting| !NOT_OF_THE_CHART.contains(&setting.name)) {
+        let meaning = serde_json::to_string(setting.meaning).unwrap();
+        let mut allowed = String::from(r#""type": ["string", "number", "boolean", "null"]"#);
+        if let Some((_, values)) = READ_BY_THE_CHART.iter().find(|(name, _)| *name == setting.name) {
+            let values: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+            allowed = format!(r#""enum": [{}, "", null]"#, values.join(", "));
+        }
+        properties.push(format!(r#"        "{}": {{{allowed}, "description": {meaning}}}"#, setting.name));
+        if let Some(file) = setting.file_name() {
+            let meaning = format!("Path of a file with {}, mounted by extraVolumes.", setting.name);
+            properties.push(format!(r#"        "{file}": {{"type": ["string", "null"], "description": "{meaning}"}}"#));
+            writeln!(secrets, "{}", setting.name).unwrap();
+        }
+    }
+    let path = "charts/postgres-backup/values.schema.json";
+    let generated = "\"$comment\": \"generated from the settings table\",\n      ";
+    let schema = between(
+        &read(path),
+        &format!("{generated}\"properties\": {{\n"),
+        &properties.join(",\n"),
+        "\n      }\n    },\n    \"settingName\"",
+    );
+    let names: Vec<String> = settings::all()
+        .filter(|setting| !NOT_OF_THE_CHART.contains(&setting.name))
+        .map(|setting| format!("        \"{}\"", setting.name))
+        .collect();
+    let schema = between(&schema, &format!("{generated}\"enum\": [\n"), &names.join(",\n"), "\n      ]\n");
+    assert_generated(path, &schema);
+    assert_generated("charts/postgres-backup/files/secret-settings.txt", &secrets);
+    for (name, values) in READ_BY_THE_CHART {
+        for value in *values {
+            let stores =
+                [("AZURE_STORAGE_ACCOUNT", "account"), ("AZURE_CONTAINER", "backups"), ("GCS_BUCKET_NAME", "backups")];
+            let set = stores.into_iter().chain([(*name, *value)]);
+            let loaded = Config::load(set.map(|(name, value)| (name.into(), value.into())), Path::new("/nonexistent"));
+            assert!(loaded.is_ok(), "{name}={value}: {:?}", loaded.err());
+        }
+    }
+}
+
+/// Keys of values.yaml that have a comment of the form `# --`, with default and comment, as a documentation generator
+/// reads them.
+fn documented_values() -> Vec<(String, String, String)> {
+    let text = read("charts/postgres-backup/values.yaml");
+    let (mut found, mut path, mut comment): (Vec<_>, Vec<(usize, String)>, String) = Default::default();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let (indent, line) = (line.len() - line.trim_start().len(), line.trim());
+        if let Some(begun) = line.strip_prefix("# -- ") {
+            begun.clone_into(&mut comment);
+        } else if let Some(more) = line.strip_prefix("# ").filter(|more| !comment.is_empty() && !more.starts_with('@'))
+        {
+            comment = format!("{comment} {more}");
+        } else if let Some((key, value)) = line.split_once(':').filter(|_| !line.starts_with(['#', '-'])) {
+            path.retain(|(outer, _)| *outer < indent);
+            path.push((indent, key.to_owned()));
+            let has_children = lines.peek().is_some_and(|next| next.len() - next.trim_start().len() > indent);
+            if !comment.is_empty() {
+                let name = path.iter().map(|(_, key)| key.as_str()).collect::<Vec<_>>().join(".");
+                let default = if has_children { "see values.yaml".to_owned() } else { format!("`{}`", value.trim()) };
+                found.push((name, default, std::mem::take(&mut comment)));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_charts_readme_has_every_value_and_every_alert() {
+    let path = "charts/postgres-backup/README.md";
+    let mut table = String::from("| value | default | meaning |\n|---|---|---|\n");
+    for (name, default, meaning) in documented_values() {
+        writeln!(table, "| `{name}` | {default} | {} |", meaning.replace('|', "\\|")).unwrap();
+    }
+    let readme = between(&read(path), "<!-- values -->\n", &table, "<!-- /values -->");
+    assert_generated(path, &readme);
+    let alerts = read("charts/postgres-backup/templates/_alerts.tpl");
+    for alert in alerts.lines().filter_map(|line| line.strip_prefix("- alert: Postgres")) {
+        assert!(readme.contains(&format!("\n### Postgres{alert}\n")), "the chart's README does not explain {alert}");
+    }
+}
+
+#[test]
+fn the_charts_app_version_is_the_programs() {
+    let chart = read("charts/postgres-backup/Chart.yaml");
+    assert!(chart.contains(&format!("\nappVersion: {}\n", env!("CARGO_PKG_VERSION"))), "{chart}");
+}
+
+#[test]
+fn the_readmes_test_command_is_the_one_ci_runs() {
+    assert!(read("README.md").contains("make test"));
+    assert!(read(".ci/run").contains("make test"));
+}
+
+/// Rust files below a folder with their text, comments and test modules left out.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]\n").next().unwrap().to_owned();
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let code = code.collect::<Vec<_>>().join("\n");
+                found.push((path.strip_prefix(root().join("src")).unwrap().to_str().unwrap().to_owned(), code));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_know_only_whom_the_map_allows() {
+    let forbidden: &[(&str, &[&str])] = &[
+        ("storage", &["crate::postgres", "crate::pipeline", "crate::job", "crate::cli", "crate::repository"]),
+        ("postgres", &["crate::storage", "crate::pipeline", "crate::job", "crate::cli", "crate::repository"]),
+        ("pipeline", &["crate::storage", "crate::postgres", "crate::job", "crate::cli", "crate::repository"]),
+        ("repository", &["crate::postgres", "crate::pipeline", "crate::job", "crate::cli"]),
+        (
+            "notify",
+            &["crate::postgres", "crate::pipeline", "crate::job", "crate::cli", "crate::storage", "crate::repository"],
+        ),
+        ("config", &["crate::postgres", "crate::pipeline", "crate::job", "crate::cli", "crate::storage"]),
+        ("job", &["crate::cli", "crate::daemon"]),
+        ("daemon", &["crate::cli", "crate::postgres", "crate::storage", "crate::verify", "crate::restore"]),
+        ("daemon/page.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::job"]),
+        ("daemon/problems.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::job"]),
+        ("daemon/plot.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::"]),
+        ("schedule.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::config", "crate::job"]),
+        (
+            "metrics",
+            &["crate::postgres", "crate::pipeline", "crate::job", "crate::cli", "crate::storage", "crate::daemon"],
+        ),
+        ("retention.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
+        ("manifest.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
+        (
+            "facts",
+            &[
+                "async ",
+                "tokio",
+                "Utc::now",
+                "std::fs",
+                "std::env",
+                "crate::config",
+                "crate::postgres",
+                "crate::storage",
+                "crate::pipeline",
+                "crate::manifest",
+            ],
+        ),
+        ("fingerprint.rs", &["async ", "tokio", "std::fs", "std::env", "crate::"]),
+        (
+            "sql_lexer",
+            &["async ", "tokio", "std::fs", "std::env", "crate::postgres", "crate::pipeline", "crate::facts"],
+        ),
+        ("restore_filter.rs", &["async ", "tokio", "std::fs", "std::env", "crate::postgres", "crate::pipeline"]),
+        ("verify/checks", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"]),
+        (
+            "verify/report.rs",
+            &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"],
+        ),
+        (
+            "verify",
+            &["crate::job", "crate::cli", "crate::notify", "crate::retention", "crate::report::", "crate::restore::"],
+        ),
+        ("restore/", &["crate::job", "crate::cli", "crate::notify", "crate::retention", "crate::report::"]),
+        (
+            "restore/plan.rs",
+            &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::postgres", "crate::storage"],
+        ),
+        (
+            "inventory.rs",
+            &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::job", "crate::cli", "crate::config"],
+        ),
+        (
+            "status.rs",
+            &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::job", "crate::cli", "crate::config"],
+        ),
+        ("encryption.rs", &["std::fs", "std::env", "crate::"]),
+        ("custom_archive.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::"]),
+        ("report.rs", &["async ", "tokio", "Utc::now", "std::fs", "std::env", "crate::storage"]),
+    ];
+    for (path, code) in sources("src") {
+        for (room, words) in forbidden.iter().filter(|(room, _)| path.starts_with(room)) {
+            for word in *words {
+                assert!(!code.contains(word), "src/{path}: {room} must not know `{word}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_cli_prints_and_only_main_exits_and_only_config_and_cli_read_the_environment() {
+    for (path, code) in sources("src") {
+        if path != "main.rs" {
+            assert!(!code.contains("process::exit"), "src/{path} exits");
+        }
+        if path != "main.rs" && !path.starts_with("cli") {
+            for word in ["println!", "eprintln!", "print!(", "use clap", "io::stdout", "env::vars", "env::var("] {
+                // a daemon's log goes to stdout
+                let is_log = path == "telemetry.rs" && word == "io::stdout";
+                assert!(is_log || !code.contains(word), "src/{path} has `{word}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_map_in_lib_names_every_module_and_no_file_is_too_long() {
+    let map = read("src/lib.rs");
+    for entry in std::fs::read_dir(root().join("src")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let module = name.trim_end_matches(".rs");
+        if !["lib", "main"].contains(&module) {
+            assert!(map.contains(&format!("pub mod {module};")), "src/lib.rs lacks {module}");
+        }
+    }
+    for (path, _) in sources("src") {
+        let lines = read(&format!("src/{path}")).lines().count();
+        assert!(lines <= 550, "src/{path} has {lines} lines");
+    }
+}

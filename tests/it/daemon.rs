@@ -1,0 +1,368 @@
+//! The daemon as people run it: by the minute, watched over HTTP, stopped in the middle, and started again.
+
+use crate::support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::backup::Backup;
+use support::browser::Browser;
+use support::daemon::Daemon;
+use support::http::{Act, Front, Seen};
+use support::postgres::shared;
+use support::{lint_metrics, s3, tool, wait_for};
+
+/// A date that does not come during a test.
+const NEVER: &str = "0 0 29 2 *";
+
+fn small_database() -> String {
+    let database = shared().database("daemon");
+    shared().sql(&database, "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 5000) AS n");
+    database
+}
+
+/// The dump of this one is so large that a store which takes nothing stops it in the middle.
+fn large_database() -> String {
+    let database = shared().database("daemon_large");
+    shared().sql(
+        &database,
+        "CREATE TABLE big AS SELECT n, (SELECT string_agg(md5((n * 64 + m)::text), '') FROM generate_series(1, 64) AS m)
+             AS text FROM generate_series(1, 60000) AS n",
+    );
+    database
+}
+
+#[test]
+fn runs_by_the_minute_show_on_page_and_metrics_and_sigterm_in_mid_dump_leaves_nothing() {
+    let stalls = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_stalled = stalls.clone();
+    let store = Front::start(s3::shared().port, move |seen: &Seen, _| {
+        let is_part = seen.method == "PUT" && seen.target.contains("partNumber=");
+        if is_part && is_stalled.load(std::sync::atomic::Ordering::SeqCst) { Act::Stall } else { Act::Forward }
+    });
+    let (prefix, database) = (s3::fresh_prefix(), large_database());
+    let backup = Backup::of(shared(), &database).to("all", &store.url(), &prefix).set("BACKUP_SCHEDULE", "* * * * *");
+    let mut daemon = Daemon::start(&backup, &[]);
+    assert_eq!(daemon.get("/healthz"), (503, format!("{database}: there is no good backup\n")));
+    assert!(daemon.get("/").1.contains("There is no good backup"));
+
+    let local = format!("pg_backup_backups{{database=\"{database}\",target=\"local\"");
+    let remote = format!("pg_backup_backups{{database=\"{database}\",target=\"remote\"");
+    for run in [1.0, 2.0] {
+        wait_for_long("a run", || daemon.metric(&remote) == Some(run));
+        assert_eq!(daemon.metric(&local), Some(run));
+    }
+    assert_eq!(daemon.get("/healthz"), (200, "ok\n".to_owned()));
+    let (_, page) = daemon.get("/");
+    assert!(page.contains("All is well") && page.contains(&database) && page.contains("2 backups"), "{page}");
+    assert!(page.contains("Next auto run") && page.contains("local and remote"), "{page}");
+    lint_metrics(&daemon.get("/metrics").1);
+    let series = |name: &str| format!("pg_backup_{name}{{database=\"{database}\",target=\"remote\"");
+    assert_eq!(daemon.metric(&series("status")), Some(1.0));
+    assert_eq!(daemon.metric(&series("rows")), Some(60_000.0));
+    assert_eq!(daemon.metric("pg_backup_run_in_progress"), Some(0.0));
+    let starts = daemon.log().matches("starting backup of").count();
+    assert_eq!(starts, 2, "{}", daemon.log());
+
+    let before = (backup.contents(), s3::shared().contents(&prefix));
+    let so_far = store.seen().len();
+    stalls.store(true, std::sync::atomic::Ordering::SeqCst);
+    wait_for_long("the third run", || store.seen()[so_far..].iter().any(|seen| seen.target.contains("partNumber=")));
+    assert_eq!(daemon.metric("pg_backup_run_in_progress"), Some(1.0));
+    let (_, page) = daemon.get("/");
+    assert!(page.contains("An auto run is under way") && page.contains("public.big"), "{page}");
+    let (code, took) = daemon.stop(Signal::TERM);
+    assert_eq!(code, 143, "{}", daemon.log());
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(backup.contents() == before.0, "{:?}", backup.files());
+    assert!(s3::shared().contents(&prefix) == before.1, "{:?}", s3::shared().keys(&prefix));
+    assert_eq!(s3::shared().unfinished(&prefix), Vec::<String>::new());
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'");
+    wait_for("its sessions to end", || shared().sql("postgres", &sessions).trim() == "0");
+}
+
+#[test]
+fn a_run_that_was_missed_is_made_good_for_once_after_a_restart() {
+    let backup = Backup::of(shared(), &small_database())
+        .set("SCHEDULE_DAILY", "0 0 * * *")
+        .set("SCHEDULE_WEEKLY", "0 0 * * 0")
+        .set("BACKUP_RETENTION_DAILY", "0");
+    backup.run(&["run", "--type", "daily"]).exits(0);
+    backup.run(&["run", "--type", "weekly"]).exits(0);
+    let mut daemon = Daemon::start(&backup, &[]);
+    assert_eq!(daemon.stop(Signal::TERM).0, 0);
+    assert!(!daemon.log().contains("starting backup"), "{}", daemon.log());
+    drop(daemon);
+
+    backup.make_older(30);
+    let mut daemon = Daemon::start(&backup, &[]);
+    wait_for("the missed run", || daemon.log().contains("backup done"));
+    assert_eq!(daemon.stop(Signal::TERM).0, 0);
+    let log = daemon.log();
+    assert!(log.contains("the weekly run of") && log.contains("was missed and is made good for now"), "{log}");
+    assert_eq!(log.matches("starting backup").count(), 1, "{log}");
+    drop(daemon);
+
+    let mut daemon = Daemon::start(&backup, &[]);
+    let (code, _) = daemon.stop(Signal::INT);
+    assert_eq!(code, 0);
+    // the daily ones are still a month old, but there is a newer one that is kept longer
+    assert!(!daemon.log().contains("starting backup"), "{}", daemon.log());
+}
+
+#[test]
+fn what_is_not_yet_remote_is_uploaded() {
+    let prefix = s3::fresh_prefix();
+    let backup = Backup::of(shared(), &small_database()).set("BACKUP_SCHEDULE", NEVER);
+    backup.run(&["run"]).exits(0);
+    backup.run(&["run"]).exits(0);
+    let both = backup.to("all", &s3::shared().endpoint(), &prefix).set("SCHEDULER_SYNC_INTERVAL_SECONDS", "1");
+    let daemon = Daemon::start(&both, &["--max-age", "1h"]);
+    wait_for("the uploads", || daemon.log().contains("uploaded 2 backups that were not yet remote"));
+    assert_eq!(s3::shared().keys(&prefix).len(), 8);
+    wait_for("the page", || daemon.get("/").1.contains("local and remote"));
+    // one that comes later is sent at the next interval
+    both.with("BACKUP_TARGET", "local").run(&["run"]).exits(0);
+    wait_for("the third upload", || s3::shared().keys(&prefix).len() == 12);
+}
+
+#[test]
+fn health_is_503_once_the_newest_good_backup_is_too_old_or_has_failed() {
+    let database = small_database();
+    let backup = Backup::of(shared(), &database).set("BACKUP_SCHEDULE", NEVER);
+    backup.run(&["run"]).exits(0);
+    let daemon = Daemon::start(&backup, &["--max-age", "1h"]);
+    assert_eq!(daemon.get("/healthz"), (200, "ok\n".to_owned()));
+    drop(daemon);
+    backup.make_older(2);
+    let daemon = Daemon::start(&backup, &["--max-age", "1h"]);
+    let (status, text) = daemon.get("/healthz");
+    assert_eq!((status, text.contains("is 2 days old; at most 1 h 0 min is right")), (503, true), "{text}");
+    drop(daemon);
+    let archive = backup.archive();
+    std::fs::write(&archive, b"short").unwrap();
+    let daemon = Daemon::start(&backup, &["--max-age", "100days"]);
+    assert_eq!(daemon.get("/healthz"), (503, format!("{database}: there is no good backup\n")));
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_told_and_what_was_known_still_shows() {
+    let is_away = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let away = is_away.clone();
+    let store = Front::start(s3::shared().port, move |_: &Seen, _| {
+        if away.load(std::sync::atomic::Ordering::SeqCst) { Act::Answer(503, String::new()) } else { Act::Forward }
+    });
+    let prefix = s3::fresh_prefix();
+    let backup = Backup::of(shared(), &small_database()).to("all", &store.url(), &prefix).set("RETRY_COUNT", "1");
+    backup.run(&["run"]).exits(0);
+    let daemon = Daemon::start(&backup.set("BACKUP_SCHEDULE", "* * * * *"), &[]);
+    assert_eq!(daemon.metric("pg_backup_storage_readable{source=\"\",target=\"remote\""), None);
+    is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+    wait_for_long("a run without the store", || daemon.log().contains("backup partly done"));
+    wait_for("the look after it", || daemon.metric("pg_backup_storage_readable{target=\"remote\"") == Some(0.0));
+    let (_, page) = daemon.get("/");
+    assert!(page.contains("cannot be read, and what is shown of it is what was known before"), "{page}");
+    assert!(page.contains("the latest run failed in"), "{page}");
+    // it has one good backup in the folder that is new, and one in the store of which it knows
+    assert_eq!(daemon.get("/healthz").0, 200);
+    let (_, metrics) = daemon.get("/metrics");
+    let count = |target: &str| {
+        let line =
+            metrics.lines().find(|l| l.starts_with("pg_backup_backups{") && l.contains(&format!("\"{target}\"")));
+        line.unwrap().rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!((count("local"), count("remote")), ("2".to_owned(), "1".to_owned()));
+    lint_metrics(&metrics);
+}
+
+/// As [`wait_for`], for what happens at the next minute.
+#[track_caller]
+fn wait_for_long(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn only_reading_is_possible_and_nothing_else_is_there() {
+    let backup = Backup::of(shared(), &small_database()).set("BACKUP_SCHEDULE", NEVER);
+    let daemon = Daemon::start(&backup, &[]);
+    assert_eq!(daemon.get("/etc/passwd").0, 404);
+    support::RUNTIME.block_on(async {
+        let client = reqwest::Client::new();
+        for method in ["POST", "PUT", "DELETE"] {
+            let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(client.request(method, daemon.at("/")).body("x").send().await.unwrap().status(), 405);
+        }
+        let head = client.head(daemon.at("/")).send().await.unwrap();
+        assert!(head.status().is_success());
+        let policy = head.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'"), "{policy}");
+    });
+    // neither half a request nor many of them stop the others
+    let address = daemon.url.strip_prefix("http://").unwrap();
+    let mut idle: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    idle.iter_mut().for_each(|stream| stream.write_all(b"GET / HT").unwrap());
+    assert_eq!(daemon.get("/healthz").0, 503);
+}
+
+#[test]
+fn settings_that_make_no_daemon_are_refused_by_name() {
+    let backup = Backup::of(shared(), "postgres");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    backup.with("LISTEN_ADDR", &address).run(&["schedule"]).exits(78).says("LISTEN_ADDR");
+    backup.with("BACKUP_SCHEDULE", "off").run(&["schedule"]).exits(78).says("every schedule is off");
+    backup.with("SCHEDULE_WEEKLY", "0 0 30 2 *").run(&["schedule"]).exits(78).says("SCHEDULE_WEEKLY");
+}
+
+#[test]
+fn as_the_first_process_of_a_container_it_reaps_orphans_and_hands_signals_on() {
+    let database = small_database();
+    // pg_dump, with a grandchild that outlives it
+    let folder = tempfile::tempdir().unwrap();
+    for tool in std::fs::read_dir(&shared().bin).unwrap().flatten() {
+        let (name, real) = (tool.file_name(), tool.path());
+        let link = folder.path().join(&name);
+        if name == "pg_dump" {
+            let script = format!("#!/bin/sh\n(sleep 0.2 &)\nexec '{}' \"$@\"\n", real.display());
+            std::fs::write(&link, script).unwrap();
+            Command::new("chmod").arg("755").arg(&link).status().unwrap();
+        } else {
+            std::os::unix::fs::symlink(real, link).unwrap();
+        }
+    }
+    let backup = Backup::of(shared(), &database)
+        .set("BACKUP_SCHEDULE", "0 0 * * *")
+        .set("PG_BIN_DIR", folder.path().to_str().unwrap());
+    backup.run(&["run"]).exits(0);
+    backup.make_older(3);
+    let backup = backup.under(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]);
+    let mut daemon = Daemon::start(&backup, &[]);
+    wait_for("the missed run", || daemon.log().contains("backup done"));
+    let first = children(daemon.child.id())[0];
+    let program = children(first)[0];
+    let zombies = || children(first).into_iter().filter(|pid| *pid != program).collect::<Vec<_>>();
+    wait_for("the orphan to be reaped", || zombies().is_empty());
+    // as `docker stop` does it
+    kill_process(Pid::from_raw(i32::try_from(first).unwrap()).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0), "{}", daemon.log());
+    // and so does a command that fails
+    let outcome = backup.with("POSTGRES_PASSWORD", "wrong").with("POSTGRES_PORT", "1").run(&["run"]);
+    assert_eq!(outcome.code, 69, "{}", outcome.log);
+}
+
+fn children(of: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+#[test]
+fn the_page_is_readable_in_a_browser_light_and_dark_and_on_a_phone() {
+    let names = ["shop", "crm", "an_old_one"];
+    let postgres = support::postgres::Postgres::start(&tool("PG_BIN"));
+    for name in names {
+        postgres.sql("postgres", &format!("CREATE DATABASE {name}"));
+        postgres.sql(name, "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 20000) AS n");
+    }
+    let odd = "<b>odd</b> & long_name_without_any_place_to_break_it_somewhere";
+    postgres.sql("postgres", &format!("CREATE DATABASE \"{odd}\""));
+    let backup = Backup::of(&postgres, "postgres")
+        .set("BACKUP_DATABASES", "all")
+        .set("BACKUP_SOURCE", "shop-db:5432")
+        .set("BACKUP_TYPE", "daily")
+        .set("BACKUP_RETENTION_DAILY", "0");
+    backup.run(&["run", "--database", "an_old_one"]).exits(0);
+    backup.make_older(1);
+    for round in 0..6 {
+        backup.run(&["run", "--database", "shop", "--database", "crm", "--database", "postgres"]).exits(0);
+        backup.make_older(1);
+        postgres.sql("shop", &format!("INSERT INTO t SELECT n, md5(n::text) FROM generate_series(1, {round}000) AS n"));
+    }
+    backup
+        .run(&["run", "--database", "shop", "--database", "crm", "--database", "postgres", "--database", odd])
+        .exits(0);
+    backup.verify(&["--database", "shop"], 0);
+    // once a year, so that no run was missed that would make good for the old one before the page is looked at
+    let in_five_hours = (chrono::Utc::now() + chrono::TimeDelta::hours(5)).format("0 %H %-d %-m *").to_string();
+    let schedule = backup.with("SCHEDULE_DAILY", &in_five_hours).with("SCHEDULE_WEEKLY", "off");
+    let daemon = Daemon::start(&schedule, &["--max-age", "25h"]);
+
+    let browser = Browser::start();
+    browser.show(1100, 900, false);
+    browser.open(&daemon.at("/"));
+    // the policy allows the page its style and nothing else, and the page asks for nothing else
+    assert_eq!(browser.complaints(), serde_json::json!([]));
+    assert_eq!(browser.run("return performance.getEntriesByType('resource').length"), 0);
+    let cards = browser.run("return [...document.querySelectorAll('article h2')].map(h => h.textContent)");
+    let cards: Vec<&str> = cards.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    // problems first
+    assert_eq!(cards.len(), 6, "{cards:?}");
+    assert_eq!(cards[0], "an_old_one", "{cards:?}, {}", daemon.log());
+    assert!(cards.contains(&odd), "{cards:?}");
+    let problems = browser.run("return [...document.querySelectorAll('.problems li.bad')].map(li => li.textContent)");
+    assert!(problems[0].as_str().unwrap().contains("an_old_one: the newest good backup is"), "{problems:#}");
+    assert_eq!(browser.run("return document.querySelectorAll('article svg').length"), 12);
+    assert_eq!(
+        browser.run("return document.querySelectorAll('[aria-label=\"Size of the latest 7 backups\"] path').length"),
+        28
+    );
+
+    let ground = || browser.run("return getComputedStyle(document.body).backgroundColor").as_str().unwrap().to_owned();
+    let (light, overflow) = (ground(), "return document.documentElement.scrollWidth - window.innerWidth");
+    assert_eq!(browser.run(overflow), 0);
+    write_picture("status-page.png", &browser);
+    browser.show(1100, 900, true);
+    let dark = ground();
+    assert_ne!(light, dark);
+    for dark in [true, false] {
+        for width in [1100, 390, 320] {
+            browser.show(width, 844, dark);
+            let excess = browser.run(overflow).as_i64().unwrap();
+            assert!(excess <= 0, "at {width} pixels the page is {excess} too wide");
+            let contrast = browser.run(CONTRAST);
+            assert!(contrast["least"].as_f64().unwrap() >= 4.5, "{contrast} (dark: {dark})");
+        }
+    }
+    browser.show(390, 844, true);
+    write_picture("status-page-phone.png", &browser);
+    let size = browser.run("return parseFloat(getComputedStyle(document.querySelector('dd')).fontSize)");
+    assert!(size.as_f64().unwrap() >= 14.0, "{size}");
+}
+
+/// The least contrast of a text with what is behind it, as WCAG 2 counts it.
+const CONTRAST: &str = "
+    const channels = text => text.match(/[0-9.]+/g).map(Number);
+    const luminance = text => {
+        const [r, g, b] = channels(text).map(c => c / 255).map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = node => {
+        for (let at = node; at; at = at.parentElement) {
+            const colour = getComputedStyle(at).backgroundColor;
+            const parts = channels(colour);
+            if (parts.length < 4 || parts[3] > 0) return colour;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+    let least = 99, where = '';
+    for (const node of document.querySelectorAll('h1, h2, p, li, dt, dd, span, a, footer, figcaption')) {
+        if (!node.textContent.trim()) continue;
+        const [a, b] = [luminance(getComputedStyle(node).color), luminance(ground(node))];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < least) [least, where] = [contrast, node.outerHTML.slice(0, 80)];
+    }
+    return { least, where };";
+
+/// Keeps a picture for the documents where that is asked for.
+fn write_picture(name: &str, browser: &Browser) {
+    let picture = browser.picture();
+    assert!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000);
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::write(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs").join(name), picture).unwrap();
+    }
+}

@@ -1,0 +1,31 @@
+//! Every test against real servers, in one program: they share the servers of `tests/support`, and a long test of one room
+//! runs beside the short ones of the others.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod catalogue;
+mod chart;
+mod cli;
+mod clouds;
+mod consistency;
+mod daemon;
+mod dashboard;
+mod encryption;
+mod failures;
+mod kubernetes;
+mod metrics;
+mod notices;
+mod restore;
+mod restore_faults;
+mod restore_tables;
+mod retention;
+mod roundtrip;
+mod runbooks;
+mod scratch;
+mod server;
+mod storage;
+mod tls;
+mod verify;
+mod worlds;

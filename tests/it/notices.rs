@@ -1,0 +1,180 @@
+//! Who is told what, how often, and what happens when they do not listen.
+
+use crate::support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use support::backup::{Backup, assert_fits_schema, finish};
+use support::http::{Act, Front, Seen};
+use support::postgres::shared;
+use support::{s3, wait_for};
+
+fn listening() -> Front {
+    Front::start(0, |_, _| Act::Answer(200, "ok".to_owned()))
+}
+
+/// A backup of a small database whose source keeps its name, also where the server is away.
+fn backup(database: &str) -> Backup {
+    Backup::of(shared(), database).set("BACKUP_SOURCE", "shop-db").set("RETRY_COUNT", "1")
+}
+
+fn small_database() -> String {
+    let database = shared().database("notices");
+    shared().sql(&database, "CREATE TABLE t AS SELECT n FROM generate_series(1, 100) AS n");
+    database
+}
+
+fn json(seen: &Seen) -> Value {
+    serde_json::from_slice(&seen.body).unwrap()
+}
+
+/// Paths without their queries, in the order of the requests.
+fn paths(front: &Front) -> Vec<String> {
+    front.seen().iter().map(|seen| seen.target.split('?').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
+    let front = listening();
+    let backup = backup(&small_database())
+        .set("DISCORD_WEBHOOK_URL", &format!("{}/discord/secret-token", front.url()))
+        .set("SLACK_WEBHOOK_URL", &format!("{}/slack/secret-token", front.url()))
+        .set("WEBHOOK_URL", &format!("{}/hook?key=secret-token", front.url()))
+        .set("HEALTHCHECK_URL", &format!("{}/ping/secret-token", front.url()));
+    let outcome = backup.run(&["run"]).exits(0).says("told Slack").says("told the health check");
+    assert!(!outcome.log.contains("secret-token"), "{}", outcome.log);
+    let mut seen = paths(&front);
+    assert_eq!(seen.remove(0), "/ping/secret-token/start");
+    seen.sort();
+    assert_eq!(seen, ["/discord/secret-token", "/hook", "/ping/secret-token", "/slack/secret-token"]);
+    let at = |path: &str| front.seen().into_iter().find(|seen| seen.target.starts_with(path)).unwrap();
+    assert!(at("/discord").target.ends_with("?wait=true"));
+    assert_eq!(at("/hook").target, "/hook?key=secret-token");
+    let (begin, end) = (at("/ping/secret-token/start").target, at("/ping/secret-token?").target);
+    assert_eq!(begin.split("rid=").nth(1).unwrap(), end.split("rid=").nth(1).unwrap());
+    assert_eq!(json(&at("/slack"))["attachments"][0]["color"], "#2ecc71");
+    let report = json(&at("/hook"));
+    assert_fits_schema("report", &report);
+    assert_eq!((&report["outcome"], &report["entries"][0]["backup"]["rows"]), (&"success".into(), &100.into()));
+
+    // a verification tells people, but is no run for the check
+    backup.verify(&[], 0);
+    let later = &front.seen()[5..];
+    let mut targets: Vec<String> =
+        later.iter().map(|seen| seen.target.split('/').nth(1).unwrap()[..4].to_owned()).collect();
+    targets.sort();
+    assert_eq!(targets, ["disc", "hook", "slac"]);
+    let report = json(later.iter().find(|seen| seen.target.starts_with("/hook")).unwrap());
+    assert_fits_schema("report", &report);
+    assert_eq!(report["activity"], "verification");
+
+    let failed = backup.with("POSTGRES_PORT", "1").run(&["run"]).exits(69);
+    assert!(!failed.log.contains("secret-token"), "{}", failed.log);
+    let fail = at("/ping/secret-token/fail");
+    let text = String::from_utf8(fail.body).unwrap();
+    assert!(
+        text.starts_with("Backup failed: ") && text.contains("cannot be reached") || text.contains("refused"),
+        "{text}"
+    );
+    assert_fits_schema("report", &json(front.seen().iter().rfind(|seen| seen.target.starts_with("/hook")).unwrap()));
+}
+
+#[test]
+fn the_end_of_failures_is_told_once_also_to_who_is_not_told_of_success() {
+    for target in ["local", "remote", "all"] {
+        let (front, prefix) = (listening(), s3::fresh_prefix());
+        let backup = backup(&small_database())
+            .to(target, &s3::shared().endpoint(), &prefix)
+            .set("DISCORD_WEBHOOK_URL", &format!("{}/discord", front.url()))
+            .set("DISCORD_NOTIFY_SUCCESS", "false");
+        let broken = backup.with("POSTGRES_PORT", "1");
+        backup.run(&["run"]).exits(0);
+        assert_eq!(front.seen().len(), 0, "success is not told");
+        broken.run(&["run"]).exits(69);
+        let notes = || {
+            let objects = s3::shared().keys(&prefix).into_iter();
+            backup.files().into_iter().chain(objects).filter(|name| name.contains("backup-failed-")).count()
+        };
+        let places = if target == "all" { 2 } else { 1 };
+        assert_eq!(notes(), places);
+        // several failures are one outage; what has to do with other databases is none of its business
+        broken.run(&["run"]).exits(69);
+        assert_eq!(notes(), places);
+        backup.run(&["run", "--database", "postgres"]).exits(0);
+        let listed = backup.run(&["list", "--all"]).exits(0);
+        assert!(!listed.stdout.contains("backup-failed"), "{}", listed.stdout);
+        assert_eq!(front.seen().len(), 2, "{:?}", paths(&front));
+        backup.run(&["run"]).exits(0);
+        let title = json(&front.seen()[2])["embeds"][0]["title"].as_str().unwrap().to_owned();
+        assert!(title.starts_with("Backup recovered: notices"), "{title}");
+        assert_eq!(notes(), 0);
+        backup.run(&["run"]).exits(0);
+        assert_eq!(front.seen().len(), 3, "{target}: {:?}", paths(&front));
+    }
+}
+
+#[test]
+fn a_store_that_lets_nothing_be_deleted_makes_no_second_recovery() {
+    let store = Front::start(s3::shared().port, |seen: &Seen, _| match seen.method.as_str() {
+        "DELETE" => Act::Answer(403, "<Error><Code>AccessDenied</Code></Error>".to_owned()),
+        _ => Act::Forward,
+    });
+    let (front, prefix) = (listening(), s3::fresh_prefix());
+    let backup = backup(&small_database())
+        .to("remote", &store.url(), &prefix)
+        .set("DISCORD_WEBHOOK_URL", &format!("{}/discord", front.url()))
+        .set("DISCORD_NOTIFY_SUCCESS", "false");
+    backup.run(&["run"]).exits(0);
+    for _ in 0..2 {
+        backup.with("POSTGRES_PORT", "1").run(&["run"]).exits(69);
+        for _ in 0..2 {
+            backup.run(&["run"]).exits(0);
+        }
+    }
+    let title = |seen: &Seen| json(seen)["embeds"][0]["title"].as_str().unwrap()[..13].to_owned();
+    let titles: Vec<String> = front.seen().iter().map(title).collect();
+    assert_eq!(titles, ["Backup failed", "Backup recove", "Backup failed", "Backup recove"]);
+}
+
+#[test]
+fn what_is_refused_as_malformed_is_told_in_one_line() {
+    let told = std::sync::Mutex::new(Vec::new());
+    let front = Front::start(0, move |seen: &Seen, _| {
+        // an embed, or blocks, come first to each
+        let mut told = told.lock().unwrap();
+        let is_first = !told.contains(&seen.target);
+        told.push(seen.target.clone());
+        Act::Answer(if is_first { 400 } else { 200 }, String::new())
+    });
+    let backup = backup(&small_database())
+        .set("DISCORD_WEBHOOK_URL", &format!("{}/discord", front.url()))
+        .set("SLACK_WEBHOOK_URL", &format!("{}/slack", front.url()));
+    backup.run(&["run"]).exits(0).says("told Discord").says("told Slack");
+    let seen = front.seen();
+    let last = |path: &str| json(seen.iter().rfind(|seen| seen.target.starts_with(path)).unwrap());
+    assert_eq!(seen.len(), 4);
+    assert!(last("/discord")["content"].as_str().unwrap().starts_with("Backup done: notices"));
+    assert!(last("/slack")["text"].as_str().unwrap().starts_with("Backup done: notices"));
+}
+
+#[test]
+fn services_that_do_not_answer_keep_nobody_waiting_after_a_signal_and_change_no_exit_code() {
+    let front = Front::start(0, |_, _| Act::Stall);
+    let refused = Front::start(0, |_, _| Act::Answer(404, String::new()));
+    let backup = backup(&small_database())
+        .set("DISCORD_WEBHOOK_URL", &format!("{}/discord", front.url()))
+        .set("SLACK_WEBHOOK_URL", &format!("{}/slack", refused.url()))
+        .set("HEALTHCHECK_URL", &format!("{}/ping", front.url()))
+        .set("PUSHGATEWAY_URL", &refused.url());
+    let child = backup.spawn(&["run"]);
+    wait_for("the notice", || front.seen().iter().any(|seen| seen.target.starts_with("/discord")));
+    let asked = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let outcome = finish(child).exits(143);
+    assert!(asked.elapsed() < Duration::from_secs(18), "{:?}", asked.elapsed());
+    for text in ["backup done", "telling Slack: it answered 404", "look at PUSHGATEWAY_URL", "telling Discord"] {
+        assert!(outcome.log.contains(text), "no `{text}` in {}", outcome.log);
+    }
+    backup.with("DISCORD_WEBHOOK_URL", "").with("HEALTHCHECK_URL", "").run(&["run"]).exits(0);
+}
