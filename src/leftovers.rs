@@ -1,16 +1,35 @@
 //! What must not be left when a command has ended; builds with debug assertions look, and end as a bug does.
 //!
-//! A task that goes on, or one that panicked where nobody waited for it, is found by the tests, whatever they are about. A
-//! future that is polled after it ended panics by itself.
+//! A task of ours that goes on, or one that panicked where nobody waited for it, is found by the tests, whatever they are
+//! about. A future that is polled after it ended panics by itself. Connections that an HTTP library keeps are not ours.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
 static PANICKED: AtomicBool = AtomicBool::new(false);
 /// How long sessions may take to say goodbye.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A task that is alive.
+struct Alive;
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The work of a task that is spawned: it is alive until it is over, or dropped.
+pub fn counted<W: Future>(work: W) -> impl Future<Output = W::Output> + use<W> {
+    ALIVE.fetch_add(1, Ordering::Relaxed);
+    let alive = Alive;
+    async move {
+        let _alive = alive;
+        work.await
+    }
+}
 
 /// Notes panics, beside what is printed of them anyway.
 pub fn note_panics() {
@@ -28,14 +47,15 @@ pub async fn find() -> Option<String> {
     if !cfg!(debug_assertions) {
         return None;
     }
-    if PANICKED.load(Ordering::Relaxed) {
-        return Some("a task panicked".to_owned());
-    }
-    let alive = || Handle::current().metrics().num_alive_tasks();
+    let alive = || ALIVE.load(Ordering::Relaxed);
     let ended = async {
         while alive() > 0 {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, ended).await.is_err().then(|| format!("tasks that outlive their command: {}", alive()))
+    let is_over = timeout(PATIENCE, ended).await.is_ok();
+    if PANICKED.load(Ordering::Relaxed) {
+        return Some("a task panicked".to_owned());
+    }
+    (!is_over).then(|| format!("tasks that outlive their command: {}", alive()))
 }

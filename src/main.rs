@@ -19,10 +19,9 @@ fn main() {
         leftovers::note_panics();
         let exit = runtime.block_on(async {
             let shutdown = Shutdown::default();
-            let listening = tokio::spawn(listen(shutdown.clone())?);
+            tokio::spawn(listen(shutdown.clone())?);
             let arguments = std::env::args_os().collect();
             let exit = cli::run(Process { arguments, shutdown }).await;
-            listening.abort();
             Ok::<_, std::io::Error>(match leftovers::find().await {
                 Some(left) => {
                     eprintln!("backup: {left}");

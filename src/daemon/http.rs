@@ -1,6 +1,7 @@
 //! The daemon's HTTP server: three addresses, read-only.
 
 use super::{Daemon, page};
+use crate::leftovers::counted;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -43,7 +44,7 @@ pub(super) async fn answer(listener: TcpListener, daemon: Arc<Daemon>) {
             }
         };
         let daemon = daemon.clone();
-        let answered = tokio::spawn(async move {
+        let answered = tokio::spawn(counted(async move {
             let service = service_fn(|request| {
                 let daemon = daemon.clone();
                 async move { Ok::<_, Infallible>(respond(&request, &daemon)) }
@@ -56,7 +57,7 @@ pub(super) async fn answer(listener: TcpListener, daemon: Arc<Daemon>) {
             if let Ok(Err(error)) = tokio::time::timeout(LIFETIME, connection).await {
                 debug!("answering: {error}");
             }
-        });
+        }));
         open.retain(|connection| !connection.is_finished());
         open.push_back(answered.abort_handle());
         if open.len() > CONNECTIONS

@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 /// Entries of one JSON object, compressed.
-struct Entries {
+struct Section {
     encoder: GzEncoder<Vec<u8>>,
     count: u64,
 }
 
-impl Entries {
+impl Section {
     fn new() -> Self {
         Self { encoder: GzEncoder::new(Vec::new(), Compression::default()), count: 0 }
     }
@@ -40,7 +40,7 @@ impl Entries {
 /// The objects of a database on their way into the file, a section for each kind.
 #[derive(Default)]
 pub struct Sections {
-    open: [Option<Entries>; Kind::ALL.len()],
+    open: [Option<Section>; Kind::ALL.len()],
     packed: [Vec<u8>; Kind::ALL.len()],
     /// Ordinary and partitioned tables.
     tables: u64,
@@ -51,7 +51,7 @@ impl Sections {
     pub fn add(&mut self, kind: Kind, name: &str, properties: &Map<String, Value>) {
         let is_table = |kind: &Value| kind == "r" || kind == "p";
         self.tables += u64::from(kind == Kind::Table && properties.get("kind").is_some_and(is_table));
-        self.open[kind as usize].get_or_insert_with(Entries::new).add(name, properties);
+        self.open[kind as usize].get_or_insert_with(Section::new).add(name, properties);
     }
 
     /// Ordinary and partitioned tables.
@@ -71,7 +71,7 @@ impl Sections {
 
 /// A run of rows of one table, as it stands in the archive.
 #[derive(Debug)]
-pub struct Block {
+pub struct RowRun {
     /// The table.
     pub table: Box<str>,
     /// The columns in the order of the fields.
@@ -88,7 +88,7 @@ pub struct Block {
 #[derive(Debug, Default)]
 pub struct NewContents {
     /// Rows, in the order of the archive.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<RowRun>,
     /// Sequences.
     pub sequences: BTreeMap<String, SequenceValue>,
     /// Large objects.
@@ -114,7 +114,7 @@ impl NewContents {
     }
 
     fn tables(&self) -> Vec<u8> {
-        let mut entries = Entries::new();
+        let mut entries = Section::new();
         for blocks in self.blocks.chunk_by(|a, b| a.table == b.table) {
             entries.add(&blocks[0].table, &join(blocks));
         }
@@ -122,14 +122,14 @@ impl NewContents {
     }
 
     fn sequences(&self) -> Vec<u8> {
-        let mut entries = Entries::new();
+        let mut entries = Section::new();
         self.sequences.iter().for_each(|(name, value)| entries.add(name, value));
         entries.finish()
     }
 }
 
 /// The blocks of one table as one.
-fn join(blocks: &[Block]) -> TableRows {
+fn join(blocks: &[RowRun]) -> TableRows {
     let mut all = TableRows::default();
     for block in blocks {
         all.is_mixed |= blocks[0].columns != block.columns;
@@ -250,7 +250,7 @@ mod tests {
         }
         objects.add(Kind::Function, "public.f()", &properties(json!({ "source": "}]{\"\u{1}" })));
         objects.pack();
-        let block = |table: &str, columns: &[&str], offset| Block {
+        let block = |table: &str, columns: &[&str], offset| RowRun {
             table: table.into(),
             columns: columns.iter().collect(),
             rows: 2,

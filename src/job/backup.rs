@@ -111,8 +111,11 @@ async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made,
     let counters = context.counters.part();
     let lines = progress::write_lines(counters.clone(), task.subject.to_string(), task.expected_bytes());
     let _lines = (!context.terminal).then(|| AbortOnDrop::spawn(lines));
-    let ahead =
-        if run.has_slot_soon(task) { Some(source::reach(context, task).await?.prepare(context).await?) } else { None };
+    let ahead = if !attempt.alone && run.has_slot_soon(task) {
+        Some(source::reach(context, task).await?.prepare(context).await?)
+    } else {
+        None
+    };
     let slot = run.slot(task, attempt).await?;
     // the targets' memory is waited for with a slot, never the other way round
     let source = match ahead.filter(|source| !source.is_lost()) {

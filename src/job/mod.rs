@@ -24,6 +24,7 @@ use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit, exit_of};
 use crate::facts::Subject;
 use crate::human;
+use crate::leftovers::counted;
 use crate::metrics::{Known, Metrics};
 use crate::notify;
 use crate::pipeline::Workers;
@@ -125,7 +126,7 @@ pub struct AbortOnDrop(JoinHandle<()>);
 impl AbortOnDrop {
     /// Runs `work` beside its owner.
     pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
+        Self(tokio::spawn(counted(work)))
     }
 }
 

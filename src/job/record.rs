@@ -4,7 +4,7 @@ use super::run::Run;
 use crate::config::Format;
 use crate::encryption;
 use crate::error::Error;
-use crate::facts::writer::{self, Block, NewContents, NewFacts};
+use crate::facts::writer::{self, NewContents, NewFacts, RowRun};
 use crate::facts::{DatabaseHead, FactsHead, Member, SequenceValue, Subject, Versions};
 use crate::hex;
 use crate::human;
@@ -131,7 +131,7 @@ fn fill(mut databases: Vec<NewFacts>, found: Found, members: Vec<Member>) -> Vec
     for (block, member) in found.rows.into_iter().zip(members) {
         if let Some(owner) = owner(block.raw_offset) {
             let Rows { table, columns, rows, fingerprint, .. } = block;
-            contents[owner].blocks.push(Block { table, columns, rows, fingerprint, member });
+            contents[owner].blocks.push(RowRun { table, columns, rows, fingerprint, member });
         }
     }
     for (offset, set) in found.sequences {

@@ -126,7 +126,9 @@ impl<'a> Run<'a> {
     /// so behind a small dump there are only small ones. A session that waited for long would be in the way of whoever
     /// wants to drop the database, and its snapshot in the way of cleaning up.
     pub(super) fn has_slot_soon(&self, task: &Task) -> bool {
-        is_small(task) && self.small_dumps.load(Ordering::Relaxed) > 0
+        // one that runs alone is waited for as long as the others take
+        let is_soon = || self.company.try_read().is_ok();
+        is_small(task) && self.small_dumps.load(Ordering::Relaxed) > 0 && is_soon()
     }
 
     /// True when the lock is ours, false when it was lost, none when it was never to be had.

@@ -8,6 +8,7 @@ mod webhook;
 
 use crate::config::{Notices, Secret};
 use crate::delivery::{self, Content, Undelivered, deliver};
+use crate::leftovers::counted;
 use crate::report::{Outcome, Report};
 use crate::shutdown::Shutdown;
 use futures_util::future::join_all;
@@ -33,13 +34,13 @@ pub struct Begun(Option<JoinHandle<()>>);
 pub fn begin(notices: &Notices, run_id: &str) -> Begun {
     let Some(url) = notices.healthcheck.clone() else { return Begun(None) };
     let run_id = run_id.to_owned();
-    Begun(Some(tokio::spawn(async move {
+    Begun(Some(tokio::spawn(counted(async move {
         report_delivery(
             "the health check",
             "HEALTHCHECK_URL",
             healthcheck::ping(&url, Signal::Start, &run_id, String::new()).await,
         );
-    })))
+    }))))
 }
 
 /// Sends the run's notices, all at once and in bounded time.

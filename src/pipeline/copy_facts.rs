@@ -35,6 +35,11 @@ impl Sums {
         sum.1.add(fingerprint);
     }
 
+    /// How many tables these have beside those of others.
+    pub fn beside(&self, other: &Self) -> usize {
+        self.0.keys().filter(|table| !other.0.contains_key(*table)).count()
+    }
+
     /// Those of a table.
     pub fn of(&self, table: &str) -> Option<&(u64, Fingerprint)> {
         self.0.get(&xxh3_128(table.as_bytes()))
@@ -44,7 +49,7 @@ impl Sums {
 /// Everything that was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Nothing but [`Found::sums`] and large objects is noted.
+    /// Of rows nothing but [`Found::sums`] is noted, and of sequences nothing.
     only_sums: bool,
     /// The rows of each table, where nothing else of them is noted.
     pub sums: Sums,

@@ -1,5 +1,6 @@
 //! One discipline for child processes: cleared environment, own process group, stderr relayed, killed and reaped.
 
+use crate::leftovers::counted;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -92,7 +93,7 @@ impl Child {
             .spawn()?;
         let stderr = inner.stderr.take().ok_or_else(no_pipe)?;
         let tail = Arc::new(Mutex::new(VecDeque::new()));
-        let relay = tokio::spawn(relay(BufReader::new(stderr), tail.clone()));
+        let relay = tokio::spawn(counted(relay(BufReader::new(stderr), tail.clone())));
         Ok(Self { inner, tail, relay })
     }
 

@@ -6,6 +6,7 @@ use super::pooler;
 use super::session::Session;
 use super::tls::{self, TlsFileError};
 use crate::config::{ServerRole, Source, SslMode};
+use crate::leftovers::counted;
 use backon::{ConstantBuilder, Retryable};
 use std::error::Error as _;
 use std::sync::{Arc, OnceLock};
@@ -250,13 +251,13 @@ impl Connection {
         let is_superuser = connection.parameter("is_superuser") == Some("on");
         let ended = Arc::new(OnceLock::new());
         let end = ended.clone();
-        let driver = tokio::spawn(async move {
+        let driver = tokio::spawn(counted(async move {
             if let Err(error) = connection.await {
                 let why = cause(&error);
                 debug!("connection to the database ended: {why}");
                 let _ = end.set(why);
             }
-        });
+        }));
         Self { session: Session::new(client), driver, version, is_superuser, ended }
     }
 

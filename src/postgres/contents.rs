@@ -72,9 +72,9 @@ struct Relation {
 
 /// Expected tables whose rows are not simply all of theirs: partitioned ones, and those that an extension has named.
 async fn special_tables(connection: &Connection, expected: &Contents) -> Result<HashMap<String, Relation>, Error> {
-    let (schema, name) = (bytes_of("n.nspname::text"), bytes_of("c.relname::text"));
+    let name = name_columns();
     let question = format!(
-        "SELECT c.oid, {schema}, {name}, c.relkind = 'p', coalesce(e.condition, '')
+        "SELECT c.oid, {name}, c.relkind = 'p', coalesce(e.condition, '')
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN (SELECT c.oid, c.condition FROM pg_catalog.pg_extension,
                     ROWS FROM (pg_catalog.unnest(extconfig), pg_catalog.unnest(extcondition)) AS c (oid, condition)) AS e
@@ -100,13 +100,13 @@ async fn special_tables(connection: &Connection, expected: &Contents) -> Result<
 
 /// Tables below a partitioned one whose rows the dump has for themselves, and everything below those.
 async fn elsewhere(connection: &Connection, root: u32, expected: &Contents) -> Result<Vec<u32>, Error> {
-    let (schema, name) = (bytes_of("n.nspname::text"), bytes_of("c.relname::text"));
+    let name = name_columns();
     let question = format!(
         "WITH RECURSIVE below AS (
              SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = {root}
              UNION ALL
              SELECT i.inhparent, i.inhrelid FROM pg_catalog.pg_inherits i JOIN below b ON i.inhparent = b.inhrelid)
-         SELECT b.inhparent, b.inhrelid, {schema}, {name} FROM below b
+         SELECT b.inhparent, b.inhrelid, {name} FROM below b
          JOIN pg_catalog.pg_class c ON c.oid = b.inhrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     );
     let (mut partitions, mut own): (HashMap<u32, Vec<u32>>, Vec<u32>) = (HashMap::new(), Vec::new());
@@ -121,6 +121,11 @@ async fn elsewhere(connection: &Connection, root: u32, expected: &Contents) -> R
         at += 1;
     }
     Ok(own)
+}
+
+/// SQL: both parts of the name of relation `c` in namespace `n`.
+fn name_columns() -> String {
+    format!("{}, {}", bytes_of("n.nspname::text"), bytes_of("c.relname::text"))
 }
 
 /// The name whose two parts stand there in a row.
@@ -166,9 +171,9 @@ async fn read_sequences(
     connection: &Connection,
     expected: &BTreeMap<String, SequenceValue>,
 ) -> Result<BTreeMap<String, Option<SequenceValue>>, Error> {
-    let (schema, name) = (bytes_of("n.nspname::text"), bytes_of("c.relname::text"));
+    let name = name_columns();
     let question = format!(
-        "SELECT {schema}, {name} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        "SELECT {name} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.oid >= 16384 AND c.relkind = 'S'"
     );
     let mut there = BTreeSet::new();

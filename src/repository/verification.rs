@@ -15,10 +15,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 use tracing::warn;
 
 /// How long a store may give no byte of a facts file before it is asked again.
 const STALL: Duration = Duration::from_secs(30);
+/// How long it may take to open one, with every attempt.
+const OPENED: Duration = Duration::from_secs(90);
 /// Most bytes of a verification's record.
 const RECORD: u64 = 64 << 20;
 /// Verifications that may end in one moment.
@@ -68,7 +71,9 @@ impl Repository {
     /// The bytes of an archive's facts file, however many they are.
     pub(super) async fn read_facts(&self, archive: &str) -> Result<Bytes, StorageError> {
         let name = key::companion(archive, Part::Facts);
-        let mut reader = Resuming::open(self.storage.clone(), &name, WHOLE, STALL).await?;
+        let opened = timeout(OPENED, Resuming::open(self.storage.clone(), &name, WHOLE, STALL)).await;
+        let no_answer = |_| self.location().broke_off(&name, format!("no answer within {} s", OPENED.as_secs()));
+        let mut reader = opened.map_err(no_answer)??;
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).await.map_err(|error| {
             let broke_off = |error: std::io::Error| self.location().broke_off(&name, error.to_string());

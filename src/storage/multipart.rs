@@ -4,6 +4,7 @@ use super::count::Sent;
 use super::retry::with_retry;
 use super::{Note, Object, Progress, Storage, StorageError, Unfinished, Upload, while_moving};
 use crate::config::Retry;
+use crate::leftovers::counted;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -277,12 +278,12 @@ impl<S: PartStore> PartUpload<S> {
         let (number, bytes) = (self.sent, self.buffer.split().freeze());
         let (store, key, sent) = (self.store.clone(), self.key.clone(), Sent::new(self.progress.clone()));
         let permit = self.permit.take();
-        self.parts.spawn(async move {
+        self.parts.spawn(counted(async move {
             let send = || store.send(&key, &upload_id, number, bytes.clone(), &sent);
             let part = with_retry(store.limits().part_retry, send).await;
             drop(permit);
             Ok((number, part?))
-        });
+        }));
         self.plan = self.first_plan.after(self.sent, max_parts);
         Ok(())
     }

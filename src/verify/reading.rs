@@ -8,6 +8,7 @@ use crate::encryption::{Identities, KeyError};
 use crate::error::Error;
 use crate::facts::reader::Fact;
 use crate::facts::{Facts, Subject, TableRows};
+use crate::human;
 use crate::manifest::Manifest;
 use crate::pipeline::{self, Archive, ArchiveReadError, CopyFacts, Found, Sums, Wrapping};
 use crate::repository::{Backup, Repository};
@@ -286,7 +287,7 @@ fn content_differences(facts: &Facts, found: Result<Found, &'static str>) -> Res
         Err(cause) => return Ok(vec![cause.to_owned()]),
     };
     let mut expected = Sums::default();
-    let mut details = Vec::new();
+    let mut differing = BTreeSet::new();
     for database in facts.databases() {
         let add = |fact| {
             if let Fact::Rows(table, rows) = fact {
@@ -296,20 +297,26 @@ fn content_differences(facts: &Facts, found: Result<Found, &'static str>) -> Res
         database.each_content(add).map_err(unreadable)?;
     }
     if expected == found {
-        return Ok(details);
+        return Ok(Vec::new());
     }
     for database in facts.databases() {
         let name = |fact| {
             if let Fact::Rows(table, _) = fact
                 && found.of(&table) != expected.of(&table)
             {
-                details.push(format!("{table}: the rows in the archive are not those that were dumped"));
+                differing.insert(table);
             }
         };
         database.each_content(name).map_err(unreadable)?;
     }
-    if details.is_empty() {
-        details.push("the archive has rows of tables that the facts do not name".to_owned());
+    let differing = differing.iter();
+    let mut details: Vec<String> = differing
+        .map(|table| format!("{}: the rows in the archive are not those that were dumped", human::one_line(table)))
+        .collect();
+    let unknown = found.beside(&expected);
+    if unknown > 0 {
+        details
+            .push(format!("the archive has rows of {}, which the facts do not name", human::count(unknown, "table")));
     }
     Ok(details)
 }

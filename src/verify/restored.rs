@@ -30,6 +30,14 @@ pub(super) struct Look<'a> {
     pub(super) health: bool,
 }
 
+/// The objects of a database, held against those expected.
+struct Met {
+    matching: Matching,
+    described: Described,
+    /// Tables whose policies bind the owner too: they would hide rows from all but superusers.
+    forced: Vec<String>,
+}
+
 impl Look<'_> {
     /// What is expected, and everything that the checks compare with it. What may change the database comes last.
     pub(super) async fn found(&self, scope: Scope<'_>, restore_seconds: f64) -> Result<(Expected, Found), Error> {
@@ -69,9 +77,31 @@ impl Look<'_> {
         scope: Scope<'_>,
         expected: &Expected,
     ) -> Result<(Matched, Described), Error> {
-        let mut matching = Matching::new(self.terms.texts && expected.head.has_texts);
+        let texts = self.terms.texts && expected.head.has_texts;
+        let mut met = self.meet_objects(connection, scope, expected, texts).await?;
+        if texts && !met.described.has_texts {
+            // what was met before the texts were given up was compared with them
+            met = self.meet_objects(connection, scope, expected, false).await?;
+        }
+        let Met { mut matching, described, forced } = met;
+        for table in forced.iter().filter(|_| !connection.is_superuser()) {
+            contents::unforce_row_security(connection, table).await.map_err(Error::Compare)?;
+        }
+        if !matching.is_complete() {
+            scope.each_object(|kind, name, properties| matching.recall(kind, name, properties))?;
+        }
+        Ok((matching.finish(&expected.contents), described))
+    }
+
+    async fn meet_objects(
+        &self,
+        connection: &Connection,
+        scope: Scope<'_>,
+        expected: &Expected,
+        texts: bool,
+    ) -> Result<Met, Error> {
+        let mut matching = Matching::new(texts);
         scope.each_object(|kind, name, properties| matching.expect(kind, name, &properties, &expected.contents))?;
-        // policies that bind the owner too would hide rows from all but superusers
         let mut forced = Vec::new();
         let mut meet = |kind, name: String, properties: Map<String, Value>| {
             if kind == Kind::Table && properties.contains_key("forced_row_security") {
@@ -81,18 +111,12 @@ impl Look<'_> {
         };
         let looking = async {
             connection.batch_execute("BEGIN READ ONLY").await?;
-            let described = schema::describe(connection, true, &mut meet).await?;
+            let described = schema::describe(connection, texts, &mut meet).await?;
             connection.batch_execute("COMMIT").await?;
             Ok(described)
         };
         let described = looking.await.map_err(Error::Compare)?;
-        for table in forced.iter().filter(|_| !connection.is_superuser()) {
-            contents::unforce_row_security(connection, table).await.map_err(Error::Compare)?;
-        }
-        if !matching.is_complete() {
-            scope.each_object(|kind, name, properties| matching.recall(kind, name, properties))?;
-        }
-        Ok((matching.finish(&expected.contents), described))
+        Ok(Met { matching, described, forced })
     }
 
     /// Gives the database the properties of the source; the answer is what was refused. Last, because they change what

@@ -323,6 +323,16 @@ fn modules_know_only_whom_the_map_allows() {
 }
 
 #[test]
+fn every_task_that_is_spawned_is_counted() {
+    for (path, code) in sources("src") {
+        let is_task = |line: &&str| line.contains("tokio::spawn(") || line.contains(".spawn(async");
+        for line in code.lines().filter(is_task).filter(|_| path != "main.rs") {
+            assert!(line.contains("spawn(counted("), "src/{path}: {line}");
+        }
+    }
+}
+
+#[test]
 fn only_cli_prints_and_only_main_exits_and_only_config_and_cli_read_the_environment() {
     for (path, code) in sources("src") {
         if path != "main.rs" {

@@ -3,13 +3,15 @@
 //! Asked in the transaction of a snapshot it shows the database as pg_dump does under it: catalogues are read as the
 //! snapshot has them, and so are views and constraints.
 
+mod relations;
 mod rows;
 
 use super::connection::Connection;
 use super::migrations::{self, Candidate};
 use crate::facts::{Catalogue, Kind, Migration};
 use crate::sql_lexer::{qualified, quoted};
-use rows::{Asker, Chunk, Oid};
+use relations::Relations;
+use rows::{Asker, Oid};
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
 use tokio_postgres::Error;
@@ -39,7 +41,7 @@ pub struct Described {
 
 /// Before texts of the server's trees are asked for. Who waits behind pg_dump for a table would keep this waiting behind it,
 /// while pg_dump waits for its output to be read, so that no lock is waited for long.
-const TEXTS: &str = "SAVEPOINT schema; SET LOCAL lock_timeout = '2s'";
+const SAVEPOINT: &str = "SAVEPOINT schema; SET LOCAL lock_timeout = '2s'";
 /// Gives back the locks that making texts has taken: a server has room for so many, and pg_dump needs them.
 const RELEASE: &str = "ROLLBACK TO schema; SET LOCAL lock_timeout = '2s'";
 
@@ -62,7 +64,7 @@ const IN_THE_WAY: &[&SqlState] = &[
 pub async fn describe(connection: &Connection, texts: bool, take: &mut TakeObject<'_>) -> Result<Described, Error> {
     let major = connection.version().major;
     let asker = Asker { session: connection, texts };
-    connection.batch_execute(TEXTS).await?;
+    connection.batch_execute(SAVEPOINT).await?;
     let names = Names::read(&asker).await?;
     let (described, candidates) = (Described { has_texts: texts, ..Described::default() }, Vec::new());
     let mut reader = Reader { connection, asker, major, names, take, described, candidates };
@@ -90,7 +92,7 @@ pub async fn relations(connection: &Connection) -> Result<Catalogue, Error> {
             catalogue.of_mut(kind).insert(name, properties);
         }
     };
-    describe(connection, true, &mut take).await?;
+    describe(connection, false, &mut take).await?;
     Ok(catalogue)
 }
 
@@ -184,124 +186,15 @@ impl Reader<'_> {
             }
         };
         let Some((range, chunk)) = chunk else { return Ok(None) };
-        let is_view = |relation: &&rows::Relation| relation.kind == "v" || relation.kind == "m";
-        let views: Vec<Oid> = chunk.relations.iter().filter(is_view).map(|view| view.oid).collect();
+        let views = chunk.relations.iter().filter(|relation| relation.is_view());
+        let views: Vec<Oid> = views.map(|view| view.oid).collect();
         let definitions = self.texts(&views, rows::definitions).await?;
-        self.take_chunk(&chunk, &definitions);
+        if self.asker.texts {
+            // those of policies keep their locks as well
+            self.connection.batch_execute(RELEASE).await?;
+        }
+        Relations::of(&self.names, &chunk).hand_on(self, &definitions);
         Ok(Some(range.last))
-    }
-
-    fn take_chunk(&mut self, chunk: &Chunk, definitions: &HashMap<Oid, String>) {
-        let named = chunk.relations.iter().filter_map(|relation| {
-            Some((relation.oid, self.names.object(relation.oid, relation.namespace, &relation.name)?))
-        });
-        let relations: HashMap<Oid, String> = named.collect();
-        let mut columns: HashMap<Oid, Vec<String>> = HashMap::new();
-        let mut column_names: HashMap<(Oid, i16), &str> = HashMap::new();
-        for column in &chunk.columns {
-            columns.entry(column.relation).or_default().push(format!("{} {}", quoted(&column.name), column.text));
-            column_names.insert((column.relation, column.number), &column.name);
-        }
-        self.take_relations(chunk, &relations, (&columns, &column_names), definitions);
-        let part = |relation: Oid, name: &str| Some(format!("{}.{}", relations.get(&relation)?, quoted(name)));
-        for index in &chunk.indexes {
-            let numbers = index.columns.split_whitespace().filter_map(|number| number.parse::<i16>().ok());
-            let columns: Value = numbers.map(|number| column_names.get(&(index.relation, number)).copied()).collect();
-            let all = json!({
-                "table": relations.get(&index.relation), "valid": index.valid, "unique": index.unique,
-                "primary": index.primary, "columns": columns, "definition": index.definition.clone(),
-            });
-            let name = self.names.object(index.index, index.namespace, &index.name);
-            self.take(Kind::Index, relations.get(&index.relation).and(name), all);
-        }
-        for key in chunk.constraints.iter().filter(|constraint| constraint.kind == "f") {
-            let references = key.references_namespace.zip(key.references_name.as_deref());
-            let references = references.and_then(|(space, name)| self.names.object(key.references, space, name));
-            let all = json!({
-                "validated": key.validated, "references": references, "columns": key.columns,
-                "referenced_columns": key.referenced_columns, "on_update": key.on_update, "on_delete": key.on_delete,
-                "match": key.r#match, "deferrable": key.deferrable, "deferred": key.deferred,
-            });
-            self.take(Kind::ForeignKey, part(key.relation, &key.name), all);
-        }
-        for sequence in &chunk.sequences {
-            let all = json!({
-                "type": sequence.r#type, "start": sequence.start, "increment": sequence.increment,
-                "least": sequence.least, "most": sequence.most, "cache": sequence.cache, "cycles": sequence.cycles,
-            });
-            self.take(Kind::Sequence, relations.get(&sequence.sequence).cloned(), all);
-        }
-        for trigger in &chunk.triggers {
-            let definition = trigger.definition.clone();
-            let all = json!({ "enabled": trigger.enabled, "definition": definition });
-            self.take(Kind::Trigger, part(trigger.relation, &trigger.name), all);
-        }
-        for policy in &chunk.policies {
-            let (using, with_check) = (policy.using.clone(), policy.with_check.clone());
-            let all = json!({
-                "command": policy.command, "permissive": policy.permissive, "roles": policy.roles, "using": using,
-                "with_check": with_check,
-            });
-            self.take(Kind::Policy, part(policy.relation, &policy.name), all);
-        }
-    }
-
-    /// Tables and views.
-    fn take_relations(
-        &mut self,
-        chunk: &Chunk,
-        relations: &HashMap<Oid, String>,
-        (columns, column_names): (&HashMap<Oid, Vec<String>>, &HashMap<(Oid, i16), &str>),
-        definitions: &HashMap<Oid, String>,
-    ) {
-        let mut parents: HashMap<Oid, Vec<String>> = HashMap::new();
-        for parent in &chunk.parents {
-            let name = self.names.object(parent.parent, parent.namespace, &parent.name);
-            parents.entry(parent.relation).or_default().extend(name);
-        }
-        let mut checks: HashMap<Oid, Map<String, Value>> = HashMap::new();
-        for check in chunk.constraints.iter().filter(|constraint| constraint.kind == "c") {
-            let text = json!(check.definition.clone());
-            checks.entry(check.relation).or_default().insert(check.name.clone(), text);
-        }
-        let mut defaults: HashMap<Oid, Map<String, Value>> = HashMap::new();
-        for default in &chunk.defaults {
-            if let Some(column) = column_names.get(&(default.relation, default.number)) {
-                let text = json!(default.text.clone());
-                defaults.entry(default.relation).or_default().insert((*column).to_owned(), text);
-            }
-        }
-        for relation in &chunk.relations {
-            let (oid, name) = (relation.oid, relations.get(&relation.oid));
-            let columns = columns.get(&oid);
-            match relation.kind.as_str() {
-                "S" => {}
-                "v" | "m" => {
-                    let mut options = relation.options.clone();
-                    options.iter_mut().for_each(|options| options.sort());
-                    let all = json!({
-                        "kind": relation.kind, "columns": columns, "options": options,
-                        "populated": (relation.kind == "m").then_some(relation.populated),
-                        "definition": definitions.get(&oid),
-                    });
-                    self.take(Kind::View, name.cloned(), all);
-                }
-                _ => {
-                    let flagged = |is: bool| name.filter(|_| is).cloned();
-                    self.described.rewritten.extend(flagged(relation.rewritten));
-                    self.described.replaced.extend(flagged(relation.replaced));
-                    self.candidates.extend(name.and_then(|name| Candidate::of(name, columns)));
-                    let all = json!({
-                        "kind": relation.kind, "is_partition": relation.is_partition,
-                        "persistence": relation.persistence, "columns": columns, "parents": parents.get(&oid),
-                        "key": relation.key.clone(), "bound": relation.bound.clone(),
-                        "checks": checks.get(&oid), "defaults": defaults.get(&oid),
-                        "row_security": relation.row_security, "forced_row_security": relation.forced_row_security,
-                    });
-                    self.take(Kind::Table, name.cloned(), all);
-                }
-            }
-        }
     }
 
     /// Some functions; the answer is the last one.
@@ -329,7 +222,7 @@ impl Reader<'_> {
         let (names, take) = (&self.names, &mut *self.take);
         let take_enum = |one: rows::Enum| {
             if let Some(name) = names.object(one.oid, one.namespace, &one.name) {
-                take(Kind::Enum, name, properties(json!({ "labels": one.labels })));
+                take(Kind::Enum, name, properties(json!({ "labels": (!one.labels.is_empty()).then_some(one.labels) })));
             }
         };
         self.asker.each(rows::ENUMS, take_enum).await?;

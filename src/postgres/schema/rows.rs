@@ -89,6 +89,14 @@ pub(super) struct Relation {
     /// may not use are never asked for: pg_dump reads nothing there, either.
     pub(super) replaced: bool,
 }
+
+impl Relation {
+    /// A view or a materialized one.
+    pub(super) fn is_view(&self) -> bool {
+        self.kind == "v" || self.kind == "m"
+    }
+}
+
 fn relations(after: Oid) -> String {
     format!(
         "SELECT oid, relname AS name, relnamespace AS namespace, relkind AS kind, relpersistence AS persistence,
@@ -309,7 +317,8 @@ pub(super) struct Function {
     pub(super) has_body: bool,
 }
 
-/// A long source stays on the server, and its digest comes in its place, as [`crate::facts::shortened`] makes it.
+/// A long source stays on the server, and its digest comes in its place, as [`crate::facts::shortened`] makes it: of
+/// the bytes that the server has, which are UTF-8 but in a database that is SQL_ASCII.
 pub(super) fn functions(major: u32, after: Oid) -> String {
     let has_body = if major >= 14 { "prosqlbody IS NOT NULL" } else { "false" };
     let bytes = "CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN pg_catalog.convert_to(prosrc, 'SQL_ASCII')
@@ -423,8 +432,9 @@ pub(super) const ROLES: &str = "
     WHERE d.datname = pg_catalog.current_database() AND s.refclassid = 1260
       AND (s.dbid = d.oid OR s.dbid = 0 AND s.classid = 1262 AND s.objid = d.oid)";
 
-/// Functions that make text of the server's trees. They lock the tables that they look at, for the moment.
-const TEXTS: &[&str] = &[
+/// Functions that make text of the server's trees. They lock the tables that they look at: most for the moment, those of
+/// policies to the end of the transaction.
+const TEXT_FUNCTIONS: &[&str] = &[
     "pg_catalog.pg_get_partkeydef(oid)",
     "pg_catalog.pg_get_expr(relpartbound, oid)",
     "pg_catalog.pg_get_expr(adbin, adrelid)",
@@ -453,7 +463,7 @@ impl Asker<'_> {
     /// Hands each row of an answer on as it comes.
     pub(super) async fn each<T: DeserializeOwned>(&self, question: &str, mut take: impl FnMut(T)) -> Result<(), Error> {
         let mut question = question.to_owned();
-        for text in TEXTS.iter().filter(|_| !self.texts) {
+        for text in TEXT_FUNCTIONS.iter().filter(|_| !self.texts) {
             question = question.replace(text, "NULL::text");
         }
         let json = bytes_of("pg_catalog.row_to_json(r)::text");

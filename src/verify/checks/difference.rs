@@ -31,16 +31,11 @@ impl Difference {
     pub(super) fn of(kind: Kind, matched: &Matched, texts: bool) -> Self {
         let (lacking, surplus) = matched.unlike(kind);
         let mut difference = Self::between(lacking, surplus, texts);
-        let (more_lacking, more_surplus) = (matched.more_lacking[kind as usize], matched.more_surplus[kind as usize]);
-        match more_surplus {
-            0 => difference.more_missing = more_lacking,
-            _ => difference.other.insert(
-                0,
-                format!(
-                    "beside those named, {} are missing, are different, or are there and should not be",
-                    more_lacking.max(more_surplus)
-                ),
-            ),
+        difference.more_missing = matched.more_missing[kind as usize];
+        let more = matched.more_unlike[kind as usize];
+        if more > 0 {
+            let what = "are missing, are different, or are there and should not be";
+            difference.other.insert(0, format!("beside those named, at least {more} {what}"));
         }
         difference
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Objects of one kind that are kept on each side because the other has none like them: those first by name.
+/// Objects of one kind that are kept because the other side has none like them: those first by name.
 const KEPT: usize = 1000;
 
 /// One number for each kind of objects.
@@ -23,10 +23,10 @@ pub struct Matched {
     pub lacking: Catalogue,
     /// Objects that are there and were not expected, or not so.
     pub surplus: Catalogue,
-    /// How many more of [`Matched::lacking`] there are than are kept, by kind.
-    pub more_lacking: Counts,
-    /// How many more of [`Matched::surplus`] there are than are kept, by kind.
-    pub more_surplus: Counts,
+    /// How many more are missing than [`Matched::lacking`] names, by kind.
+    pub more_missing: Counts,
+    /// How many more are missing, different or there in vain than the two name, by kind.
+    pub more_unlike: Counts,
     /// Indexes that were invalid at the source; they are compared with nothing, because pg_dump leaves most of them out.
     pub invalid: BTreeSet<String>,
     /// Foreign keys that were not validated at the source.
@@ -42,38 +42,26 @@ pub struct Matching {
     texts: bool,
     /// Digests of the expected objects that were not met.
     unmet: HashSet<u128>,
-    lacking: Side,
-    surplus: Side,
-    invalid: BTreeSet<String>,
-    unvalidated: Vec<String>,
+    /// Digests of those that were met, of names that are not UTF-8: several objects may have one name here.
+    met: HashSet<u128>,
+    /// Expected objects that are there otherwise; those that are not there come to them in the end.
+    differing: Catalogue,
+    missing: Catalogue,
+    /// Expected objects behind the last name that is kept of those that are there: missing or different.
+    unsure: Counts,
+    /// Objects that are there beyond those that are kept.
+    more_surplus: Counts,
     /// Tables without rows of their own, whether they are logged, and what they are partitions of.
     without_rows: Vec<(String, bool, Vec<String>)>,
     /// What partitioned tables are partitions of.
     parents: HashMap<String, Vec<String>>,
+    matched: Matched,
 }
 
-#[derive(Default)]
-struct Side {
-    all: Counts,
-    unlike: Counts,
-    kept: Catalogue,
-}
-
-impl Side {
-    fn keep(&mut self, kind: Kind, name: String, properties: Map<String, Value>) {
-        self.unlike[kind as usize] += 1;
-        let kept = self.kept.of_mut(kind);
-        kept.insert(name, properties);
-        if kept.len() > KEPT {
-            kept.pop_last();
-        }
-    }
-
-    /// The last name up to which all are kept; none where that is so to the end.
-    fn horizon(&self, kind: Kind) -> Option<&String> {
-        let kept = self.kept.of(kind);
-        (self.unlike[kind as usize] > kept.len()).then(|| kept.last_key_value().map(|(name, _)| name)).flatten()
-    }
+/// Keeps an object where it is one of the first by name; the answer is how many are dropped for it.
+fn keep(kept: &mut Objects, name: String, properties: Map<String, Value>) -> usize {
+    kept.insert(name, properties);
+    usize::from(kept.len() > KEPT && kept.pop_last().is_some())
 }
 
 impl Matching {
@@ -82,25 +70,27 @@ impl Matching {
         Self {
             texts,
             unmet: HashSet::new(),
-            lacking: Side::default(),
-            surplus: Side::default(),
-            invalid: BTreeSet::new(),
-            unvalidated: Vec::new(),
+            met: HashSet::new(),
+            differing: Catalogue::default(),
+            missing: Catalogue::default(),
+            unsure: Counts::default(),
+            more_surplus: Counts::default(),
             without_rows: Vec::new(),
             parents: HashMap::new(),
+            matched: Matched::default(),
         }
     }
 
     /// Takes an expected object; `contents` are those that are expected.
     pub fn expect(&mut self, kind: Kind, name: String, properties: &Map<String, Value>, contents: &Contents) {
-        self.lacking.all[kind as usize] += 1;
+        self.matched.wanted[kind as usize] += 1;
         let is_true = |property: &str| properties.get(property) == Some(&Value::Bool(true));
         match kind {
             Kind::Index if !is_true("valid") => {
-                self.invalid.insert(name);
+                self.matched.invalid.insert(name);
                 return;
             }
-            Kind::ForeignKey if !is_true("validated") => self.unvalidated.push(name.clone()),
+            Kind::ForeignKey if !is_true("validated") => self.matched.unvalidated.push(name.clone()),
             Kind::Table => self.note_table(&name, properties, contents),
             _ => {}
         }
@@ -123,11 +113,19 @@ impl Matching {
 
     /// Takes an object that is there.
     pub fn meet(&mut self, kind: Kind, name: String, properties: Map<String, Value>) {
-        self.surplus.all[kind as usize] += 1;
-        let is_skipped = kind == Kind::Index && self.invalid.contains(&name);
-        if !is_skipped && !self.unmet.remove(&self.digest(kind, &name, &properties)) {
-            self.surplus.keep(kind, name, properties);
+        self.matched.there[kind as usize] += 1;
+        let digest = self.digest(kind, &name, &properties);
+        let is_alike = self.unmet.remove(&digest) || self.met.contains(&digest);
+        if is_alike && name.contains(char::REPLACEMENT_CHARACTER) {
+            self.met.insert(digest);
         }
+        if !is_alike && !self.is_skipped(kind, &name) {
+            self.more_surplus[kind as usize] += keep(self.matched.surplus.of_mut(kind), name, properties);
+        }
+    }
+
+    fn is_skipped(&self, kind: Kind, name: &str) -> bool {
+        kind == Kind::Index && self.matched.invalid.contains(name)
     }
 
     /// True when every expected object was met.
@@ -137,8 +135,17 @@ impl Matching {
 
     /// Takes an expected object again, now that everything that is there was met.
     pub fn recall(&mut self, kind: Kind, name: String, properties: Map<String, Value>) {
-        if !self.invalid.contains(&name) && self.unmet.remove(&self.digest(kind, &name, &properties)) {
-            self.lacking.keep(kind, name, properties);
+        if self.is_skipped(kind, &name) || !self.unmet.remove(&self.digest(kind, &name, &properties)) {
+            return;
+        }
+        let surplus = self.matched.surplus.of(kind);
+        let is_beyond = surplus.last_key_value().is_some_and(|(last, _)| name > *last);
+        if surplus.contains_key(&name) {
+            self.differing.of_mut(kind).insert(name, properties);
+        } else if is_beyond && self.more_surplus[kind as usize] > 0 {
+            self.unsure[kind as usize] += 1;
+        } else {
+            self.matched.more_missing[kind as usize] += keep(self.missing.of_mut(kind), name, properties);
         }
     }
 
@@ -149,30 +156,20 @@ impl Matching {
 
     /// What it came to.
     pub fn finish(mut self, contents: &Contents) -> Matched {
-        let mut matched = Matched {
-            wanted: self.lacking.all,
-            there: self.surplus.all,
-            invalid: std::mem::take(&mut self.invalid),
-            unvalidated: std::mem::take(&mut self.unvalidated),
-            ..Matched::default()
-        };
+        let mut matched = std::mem::take(&mut self.matched);
+        matched.unvalidated.sort();
         let without_rows = std::mem::take(&mut self.without_rows);
         let excluded = without_rows.into_iter().filter(|(_, _, parents)| !self.has_rows_above(parents, contents));
         matched.excluded = excluded.map(|(name, is_logged, _)| (name, is_logged)).collect();
         matched.excluded.sort();
         for kind in Kind::ALL {
-            // beyond the name that both sides know all before, nobody can tell what is missing from what is different
-            let horizons = [self.lacking.horizon(kind), self.surplus.horizon(kind)];
-            if let Some(horizon) = horizons.into_iter().flatten().min().cloned() {
-                let within = |name: &String, _: &mut Map<String, Value>| *name <= horizon;
-                self.lacking.kept.of_mut(kind).retain(within);
-                self.surplus.kept.of_mut(kind).retain(within);
-            }
-            let more = |side: &Side| side.unlike[kind as usize] - side.kept.of(kind).len();
-            matched.more_lacking[kind as usize] = more(&self.lacking);
-            matched.more_surplus[kind as usize] = more(&self.surplus);
+            let lacking = matched.lacking.of_mut(kind);
+            lacking.append(self.differing.of_mut(kind));
+            lacking.append(self.missing.of_mut(kind));
+            matched.more_unlike[kind as usize] = self.unsure[kind as usize].max(self.more_surplus[kind as usize]);
         }
-        (matched.lacking, matched.surplus) = (self.lacking.kept, self.surplus.kept);
+        // what was neither met nor recalled is there in no way
+        matched.more_missing[Kind::Table as usize] += self.unmet.len();
         matched
     }
 

@@ -154,25 +154,38 @@ fn what_is_unlike_is_found_however_many_there_are_and_the_first_of_it_is_named()
         facts(Value::Object(names.map(table).collect()), &[])
     };
     let all = tables(&mut (0..5_000), u32::MAX);
-    // the last one is different, and 2,000 before it are gone
+    // the last one is different, and the first 2,000 are gone
     let there = tables(&mut (2_000..5_000), 4_999);
     let partial = Terms { partial: true, ..TERMS };
     let alike = tables(&mut (2_000..5_000), u32::MAX);
-    for (there, terms, verdict, first) in [
-        (&all, TERMS, Verdict::Ok, None),
-        (&alike, TERMS, Verdict::Failed, Some("beside those named, 1000 are missing")),
-        (&alike, partial, Verdict::Warning, Some("beside those named, 1000 are not there")),
-        (&there, TERMS, Verdict::Failed, Some("public.t00000 is missing")),
-        (&there, partial, Verdict::Failed, Some("beside those named, 1001 are missing, are different")),
+    // every one is different, or there and not wanted
+    let other = tables(&mut (0..5_000), 4_999);
+    let others = tables(&mut (1_000..1_001).chain(6_000..9_000), 1_000);
+    for (there, terms, verdict, named) in [
+        (&all, TERMS, Verdict::Ok, &[][..]),
+        (&alike, TERMS, Verdict::Failed, &["beside those named, 1000 are missing", "public.t00000 is missing"]),
+        (&alike, partial, Verdict::Warning, &["beside those named, 1000 are not there"]),
+        (&there, TERMS, Verdict::Failed, &["beside those named, 1000 are missing"]),
+        (
+            &there,
+            partial,
+            Verdict::Failed,
+            &["beside those named, 1000 are not there", "public.t04999: x is true, expected false"],
+        ),
+        (&other, partial, Verdict::Failed, &["public.t04999: x is true, expected false"]),
+        (
+            &others,
+            partial,
+            Verdict::Failed,
+            &["beside those named, at least 2001 are missing, are different", "public.t01000: x is true"],
+        ),
     ] {
         let check = check(&all, there, terms, 3);
         assert_eq!(check.verdict, verdict, "{:?}", check.details);
-        let detail = check.details.first();
-        assert!(
-            first.is_none_or(|first| check.details.iter().any(|detail| detail.starts_with(first))),
-            "{first:?} {detail:?}"
-        );
-        assert_eq!(check.details.is_empty(), first.is_none());
+        for named in named {
+            assert!(check.details.iter().any(|detail| detail.starts_with(named)), "{named}: {:?}", check.details);
+        }
+        assert_eq!(check.details.is_empty(), named.is_empty());
         assert!(check.details.len() <= 101);
     }
 }
@@ -189,4 +202,30 @@ fn a_long_source_is_the_same_whether_it_was_recorded_whole_or_as_its_digest() {
     assert!(digest.starts_with("sha256:") && digest.ends_with(", 10000 bytes"));
     assert_eq!(check(&function(&long), &function(&digest), TERMS, 11).verdict, Verdict::Ok);
     assert_eq!(check(&function(&other), &function(&digest), TERMS, 11).verdict, Verdict::Failed);
+}
+
+#[test]
+fn names_that_are_not_utf8_may_be_those_of_several_objects() {
+    let expected = facts(json!({ "public.\"caf\u{fffd}\"": { "kind": "p" } }), &[]);
+    let mut matching = Matching::new(true);
+    let each = |take: &mut dyn FnMut(Kind, String, Map<String, Value>)| {
+        for (name, all) in &expected.catalogue.tables {
+            take(Kind::Table, name.clone(), all.clone());
+            take(Kind::Table, name.clone(), all.clone());
+        }
+    };
+    each(&mut |kind, name, all| matching.expect(kind, name, &all, &Contents::default()));
+    each(&mut |kind, name, all| matching.meet(kind, name, all));
+    assert!(matching.is_complete());
+    assert!(matching.finish(&Contents::default()).surplus.tables.is_empty());
+}
+
+#[test]
+fn an_enum_that_is_missing_is_found_beside_an_invalid_index_of_its_name() {
+    let mut expected = facts(json!({}), &[]);
+    expected.catalogue.enums = objects(json!({ "public.x": { "labels": ["a"] } }));
+    expected.catalogue.indexes = objects(json!({ "public.x": { "valid": false } }));
+    let there = facts(json!({}), &[]);
+    assert_eq!(check(&expected, &there, TERMS, 4).verdict, Verdict::Failed);
+    assert_eq!(check(&expected, &there, TERMS, 5).verdict, Verdict::Warning);
 }

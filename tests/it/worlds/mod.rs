@@ -1,7 +1,6 @@
 //! Servers, stores and clocks as other people have them: what was lost, what hung and what cried wolf there, each provoked
 //! on real servers.
 
-
 mod catalogues;
 mod clusters;
 mod folders;
