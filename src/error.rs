@@ -229,6 +229,9 @@ pub enum Error {
     /// It was time to stop.
     #[error(transparent)]
     Stopped(#[from] Stop),
+    /// Facts that were read once cannot be read again.
+    #[error("reading the facts again: {0}")]
+    Facts(#[from] serde_json::Error),
     /// A file of our own could not be read or written.
     #[error("{0}")]
     Io(String),
@@ -331,6 +334,7 @@ impl Error {
             | Self::Fetch(_)
             | Self::Receive(_)
             | Self::NotSent { .. }
+            | Self::Facts(_)
             | Self::Io(_) => Exit::Failed,
             Self::SnapshotLost { error, .. } => error.exit(),
             Self::Storage(error) => match error {

@@ -1,9 +1,9 @@
 //! What is known of a backup's content: pure types, shared by everything that records or compares them.
 //!
 //! The facts file `NAME.facts.json.gz`, with `.age` behind it where the archive is encrypted, is one JSON document: a
-//! [`FactsHead`], and in `databases` a [`DatabaseHead`] for each database with its [`Catalogue`] and its [`Contents`]
-//! beside it. A large catalogue is neither written nor read in one piece: [`writer`] compresses objects as they come, and
-//! [`reader`] hands them on one by one.
+//! `FactsHead`, and in `databases` a `DatabaseHead` for each database with its `Catalogue` and its `Contents`
+//! beside it. A large catalogue is neither written nor read in one piece: `writer` compresses objects as they come, and
+//! `reader` hands them on one by one.
 
 mod columns;
 pub mod reader;

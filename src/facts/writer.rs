@@ -239,16 +239,16 @@ mod tests {
     use flate2::write::GzEncoder;
     use serde_json::json;
 
-    fn properties(value: Value) -> Map<String, Value> {
+    fn properties(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap_or_default()
     }
 
     fn database(name: &str, tables: u32) -> NewFacts {
         let mut objects = Sections::default();
         for number in 0..tables {
-            objects.add(Kind::Table, &format!("public.t{number}"), &properties(json!({ "kind": "r", "n": number })));
+            objects.add(Kind::Table, &format!("public.t{number}"), &properties(&json!({ "kind": "r", "n": number })));
         }
-        objects.add(Kind::Function, "public.f()", &properties(json!({ "source": "}]{\"\u{1}" })));
+        objects.add(Kind::Function, "public.f()", &properties(&json!({ "source": "}]{\"\u{1}" })));
         objects.pack();
         let block = |table: &str, columns: &[&str], offset| RowRun {
             table: table.into(),

@@ -16,7 +16,7 @@ use crate::verify::client_tools;
 use crate::verify::reading::Reading;
 use crate::verify::report::{DatabaseResult, Verdict};
 use crate::verify::restoring::{Filled, Restoring};
-use crate::verify::scope::{Scope, unreadable};
+use crate::verify::scope::Scope;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -151,8 +151,8 @@ impl Restorer<'_> {
     fn tables(&self, archive: &Archive<'_>) -> Result<BTreeSet<String>, Error> {
         let mut tables = BTreeSet::new();
         for wanted in archive.databases.iter().filter(|_| !self.request.tables.is_empty()) {
-            let catalogue = wanted.expected.catalogue(|kind| kind == Kind::Table).map_err(unreadable)?;
-            let contents = wanted.expected.contents(|_| true).map_err(unreadable)?;
+            let catalogue = wanted.expected.catalogue(|kind| kind == Kind::Table)?;
+            let contents = wanted.expected.contents(|_| true)?;
             tables.extend(find_tables(&contents, &catalogue, &self.request.tables).map_err(Error::Usage)?.tables);
         }
         Ok(tables)

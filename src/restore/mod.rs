@@ -21,7 +21,6 @@ use crate::postgres::target::{self, Target};
 use crate::repository::{Backup, FactsError, Repository};
 use crate::shutdown::Shutdown;
 use crate::verify::report::{Check, Verdict};
-use crate::verify::scope::unreadable;
 use crate::verify::{HASTE, PATIENCE};
 use chrono::{DateTime, Utc};
 use databases::{Archive, Wanted};
@@ -368,13 +367,13 @@ fn is_bare(database: DatabaseFacts<'_>) -> Result<bool, Error> {
         Kind::Extension => is_bare &= name == "plpgsql",
         Kind::Index | Kind::ForeignKey | Kind::Trigger | Kind::Policy => {}
     };
-    database.each_object(look).map_err(unreadable)?;
+    database.each_object(look)?;
     let look = |fact| {
         if let Fact::LargeObjects(all) = fact {
             is_bare &= all.count == 0;
         }
     };
-    database.each_content(look).map_err(unreadable)?;
+    database.each_content(look)?;
     Ok(is_bare)
 }
 
@@ -393,7 +392,7 @@ fn names_in<'f>(
             Kind::Extension => drop(extensions.insert(name)),
             _ => {}
         };
-        database.each_object(take).map_err(unreadable)?;
+        database.each_object(take)?;
     }
     Ok((roles, extensions))
 }

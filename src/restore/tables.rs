@@ -19,7 +19,6 @@ use crate::verify::client_tools;
 use crate::verify::pouring::{Sink, pour};
 use crate::verify::reading::{Broken, Reading};
 use crate::verify::report::Verdict;
-use crate::verify::scope::unreadable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use tracing::info;
@@ -108,8 +107,8 @@ impl Restorer<'_> {
         let [(expected, end)] = self.wanted(backup, facts)?[..] else {
             return Err(Error::Usage("rows are restored from one database at a time".to_owned()));
         };
-        let catalogue = expected.catalogue(|kind| kind == Kind::Table).map_err(unreadable)?;
-        let contents = expected.contents(|_| true).map_err(unreadable)?;
+        let catalogue = expected.catalogue(|kind| kind == Kind::Table)?;
+        let contents = expected.contents(|_| true)?;
         let Chosen { tables, roots } =
             find_tables(&contents, &catalogue, &self.request.tables).map_err(Error::Usage)?;
         if let Some(view) = tables.iter().find(|table| live.views.contains_key(*table)) {

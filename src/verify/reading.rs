@@ -2,7 +2,6 @@
 
 use super::parts::{self, Parts};
 use super::report::{Check, Verdict};
-use super::scope::unreadable;
 use crate::config::Format;
 use crate::encryption::{Identities, KeyError};
 use crate::error::Error;
@@ -130,7 +129,7 @@ impl Reading {
         let Some(database) = only else {
             return Self::open_bytes(repository, backup, keys, limit).await;
         };
-        let contents = database.contents(|_| true).map_err(unreadable)?;
+        let contents = database.contents(|_| true)?;
         let bytes = |(_, rows): (&String, &TableRows)| rows.members.iter().map(|member| member.length).sum::<u64>();
         let wanted: u64 = contents.tables.iter().filter(|(table, _)| tables.contains(*table)).map(bytes).sum();
         // most of it: read as one, it is proved as one
@@ -294,7 +293,7 @@ fn content_differences(facts: &Facts, found: Result<Found, &'static str>) -> Res
                 expected.add(&table, rows.rows, rows.fingerprint);
             }
         };
-        database.each_content(add).map_err(unreadable)?;
+        database.each_content(add)?;
     }
     if expected == found {
         return Ok(Vec::new());
@@ -307,7 +306,7 @@ fn content_differences(facts: &Facts, found: Result<Found, &'static str>) -> Res
                 differing.insert(table);
             }
         };
-        database.each_content(name).map_err(unreadable)?;
+        database.each_content(name)?;
     }
     let differing = differing.iter();
     let mut details: Vec<String> = differing

@@ -29,7 +29,7 @@ impl Scope<'_> {
             Fact::Encoding(encoding) => contents.encoding = encoding,
             Fact::Object(..) | Fact::Rows(..) | Fact::Sequence(..) | Fact::LargeObjects(_) => {}
         };
-        self.facts.each_content(take).map_err(unreadable)?;
+        self.facts.each_content(take)?;
         Ok(Expected { head: self.facts.head.clone(), contents })
     }
 
@@ -40,7 +40,7 @@ impl Scope<'_> {
                 take(kind, name, properties);
             }
         };
-        self.facts.each_object(each).map_err(unreadable)
+        Ok(self.facts.each_object(each)?)
     }
 
     /// Of some tables alone, foreign keys are those between them.
@@ -49,9 +49,4 @@ impl Scope<'_> {
         let references = key.get("references").and_then(Value::as_str).unwrap_or_default();
         tables.contains(references) && tables.iter().any(|table| name.starts_with(&format!("{table}.")))
     }
-}
-
-/// A facts file that was read once and cannot be read again.
-pub(crate) fn unreadable(error: serde_json::Error) -> Error {
-    Error::Io(format!("reading the facts again: {error}"))
 }
