@@ -262,7 +262,7 @@ impl Dump {
         let shown = path.display().to_string();
         let spawn = move || {
             let inherited = inherited.iter().map(|(name, value)| (name.as_str(), value.clone()));
-            let variables = inherited.chain(environment(&source, &tools, APPLICATION, OPTIONS));
+            let variables = inherited.chain(environment(&source, tools.major, APPLICATION, OPTIONS));
             Child::reader(&path, &arguments, variables)
         };
         let (child, stdout) = spawn().map_err(|cause| DumpError::Spawn { program: shown, cause })?;

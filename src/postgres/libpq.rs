@@ -1,6 +1,5 @@
 //! What PostgreSQL's own tools are told of the server: everything by the environment, nothing on the command line.
 
-use super::tools::Tools;
 use crate::config::{RootCert, Source};
 use std::ffi::OsString;
 
@@ -9,11 +8,11 @@ const KNOWS_SYSTEM: u32 = 16;
 
 /// libpq's environment for this source: names are plain data there, never parsed as a connection string.
 ///
-/// `application` names the session, `options` are what it sets: pg_dump pins DateStyle, IntervalStyle and
+/// `major` is that of the tools, `application` names the session, `options` are what it sets: pg_dump pins DateStyle, IntervalStyle and
 /// extra_float_digits itself, the rest is pinned by them.
 pub(super) fn environment(
     source: &Source,
-    tools: &Tools,
+    major: u32,
     application: &str,
     options: &str,
 ) -> Vec<(&'static str, OsString)> {
@@ -34,7 +33,7 @@ pub(super) fn environment(
     }
     match &source.tls.root_cert {
         Some(RootCert::File(path)) => variables.push(("PGSSLROOTCERT", path.into())),
-        Some(RootCert::System { bundle: Some(bundle) }) if tools.major < KNOWS_SYSTEM => {
+        Some(RootCert::System { bundle: Some(bundle) }) if major < KNOWS_SYSTEM => {
             variables.push(("PGSSLROOTCERT", bundle.into()));
         }
         Some(RootCert::System { .. }) => variables.push(("PGSSLROOTCERT", "system".into())),
@@ -48,9 +47,9 @@ pub(super) fn environment(
     variables
 }
 
-/// True when libpq of these tools cannot find the authorities that the settings name.
-pub(super) fn lacks_authorities(source: &Source, tools: &Tools) -> bool {
-    tools.major < KNOWS_SYSTEM && source.tls.root_cert == Some(RootCert::System { bundle: None })
+/// True when libpq of that major cannot find the authorities that the settings name.
+pub(super) fn lacks_authorities(source: &Source, major: u32) -> bool {
+    major < KNOWS_SYSTEM && source.tls.root_cert == Some(RootCert::System { bundle: None })
 }
 
 /// Keepalives have no environment variable; this connection string carries nothing else.

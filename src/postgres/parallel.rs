@@ -50,7 +50,7 @@ impl Parallel {
         arguments.push(file.into());
         // the workers share the processors already
         let options = format!("{} -c max_parallel_maintenance_workers=0", session_options(way.lc_monetary));
-        let variables = environment(target, tools, "backup pg_restore", &options);
+        let variables = environment(target, tools.major, "backup pg_restore", &options);
         let (child, _) = Child::reader(&path, &arguments, visible(inherited).chain(variables))
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
         Ok(Self { child, server: target.role })

@@ -38,7 +38,7 @@ impl Tools {
 
     /// An error where the programs cannot check the server's certificate as the settings want it.
     pub fn reach(&self, source: &Source) -> Result<(), ToolError> {
-        match lacks_authorities(source, self) {
+        match lacks_authorities(source, self.major) {
             true => Err(ToolError::NoSystemStore { version: self.version.clone() }),
             false => Ok(()),
         }
