@@ -102,6 +102,7 @@ fn narrow(databases: &[&str]) -> Postgres {
                          EXECUTE format('CREATE INDEX ON t%s (name)', n);
                          EXECUTE format('CREATE VIEW v%1$s AS SELECT t%1$s.name FROM t%1$s', n);
                          EXECUTE format('CREATE TRIGGER touch BEFORE INSERT ON t%s FOR EACH ROW EXECUTE FUNCTION touch()', n);
+                         EXECUTE format('CREATE POLICY own ON t%1$s USING (EXISTS (SELECT FROM t%1$s AS o WHERE o.id = 1))', n);
                      END LOOP; END $$"
                 ),
             );
