@@ -170,7 +170,8 @@ impl Restore {
         let options = format!("{} {}", session_options(way.lc_monetary), way.options);
         // in English, so that what psql says can be told apart
         let english = [("LC_ALL", OsString::from("C"))];
-        let variables = visible(inherited).chain(environment(target, tools.major, "backup psql", &options)).chain(english);
+        let variables =
+            visible(inherited).chain(environment(target, tools.major, "backup psql", &options)).chain(english);
         let path = tools.program("psql");
         let (child, stdin) = Child::writer(&path, &arguments.iter().map(OsString::from).collect::<Vec<_>>(), variables)
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
