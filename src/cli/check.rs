@@ -13,7 +13,6 @@ use crate::notify;
 use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection;
 use crate::postgres::dump::STANDBY;
-use crate::postgres::pooler;
 use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
 use crate::repository::{Side, SideKind};
@@ -114,7 +113,7 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
 
 async fn check_database(config: &Config, findings: &mut Findings) {
     let source = &config.source;
-    let connection = match pooler::connect_directly(source, "backup check").await {
+    let connection = match connection::connect_directly(source, "backup check").await {
         Ok(connection) => connection,
         Err(error) => return findings.bad("database", &error.into()),
     };

@@ -6,7 +6,7 @@ use crate::error::{Error, Exit, exit_of};
 use crate::human;
 use crate::job::{self, Context, prune};
 use crate::pipeline::Workers;
-use crate::postgres::{self, pooler};
+use crate::postgres::{self, connection};
 use crate::progress::Counters;
 use crate::shutdown::Shutdown;
 use crate::targets::{self, new_run_id};
@@ -74,7 +74,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
 async fn dry_run(config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
     let application = postgres::application(&run_id);
-    let connection = pooler::connect_directly(&config.source, &application).await?;
+    let connection = connection::connect_directly(&config.source, &application).await?;
     let server = job::examine_server(config, &connection).await?;
     let sides = targets::open(config, config.target, &run_id).await?;
     for side in &sides {

@@ -1,140 +1,11 @@
-//! Our own connections: retry, TLS, and sessions that no timeout of the server's ends.
+//! Our own connections: to sessions that no timeout of the server's ends, and that nobody shares with us.
 
-use super::cause;
-use super::passfile;
 use super::pooler;
-use super::session::Session;
-use super::tls::{self, TlsFileError};
-use crate::config::{ServerRole, Source, SslMode};
-use crate::leftovers::counted;
-use backon::{ConstantBuilder, Retryable};
-use std::error::Error as _;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
-use tokio_postgres_rustls::MakeRustlsConnect;
-use tracing::{debug, warn};
+use super::startup::{SESSION, Unprepared, WHERE_OPTIONS, connect_unprepared, explain, reach};
+use crate::config::Source;
+use tokio_postgres::SimpleQueryMessage;
 
-/// How long one attempt may take, from the first packet to a session that is ready.
-const ATTEMPT: Duration = Duration::from_secs(20);
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The server does not answer, or not yet.
-    #[error("connecting to {server}: {cause}")]
-    Unreachable {
-        /// `database@host:port`
-        server: String,
-        /// What the network or the server said.
-        cause: String,
-    },
-    /// The server answered and said no.
-    #[error("connecting to {server}: {cause}")]
-    Refused {
-        /// `database@host:port`
-        server: String,
-        /// What the server said.
-        cause: String,
-    },
-    /// The server has no such database.
-    #[error("connecting to {server}: {cause}")]
-    NoDatabase {
-        /// `database@host:port`
-        server: String,
-        /// What the server said.
-        cause: String,
-    },
-    /// The role may not enter the database.
-    #[error("connecting to {server}: {cause}; this would allow it: {mend}")]
-    NotAllowed {
-        /// `database@host:port`
-        server: String,
-        /// What the server said.
-        cause: String,
-        /// The statement that would mend it.
-        mend: String,
-    },
-    /// A setting does not fit the server.
-    #[error("connecting to {server}: {cause}; look at {setting}")]
-    Misconfigured {
-        /// `database@host:port`
-        server: String,
-        /// What is wrong.
-        cause: String,
-        /// The setting to change.
-        setting: &'static str,
-    },
-    /// A pooler is in between.
-    #[error(
-        "connecting to {server}: there is a pooler, and a dump needs sessions of its own ({cause}); set {host} and \
-         {port} to the address of PostgreSQL itself", host = .role.setting("HOST"), port = .role.setting("PORT")
-    )]
-    Pooled {
-        /// `database@host:port`
-        server: String,
-        /// By what it is known.
-        cause: String,
-        /// Whose settings name it.
-        role: ServerRole,
-    },
-    /// A certificate file cannot be used.
-    #[error("POSTGRES_SSL*: {0}")]
-    TlsFile(#[from] TlsFileError),
-}
-
-impl ConnectError {
-    /// Would trying again help?
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
-    }
-
-    pub(super) fn pooled(source: &Source, cause: &str) -> Self {
-        Self::Pooled { server: source.display(), cause: cause.to_owned(), role: source.role }
-    }
-}
-
-/// A session and the task that drives it; dropping it closes both.
-pub struct Connection {
-    session: Session,
-    driver: tokio::task::JoinHandle<()>,
-    version: ServerVersion,
-    is_superuser: bool,
-    ended: Arc<OnceLock<String>>,
-}
-
-/// Version of the server: `major` decides which client tools fit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerVersion {
-    /// 15 of 15.18.
-    pub major: u32,
-    /// `15.18`.
-    pub text: String,
-}
-
-impl ServerVersion {
-    /// Reads `15.18 (Debian 15.18-0+deb12u1)` or `19beta1`.
-    pub fn parse(text: &str) -> Self {
-        let text = text.split_whitespace().next().unwrap_or_default();
-        let digits = text.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default();
-        Self { major: digits.parse().unwrap_or_default(), text: text.to_owned() }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
-impl std::ops::Deref for Connection {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.session
-    }
-}
+pub use super::startup::{ConnectError, Connection, ServerVersion};
 
 /// Connects to the source; transient failures are retried as `RETRY_COUNT` and `RETRY_DELAY` say.
 ///
@@ -145,199 +16,15 @@ pub async fn connect(source: &Source, application: &str) -> Result<Connection, C
 
 /// The same with `options` for the server, as `-c name=value`; they hold from the first moment of the session.
 pub async fn connect_with(source: &Source, application: &str, options: &str) -> Result<Connection, ConnectError> {
-    reach(source, application, options).await?.prepare(source).await
+    prepare(reach(source, application, options).await?, source).await
 }
 
-/// A session in which nothing was set, beyond what its startup asked for.
-pub(super) async fn connect_unprepared(source: &Source, application: &str) -> Result<Unprepared, ConnectError> {
-    reach(source, application, "").await
+/// Connects to a server whose sessions are our own; the first session of a run is made by this.
+pub async fn connect_directly(source: &Source, application: &str) -> Result<Connection, ConnectError> {
+    let first = connect_unprepared(source, application).await?;
+    pooler::refuse(source, &first).await?;
+    prepare(first, source).await
 }
-
-async fn reach(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
-    let attempts = source.retry.attempts as usize;
-    let policy = ConstantBuilder::default().with_delay(source.retry.delay).with_max_times(attempts - 1).with_jitter();
-    let mut failed = 0;
-    (|| connect_once(source, application, options))
-        .retry(policy)
-        .when(ConnectError::is_transient)
-        .notify(|error, pause| {
-            failed += 1;
-            warn!("{error} (attempt {failed} of {attempts}, next in {:.1} s)", pause.as_secs_f64());
-        })
-        .await
-}
-
-/// How long a file with a password is given to hold another one, once the server has refused the one in it.
-pub(super) const NEW_PASSWORD: Duration = Duration::from_secs(1);
-
-async fn connect_once(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
-    match connect_by_password(source, application, options).await {
-        Err(ConnectError::Refused { cause, .. }) if source.rereads_password() => {
-            debug!("{cause}; the password is read once more");
-            tokio::time::sleep(NEW_PASSWORD).await;
-            connect_by_password(source, application, options).await
-        }
-        outcome => outcome,
-    }
-}
-
-async fn connect_by_password(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
-    let unreachable = |cause: &str| ConnectError::Unreachable { server: source.display(), cause: cause.to_owned() };
-    match tokio::time::timeout(ATTEMPT, negotiate(source, application, options)).await {
-        Err(_) => Err(unreachable("no answer within 20 s")),
-        Ok(connection) => connection,
-    }
-}
-
-/// One attempt, or two where libpq makes two: `allow` and `prefer` try the other way when the first is refused.
-async fn negotiate(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
-    use tokio_postgres::config::SslMode as Wire;
-    if source.host.starts_with('/') {
-        return establish(source, application, options, Wire::Disable).await;
-    }
-    let ways: &[Wire] = match source.tls.mode {
-        SslMode::Disable => &[Wire::Disable],
-        SslMode::Allow => &[Wire::Disable, Wire::Require],
-        SslMode::Prefer => &[Wire::Prefer, Wire::Disable],
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Wire::Require],
-    };
-    let first = establish(source, application, options, ways[0]).await;
-    match (first, ways.get(1)) {
-        (Err(first), Some(other)) if !first.is_transient() => {
-            establish(source, application, options, *other).await.map_err(|_| first)
-        }
-        (first, _) => first,
-    }
-}
-
-async fn establish(
-    source: &Source,
-    application: &str,
-    options: &str,
-    mode: tokio_postgres::config::SslMode,
-) -> Result<Unprepared, ConnectError> {
-    let mut config = tokio_postgres::Config::new();
-    config.host(&source.host).port(source.port).user(&source.user).dbname(&source.database);
-    config.application_name(application).ssl_mode(mode).connect_timeout(ATTEMPT);
-    config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(Duration::from_secs(10));
-    config.options(format!("{} {options}", startup_options()));
-    let from_file = || source.passfile.as_ref().and_then(|path| passfile::find(path, source, &source.database));
-    let given = source.password.as_ref().map(|password| password.current().expose().to_owned());
-    if let Some(password) = given.or_else(from_file) {
-        config.password(password);
-    }
-    let explain = |error| explain(source, &error);
-    if mode == tokio_postgres::config::SslMode::Disable {
-        let (client, connection) = config.connect(NoTls).await.map_err(explain)?;
-        Ok(Unprepared(Connection::drive(client, connection)))
-    } else {
-        let tls = MakeRustlsConnect::new(tls::client_config(&source.tls)?);
-        let (client, connection) = config.connect(tls).await.map_err(explain)?;
-        Ok(Unprepared(Connection::drive(client, connection)))
-    }
-}
-
-/// Idle time after which the kernel asks whether the other side still lives.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-
-impl Connection {
-    fn drive<S, T>(client: Client, connection: tokio_postgres::Connection<S, T>) -> Self
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    {
-        let version = connection.parameter("server_version").unwrap_or_default();
-        let version = ServerVersion::parse(version);
-        let is_superuser = connection.parameter("is_superuser") == Some("on");
-        let ended = Arc::new(OnceLock::new());
-        let end = ended.clone();
-        let driver = tokio::spawn(counted(async move {
-            if let Err(error) = connection.await {
-                let why = cause(&error);
-                debug!("connection to the database ended: {why}");
-                let _ = end.set(why);
-            }
-        }));
-        Self { session: Session::new(client), driver, version, is_superuser, ended }
-    }
-
-    /// Why the session has ended, as far as the server or the network has said so.
-    pub fn why_ended(&self) -> Option<&str> {
-        self.ended.get().map(String::as_str)
-    }
-
-    /// Version of the server.
-    pub fn version(&self) -> &ServerVersion {
-        &self.version
-    }
-
-    /// True for a role that nothing is forbidden to.
-    pub fn is_superuser(&self) -> bool {
-        self.is_superuser
-    }
-}
-
-/// A session in which nothing was set yet.
-pub(super) struct Unprepared(Connection);
-
-impl Unprepared {
-    /// False when the options of the startup did not reach the server. Until it was asked that is not known.
-    pub(super) async fn has_options(&self) -> bool {
-        let question = format!("SELECT true {WHERE_OPTIONS}");
-        let answers = self.0.simple_query(&question).await.unwrap_or_default();
-        answers.iter().any(|answer| matches!(answer, SimpleQueryMessage::Row(_)))
-    }
-
-    pub(super) async fn simple_query(
-        &self,
-        statements: &str,
-    ) -> Result<Vec<SimpleQueryMessage>, tokio_postgres::Error> {
-        self.0.simple_query(statements).await
-    }
-
-    /// Ends every timeout that the server, the database or the role may have set, and pins how values are written.
-    ///
-    /// The server's own keepalives make sure that the session of a machine that vanished, and the lock it holds, end
-    /// within minutes.
-    pub(super) async fn prepare(self, source: &Source) -> Result<Connection, ConnectError> {
-        let connection = self.0;
-        let explain = |error| explain(source, &error);
-        let later = LATER.iter().filter(|(since, _, _)| connection.version.major >= *since);
-        let later: Vec<String> =
-            later.map(|(_, name, value)| format!("pg_catalog.set_config('{name}', '{value}', false)")).collect();
-        let question = format!("SELECT {} {WHERE_OPTIONS}", later.join(", "));
-        let answers = connection.simple_query(&question).await.map_err(explain)?;
-        if !answers.iter().any(|answer| matches!(answer, SimpleQueryMessage::Row(_))) {
-            // a pooler keeps the options to itself: what is set must not be in somebody else's session
-            let connection = Self(connection);
-            pooler::refuse(source, &connection).await?;
-            let connection = connection.0;
-            let all = SESSION.iter().map(|(name, value)| format!("SET {name} = '{value}'"));
-            let later = later.into_iter().map(|call| format!("SELECT {call}"));
-            let statements: Vec<String> = all.chain(later).collect();
-            connection.batch_execute(&statements.join("; ")).await.map_err(explain)?;
-            return Ok(connection);
-        }
-        Ok(connection)
-    }
-}
-
-/// What every session sets, from its first moment on.
-const SESSION: &[(&str, &str)] = &[
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
-    ("tcp_keepalives_idle", "30"),
-    ("tcp_keepalives_interval", "10"),
-    ("TimeZone", "UTC"),
-    ("bytea_output", "hex"),
-    ("DateStyle", "ISO"),
-    ("IntervalStyle", "postgres"),
-    ("extra_float_digits", "3"),
-    ("quote_all_identifiers", "off"),
-    ("standard_conforming_strings", "on"),
-    ("search_path", ""),
-];
 
 /// What is set once the server's version is known: the first major that knows the parameter, its name and its value.
 const LATER: &[(u32, &str, &str)] = &[
@@ -347,69 +34,25 @@ const LATER: &[(u32, &str, &str)] = &[
     (11, "jit", "off"),
 ];
 
-/// A parameter of our own, by which a session shows that its options arrived.
-const MARK: &str = "backup.options";
-/// The row is there where they did.
-const WHERE_OPTIONS: &str = "WHERE pg_catalog.current_setting('backup.options', true) = 'here'";
-
-fn startup_options() -> String {
-    let all = SESSION.iter().map(|(name, value)| format!("-c {name}={value}"));
-    all.chain([format!("-c {MARK}=here")]).collect::<Vec<_>>().join(" ")
-}
-
-fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
-    let server = source.display();
-    let cause = cause(error);
-    let misconfigured = |setting| ConnectError::Misconfigured { server: server.clone(), cause: cause.clone(), setting };
-    match error.code() {
-        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => ConnectError::NoDatabase { server, cause },
-        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-            let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-            let mend = format!("GRANT CONNECT ON DATABASE {} TO {};", quoted(&source.database), quoted(&source.user));
-            ConnectError::NotAllowed { server, cause, mend }
-        }
-        // PgBouncer, and the like of it
-        Some(code) if *code == SqlState::PROTOCOL_VIOLATION && cause.contains("startup parameter") => {
-            ConnectError::pooled(source, &cause)
-        }
-        Some(_) if cause.contains("command-line options") => ConnectError::pooled(source, &cause),
-        Some(code) if TRANSIENT.contains(&code) => ConnectError::Unreachable { server, cause },
-        Some(_) => ConnectError::Refused { server, cause },
-        None if broke_off(error) => ConnectError::Unreachable { server, cause },
-        None if error.to_string().contains("TLS") => misconfigured("POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT"),
-        None if cause.contains("password missing") => {
-            ConnectError::Refused { server, cause: "the server asks for a password; set POSTGRES_PASSWORD".to_owned() }
-        }
-        None if cause.contains("password") => ConnectError::Refused { server, cause },
-        None => ConnectError::Unreachable { server, cause },
+/// Ends every timeout that the server, the database or the role may have set, and pins how values are written.
+///
+/// The server's own keepalives make sure that the session of a machine that vanished, and the lock it holds, end
+/// within minutes.
+async fn prepare(unprepared: Unprepared, source: &Source) -> Result<Connection, ConnectError> {
+    let connection = &unprepared.0;
+    let explain = |error| explain(source, &error);
+    let later = LATER.iter().filter(|(since, _, _)| connection.version().major >= *since);
+    let later: Vec<String> =
+        later.map(|(_, name, value)| format!("pg_catalog.set_config('{name}', '{value}', false)")).collect();
+    let question = format!("SELECT {} {WHERE_OPTIONS}", later.join(", "));
+    let answers = connection.simple_query(&question).await.map_err(explain)?;
+    if !answers.iter().any(|answer| matches!(answer, SimpleQueryMessage::Row(_))) {
+        // a pooler keeps the options to itself: what is set must not be in somebody else's session
+        pooler::refuse(source, &unprepared).await?;
+        let all = SESSION.iter().map(|(name, value)| format!("SET {name} = '{value}'"));
+        let later = later.into_iter().map(|call| format!("SELECT {call}"));
+        let statements: Vec<String> = all.chain(later).collect();
+        connection.batch_execute(&statements.join("; ")).await.map_err(explain)?;
     }
+    Ok(unprepared.0)
 }
-
-/// True when the network broke, be it in the middle of a TLS handshake.
-fn broke_off(error: &tokio_postgres::Error) -> bool {
-    use std::io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof,
-    };
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(cause) = cause.downcast_ref::<std::io::Error>() {
-            let kinds = [BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof];
-            return kinds.contains(&cause.kind());
-        }
-        source = cause.source();
-    }
-    false
-}
-
-/// States in which the server, not the setting, is the trouble: starting, stopping, full, failing over.
-const TRANSIENT: &[&SqlState] = &[
-    &SqlState::CANNOT_CONNECT_NOW,
-    &SqlState::ADMIN_SHUTDOWN,
-    &SqlState::CRASH_SHUTDOWN,
-    &SqlState::TOO_MANY_CONNECTIONS,
-    &SqlState::CONNECTION_EXCEPTION,
-    &SqlState::CONNECTION_FAILURE,
-    &SqlState::SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION,
-    &SqlState::OUT_OF_MEMORY,
-    &SqlState::DISK_FULL,
-];

@@ -290,7 +290,7 @@ impl Dump {
             };
             match self.again.take() {
                 Some(spawn) if error.is_refused_login() => {
-                    tokio::time::sleep(super::connection::NEW_PASSWORD).await;
+                    tokio::time::sleep(super::startup::NEW_PASSWORD).await;
                     let (child, stdout) = spawn().map_err(DumpError::Read)?;
                     *self.child.lock().await = child;
                     (self.stdout, self.state) = (stdout, State::Reading);

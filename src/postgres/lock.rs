@@ -1,7 +1,6 @@
 //! One run at a time for a source and a target: advisory locks in the source's database.
 
-use super::connection::{ConnectError, Connection};
-use super::pooler::connect_directly;
+use super::connection::{ConnectError, Connection, connect_directly};
 use crate::config::Source;
 use sha2::{Digest, Sha256};
 use tokio_postgres::Statement;

@@ -4,7 +4,7 @@
 //! snapshot would be another client's. So before anything is set, two sessions are asked which process of the server
 //! answers them. Sessions of their own keep theirs, and never share one.
 
-use super::connection::{ConnectError, Connection, Unprepared, connect_unprepared};
+use super::startup::{ConnectError, Unprepared, connect_unprepared};
 use crate::config::Source;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -16,13 +16,6 @@ const ROUNDS: usize = 3;
 const ROUNDS_IN_DOUBT: usize = 50;
 /// Whoever waits so long for an answer waits for a session that somebody else has.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Connects to a server whose sessions are our own; the first session of a run is made by this.
-pub async fn connect_directly(source: &Source, application: &str) -> Result<Connection, ConnectError> {
-    let first = connect_unprepared(source, application).await?;
-    refuse(source, &first).await?;
-    first.prepare(source).await
-}
 
 /// An error where that session is shared with others.
 pub(super) async fn refuse(source: &Source, first: &Unprepared) -> Result<(), ConnectError> {

@@ -5,8 +5,7 @@ mod roles;
 mod sweep;
 
 use super::catalog::{self, Text, bytes_of, literal, quote};
-use super::connection::{ConnectError, Connection, connect_with};
-use super::pooler::connect_directly;
+use super::connection::{ConnectError, Connection, connect_directly, connect_with};
 use super::properties;
 use super::{LONGEST_NAME, MARK, UNMARKED, waits};
 use crate::config::{ServerRole, Source};
