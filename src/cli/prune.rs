@@ -19,6 +19,7 @@ use chrono::{TimeDelta, Utc};
 use clap::Args;
 use std::collections::HashSet;
 use std::time::Duration;
+use tracing::warn;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -181,6 +182,7 @@ async fn release(arguments: &Arguments, config: &Config, sides: &[Side]) -> Resu
 }
 
 fn show(plan: &Plan) -> Result<(), Error> {
+    plan.namesakes.iter().for_each(|text| warn!("{text}"));
     let side = plan.side.as_str();
     if plan.decisions.is_empty() {
         output::print(&format!("no {side} backups\n"))?;

@@ -21,6 +21,8 @@ pub struct Plan {
     repository: Repository,
     /// Each backup with its decision, oldest first.
     pub decisions: Vec<(Backup, Decision)>,
+    /// What people are told of other servers under our name.
+    pub namesakes: Vec<String>,
 }
 
 impl Plan {
@@ -66,7 +68,7 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
     let mut releases = Releases::default();
     let here = match local {
         Some(local) => own(config, local, &mut releases).await?,
-        None => Vec::new(),
+        None => Own::default(),
     };
     let there = match remote {
         Some(remote) if replicates || config.remote_retention.is_some() => {
@@ -75,7 +77,7 @@ pub async fn plan(config: &Config, sides: &[Side], now: DateTime<Utc>) -> Result
         _ => None,
     };
     let wanted: HashSet<Identity> = match &there {
-        Some(there) if replicates => missing_remotely(config, &here, there, now),
+        Some(there) if replicates => missing_remotely(config, &here.backups, &there.backups, now),
         _ => HashSet::new(),
     };
     let rules = |policy| Rules { policy, share: config.shrink_guard, releases: &releases, now };
@@ -99,12 +101,19 @@ struct Rules<'a> {
     now: DateTime<Utc>,
 }
 
-/// The backups of one side, and what is noted about them.
-async fn own(config: &Config, side: &Side, releases: &mut Releases) -> Result<Vec<Backup>, Error> {
+/// The backups of the source on one side, and what people are told of those of other servers under its name.
+#[derive(Default)]
+struct Own {
+    backups: Vec<Backup>,
+    namesakes: Vec<String>,
+}
+
+async fn own(config: &Config, side: &Side, releases: &mut Releases) -> Result<Own, Error> {
     let catalog = side.repository.catalog().await?;
-    side.repository.describe_namesakes(&catalog, &config.source.name).iter().for_each(|text| warn!("{text}"));
+    let namesakes = side.repository.describe_namesakes(&catalog, &config.source.name);
     side.repository.add_releases(&catalog, releases);
-    Ok(catalog.backups.into_iter().filter(|backup| backup.whose == Whose::Ours).collect())
+    let backups = catalog.backups.into_iter().filter(|backup| backup.whose == Whose::Ours).collect();
+    Ok(Own { backups, namesakes })
 }
 
 /// Ids of the last backups before their databases lost most of their rows.
@@ -155,8 +164,9 @@ fn candidate(backup: &Backup, replicated: bool) -> Candidate {
     }
 }
 
-/// `backups` are those of the side, the oldest first.
-fn decide(side: &Side, backups: Vec<Backup>, rules: &Rules<'_>, is_replicated: impl Fn(&Backup) -> bool) -> Plan {
+/// `own` are the backups of the side, the oldest first.
+fn decide(side: &Side, own: Own, rules: &Rules<'_>, is_replicated: impl Fn(&Backup) -> bool) -> Plan {
+    let Own { backups, namesakes } = own;
     let guarded = guarded(&backups, rules);
     let candidate = |backup: &Backup| Candidate {
         guarded: guarded.contains(&backup.manifest.id),
@@ -165,7 +175,7 @@ fn decide(side: &Side, backups: Vec<Backup>, rules: &Rules<'_>, is_replicated: i
     let candidates: Vec<Candidate> = backups.iter().map(candidate).collect();
     let decisions = retention::decide(&candidates, rules.policy, rules.now);
     let decisions = backups.into_iter().zip(decisions).collect();
-    Plan { side: side.kind, policy: *rules.policy, repository: side.repository.clone(), decisions }
+    Plan { side: side.kind, policy: *rules.policy, repository: side.repository.clone(), decisions, namesakes }
 }
 
 /// Deletes what the plan says, one after the other, noting each in `pruned`. One that cannot be deleted keeps none of

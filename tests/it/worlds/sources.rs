@@ -44,9 +44,10 @@ fn the_backups_of_another_server_under_our_name_are_never_pruned_and_never_count
     let before = ids(&of_a);
     assert_eq!(before.len(), 1, "the count of 1 holds for one server");
     for _ in 0..3 {
-        of_b.run(&["run"]).exits(0).says(&identifier(&a)).says("BACKUP_SOURCE");
+        let run = of_b.run(&["run"]).exits(0).says(&identifier(&a)).says("BACKUP_SOURCE");
+        assert_eq!(run.log.matches("of another server").count(), 1, "{}", run.log);
     }
-    of_b.run(&["prune", "--yes"]).exits(0);
+    of_b.run(&["prune", "--yes"]).exits(0).says(&identifier(&a));
     let after = ids(&of_a);
     assert!(after.contains(&before[0]) && after.len() == 2, "{before:?} {after:?}");
     // B is young enough, which says nothing of A
