@@ -126,16 +126,15 @@ impl Reading {
     ) -> Result<Self, Error> {
         let manifest = &backup.manifest;
         let only = facts.databases().next().filter(|_| facts.databases().len() == 1);
-        let Some(database) = only else {
+        let is_whole = manifest.encryption.is_some() || manifest.format == Format::Custom;
+        let Some(database) = only.filter(|_| !is_whole && manifest.subject != Subject::Cluster) else {
             return Self::open_bytes(repository, backup, keys, limit).await;
         };
         let contents = database.contents(|_| true)?;
         let bytes = |(_, rows): (&String, &TableRows)| rows.members.iter().map(|member| member.length).sum::<u64>();
         let wanted: u64 = contents.tables.iter().filter(|(table, _)| tables.contains(*table)).map(bytes).sum();
         // most of it: read as one, it is proved as one
-        let is_most = wanted.saturating_mul(2) > manifest.stored_bytes;
-        let is_whole = is_most || manifest.encryption.is_some() || manifest.format == Format::Custom;
-        if is_whole || manifest.subject == Subject::Cluster {
+        if wanted.saturating_mul(2) > manifest.stored_bytes {
             return Self::open_bytes(repository, backup, keys, limit).await;
         }
         let Some(parts) = parts::cut(&contents, tables, manifest.stored_bytes) else {

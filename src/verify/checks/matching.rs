@@ -37,6 +37,7 @@ pub struct Matched {
 }
 
 /// Takes every expected object, then every object that is there, then every expected one once more.
+#[derive(Default)]
 pub struct Matching {
     /// Text that servers make of their own trees is compared.
     texts: bool,
@@ -67,18 +68,7 @@ fn keep(kept: &mut Objects, name: String, properties: Map<String, Value>) -> usi
 impl Matching {
     /// For objects whose texts can be compared, or cannot.
     pub fn new(texts: bool) -> Self {
-        Self {
-            texts,
-            unmet: HashSet::new(),
-            met: HashSet::new(),
-            differing: Catalogue::default(),
-            missing: Catalogue::default(),
-            unsure: Counts::default(),
-            more_surplus: Counts::default(),
-            without_rows: Vec::new(),
-            parents: HashMap::new(),
-            matched: Matched::default(),
-        }
+        Self { texts, ..Self::default() }
     }
 
     /// Takes an expected object; `contents` are those that are expected.
