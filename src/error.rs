@@ -116,10 +116,10 @@ pub enum Error {
     #[error(transparent)]
     Stream(StreamError),
     /// DDL came between the snapshot and the dump.
-    #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::human::were(.0))]
+    #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::text::were(.0))]
     Rewritten(Vec<String>),
     /// The same, and nothing that is restored from such a dump is to be trusted.
-    #[error("{} dropped and made again while the dump began, and it mixes the old with the new", crate::human::were(.0))]
+    #[error("{} dropped and made again while the dump began, and it mixes the old with the new", crate::text::were(.0))]
     Replaced(Vec<String>),
     /// The session that a dump's snapshot was held by is gone.
     #[error("{error}; the session that held its snapshot ended: {why}")]

@@ -1,6 +1,6 @@
 //! How far a stream has come: counters that the stream moves, and the lines or the bar that show them.
 
-use crate::human;
+use crate::text;
 use chrono::TimeDelta;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::borrow::Cow;
@@ -94,7 +94,7 @@ pub async fn watch_silence(counters: Counters, subject: String, why: impl AsyncF
             told = Duration::ZERO;
         } else if silence >= told + SILENT {
             told = silence;
-            let lasted = human::duration(TimeDelta::from_std(silence).unwrap_or_default());
+            let lasted = text::duration(TimeDelta::from_std(silence).unwrap_or_default());
             warn!("{subject}: the source has sent nothing for {lasted}; {}", why().await);
         }
     }
@@ -107,7 +107,7 @@ pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u6
         tokio::time::sleep(LINE_EVERY).await;
         if counters.silence() >= LINE_EVERY / 3 {
             // how long the rest takes is anybody's guess
-            info!("dumping {subject}: {} read, and nothing comes", human::size(counters.raw()));
+            info!("dumping {subject}: {} read, and nothing comes", text::size(counters.raw()));
             continue;
         }
         let pace = Pace::of(&counters, started, expected_bytes);
@@ -118,8 +118,8 @@ pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u6
             stored_bytes = stored,
             table,
             "dumping {subject}: {} read, {} stored, {pace}, {share} % of the database's size, {}",
-            human::size(raw),
-            human::size(stored),
+            text::size(raw),
+            text::size(stored),
             at(&table)
         );
     }
@@ -136,15 +136,15 @@ pub async fn write_restore_lines(counters: Counters, subject: &str, expected_byt
             raw_bytes = raw,
             table,
             "restoring {subject}: {} of {} ({share} %), {pace}, {}",
-            human::size(raw),
-            human::size(expected_bytes),
+            text::size(raw),
+            text::size(expected_bytes),
             at(&table)
         );
     }
 }
 
 fn at(table: &str) -> Cow<'_, str> {
-    if table.is_empty() { "objects".into() } else { human::one_line(table) }
+    if table.is_empty() { "objects".into() } else { text::one_line(table) }
 }
 
 /// How fast a stream is, and how long the rest of it takes at that.
@@ -176,8 +176,8 @@ impl Pace {
 /// `12.3 MiB/s, about 4 min 5 s left`
 impl std::fmt::Display for Pace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/s", human::size(self.rate))?;
-        self.left.map_or(Ok(()), |left| write!(f, ", about {} left", human::duration(left)))
+        write!(f, "{}/s", text::size(self.rate))?;
+        self.left.map_or(Ok(()), |left| write!(f, ", about {} left", text::duration(left)))
     }
 }
 

@@ -1,10 +1,10 @@
 //! What happened in a run: pure data that logs and notices render.
 
 use crate::config::BackupType;
-use crate::facts::Subject;
-use crate::human;
-use crate::manifest::Manifest;
+use crate::record::facts::Subject;
+use crate::record::manifest::Manifest;
 use crate::repository::SideKind;
+use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -263,6 +263,6 @@ impl Report {
         }
         let globals = self.entries.iter().filter(|entry| entry.subject == Subject::Globals).any(|entry| saved(&entry));
         let part = if done == all { String::new() } else { format!("{done} of ") };
-        format!("{part}{}{}", human::count(all, "database"), if globals { " and the globals" } else { "" })
+        format!("{part}{}{}", text::count(all, "database"), if globals { " and the globals" } else { "" })
     }
 }

@@ -3,7 +3,7 @@
 use super::{Format, output};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
-use crate::human;
+use crate::inventory::sides::{self, new_run_id};
 use crate::job::alarms;
 use crate::job::identity::identify_sides;
 use crate::job::tasks::Tasks;
@@ -17,7 +17,7 @@ use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
 use crate::repository::{Side, SideKind};
 use crate::storage::LARGEST_PART;
-use crate::targets::{self, new_run_id};
+use crate::text;
 use chrono::TimeDelta;
 use serde::Serialize;
 
@@ -104,7 +104,7 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
             };
             let hint = finding.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
             let detail = format!("{}{hint}", finding.detail);
-            [mark, &finding.check, &detail].iter().map(|cell| human::one_line(cell).into_owned()).collect()
+            [mark, &finding.check, &detail].iter().map(|cell| text::one_line(cell).into_owned()).collect()
         };
         output::print_table(&["", "CHECK", "RESULT"], findings.list.iter().map(row).collect())?;
     }
@@ -142,7 +142,7 @@ async fn check_database(config: &Config, findings: &mut Findings) {
 /// The keys themselves were read with the settings.
 fn check_keys(config: &Config, findings: &mut Findings) {
     let Some(recipients) = &config.encryption.recipients else { return };
-    let keys = human::count(recipients.count(), "public key");
+    let keys = text::count(recipients.count(), "public key");
     match &config.encryption.identities {
         None => {
             findings.good("encryption", format!("{keys}; the private key is not here, where only backups are made"));
@@ -197,7 +197,7 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
         }
     }
     if readable > 0 {
-        let detail = format!("everything in {} can be read", human::count(readable, "database"));
+        let detail = format!("everything in {} can be read", text::count(readable, "database"));
         findings.good("privileges", detail);
     }
     if tasks.list.iter().any(|task| task.subject.database().is_none()) {
@@ -276,7 +276,7 @@ async fn check_namesakes(config: &Config, side: &Side, findings: &mut Findings) 
 
 async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
     let name = if target == Target::Local { "local folder" } else { "remote store" };
-    let opened = targets::open(config, target, &new_run_id()).await;
+    let opened = sides::open(config, target, &new_run_id()).await;
     for side in match opened {
         Ok(sides) => sides,
         Err(error) => return findings.bad(name, &error),
@@ -287,12 +287,12 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
                 let room = match side.kind {
                     SideKind::Local => {
                         let space = side.repository.space().await;
-                        space.map(|space| format!(", {} free", human::size(space.free))).unwrap_or_default()
+                        space.map(|space| format!(", {} free", text::size(space.free))).unwrap_or_default()
                     }
                     SideKind::Remote => {
                         let part = (memory_at_hand() / 2).min(LARGEST_PART);
                         let largest = part * u64::from(config.remote.max_parts);
-                        format!(", backups of up to {} fit the memory at hand", human::size(largest))
+                        format!(", backups of up to {} fit the memory at hand", text::size(largest))
                     }
                 };
                 let detail = format!("wrote, read, listed and deleted in {place}{room}");
@@ -300,7 +300,7 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
                     None => findings.good(name, detail),
                     Some(skew) => {
                         let word = if skew > TimeDelta::zero() { "ahead of" } else { "behind" };
-                        let skew = human::apart(skew);
+                        let skew = text::apart(skew);
                         let detail = format!("{detail}; its clock is {skew} {word} this machine's");
                         let hint =
                             "set the clock that is wrong: ages, retention and signatures depend on it".to_owned();

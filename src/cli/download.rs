@@ -4,8 +4,8 @@ use super::find::Named;
 use super::output;
 use crate::config::Config;
 use crate::error::{Error, Exit};
-use crate::human;
-use crate::targets::new_run_id;
+use crate::inventory::sides::new_run_id;
+use crate::text;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -20,12 +20,12 @@ pub(super) struct Arguments {
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let (repository, backup) = arguments.backup.find(config, &new_run_id()).await?;
-    let file = repository.fetch(&backup, &arguments.output, config.stall_timeout).await?;
+    let file = repository.fetch(&backup, &arguments.output).await?;
     let manifest = &backup.manifest;
     output::print(&format!(
         "{} ({}, SHA-256 {})\n",
         file.display(),
-        human::size(manifest.stored_bytes),
+        text::size(manifest.stored_bytes),
         manifest.sha256
     ))?;
     Ok(Exit::Done)

@@ -3,13 +3,13 @@
 use super::Location;
 use crate::config::{Config, Target};
 use crate::error::Error;
-use crate::facts::Subject;
-use crate::human;
+use crate::inventory::sides;
 use crate::job::identity::identify_sides;
+use crate::record::facts::Subject;
 use crate::repository::{Backup, Repository, full_name};
 use crate::storage::Owner;
 use crate::storage::local::Local;
-use crate::targets;
+use crate::text;
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -54,7 +54,7 @@ impl Named {
     ) -> Result<(Repository, Backup), Error> {
         let target = self.location.map_or(config.target, Target::from);
         let mut found: Vec<(Repository, Backup)> = Vec::new();
-        for side in targets::open(config, target, run_id).await? {
+        for side in sides::open(config, target, run_id).await? {
             let backups = match side.repository.catalog().await {
                 Ok(catalog) => catalog.backups,
                 // what is found already needs no other place, unless that might have a newer one
@@ -90,7 +90,7 @@ impl Named {
         }
         let target = self.location.map_or(config.target, Target::from);
         let mut found: Vec<(Repository, Backup)> = Vec::new();
-        for side in targets::open(config, target, run_id).await? {
+        for side in sides::open(config, target, run_id).await? {
             let backups = side.repository.catalog().await?.backups.into_iter();
             let meant = backups.filter(|backup| self.is_meant(&side.repository, backup) && may(backup));
             found.extend(meant.map(|backup| (side.repository.clone(), backup)));
@@ -109,7 +109,7 @@ impl Named {
     pub(super) async fn find_each(&self, config: &Config, run_id: &str) -> Result<(Vec<Found>, Vec<Error>), Error> {
         let source = self.source.as_ref().unwrap_or(&config.source.name);
         let target = self.location.map_or(config.target, Target::from);
-        let (sides, away) = targets::open_some(config, target, run_id).await;
+        let (sides, away) = sides::open_some(config, target, run_id).await;
         identify_sides(config, &sides).await;
         let mut away: Vec<Error> = away.into_iter().map(Error::from).collect();
         let mut newest: BTreeMap<String, Found> = BTreeMap::new();
@@ -161,7 +161,7 @@ impl Named {
         }
         let owner = Owner::new(&config.source.name, run_id);
         let storage = Arc::new(Local::new(folder, owner.clone()));
-        let repository = Repository::new(storage, config.local.path_format, owner);
+        let repository = Repository::new(storage, config.local.path_format, owner, config.stall_timeout);
         match repository.find(name).await? {
             Some(backup) => Ok(Some((repository, backup))),
             None => Err(Error::Usage(format!("{} has no manifest {name}.json beside it", path.display()))),
@@ -214,7 +214,7 @@ fn source_among(found: &[Found], backup: &Backup) -> String {
 
 fn ambiguous(choices: &BTreeSet<(String, String)>) -> String {
     let named: Vec<String> =
-        choices.iter().take(20).map(|(source, subject)| format!("{} of {source}", human::one_line(subject))).collect();
+        choices.iter().take(20).map(|(source, subject)| format!("{} of {source}", text::one_line(subject))).collect();
     let more = if choices.len() > 20 { ", …" } else { "" };
     format!("`latest` could mean several: {}{more}; say which with --database or --source", named.join(", "))
 }

@@ -4,12 +4,12 @@ use super::output::{Cell, Colour};
 use super::{Kind, Location, output};
 use crate::config::{BackupType, Config, Format, Target};
 use crate::error::{Error, Exit};
-use crate::facts::Subject;
-use crate::human;
+use crate::inventory::sides::{self, new_run_id};
 use crate::inventory::{Entry, Inventory, Replica};
 use crate::job::identity::identify_sides;
+use crate::record::facts::Subject;
 use crate::repository::{Side, SideKind};
-use crate::targets::{self, new_run_id};
+use crate::text;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use futures_util::future::try_join_all;
@@ -80,7 +80,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         Some(location) => location.into(),
         None => config.target,
     };
-    let sides = targets::open(config, target, &new_run_id()).await?;
+    let sides = sides::open(config, target, &new_run_id()).await?;
     identify_sides(config, &sides).await;
     let mut inventory = look(&sides).await?;
     inventory.entries.retain(|entry| is_wanted(arguments, entry));
@@ -136,13 +136,13 @@ fn show(inventory: &Inventory, now: DateTime<Utc>) -> Result<(), Error> {
         headings.extend(several_sources.then_some("SOURCE"));
         let row = |entry: &Entry| {
             let mut cells = row(entry, now);
-            cells.extend(several_sources.then(|| Cell::plain(human::one_line(&entry.source()).into_owned())));
+            cells.extend(several_sources.then(|| Cell::plain(text::one_line(&entry.source()).into_owned())));
             cells
         };
         output::print_table(&headings, entries.iter().map(row).collect())?;
     }
     for place in &inventory.foreign {
-        output::print(&format!("not a backup: {}\n", human::one_line(place)))?;
+        output::print(&format!("not a backup: {}\n", text::one_line(place)))?;
     }
     Ok(())
 }
@@ -150,14 +150,14 @@ fn show(inventory: &Inventory, now: DateTime<Utc>) -> Result<(), Error> {
 fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<Cell> {
     let manifest = &entry.manifest;
     let sides: Vec<&str> = entry.copies.iter().map(|copy| copy.side.as_str()).collect();
-    let plain = |text: &str| Cell::plain(human::one_line(text).into_owned());
+    let plain = |text: &str| Cell::plain(text::one_line(text).into_owned());
     vec![
         plain(&manifest.id),
         plain(&manifest.subject.to_string()),
         plain(manifest.backup_type.as_str()),
         plain(&manifest.started.format("%Y-%m-%d %H:%M:%S").to_string()),
-        plain(&human::age(now - manifest.started)),
-        plain(&human::size(manifest.stored_bytes)),
+        plain(&text::age(now - manifest.started)),
+        plain(&text::size(manifest.stored_bytes)),
         plain(&sides.join("+")),
         match (entry.is_damaged(), entry.has_failed(), entry.is_verified()) {
             (true, ..) => Cell::coloured("DAMAGED", Colour::Red),

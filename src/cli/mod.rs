@@ -16,8 +16,8 @@ mod verify;
 
 use crate::config::{BackupType, Config, Target, settings};
 use crate::error::{Error, Exit};
+use crate::logging::{self, Output};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{self, Output};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::Path;
@@ -154,7 +154,7 @@ pub async fn run(process: Process) -> Exit {
     };
     // a daemon's log is what it has to say
     let output = if matches!(command, Command::Schedule(_)) { Output::Stdout } else { Output::Stderr };
-    telemetry::init(config.log, output);
+    logging::init(config.log, output);
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     let outcome = match command {
         Command::Run(arguments) => run::execute(&arguments, config, process.shutdown).await,

@@ -2,7 +2,7 @@
 //! error.
 
 use crate::error::Error;
-use crate::human;
+use crate::text;
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, presets};
 use std::io::{IsTerminal, Write};
 
@@ -24,7 +24,7 @@ pub(super) fn written(outcome: std::io::Result<()>) -> Result<(), Error> {
 
 /// Writes a line to stderr.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "backup: {}", human::one_line(text));
+    let _ = writeln!(std::io::stderr().lock(), "backup: {}", text::one_line(text));
 }
 
 /// Writes a value as JSON.

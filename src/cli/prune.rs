@@ -4,17 +4,17 @@ use super::output;
 use super::output::{Cell, Colour};
 use crate::config::Config;
 use crate::error::{Error, Exit, exit_of};
-use crate::facts::Subject;
-use crate::human;
+use crate::inventory::retention::Decision;
+use crate::inventory::shrink::Fall;
+use crate::inventory::sides::{self, new_run_id};
 use crate::job::identity::identify_sides;
 use crate::job::prune::{self, Plan};
 use crate::job::{Overview, alarms};
 use crate::postgres::lock::Lock;
 use crate::postgres::{application, catalog};
+use crate::record::facts::Subject;
 use crate::repository::{Backup, Side, SideKind};
-use crate::retention::Decision;
-use crate::shrink::Fall;
-use crate::targets::{self, new_run_id};
+use crate::text;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
 use std::collections::HashSet;
@@ -52,7 +52,7 @@ impl Arguments {
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
-    let sides = targets::open(config, config.target, &run_id).await?;
+    let sides = sides::open(config, config.target, &run_id).await?;
     if let Some(server) = &arguments.adopt {
         return adopt(arguments, config, &sides, server).await;
     }
@@ -83,7 +83,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     if going == 0 {
         return Ok(Exit::Done);
     }
-    let question = format!("Delete {} for good?", human::count(going, "backup"));
+    let question = format!("Delete {} for good?", text::count(going, "backup"));
     arguments.consent(&question, "delete", "deleted")?;
     if !lock.is_held(&config.source).await {
         return Err(Error::Io("nothing was deleted: the lock was lost; try again".to_owned()));
@@ -96,7 +96,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         let plan = &plan.among(&shown);
         errors.extend(prune::apply(plan, &mut pruned).await);
     }
-    let printed = output::print(&format!("deleted {}\n", human::count(pruned.len(), "backup")));
+    let printed = output::print(&format!("deleted {}\n", text::count(pruned.len(), "backup")));
     errors.extend(printed.err());
     errors.iter().for_each(|error| output::complain(&error.to_string()));
     Ok(exit_of(errors.iter(), true))
@@ -125,7 +125,7 @@ async fn adopt(arguments: &Arguments, config: &Config, sides: &[Side], server: &
         )));
     }
     for (side, count) in &meant {
-        let (place, backups) = (side.repository.location().name, human::count(*count, "backup"));
+        let (place, backups) = (side.repository.location().name, text::count(*count, "backup"));
         output::print(&format!("{place}: {backups} of the server {server} become this server's\n"))?;
     }
     if arguments.dry_run {
@@ -158,13 +158,13 @@ async fn release(arguments: &Arguments, config: &Config, sides: &[Side]) -> Resu
         .filter_map(|kept| Some((&kept.subject, kept.shrunk.as_ref()?)))
         .collect();
     if fallen.is_empty() {
-        let what = arguments.database.as_deref().map_or("no database".into(), human::one_line);
+        let what = arguments.database.as_deref().map_or("no database".into(), text::one_line);
         let verb = if arguments.database.is_some() { "has not shrunk" } else { "has shrunk" };
         output::print(&format!("nothing to release: {what} {verb}\n"))?;
         return Ok(Exit::Done);
     }
     for (subject, fall) in &fallen {
-        output::print(&format!("{}: {fall}\n", human::one_line(&subject.to_string())))?;
+        output::print(&format!("{}: {fall}\n", text::one_line(&subject.to_string())))?;
     }
     if arguments.dry_run {
         return Ok(Exit::Done);
@@ -191,8 +191,8 @@ fn show(plan: &Plan) -> Result<(), Error> {
     let row = |(backup, decision): &(Backup, Decision)| {
         let (word, colour) = if decision.keep { ("keep", Colour::None) } else { ("delete", Colour::Yellow) };
         vec![
-            Cell::plain(human::one_line(&decision.id).into_owned()),
-            Cell::plain(human::one_line(&backup.manifest.subject.to_string()).into_owned()),
+            Cell::plain(text::one_line(&decision.id).into_owned()),
+            Cell::plain(text::one_line(&backup.manifest.subject.to_string()).into_owned()),
             Cell::plain(backup.manifest.backup_type.as_str().to_owned()),
             Cell::plain(side.to_owned()),
             Cell::coloured(word, colour),

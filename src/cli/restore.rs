@@ -4,14 +4,14 @@ use super::find::{LATEST, Named};
 use super::output;
 use crate::config::Config;
 use crate::error::{Error, Exit};
-use crate::facts::Subject;
-use crate::human;
+use crate::inventory::sides::new_run_id;
 use crate::job;
+use crate::record::facts::Subject;
 use crate::repository::{Backup, Repository};
 use crate::restore::Restorer;
 use crate::restore::plan::{Content, Done, Plan, Request};
 use crate::shutdown::Shutdown;
-use crate::targets::new_run_id;
+use crate::text;
 use crate::verify::report::Verdict;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -265,13 +265,13 @@ fn show(done: &Done) -> Result<(), Error> {
             };
             let detail = if check.verdict == Verdict::Ok { check.found.clone() } else { check.details.join("; ") };
             let cells = [result.database.clone(), check.check.clone(), verdict.to_owned(), detail];
-            rows.push(cells.iter().map(|cell| human::one_line(cell).into_owned()).collect());
+            rows.push(cells.iter().map(|cell| text::one_line(cell).into_owned()).collect());
         }
     }
     if !rows.is_empty() {
         output::print_table(&["DATABASE", "CHECK", "VERDICT", "RESULT"], rows)?;
     }
-    done.lines.iter().try_for_each(|line| output::print(&format!("{}\n", human::one_line(line))))
+    done.lines.iter().try_for_each(|line| output::print(&format!("{}\n", text::one_line(line))))
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use super::{Kind, output};
 use crate::config::{Config, Mode, Shard};
 use crate::error::{Error, Exit, exit_of};
-use crate::human;
+use crate::inventory::sides::{self, new_run_id};
 use crate::job::{self, Context, prune};
 use crate::pipeline::Workers;
 use crate::postgres::{self, connection};
 use crate::progress::Counters;
 use crate::shutdown::Shutdown;
-use crate::targets::{self, new_run_id};
+use crate::text;
 use chrono::Utc;
 use clap::Args;
 use std::io::IsTerminal;
@@ -53,7 +53,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
         return shutdown.guard(dry_run(&config)).await?;
     }
     let run_id = new_run_id();
-    let (sides, unusable) = targets::open_some(&config, config.target, &run_id).await;
+    let (sides, unusable) = sides::open_some(&config, config.target, &run_id).await;
     let context = Context {
         backup_type: arguments.kind.map_or(config.dump.backup_type, Into::into),
         workers: Workers::new(config.dump.jobs, config.selection.jobs),
@@ -76,7 +76,7 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
     let application = postgres::application(&run_id);
     let connection = connection::connect_directly(&config.source, &application).await?;
     let server = job::examine_server(config, &connection).await?;
-    let sides = targets::open(config, config.target, &run_id).await?;
+    let sides = sides::open(config, config.target, &run_id).await?;
     for side in &sides {
         side.repository.learn_server(server.system_identifier.as_deref());
     }
@@ -88,9 +88,9 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
         let before = errors.len();
         output::print(&format!(
             "would dump {} ({}) of {} (PostgreSQL {}) with pg_dump {} ({})\n",
-            human::one_line(&task.subject.to_string()),
-            human::size(task.expected_bytes()),
-            human::one_line(&display),
+            text::one_line(&task.subject.to_string()),
+            text::size(task.expected_bytes()),
+            text::one_line(&display),
             server.version.text,
             tools.version,
             tools.folder.display()

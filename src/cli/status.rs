@@ -4,12 +4,12 @@ use super::output;
 use super::output::{Cell, Colour};
 use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit};
-use crate::human;
+use crate::inventory::sides::{self, new_run_id};
+use crate::inventory::status::{Kept, Status, Trend, Verdict};
 use crate::job::Overview;
 use crate::job::identity::identify_sides;
 use crate::schedule;
-use crate::status::{Kept, Status, Trend, Verdict};
-use crate::targets::{self, new_run_id};
+use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use serde::Serialize;
@@ -45,7 +45,7 @@ struct NextRun {
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
-    let sides = targets::open(config, config.target, &new_run_id()).await?;
+    let sides = sides::open(config, config.target, &new_run_id()).await?;
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
     let server = identify_sides(config, &sides).await;
     let now = Utc::now();
@@ -69,7 +69,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         show(&status)?;
         for due in next {
             let time = schedule::show(due.time, config.daemon.schedule.zone);
-            let (kind, left) = (due.backup_type.as_str(), human::duration(due.time - now));
+            let (kind, left) = (due.backup_type.as_str(), text::duration(due.time - now));
             output::print(&format!("\nnext {kind} run of `backup schedule`: {time}, in {left}\n"))?;
         }
     }
@@ -78,7 +78,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
 
 fn show(status: &Status) -> Result<(), Error> {
     if status.databases.is_empty() {
-        output::print(&format!("no backups of {}, and none expected\n", human::one_line(&status.source)))?;
+        output::print(&format!("no backups of {}, and none expected\n", text::one_line(&status.source)))?;
     } else {
         let headings = [
             "DATABASE",
@@ -97,10 +97,10 @@ fn show(status: &Status) -> Result<(), Error> {
     let pending: Vec<&str> =
         status.databases.iter().flat_map(|kept| &kept.pending_uploads).map(String::as_str).collect();
     if !pending.is_empty() {
-        let count = human::count(pending.len(), "upload");
+        let count = text::count(pending.len(), "upload");
         // the time that an id ends in, whatever it begins with
         let stamp = |id: &&&str| id.get(id.len().saturating_sub(19)..).unwrap_or_default().to_owned();
-        let oldest = human::one_line(pending.iter().min_by_key(stamp).unwrap_or(&""));
+        let oldest = text::one_line(pending.iter().min_by_key(stamp).unwrap_or(&""));
         output::print(&format!("\n{count} pending, the oldest {oldest}; `backup upload` sends them\n"))?;
     }
     for alarm in status.databases.iter().filter_map(Kept::alarm) {
@@ -109,14 +109,14 @@ fn show(status: &Status) -> Result<(), Error> {
     }
     for warning in &status.warnings {
         output::print("\n")?;
-        output::print_line(Cell::coloured(&human::one_line(warning), Colour::Yellow))?;
+        output::print_line(Cell::coloured(&text::one_line(warning), Colour::Yellow))?;
     }
     if let Some(volume) = &status.volume {
         let text = format!(
             "the folder's volume is {:.0} % full: {} used, {} free",
             volume.share_used * 100.0,
-            human::size(volume.used_bytes),
-            human::size(volume.free_bytes)
+            text::size(volume.used_bytes),
+            text::size(volume.free_bytes)
         );
         let advice = if volume.nearly_full { "; free some space, or keep fewer backups" } else { "" };
         let colour = if volume.nearly_full { Colour::Yellow } else { Colour::None };
@@ -140,22 +140,22 @@ fn row(kept: &Kept, now: DateTime<Utc>) -> Vec<Cell> {
     let verified = match (&kept.last_verification, newest) {
         (Some(last), _) if !last.passed => Cell::coloured("FAILED", Colour::Red),
         (Some(last), Some(newest)) if last.id == newest.id => {
-            Cell::coloured(&format!("{} ago", human::duration(now - last.finished)), Colour::Green)
+            Cell::coloured(&format!("{} ago", text::duration(now - last.finished)), Colour::Green)
         }
-        (Some(last), _) => Cell::plain(format!("{} ago, an older one", human::duration(now - last.finished))),
+        (Some(last), _) => Cell::plain(format!("{} ago, an older one", text::duration(now - last.finished))),
         (None, _) => Cell::coloured("never", Colour::Dim),
     };
     vec![
-        Cell::plain(human::one_line(&kept.subject.to_string()).into_owned()),
+        Cell::plain(text::one_line(&kept.subject.to_string()).into_owned()),
         Cell::coloured(word, colour),
-        text(newest.map(|newest| human::one_line(&newest.id).into_owned())),
-        text(newest.map(|newest| human::age(TimeDelta::seconds(newest.age_seconds)))),
-        text(newest.map(|newest| human::size(newest.stored_bytes))),
+        text(newest.map(|newest| text::one_line(&newest.id).into_owned())),
+        text(newest.map(|newest| text::age(TimeDelta::seconds(newest.age_seconds)))),
+        text(newest.map(|newest| text::size(newest.stored_bytes))),
         kept.trend.as_ref().map_or_else(|| Cell::plain("-".to_owned()), change),
         text(sides),
         verified,
         Cell::plain(kept.backups.to_string()),
-        Cell::plain(human::size(kept.stored_bytes)),
+        Cell::plain(text::size(kept.stored_bytes)),
     ]
 }
 

@@ -4,14 +4,14 @@ use super::find::Named;
 use super::{Location, output};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit, exit_of};
-use crate::human;
+use crate::inventory::sides::{self, new_run_id};
 use crate::job::AbortOnDrop;
 use crate::job::identity::identify;
 use crate::job::upload;
 use crate::progress::{self, Counters};
 use crate::repository::{Backup, Repository};
 use crate::shutdown::Shutdown;
-use crate::targets::{self, new_run_id};
+use crate::text;
 use chrono::Utc;
 use clap::Args;
 use std::io::IsTerminal;
@@ -44,9 +44,9 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let counters = Counters::default();
     let bar = std::io::stderr().is_terminal().then(|| progress::show_bar(counters.clone(), choice.bytes()));
     let _bar = bar.map(AbortOnDrop::spawn);
-    let sent = upload::send_all(config, shutdown, &counters, &mut choice, &store).await?;
+    let sent = upload::send_all(shutdown, &counters, &mut choice, &store).await?;
     let printed =
-        output::print(&format!("{} uploaded, {} there already\n", human::count(sent, "backup"), choice.present));
+        output::print(&format!("{} uploaded, {} there already\n", text::count(sent, "backup"), choice.present));
     choice.errors.extend(printed.err());
     Ok(exit_of(choice.errors.iter(), sent > 0))
 }
@@ -57,7 +57,7 @@ async fn choose(
     config: &Config,
     run_id: &str,
 ) -> Result<(Vec<(Repository, Backup)>, Repository), Error> {
-    let remote = targets::open(config, Target::Remote, run_id).await?;
+    let remote = sides::open(config, Target::Remote, run_id).await?;
     let store = remote.into_iter().next().map(|side| side.repository);
     let store = store.ok_or_else(|| Error::Usage("there is no store".to_owned()))?;
     let mut wanted = Vec::new();
@@ -68,7 +68,7 @@ async fn choose(
     }
     if wanted.is_empty() {
         let source = arguments.source.as_ref().unwrap_or(&config.source.name);
-        let local = targets::open(config, Target::Local, run_id).await?;
+        let local = sides::open(config, Target::Local, run_id).await?;
         identify(config, local.iter().map(|side| &side.repository).chain([&store])).await;
         for side in local {
             let backups = side.repository.catalog().await?.backups.into_iter();

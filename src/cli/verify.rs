@@ -4,15 +4,15 @@ use super::find::{Found, Named};
 use super::output;
 use crate::config::Config;
 use crate::error::{Error, Exit, exit_of};
-use crate::human;
+use crate::inventory::sides::{self, new_run_id};
 use crate::job;
 use crate::job::identity::identify_sides;
-use crate::manifest::How;
 use crate::notify::{self, Begun};
+use crate::record::manifest::How;
 use crate::report::{Activity, Entry, Failure, Outcome, Place, Report, Stored};
 use crate::repository::Backup;
 use crate::shutdown::Shutdown;
-use crate::targets::{self, new_run_id};
+use crate::text;
 use crate::verify::report::{self, Check, Verdict};
 use crate::verify::{Verified, Verifier};
 use chrono::{DateTime, Utc};
@@ -74,7 +74,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     }
     let notice = notice(arguments, config, &run_id, started, &proved);
     if config.metrics.is_wanted() {
-        let (sides, _) = targets::open_some(config, config.target, &run_id).await;
+        let (sides, _) = sides::open_some(config, config.target, &run_id).await;
         identify_sides(config, &sides).await;
         job::publish(config, &sides, None, shutdown).await;
     }
@@ -181,7 +181,7 @@ fn show(report: &report::Report) -> Result<(), Error> {
         if several {
             cells.insert(1, database.unwrap_or_default().to_owned());
         }
-        cells.iter().map(|cell| human::one_line(cell).into_owned()).collect()
+        cells.iter().map(|cell| text::one_line(cell).into_owned()).collect()
     };
     let mut headings = vec!["", "CHECK", "VERDICT", "RESULT"];
     if several {

@@ -1,6 +1,6 @@
 //! `PG_DUMP_EXTRA_ARGS`: what may be handed to `pg_dump` beside what we hand it ourselves.
 
-use crate::dump_options;
+use crate::dump_format::dump_options;
 
 /// Splits as a shell would, without running one, and refuses what would spoil the backup.
 ///

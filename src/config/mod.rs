@@ -17,7 +17,7 @@ pub mod settings;
 mod source;
 mod verify;
 
-pub use crate::manifest::{BackupType, Format};
+pub use crate::record::manifest::{BackupType, Format};
 pub use daemon::Daemon;
 pub use notices::{Metrics, Notices};
 pub use received::Origin;

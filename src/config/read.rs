@@ -5,7 +5,7 @@ use super::{
     Config, Dump, Effective, Encryption, Format, Local, Log, Mode, PathFormat, Retention, Selection, Source, daemon,
     notices, remote, selection, settings, source, verify,
 };
-use crate::dump_options;
+use crate::dump_format::dump_options;
 use crate::encryption::{Identities, Recipients};
 use std::ffi::OsString;
 use std::path::PathBuf;

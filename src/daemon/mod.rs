@@ -1,14 +1,16 @@
 //! The daemon: runs by schedule, uploads of what is not yet remote, and a page, health and metrics over HTTP.
 
-mod clockwork;
 mod http;
 mod page;
 mod plot;
 mod problems;
 mod state;
+mod timer;
 
 use crate::config::{self, Config, Target};
 use crate::error::{Error, Exit};
+use crate::inventory::sides::{self, new_run_id};
+use crate::inventory::status::Status;
 use crate::job::identity::identify_sides;
 use crate::job::upload;
 use crate::job::{self, Context, Overview};
@@ -18,15 +20,13 @@ use crate::progress::Counters;
 use crate::repository::{Side, SideKind, Whose};
 use crate::schedule::{self, Due, History};
 use crate::shutdown::Shutdown;
-use crate::status::Status;
-use crate::targets::{self, new_run_id};
 use chrono::{DateTime, TimeDelta, Utc};
-use clockwork::Work;
 use futures_util::FutureExt;
 use state::{Running, Shared, State};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use timer::Work;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, watch};
 use tracing::{error, info, warn};
@@ -86,7 +86,7 @@ impl Daemon {
                 }
             }
         };
-        tokio::join!(clockwork::drive(schedule, &**self, &self.shutdown), self.upload_at_intervals(), looking);
+        tokio::join!(timer::drive(schedule, &**self, &self.shutdown), self.upload_at_intervals(), looking);
         drop(answering);
         info!("stopped");
         self.cut.get().copied().unwrap_or(Exit::Done)
@@ -102,7 +102,7 @@ impl Daemon {
             let mut sides = self.sides.lock().await;
             let mut unusable = Vec::new();
             if sides.len() < SideKind::of(self.config.target).len() {
-                (*sides, unusable) = targets::open_some(&self.config, self.config.target, &new_run_id()).await;
+                (*sides, unusable) = sides::open_some(&self.config, self.config.target, &new_run_id()).await;
             }
             let server = identify_sides(&self.config, &sides).await;
             let now = (self.now)();
@@ -154,7 +154,7 @@ impl Daemon {
 
     async fn upload(&self) -> Result<(), Error> {
         let (config, shutdown, run_id) = (&self.config, &self.shutdown, new_run_id());
-        let open = |target| targets::open(config, target, &run_id);
+        let open = |target| sides::open(config, target, &run_id);
         let wanted = async {
             let mut wanted = Vec::new();
             let local = open(Target::Local).await?;
@@ -173,7 +173,7 @@ impl Daemon {
         let mut sent = 0;
         if !choice.missing.is_empty() {
             let _session = shutdown.guard(upload::announce(config, &run_id, &store, (self.now)())).await??;
-            sent = upload::send_all(config, shutdown, &Counters::default(), &mut choice, &store).await?;
+            sent = upload::send_all(shutdown, &Counters::default(), &mut choice, &store).await?;
         }
         self.state.uploaded(choice.errors.iter().map(ToString::to_string).collect());
         if sent > 0 {
@@ -277,7 +277,7 @@ impl Work for Daemon {
         // a deadline ends the run, not the daemon
         let (shutdown, now) = (self.shutdown.part(), self.now);
         let run = async {
-            let (sides, unusable) = targets::open_some(&config, config.target, &run_id).await;
+            let (sides, unusable) = sides::open_some(&config, config.target, &run_id).await;
             let context = Context {
                 backup_type: due.backup_type,
                 workers: Workers::new(config.dump.jobs, config.selection.jobs),

@@ -1,9 +1,9 @@
 //! Pure: what a person should look at, the worst first.
 
 use super::state::State;
-use crate::human;
+use crate::inventory::status::{Kept, Status, Verdict};
 use crate::report::Outcome;
-use crate::status::{Kept, Status, Verdict};
+use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// One of them.
@@ -53,7 +53,7 @@ pub(super) fn unread(state: &State) -> Vec<String> {
         } else {
             "nothing is known of what is there"
         };
-        lines.push(format!("{} cannot be read, and {known}: {error}", human::one_line(place)));
+        lines.push(format!("{} cannot be read, and {known}: {error}", text::one_line(place)));
     }
     lines
 }
@@ -61,15 +61,15 @@ pub(super) fn unread(state: &State) -> Vec<String> {
 /// How old something is, in a sentence that also holds for what a wrong clock has made.
 pub(super) fn age(age: TimeDelta) -> String {
     if age < TimeDelta::seconds(-60) {
-        format!("from the future, {} ahead", human::duration(-age))
+        format!("from the future, {} ahead", text::duration(-age))
     } else {
-        format!("{} old", human::duration(age))
+        format!("{} old", text::duration(age))
     }
 }
 
 /// The databases that have no good backup that is young enough, one line each.
 pub(super) fn too_old(status: &Status) -> Vec<String> {
-    let most = human::duration(TimeDelta::seconds(status.max_age_seconds));
+    let most = text::duration(TimeDelta::seconds(status.max_age_seconds));
     let line = |kept: &Kept| {
         let name = name(kept);
         match (kept.verdict, &kept.newest) {
@@ -90,7 +90,7 @@ pub(super) fn alarms(status: &Status) -> Vec<String> {
 }
 
 fn name(kept: &Kept) -> String {
-    human::one_line(&kept.subject.to_string()).into_owned()
+    text::one_line(&kept.subject.to_string()).into_owned()
 }
 
 fn add_last_run(all: &mut Vec<Problem>, state: &State) {
@@ -100,35 +100,35 @@ fn add_last_run(all: &mut Vec<Problem>, state: &State) {
     }
     let Some(report) = state.last_run.as_ref().filter(|report| report.outcome != Outcome::Success) else { return };
     let of_entries = report.entries.iter().flat_map(|entry| {
-        entry.failures.iter().map(|failure| (format!("{}: ", human::one_line(&entry.subject.to_string())), failure))
+        entry.failures.iter().map(|failure| (format!("{}: ", text::one_line(&entry.subject.to_string())), failure))
     });
     let of_run = report.failures.iter().map(|failure| (String::new(), failure));
     for (subject, failure) in of_run.chain(of_entries) {
         let stderr = failure.stderr.as_deref().and_then(|text| text.lines().last());
-        let stderr = stderr.map(|line| format!(" ({})", human::one_line(line))).unwrap_or_default();
+        let stderr = stderr.map(|line| format!(" ({})", text::one_line(line))).unwrap_or_default();
         let what =
-            format!("the latest run failed in {}: {subject}{}{stderr}", failure.stage, human::one_line(&failure.cause));
+            format!("the latest run failed in {}: {subject}{}{stderr}", failure.stage, text::one_line(&failure.cause));
         all.push(urgent(what, failure.hint.as_deref()));
     }
 }
 
 fn add_storage(all: &mut Vec<Problem>, status: Option<&Status>, state: &State, now: DateTime<Utc>) {
     if let Some(looked) = state.looked.filter(|looked| now - *looked > TimeDelta::minutes(30)) {
-        let ago = human::duration(now - looked);
+        let ago = text::duration(now - looked);
         all.push(urgent(
             format!("the storage was last looked at {ago} ago"),
             Some("it may not answer; backup check looks into it"),
         ));
     }
     for error in &state.not_uploaded {
-        let what = format!("uploading what is not yet remote: {}", human::one_line(error));
+        let what = format!("uploading what is not yet remote: {}", text::one_line(error));
         all.push(worth_a_look(what, Some("it is tried again after SCHEDULER_SYNC_INTERVAL_SECONDS")));
     }
     if let Some(volume) = status.and_then(|status| status.volume.as_ref()).filter(|volume| volume.nearly_full) {
         let what = format!(
             "the folder's volume is {:.0} % full, {} are free",
             volume.share_used * 100.0,
-            human::size(volume.free_bytes)
+            text::size(volume.free_bytes)
         );
         all.push(worth_a_look(what, Some("free some space, or keep fewer backups")));
     }
@@ -140,7 +140,7 @@ fn add_database(all: &mut Vec<Problem>, kept: &Kept) {
     }
     let name = name(kept);
     if let Some(last) = kept.last_verification.as_ref().filter(|last| !last.passed) {
-        let id = human::one_line(&last.id);
+        let id = text::one_line(&last.id);
         all.push(urgent(format!("{name}: {id} failed its verification"), Some("its .verify file says what differs")));
     }
     if let Some(trend) = kept.trend.as_ref().filter(|trend| trend.conspicuous) {
@@ -150,7 +150,7 @@ fn add_database(all: &mut Vec<Problem>, kept: &Kept) {
         all.push(worth_a_look(what, Some("was that meant?")));
     }
     if !kept.pending_uploads.is_empty() {
-        let count = human::count(kept.pending_uploads.len(), "backup");
+        let count = text::count(kept.pending_uploads.len(), "backup");
         all.push(worth_a_look(format!("{name}: {count} not yet remote"), Some("backup upload sends them now")));
     }
 }

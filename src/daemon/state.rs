@@ -1,8 +1,8 @@
 //! What the daemon knows, shared by those who do and those who show.
 
-use crate::facts::Subject;
 use crate::job::Overview;
 use crate::progress::Counters;
+use crate::record::facts::Subject;
 use crate::report::{Outcome, Report};
 use crate::schedule::Due;
 use chrono::{DateTime, Utc};

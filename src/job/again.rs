@@ -2,10 +2,10 @@
 
 use super::run::Attempt;
 use crate::error::Error;
-use crate::facts::Subject;
 use crate::postgres::cluster::ClusterError;
 use crate::postgres::connection::ConnectError;
 use crate::postgres::dump::{CONFLICT, DumpError};
+use crate::record::facts::Subject;
 use tokio_postgres::error::SqlState;
 
 /// How it is tried again, and what is said of it; none where that would not help.

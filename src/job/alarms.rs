@@ -4,11 +4,11 @@
 use super::overview::Overview;
 use super::run::Run;
 use crate::config::Config;
-use crate::facts::Subject;
-use crate::human;
+use crate::inventory::retention::CLOCKS_AGREE;
+use crate::inventory::status::Kept;
+use crate::record::facts::Subject;
 use crate::report::Report;
-use crate::retention::CLOCKS_AGREE;
-use crate::status::Kept;
+use crate::text;
 use chrono::TimeDelta;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub fn wrong_clock(config: &Config, ahead: TimeDelta) -> Option<String> {
         return None;
     }
     let word = if ahead > TimeDelta::zero() { "behind" } else { "ahead of" };
-    let (apart, server) = (human::apart(ahead.abs()), config.source.display());
+    let (apart, server) = (text::apart(ahead.abs()), config.source.display());
     Some(format!(
         "this machine's clock is {apart} {word} that of {server}, so nothing is pruned; set the clock that is wrong"
     ))

@@ -10,16 +10,15 @@ use super::tasks::{self, Task};
 use super::{AbortOnDrop, At, StageError};
 use crate::config::Format;
 use crate::error::Error;
-use crate::facts::Subject;
-use crate::human;
 use crate::pipeline::{self, CopyFacts, Encoding, Streamed, TARGET_QUEUE};
 use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection;
 use crate::postgres::dump::{self, DumpError};
 use crate::postgres::waits;
 use crate::progress::{self, Counters};
+use crate::record::facts::Subject;
 use crate::report::{Entry, Place, Stage};
-use crate::storage::feed;
+use crate::text;
 use futures_util::future::join_all;
 use std::time::Instant;
 use tokio::io::AsyncRead;
@@ -48,7 +47,7 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
     let errors = match make(run, task).await {
         Ok(made) => {
             for place in &made.places {
-                info!("completed {} ({})", place.location, human::size(made.stored.stored_bytes));
+                info!("completed {} ({})", place.location, text::size(made.stored.stored_bytes));
             }
             entry.places = made.places;
             entry.stages = made.stages;
@@ -205,10 +204,7 @@ async fn stream(
     let encoding = Encoding { gzip, recipients: config.encryption.recipients.clone() };
     let facts = CopyFacts::of(&task.subject, is_custom);
     let feeds = legs.iter_mut().zip(receivers).map(|(leg, chunks)| async {
-        if let Some(upload) = leg.draft.upload() {
-            let fed = feed(upload, chunks, config.stall_timeout).await;
-            leg.error = fed.err().map(Error::from);
-        }
+        leg.error = leg.draft.feed(chunks).await.err().map(Error::from);
         if let Some(error) = &leg.error {
             run.note_lost(leg.side, error);
         }

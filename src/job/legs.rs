@@ -6,7 +6,7 @@ use super::run::Run;
 use super::tasks::Task;
 use super::{At, Context, StageError, record};
 use crate::error::Error;
-use crate::manifest::Manifest;
+use crate::record::manifest::Manifest;
 use crate::report::{Place, Stage, Stored};
 use crate::repository::{Content, Draft, Side};
 use crate::storage::StorageError;

@@ -22,8 +22,6 @@ pub use verification::summary;
 
 use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit, exit_of};
-use crate::facts::Subject;
-use crate::human;
 use crate::leftovers::counted;
 use crate::metrics::{Known, Metrics};
 use crate::notify;
@@ -31,10 +29,12 @@ use crate::pipeline::Workers;
 use crate::postgres;
 use crate::postgres::lock::{Lock, LockError};
 use crate::progress::{self, Counters};
+use crate::record::facts::Subject;
 use crate::report::{Activity, Entry, Failure, Outcome, Report};
 use crate::repository::{Side, SideKind};
 use crate::shutdown::{Shutdown, Stop};
 use crate::storage::StorageError;
+use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use preflight::Ready;
@@ -383,7 +383,7 @@ fn conclude(context: &Context, report: &mut Report, errors: &Errors) -> Exit {
         error!(stage = failure.stage, "{failure}");
     }
     let saved = report.entries.iter().any(|entry| entry.backup.is_some());
-    let duration = human::duration(report.duration());
+    let duration = text::duration(report.duration());
     report.outcome = match (errors.0.is_empty(), saved && !errors.is_unproved()) {
         (true, _) => Outcome::Success,
         (false, true) => Outcome::Partial,

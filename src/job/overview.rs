@@ -2,14 +2,14 @@
 
 use super::{prune, tasks};
 use crate::config::{BackupType, Config, Target};
-use crate::facts::Subject;
 use crate::inventory::Inventory;
-use crate::manifest::Identity;
+use crate::inventory::retention::CLOCKS_AGREE;
+use crate::inventory::status::{Question, Status};
 use crate::postgres::catalog::Known;
+use crate::record::facts::Subject;
+use crate::record::manifest::Identity;
 use crate::repository::{Backup, Catalog, Releases, Side, SideKind};
-use crate::retention::CLOCKS_AGREE;
 use crate::schedule::History;
-use crate::status::{Question, Status};
 use crate::storage::{Location, Space, StorageError};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;

@@ -4,16 +4,16 @@ use super::tasks::{self, Tasks};
 use super::{At, Context, StageError};
 use crate::config::Config;
 use crate::error::Error;
-use crate::facts::Subject;
-use crate::human;
 use crate::postgres::catalog::{self, Database, Known};
 use crate::postgres::connection::{self, ConnectError, Connection, ServerVersion};
 use crate::postgres::lock::{self, Lock};
 use crate::postgres::privileges::{self, Lack};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::tools::{self, Found, ToolError};
+use crate::record::facts::Subject;
 use crate::report::Previous;
 use crate::repository::{Backup, Side, SideKind, Whose};
+use crate::text;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use std::collections::HashMap;
@@ -103,7 +103,7 @@ pub(super) async fn leave_to_provider(config: &Config, databases: &mut Vec<Datab
         databases.retain(|database| !closed.contains(&database.name));
         info!(
             "{} left out: databases of the service that runs this server, which admit no one else",
-            human::were(&closed)
+            text::were(&closed)
         );
     }
 }
@@ -259,7 +259,7 @@ pub(super) async fn newest_of_all(context: &Context) -> HashMap<Subject, Previou
 
 /// A disk with less than half of the last backups' size would be filled for nothing.
 fn check_space(place: &str, free: u64, last: u64) -> Result<(), Error> {
-    let no_space = || Error::NoSpace { place: place.to_owned(), free: human::size(free), needed: human::size(last) };
+    let no_space = || Error::NoSpace { place: place.to_owned(), free: text::size(free), needed: text::size(last) };
     if free < last / 2 {
         return Err(no_space());
     }

@@ -2,12 +2,12 @@
 
 use crate::config::{Config, Retention, Target};
 use crate::error::Error;
-use crate::facts::Subject;
-use crate::manifest::Identity;
+use crate::inventory::retention::{self, Candidate, Decision};
+use crate::inventory::shrink::{self, Size};
+use crate::record::facts::Subject;
+use crate::record::manifest::Identity;
 use crate::report::Pruned;
 use crate::repository::{Backup, Releases, Repository, Side, SideKind, Whose};
-use crate::retention::{self, Candidate, Decision};
-use crate::shrink::{self, Size};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, HashSet};
 use tracing::{info, warn};

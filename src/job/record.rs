@@ -4,13 +4,13 @@ use super::run::Run;
 use crate::config::Format;
 use crate::encryption;
 use crate::error::Error;
-use crate::facts::writer::{self, NewContents, NewFacts, RowRun};
-use crate::facts::{DatabaseHead, FactsHead, Member, SequenceValue, Subject, Versions};
 use crate::hex;
-use crate::human;
-use crate::manifest::{self, Compression, Manifest};
 use crate::pipeline::{Found, Rows, StreamError, Streamed};
+use crate::record::facts::writer::{self, NewContents, NewFacts, RowRun};
+use crate::record::facts::{DatabaseHead, FactsHead, Member, SequenceValue, Subject, Versions};
+use crate::record::manifest::{self, Compression, Manifest};
 use crate::storage::key::Naming;
+use crate::text;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -159,7 +159,7 @@ fn note_rewritten(database: &DatabaseHead) -> String {
     format!(
         "{}: {} truncated or rewritten while the dump began, and may be empty in it although rows were there",
         database.name,
-        human::were(&database.rewritten)
+        text::were(&database.rewritten)
     )
 }
 

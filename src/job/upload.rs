@@ -3,13 +3,13 @@
 use super::{CLEANUP, HASTY_CLEANUP, prune};
 use crate::config::Config;
 use crate::error::Error;
-use crate::human;
 use crate::postgres::connection::{self, Connection};
 use crate::postgres::{self, catalog, lock};
 use crate::progress::Counters;
 use crate::repository::{Backup, Catalog, ReceiveError, Repository};
 use crate::shutdown::Shutdown;
 use crate::storage::StorageError;
+use crate::text;
 use chrono::{DateTime, Utc};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -115,7 +115,6 @@ pub async fn choose(
 /// Sends what was chosen, one after the other, and says how many. One that cannot be sent keeps none of the others from
 /// it, unless the store does not answer at all.
 pub async fn send_all(
-    config: &Config,
     shutdown: &Shutdown,
     counters: &Counters,
     choice: &mut Choice,
@@ -123,7 +122,7 @@ pub async fn send_all(
 ) -> Result<usize, Error> {
     let mut sent = 0;
     for (from, backup) in &choice.missing {
-        match send(config, shutdown, counters, (from, backup), store).await {
+        match send(shutdown, counters, (from, backup), store).await {
             Ok(Sent::Now) => sent += 1,
             Ok(Sent::Already) => choice.present += 1,
             Err(Error::Stopped(stop)) => return Err(stop.into()),
@@ -183,7 +182,6 @@ const NOTE: Duration = Duration::from_secs(600);
 
 /// Sends one backup. Whatever ends this early leaves nothing in the store.
 async fn send(
-    config: &Config,
     shutdown: &Shutdown,
     counters: &Counters,
     (from, backup): (&Repository, &Backup),
@@ -191,7 +189,7 @@ async fn send(
 ) -> Result<Sent, Error> {
     let begun = Instant::now();
     let manifest = &backup.manifest;
-    info!("uploading {} ({})", from.location().of(&backup.key), human::size(manifest.stored_bytes));
+    info!("uploading {} ({})", from.location().of(&backup.key), text::size(manifest.stored_bytes));
     // dropped half-way it would leave a marker
     let mut draft = match shutdown.finish(NOTE, HASTY_CLEANUP, store.expect(backup)).await {
         Some(Ok(draft)) => draft,
@@ -202,12 +200,12 @@ async fn send(
         None => return Err(shutdown.reason().map_or_else(|| unanswered(store), Error::Stopped)),
     };
     let place = store.location().of(draft.key());
-    let received = shutdown.guard(draft.receive(from, backup, config.stall_timeout, counters)).await;
+    let received = shutdown.guard(draft.receive(from, backup, counters)).await;
     let outcome = match received {
         Ok(Ok(content)) => match shutdown.finish(NOTE, HASTY_CLEANUP, draft.record(&content)).await {
             Some(Ok(())) => {
                 let seconds = begun.elapsed().as_secs_f64();
-                info!("uploaded {place} ({}) in {seconds:.1} s", human::size(manifest.stored_bytes));
+                info!("uploaded {place} ({}) in {seconds:.1} s", text::size(manifest.stored_bytes));
                 return Ok(Sent::Now);
             }
             Some(Err(error)) => error.into(),

@@ -2,7 +2,7 @@
 
 use super::{At, Context, Errors, StageError, failure};
 use crate::error::Error;
-use crate::manifest::How;
+use crate::record::manifest::How;
 use crate::report::{self, Entry, Report};
 use crate::repository::{Backup, Side};
 use crate::verify::report::{self as verification, Verdict};

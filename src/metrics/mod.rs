@@ -10,13 +10,13 @@ mod textfile;
 pub use families::{FAMILIES, Family};
 
 use crate::config;
-use crate::facts::Subject;
+use crate::inventory::status::Status;
 use crate::inventory::{Entry as Kept, Inventory};
-use crate::manifest::Manifest;
+use crate::record::facts::Subject;
+use crate::record::manifest::Manifest;
 use crate::report::{Entry, Outcome, Report};
 use crate::repository::SideKind;
 use crate::schedule::Due;
-use crate::status::Status;
 use chrono::{DateTime, Utc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts, Registry, TextEncoder};

@@ -1,8 +1,8 @@
 use super::*;
-use crate::facts::Subject;
-use crate::manifest::BackupType;
+use crate::inventory::status::Question;
+use crate::record::facts::Subject;
+use crate::record::manifest::BackupType;
 use crate::report::Activity;
-use crate::status::Question;
 use chrono::TimeDelta;
 use std::collections::{BTreeSet, HashMap};
 

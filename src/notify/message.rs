@@ -1,7 +1,7 @@
 //! What people are told of a run, before any service's form and limits.
 
-use crate::human;
 use crate::report::{Activity, Entry, Failure, Outcome, Previous, Report};
+use crate::text;
 use chrono::{DateTime, Utc};
 
 /// Rows for what failed, where several databases were to be saved; the rest is named in one row.
@@ -83,7 +83,7 @@ impl Message {
         let cause = self.rows.iter().find(|row| row.name == CAUSE).map(|row| match &row.text {
             Text::Plain(text) | Text::Code(text) | Text::Lines(text) => format!(": {text}"),
         });
-        human::one_line(&format!("{}{}", self.title, cause.unwrap_or_default())).into_owned()
+        text::one_line(&format!("{}{}", self.title, cause.unwrap_or_default())).into_owned()
     }
 }
 
@@ -99,7 +99,7 @@ pub(super) fn title(report: &Report) -> String {
         (Outcome::Failure, Activity::Backup) if !unproved => "Backup failed",
         (Outcome::Failure, _) => "Verification failed",
     };
-    format!("{word}: {}", human::one_line(&report.summary()))
+    format!("{word}: {}", text::one_line(&report.summary()))
 }
 
 const CAUSE: &str = "Cause";
@@ -118,7 +118,7 @@ impl Rows {
 
     fn add_one(&mut self, report: &Report, entry: &Entry) {
         if let Some(stored) = &entry.backup {
-            self.add("Size", &format!("{}{}", human::size(stored.stored_bytes), change([entry].into_iter())), true);
+            self.add("Size", &format!("{}{}", text::size(stored.stored_bytes), change([entry].into_iter())), true);
         }
         self.add_run(report);
         for place in &entry.places {
@@ -141,7 +141,7 @@ impl Rows {
     fn add_several(&mut self, report: &Report, entries: &[Entry]) {
         let saved = entries.iter().filter(|entry| entry.backup.is_some());
         if saved.clone().next().is_some() {
-            self.add("Size", &format!("{}{}", human::size(report.stored_bytes()), change(saved)), true);
+            self.add("Size", &format!("{}{}", text::size(report.stored_bytes()), change(saved)), true);
         }
         self.add_run(report);
         let is_stored = entries.iter().any(|entry| entry.backup.is_some());
@@ -164,11 +164,11 @@ impl Rows {
             let causes: Vec<String> = entry.failures.iter().map(ToString::to_string).collect();
             let causes = cut(&causes.join("\n"), FAILURE_ROW);
             let row = format!("{causes}\nLast good backup: {}", age(report, entry.previous));
-            self.add(&human::one_line(&entry.subject.to_string()), &row, false);
+            self.add(&text::one_line(&entry.subject.to_string()), &row, false);
         }
         let names = |entries: &[&Entry]| {
             let names: Vec<String> =
-                entries.iter().map(|entry| human::one_line(&entry.subject.to_string()).into_owned()).collect();
+                entries.iter().map(|entry| text::one_line(&entry.subject.to_string()).into_owned()).collect();
             names.join(", ")
         };
         if let Some(more) = failed.get(FAILURE_ROWS..).filter(|more| !more.is_empty()) {
@@ -181,29 +181,29 @@ impl Rows {
             // of those that failed it stands in their rows
             let oldest = untouched.iter().min_by_key(|entry| entry.previous.map(|previous| previous.started));
             if let Some(entry) = oldest {
-                let text = format!("{}: {}", human::one_line(&entry.subject.to_string()), age(report, entry.previous));
+                let text = format!("{}: {}", text::one_line(&entry.subject.to_string()), age(report, entry.previous));
                 self.add("Oldest last good backup", &text, false);
             }
         }
         let notes: Vec<&str> = entries.iter().flat_map(|entry| &entry.notes).map(String::as_str).collect();
         if !notes.is_empty() {
-            self.add(&human::count(notes.len(), "note"), &notes.join("\n"), false);
+            self.add(&text::count(notes.len(), "note"), &notes.join("\n"), false);
         }
     }
 
     fn add_run(&mut self, report: &Report) {
-        self.add("Duration", &human::duration(report.duration()), true);
+        self.add("Duration", &text::duration(report.duration()), true);
         self.add("Type", report.backup_type.as_str(), true);
         if let Some(since) = report.failing_since {
             let name = if report.outcome == Outcome::Success { "Had failed since" } else { "Failing since" };
-            let lasted = human::duration(report.finished - since);
+            let lasted = text::duration(report.finished - since);
             self.add(name, &format!("{} ({lasted})", since.format("%F %T UTC")), true);
         }
     }
 
     fn add_kept(&mut self, report: &Report) {
         if let Some((count, bytes)) = report.kept {
-            self.add("Kept locally", &format!("{}, {}", human::count(count, "backup"), human::size(bytes)), true);
+            self.add("Kept locally", &format!("{}, {}", text::count(count, "backup"), text::size(bytes)), true);
         }
     }
 
@@ -228,14 +228,14 @@ fn verified(entry: &Entry) -> String {
     };
     let warnings = match verified.warnings {
         0 => String::new(),
-        count => format!(", {}", human::count(count, "warning")),
+        count => format!(", {}", text::count(count, "warning")),
     };
     format!("{word}: {restored}{warnings}")
 }
 
 fn age(report: &Report, previous: Option<Previous>) -> String {
     previous.map_or("none known".to_owned(), |previous| {
-        let ago = human::duration(report.finished - previous.started);
+        let ago = text::duration(report.finished - previous.started);
         format!("{ago} ago ({})", previous.started.format("%F %T UTC"))
     })
 }

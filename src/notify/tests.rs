@@ -1,6 +1,6 @@
 use super::*;
-use crate::facts::Subject;
-use crate::manifest::BackupType;
+use crate::record::facts::Subject;
+use crate::record::manifest::BackupType;
 use crate::report::{Activity, Entry, Failure, Place, Previous, Pruned, Stage, Stored};
 use crate::repository::SideKind;
 use chrono::{DateTime, Utc};

@@ -1,9 +1,9 @@
 //! What the passing bytes say of their content: rows and their fingerprint for each table, and values of sequences.
 
-use crate::custom_archive::{Archive, Compression, Event};
-use crate::facts::{Columns, LargeObjects, Subject};
-use crate::fingerprint::{Fingerprint, RowSum};
-use crate::sql_lexer::{Charset, Copy, LargeObject, Lexer, SequenceSet, Token, client_encoding};
+use crate::dump_format::custom_archive::{Archive, Compression, Event};
+use crate::dump_format::sql_lexer::{Charset, Copy, LargeObject, Lexer, SequenceSet, Token, client_encoding};
+use crate::record::facts::{Columns, LargeObjects, Subject};
+use crate::record::fingerprint::{Fingerprint, RowSum};
 use flate2::{Decompress, FlushDecompress};
 use std::collections::HashMap;
 use xxhash_rust::xxh3::xxh3_128;
@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 pub struct Rows {
     /// Bytes of the dump before the first row.
     pub raw_offset: u64,
-    /// The table, as [`crate::sql_lexer::qualified`] writes it.
+    /// The table, as [`crate::dump_format::sql_lexer::qualified`] writes it.
     pub table: Box<str>,
     /// The columns in the order of the rows' fields.
     pub columns: Columns,

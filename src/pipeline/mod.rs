@@ -14,9 +14,9 @@ pub use copy_facts::{CopyFacts, Found, Mark, Rows, Sums};
 pub use gzip::Gzip;
 
 use crate::encryption::Recipients;
-use crate::facts::Member;
 use crate::hex::{self, Sha256Digest};
 use crate::progress::Counters;
+use crate::record::facts::Member;
 use bytes::{BufMut, Bytes};
 use sha2::{Digest, Sha256};
 use std::io;

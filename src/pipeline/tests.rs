@@ -171,7 +171,7 @@ async fn rows_are_counted_and_summed_up_as_they_pass() {
     assert_eq!(found, [("public.a", 60_000), ("public.\"B\"", 2), ("public.empty", 0), ("public.\"B\"", 1)]);
     assert_eq!(streamed.found.rows[0].columns, ["id", "t"].iter().collect());
     assert_eq!(streamed.found.sequences[0].1.value, 5);
-    let mut sum = crate::fingerprint::RowSum::default();
+    let mut sum = crate::record::fingerprint::RowSum::default();
     ["2", "1"].iter().for_each(|row| sum.take(row.as_bytes(), true));
     assert_eq!(streamed.found.rows[1].fingerprint, sum.finish().1);
 }

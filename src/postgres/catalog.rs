@@ -1,8 +1,8 @@
 //! What a server has and what its databases are like.
 
 use super::session::Session;
-use crate::facts::{DatabaseProperties, Privilege};
-use crate::sql_lexer;
+use crate::dump_format::sql_lexer;
+use crate::record::facts::{DatabaseProperties, Privilege};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::Value;

@@ -10,8 +10,8 @@ use super::dump::{self, Dump, DumpError, Output, Stopper};
 use super::snapshot::Snapshot;
 use super::tools::Tools;
 use crate::config::{self, Source};
-use crate::facts::writer::NewFacts;
-use crate::human;
+use crate::record::facts::writer::NewFacts;
+use crate::text;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream};
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ pub enum ClusterError {
     #[error("asking the database: {}", super::cause(.0))]
     Query(#[from] tokio_postgres::Error),
     /// DDL came between a snapshot and its dump.
-    #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::human::were(.0))]
+    #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::text::were(.0))]
     Rewritten(Vec<String>),
     /// A part is not whole.
     #[error("{part}: {cause}")]
@@ -181,7 +181,7 @@ impl Cluster {
         let elsewhere =
             self.parts.databases.iter().all(|other| other.name != "template1") && database.name == "postgres";
         let connect = if elsewhere { "\\connect template1\n\n" } else { "" };
-        Ok(Bytes::from(format!("--\n-- Database {}\n--\n\n{connect}", human::one_line(&database.name))))
+        Ok(Bytes::from(format!("--\n-- Database {}\n--\n\n{connect}", text::one_line(&database.name))))
     }
 
     async fn begin(

@@ -2,9 +2,9 @@
 
 use super::catalog::{Text, bytes_of, literal, quote, sql_name};
 use super::connection::Connection;
-use crate::facts::{Columns, Contents, LargeObjects, ReadBack, SequenceValue};
-use crate::fingerprint::{Fingerprint, RowSum};
-use crate::sql_lexer::{Lexer, Token, qualified, quoted};
+use crate::dump_format::sql_lexer::{Lexer, Token, qualified, quoted};
+use crate::record::facts::{Columns, Contents, LargeObjects, ReadBack, SequenceValue};
+use crate::record::fingerprint::{Fingerprint, RowSum};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;

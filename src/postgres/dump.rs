@@ -7,7 +7,7 @@ use super::command::Child;
 use super::libpq::{KEEPALIVES, environment};
 use super::tools::Tools;
 use crate::config::{self, Format, Source};
-use crate::custom_archive::{Archive, ArchiveError};
+use crate::dump_format::custom_archive::{Archive, ArchiveError};
 use bytes::{Bytes, BytesMut};
 use std::ffi::OsString;
 use std::future::Future;

@@ -3,8 +3,8 @@
 
 use super::catalog::{Text, bytes_of};
 use super::connection::Connection;
-use crate::facts::LeftOut;
-use crate::sql_lexer::qualified;
+use crate::dump_format::sql_lexer::qualified;
+use crate::record::facts::LeftOut;
 use tokio_postgres::Error;
 
 /// Tables that belong to an extension whose rows are not dumped.

@@ -2,7 +2,7 @@
 
 use super::catalog::sql_name;
 use super::session::Session;
-use crate::facts::Migration;
+use crate::record::facts::Migration;
 use std::collections::BTreeSet;
 use tokio_postgres::Error;
 use tracing::warn;

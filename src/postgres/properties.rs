@@ -1,7 +1,7 @@
 //! A database's own properties as statements: what `pg_dump` leaves out.
 
 use super::catalog::{literal, quote};
-use crate::facts::{DatabaseProperties, Privilege};
+use crate::record::facts::{DatabaseProperties, Privilege};
 use std::collections::BTreeSet;
 
 /// Settings whose value is a list of names, each of which is quoted for itself. From `GUC_LIST_QUOTE` in PostgreSQL.

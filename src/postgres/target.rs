@@ -5,7 +5,7 @@ use super::catalog::{literal, quote};
 use super::connection::{Connection, connect};
 use super::scratch::{Scratch, ScratchError, ScratchServer};
 use crate::config::ServerRole;
-use crate::human;
+use crate::text;
 use std::time::Duration;
 use tracing::info;
 
@@ -157,7 +157,7 @@ impl ScratchServer {
         let mut obstacles = Vec::new();
         let what = ["logical replication slot", "subscription", "prepared transaction"];
         for (count, what) in counts.into_iter().zip(what).filter(|(count, _)| *count > 0) {
-            let many = human::count(usize::try_from(count).unwrap_or_default(), what);
+            let many = text::count(usize::try_from(count).unwrap_or_default(), what);
             obstacles.push(format!("it has {many}, which would stay behind; drop or finish what is there first"));
         }
         if !row.get::<_, bool>(3) {
@@ -171,7 +171,7 @@ impl ScratchServer {
         let sessions = self.connection().query(SESSIONS, &[&name, &ours]).await.map_err(action())?;
         let beyond = sessions.iter().filter(|row| row.get::<_, Option<bool>>(1) != Some(true)).count();
         if beyond > 0 {
-            let (user, count) = (self.role().setting("USER"), human::count(beyond, "session"));
+            let (user, count) = (self.role().setting("USER"), text::count(beyond, "session"));
             obstacles
                 .push(format!("{user} may not end {count} of other roles in it; have them end, or be a superuser"));
         }
@@ -251,7 +251,7 @@ impl ScratchServer {
             match connection.query_one(end, &[&names, &but]).await {
                 Ok(row) => match usize::try_from(row.get::<_, i64>(0)) {
                     Ok(0) | Err(_) => {}
-                    Ok(ended) => info!("ended {} of {name}", human::count(ended, "session")),
+                    Ok(ended) => info!("ended {} of {name}", text::count(ended, "session")),
                 },
                 Err(cause) => return self.asking(format!("ending the sessions of {name}"))(cause),
             }

@@ -3,8 +3,8 @@
 use super::verification::Records;
 use super::whose::Adoptions;
 use super::{Backup, Catalog, Repository, Whose};
-use crate::facts::Subject;
-use crate::manifest::{self, Manifest, Verification};
+use crate::record::facts::Subject;
+use crate::record::manifest::{self, Manifest, Verification};
 use crate::storage::key::{self, Part};
 use crate::storage::{Object, StorageError, read_small};
 use futures_util::{StreamExt, TryStreamExt, stream};

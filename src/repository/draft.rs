@@ -1,11 +1,12 @@
 //! A backup on its way to one storage.
 
 use super::Repository;
-use crate::manifest::Manifest;
+use crate::record::manifest::Manifest;
 use crate::storage::key::{Part, companion};
-use crate::storage::{Note, StorageError, Upload};
+use crate::storage::{Note, StorageError, Upload, while_moving};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use tokio::sync::mpsc;
 use tracing::warn;
 
 /// What makes an archive a backup.
@@ -83,12 +84,21 @@ impl Draft {
         &self.key
     }
 
-    /// Where the archive takes its bytes; none once it was committed.
-    pub fn upload(&mut self) -> Option<&mut dyn Upload> {
-        match &mut self.upload {
-            Some(upload) => Some(&mut **upload),
-            None => None,
+    /// Hands chunks to the archive until the channel closes. Says nothing of whether they were all: committing is a
+    /// decision of its own.
+    pub async fn feed(&mut self, mut chunks: mpsc::Receiver<Bytes>) -> Result<(), StorageError> {
+        while let Some(chunk) = chunks.recv().await {
+            self.write(chunk).await?;
         }
+        Ok(())
+    }
+
+    /// Hands the next bytes to the archive, unless the store stalls; once it was committed they go nowhere.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), StorageError> {
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        let (progress, limit) = (upload.progress(), self.repository.stall_limit);
+        let written = while_moving(&progress, limit, upload.write(bytes)).await;
+        written.ok_or_else(|| StorageError::Stalled { action: "writing the backup".to_owned(), limit })?
     }
 
     /// Makes the archive visible under its name; without manifest that is no backup yet.

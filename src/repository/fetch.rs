@@ -2,13 +2,12 @@
 
 use super::{Backup, Repository};
 use crate::hex;
-use crate::manifest;
+use crate::record::manifest;
 use crate::storage::key::{self, Part};
 use crate::storage::{StorageError, read_small};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::{info, warn};
@@ -46,7 +45,7 @@ pub enum FetchError {
 impl Repository {
     /// Copies an archive and what lies beside it; the answer is the archive's file. What an earlier attempt has copied
     /// is gone on with, and a whole file is left as it is; either way its SHA-256 decides. The manifest comes last.
-    pub async fn fetch(&self, backup: &Backup, folder: &Path, limit: Duration) -> Result<PathBuf, FetchError> {
+    pub async fn fetch(&self, backup: &Backup, folder: &Path) -> Result<PathBuf, FetchError> {
         let name = backup.key.rsplit('/').next().unwrap_or(&backup.key);
         let target = folder.join(name);
         fs::create_dir_all(folder).await.map_err(writing(folder))?;
@@ -56,7 +55,7 @@ impl Repository {
             }
             info!("{} is there already, whole", target.display());
         } else {
-            self.fetch_archive(backup, &target, limit).await?;
+            self.fetch_archive(backup, &target).await?;
         }
         for part in [Part::Checksum, Part::Facts, Part::Manifest] {
             let bytes = match part {
@@ -80,7 +79,7 @@ impl Repository {
         Ok(target)
     }
 
-    async fn fetch_archive(&self, backup: &Backup, target: &Path, limit: Duration) -> Result<(), FetchError> {
+    async fn fetch_archive(&self, backup: &Backup, target: &Path) -> Result<(), FetchError> {
         let partial = partial_of(target);
         let size = backup.manifest.stored_bytes;
         let lock = partial_of(&partial);
@@ -88,7 +87,7 @@ impl Repository {
         if held.try_lock().is_err() {
             return Err(FetchError::Busy(target.to_owned()));
         }
-        let fetched = self.fetch_locked(backup, target, (&partial, size), limit).await;
+        let fetched = self.fetch_locked(backup, target, (&partial, size)).await;
         let _ = fs::remove_file(&lock).await;
         fetched
     }
@@ -98,7 +97,6 @@ impl Repository {
         backup: &Backup,
         target: &Path,
         (partial, size): (&Path, u64),
-        limit: Duration,
     ) -> Result<(), FetchError> {
         for is_fresh in [false, true] {
             let (mut digest, mut length) = (Sha256::new(), 0);
@@ -115,7 +113,7 @@ impl Repository {
             };
             let resumed = length > 0;
             if length < size {
-                let mut body = self.open(backup, length..u64::MAX, limit).await?;
+                let mut body = self.open(backup, length..u64::MAX).await?;
                 let mut chunk = vec![0; CHUNK];
                 loop {
                     let read = body.read(&mut chunk).await;

@@ -25,7 +25,7 @@ pub use verification::FactsError;
 pub use whose::{Whose, full_name, is_of, source_name};
 
 use crate::config::{PathFormat, Target};
-use crate::manifest::{self, How, Manifest, Marker, Verification};
+use crate::record::manifest::{self, How, Manifest, Marker, Verification};
 use crate::storage::key::{self, Naming, Part};
 use crate::storage::local;
 use crate::storage::{Location, Object, Owner, Space, Storage, StorageError, read_small};
@@ -35,6 +35,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The backups of one storage, as seen by one run of one source.
 #[derive(Clone)]
@@ -42,6 +43,8 @@ pub struct Repository {
     storage: Arc<dyn Storage>,
     layout: PathFormat,
     owner: Owner,
+    /// How long the store may give or take no byte.
+    stall_limit: Duration,
     known: Known,
 }
 
@@ -125,9 +128,10 @@ pub struct Catalog {
 }
 
 impl Repository {
-    /// The repository of that owner's source in `storage`; keys are made by `layout`.
-    pub fn new(storage: Arc<dyn Storage>, layout: PathFormat, owner: Owner) -> Self {
-        Self { storage, layout, owner, known: Known::default() }
+    /// The repository of that owner's source in `storage`; keys are made by `layout`. A store that gives or takes no
+    /// byte of an archive for `stall_limit` has stalled.
+    pub fn new(storage: Arc<dyn Storage>, layout: PathFormat, owner: Owner, stall_limit: Duration) -> Self {
+        Self { storage, layout, owner, stall_limit, known: Known::default() }
     }
 
     /// Where the storage is.

@@ -3,13 +3,12 @@
 use super::draft::{Content, Draft};
 use super::{Backup, Repository};
 use crate::hex;
-use crate::manifest;
 use crate::progress::Counters;
+use crate::record::manifest;
 use crate::storage::key::{self, Archive, Part};
-use crate::storage::{StorageError, WHOLE, read_small, while_moving};
+use crate::storage::{StorageError, WHOLE, read_small};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
 /// Bytes copied at once.
@@ -54,7 +53,6 @@ impl Draft {
         &mut self,
         from: &Repository,
         backup: &'a Backup,
-        limit: Duration,
         counters: &Counters,
     ) -> Result<Content<'a>, ReceiveError> {
         let damaged = |key: &str| ReceiveError::Damaged(from.location().of(key));
@@ -69,7 +67,7 @@ impl Draft {
         if hex::encode(&Sha256::digest(&facts)) != manifest.facts_sha256 {
             return Err(damaged(&facts_key));
         }
-        let mut body = from.open(backup, WHOLE, limit).await?;
+        let mut body = from.open(backup, WHOLE).await?;
         let (mut digest, mut length) = (Sha256::new(), 0);
         let mut chunk = vec![0; CHUNK];
         loop {
@@ -80,10 +78,7 @@ impl Draft {
                 break;
             }
             digest.update(&chunk[..count]);
-            let Some(upload) = self.upload() else { break };
-            let progress = upload.progress();
-            let written = while_moving(&progress, limit, upload.write(Bytes::copy_from_slice(&chunk[..count]))).await;
-            written.ok_or_else(|| StorageError::Stalled { action: "writing the backup".to_owned(), limit })??;
+            self.write(Bytes::copy_from_slice(&chunk[..count])).await?;
             counters.add_raw(count as u64);
         }
         if length != manifest.stored_bytes || hex::encode(&digest.finalize()) != manifest.sha256 {

@@ -1,7 +1,7 @@
 //! Falls that a person has said were meant: a small note beside the backups, one for each database and time.
 
 use super::{Catalog, Repository};
-use crate::facts::Subject;
+use crate::record::facts::Subject;
 use crate::storage::StorageError;
 use crate::storage::key;
 use chrono::{DateTime, Utc};

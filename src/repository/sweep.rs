@@ -2,7 +2,7 @@
 
 use super::Repository;
 use super::whose::Adoptions;
-use crate::manifest::{self, Marker};
+use crate::record::manifest::{self, Marker};
 use crate::storage::key::{self, Naming, Part};
 use crate::storage::{StorageError, Trace, Unfinished, read_small};
 use chrono::{DateTime, TimeDelta, Utc};

@@ -1,11 +1,11 @@
 use super::*;
 use crate::config::{BackupType, Format};
-use crate::facts::Subject;
-use crate::manifest::tests::sample;
+use crate::record::facts::Subject;
+use crate::record::manifest::tests::sample;
 use crate::storage::memory::Memory;
 
 fn repository(store: &Memory, source: &str, run_id: &str) -> Repository {
-    Repository::new(Arc::new(store.clone()), PathFormat::Monthly, Owner::new(source, run_id))
+    Repository::new(Arc::new(store.clone()), PathFormat::Monthly, Owner::new(source, run_id), Duration::from_secs(60))
 }
 
 fn shop() -> Subject {
@@ -38,7 +38,7 @@ async fn commit_draft(draft: &mut Draft, manifest: &Manifest, facts: &'static [u
 async fn commit(repository: &Repository, second: u32) -> Backup {
     let naming = naming(second);
     let mut draft = repository.begin(&naming, 0).await.unwrap();
-    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
     let manifest = Manifest {
         source: repository.owner.source.clone(),
         stored_bytes: 5,
@@ -71,7 +71,7 @@ async fn an_abandoned_draft_leaves_nothing() {
     let store = Memory::default();
     let repository = repository(&store, "db:5432", "one");
     let mut draft = repository.begin(&naming(1), 0).await.unwrap();
-    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
     assert_eq!(keys(&store).await, [format!("{NAME}.pending")]);
     draft.abandon().await;
     assert!(keys(&store).await.is_empty());
@@ -83,7 +83,7 @@ async fn an_archive_of_another_length_than_was_sent_does_not_become_a_backup() {
     let store = Memory::default();
     let repository = repository(&store, "db:5432", "one");
     let mut draft = repository.begin(&naming(1), 0).await.unwrap();
-    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
     let manifest = Manifest { stored_bytes: 6, ..sample("x") };
     assert!(commit_draft(&mut draft, &manifest, b"").await.is_err());
     draft.abandon().await;
@@ -130,7 +130,7 @@ async fn the_sweep_undoes_dead_drafts_of_its_own_source_only() {
     let store = Memory::default();
     let (ours, theirs) = (repository(&store, "db:5432", "dead"), repository(&store, "other:5432", "dead"));
     let mut draft = ours.begin(&naming(1), 0).await.unwrap();
-    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
     drop(draft);
     let foreign = theirs.begin(&naming(2), 0).await.unwrap();
     let foreign_marker = format!("{}.pending", foreign.key());
@@ -195,7 +195,7 @@ async fn a_draft_that_somebody_swept_meanwhile_does_not_become_a_backup() {
     let store = Memory::default();
     let repository = repository(&store, "db:5432", "one");
     let mut draft = repository.begin(&naming(1), 0).await.unwrap();
-    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
     let manifest = Manifest { stored_bytes: 5, ..sample("x") };
     draft.store_archive(5).await.unwrap();
     store.delete(NAME).await.unwrap();
@@ -210,7 +210,7 @@ async fn what_was_finished_since_somebody_looked_is_not_swept() {
     let (one, other) = (repository(&store, "db:5432", "one"), repository(&store, "db:5432", "other"));
     let naming = naming(1);
     let mut draft = one.begin(&naming, 0).await.unwrap();
-    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
     let seen = other.leftovers().await.unwrap();
     let manifest = Manifest { stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
     commit_draft(&mut draft, &manifest, b"facts").await.unwrap();
@@ -226,10 +226,10 @@ async fn a_draft_whose_name_somebody_else_has_announced_anew_does_not_become_a_b
     let (one, other) = (repository(&store, "db:5432", "one"), repository(&store, "db:5432", "other"));
     let naming = naming(1);
     let mut draft = one.begin(&naming, 0).await.unwrap();
-    draft.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
     other.sweep(&other.leftovers().await.unwrap(), Some(&[]), Utc::now()).await;
     let mut again = other.begin(&naming, 0).await.unwrap();
-    again.upload().unwrap().write(Bytes::from_static(b"bytes")).await.unwrap();
+    again.write(Bytes::from_static(b"bytes")).await.unwrap();
     let manifest = Manifest { stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
     assert!(commit_draft(&mut draft, &manifest, b"facts").await.is_err());
     draft.abandon().await;

@@ -2,9 +2,9 @@
 
 use super::{Backup, Repository};
 use crate::encryption::{Identities, KeyError};
-use crate::facts::Facts;
 use crate::hex;
-use crate::manifest::Verification;
+use crate::record::facts::Facts;
+use crate::record::manifest::Verification;
 use crate::storage::key::{self, Part};
 use crate::storage::resume::Resuming;
 use crate::storage::{Object, StorageError, WHOLE, read_small};
@@ -82,9 +82,9 @@ impl Repository {
         Ok(bytes.into())
     }
 
-    /// The archive's bytes, or some of them; a store that gives none for `limit` is asked again.
-    pub async fn open(&self, backup: &Backup, range: Range<u64>, limit: Duration) -> Result<Resuming, StorageError> {
-        Resuming::open(self.storage.clone(), &backup.key, range, limit).await
+    /// The archive's bytes, or some of them; a store that stalls is asked again.
+    pub async fn open(&self, backup: &Backup, range: Range<u64>) -> Result<Resuming, StorageError> {
+        Resuming::open(self.storage.clone(), &backup.key, range, self.stall_limit).await
     }
 
     /// Stores the record of a verification beside its backup.

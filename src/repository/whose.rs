@@ -5,10 +5,10 @@
 //! one are its own: a small note beside them links the two numbers, and holds for everybody who reads there.
 
 use super::{Backup, Catalog, Repository};
-use crate::human;
-use crate::manifest::{Manifest, Marker};
+use crate::record::manifest::{Manifest, Marker};
 use crate::storage::key;
 use crate::storage::{Object, StorageError};
+use crate::text;
 use std::collections::{BTreeMap, HashMap};
 
 /// Whose a backup is.
@@ -116,7 +116,7 @@ impl Repository {
     pub fn describe_namesakes(&self, catalog: &Catalog, source: &str) -> Vec<String> {
         let place = self.location().name;
         let one = |(server, count): (String, usize)| {
-            let backups = human::count(count, "backup");
+            let backups = text::count(count, "backup");
             format!(
                 "{place} holds {backups} of another server (system identifier {server}) under the name {source}; they \
                  are neither pruned nor counted. Give each server a BACKUP_SOURCE of its own, or, where this server was \

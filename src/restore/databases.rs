@@ -2,20 +2,21 @@
 
 use super::plan::{Done, find_tables};
 use super::{Restorer, proved};
+use crate::dump_format::restore_filter::{LeaveOut, Rows};
 use crate::error::Error;
-use crate::facts::reader::DatabaseFacts;
-use crate::facts::{Facts, Kind};
-use crate::human;
+use crate::loader::archive::Reading;
+use crate::loader::client_tools;
+use crate::loader::{Filled, Loader};
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::target::{self, Place, Target};
 use crate::postgres::{LONGEST_NAME, catalog};
+use crate::record::facts::reader::DatabaseFacts;
+use crate::record::facts::{Facts, Kind};
 use crate::repository::Backup;
-use crate::restore_filter::{LeaveOut, Rows};
-use crate::verify::checks::Terms;
-use crate::verify::client_tools;
-use crate::verify::reading::Reading;
+use crate::text;
+use crate::verify::archive;
+use crate::verify::comparison::Comparison;
 use crate::verify::report::{DatabaseResult, Verdict};
-use crate::verify::restoring::{Filled, Restoring};
 use crate::verify::scope::Scope;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeSet, VecDeque};
@@ -111,15 +112,15 @@ impl Restorer<'_> {
         archive: &Archive<'_>,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let restoring = self.prepare(server, archive).await?;
+        let loader = self.prepare(server, archive).await?;
         let mut filled = Vec::new();
-        let outcome = match self.fill(&restoring, archive, &mut filled).await {
-            Ok(()) => self.replace(&restoring, &mut filled, done).await,
+        let outcome = match self.fill(&loader, archive, &mut filled).await {
+            Ok(()) => self.replace(&loader, &mut filled, done).await,
             Err(error) => Err(error),
         };
         // what has its name is taken out before
         for one in filled {
-            restoring.remove(&one.scratch, false).await;
+            loader.remove(&one.scratch, false).await;
         }
         outcome
     }
@@ -128,7 +129,7 @@ impl Restorer<'_> {
         &'a self,
         server: &'a ScratchServer,
         archive: &'a Archive<'_>,
-    ) -> Result<Restoring<'a>, Error> {
+    ) -> Result<Loader<'a>, Error> {
         let (config, run_id, shutdown, manifest) = (self.config, self.run_id, self.shutdown, &archive.backup.manifest);
         let tools = shutdown.guard(client_tools(config, manifest, server)).await??;
         let tables = self.tables(archive)?;
@@ -140,11 +141,8 @@ impl Restorer<'_> {
             ..LeaveOut::default()
         };
         let roles = shutdown.guard(server.roles()).await??;
-        let terms = Terms::of(manifest, server.connection().version(), !self.request.no_owner);
-        let is_whole = leave_out.rows == Rows::All;
-        let terms = Terms { rows_left_out: terms.rows_left_out || !is_whole, ..terms };
         let terminal = self.terminal;
-        Ok(Restoring { config, run_id, shutdown, manifest, server, tools, roles, terms, leave_out, terminal })
+        Ok(Loader { config, run_id, shutdown, manifest, server, tools, roles, leave_out, terminal })
     }
 
     /// The tables that are asked for, as the facts name them.
@@ -161,29 +159,29 @@ impl Restorer<'_> {
     /// Reads the archive once: every wanted database is filled on the way, and the stored bytes are proved in the end.
     pub(super) async fn fill<'a>(
         &self,
-        restoring: &Restoring<'_>,
+        loader: &Loader<'_>,
         archive: &'a Archive<'a>,
         filled: &mut Vec<Fresh<'a>>,
     ) -> Result<(), Error> {
         if let (Some(jobs), [wanted]) = (self.jobs(archive.backup), archive.databases.as_slice()) {
-            let scratch = self.make(restoring, wanted, filled).await?;
-            let whole = self.fill_in_parallel(restoring, archive, (&scratch, wanted.expected.head), jobs).await?;
+            let scratch = self.make(loader, wanted, filled).await?;
+            let whole = self.fill_in_parallel(loader, archive, (&scratch, wanted.expected.head), jobs).await?;
             filled.iter_mut().for_each(|one| one.filled = whole.clone());
             return Ok(());
         }
         let keys = self.config.encryption.identities.as_ref();
-        let (backup, limit) = (archive.backup, self.config.stall_timeout);
-        let mut reading = match &restoring.leave_out.rows {
+        let backup = archive.backup;
+        let mut reading = match &loader.leave_out.rows {
             Rows::Of(tables) => {
-                let opened = Reading::open_for(self.repository, backup, (archive.facts, tables), keys, limit);
+                let opened = Reading::open_for(self.repository, backup, (archive.facts, tables), keys);
                 self.shutdown.guard(opened).await??
             }
-            _ => self.shutdown.guard(Reading::open_bytes(self.repository, backup, keys, limit)).await??,
+            _ => self.shutdown.guard(Reading::open_bytes(self.repository, backup, keys)).await??,
         };
         let mut read = Ok(());
         for wanted in &archive.databases {
-            let scratch = self.make(restoring, wanted, filled).await?;
-            match restoring.fill(&scratch, &mut reading, wanted.expected.head, wanted.end).await {
+            let scratch = self.make(loader, wanted, filled).await?;
+            match loader.fill(&scratch, &mut reading, wanted.expected.head, wanted.end).await {
                 Ok(whole) => {
                     if let Some(last) = filled.last_mut() {
                         last.filled = whole;
@@ -199,46 +197,41 @@ impl Restorer<'_> {
             read = self.shutdown.guard(reading.skip()).await?;
         }
         let manifest = &archive.backup.manifest;
-        let check = self.shutdown.guard(reading.settle(manifest, None, read)).await??;
+        let check = self.shutdown.guard(archive::prove(reading, manifest, None, read)).await??;
         proved(manifest, &check)
     }
 
     async fn make<'a>(
         &self,
-        restoring: &Restoring<'_>,
+        loader: &Loader<'_>,
         wanted: &'a Wanted<'a>,
         filled: &mut Vec<Fresh<'a>>,
     ) -> Result<Scratch, Error> {
         let kept = &wanted.name[..wanted.name.floor_char_boundary(LONGEST_NAME - RESTORING.len())];
-        let scratch = restoring.make(&format!("{kept}{RESTORING}"), wanted.expected.head).await?;
+        let scratch = loader.make(&format!("{kept}{RESTORING}"), wanted.expected.head).await?;
         let nothing = Filled { seconds: 0.0, subscriptions: Vec::new(), has_tablespaces: true };
         filled.push(Fresh { wanted, scratch: scratch.clone(), filled: nothing });
-        info!("restoring {} into {}", restoring.manifest.id, scratch.name);
+        info!("restoring {} into {}", loader.manifest.id, scratch.name);
         Ok(scratch)
     }
 
     /// Compares everything that was filled, and only then puts each in its place.
-    async fn replace(
-        &self,
-        restoring: &Restoring<'_>,
-        filled: &mut Vec<Fresh<'_>>,
-        done: &mut Done,
-    ) -> Result<(), Error> {
+    async fn replace(&self, loader: &Loader<'_>, filled: &mut Vec<Fresh<'_>>, done: &mut Done) -> Result<(), Error> {
         for one in filled.iter() {
             // before the database has properties that could be in its way
-            if let Err(error) = self.analyze(restoring.server, &one.scratch).await {
+            if let Err(error) = self.analyze(loader.server, &one.scratch).await {
                 if let Error::Stopped(_) = error {
                     return Err(error);
                 }
                 warn!("gathering statistics: {error}; ANALYZE the database by hand");
             }
-            self.compare(restoring, one, done).await?;
+            self.compare(loader, one, done).await?;
         }
         let all = filled.len();
         while !filled.is_empty() {
             let one = filled.remove(0);
             let restored = all - filled.len() - 1;
-            let Err(Unplaced { error, is_decided }) = self.place(restoring.server, &one, done).await else { continue };
+            let Err(Unplaced { error, is_decided }) = self.place(loader.server, &one, done).await else { continue };
             // what may have its final name is not cleaned up
             if is_decided {
                 filled.insert(0, one);
@@ -250,27 +243,21 @@ impl Restorer<'_> {
     }
 
     /// Holds a filled database against the facts, unless that is to be left out.
-    pub(super) async fn compare(
-        &self,
-        restoring: &Restoring<'_>,
-        one: &Fresh<'_>,
-        done: &mut Done,
-    ) -> Result<(), Error> {
+    pub(super) async fn compare(&self, loader: &Loader<'_>, one: &Fresh<'_>, done: &mut Done) -> Result<(), Error> {
         if self.request.skip_checks {
-            let refused =
-                self.shutdown.guard(restoring.give_properties(&one.scratch, one.wanted.expected.head)).await??;
+            let refused = self.shutdown.guard(loader.give_properties(&one.scratch, one.wanted.expected.head)).await??;
             refused.iter().for_each(|what| warn!("not restored: {what}"));
             return Ok(());
         }
-        let scope = Scope { facts: one.wanted.expected, rows: &restoring.leave_out.rows };
-        let result = restoring.compare(&one.scratch, scope, one.filled.seconds, false).await?;
+        let scope = Scope { facts: one.wanted.expected, rows: &loader.leave_out.rows };
+        let result = Comparison::of(loader, &one.scratch).compare(scope, one.filled.seconds).await?;
         let failed = failures(&result);
         done.checks.push(result);
         if failed.is_empty() {
             return Ok(());
         }
         let failures = format!("{failed}; nothing was replaced, and --skip-checks would leave this out");
-        Err(Error::NotRestored { id: restoring.manifest.id.clone(), failures })
+        Err(Error::NotRestored { id: loader.manifest.id.clone(), failures })
     }
 
     /// Gathers statistics, so that the first queries are planned well; several tables at once.
@@ -309,23 +296,23 @@ impl Restorer<'_> {
             let why = match (self.shutdown.reason(), placed) {
                 (Some(stop), _) => stop.into(),
                 (None, Some(Err(error))) => error.into(),
-                (None, _) => Error::Io(format!("giving {} its name: no answer in time", human::one_line(name))),
+                (None, _) => Error::Io(format!("giving {} its name: no answer in time", text::one_line(name))),
             };
             match self.shutdown.finish(SETTLING.0, SETTLING.1, server.settle(swap, &one.scratch, name)).await {
                 Some(Ok(true)) => {}
                 Some(Ok(false)) => return Err(why.into()),
                 Some(Err(_)) | None => {
-                    let (name, number) = (human::one_line(name), one.scratch.number);
+                    let (name, number) = (text::one_line(name), one.scratch.number);
                     warn!("whether {name} was replaced is not known: look for the database with the oid {number}");
                     return Err(Unplaced { error: why, is_decided: false });
                 }
             }
         }
-        let shown = human::one_line(name);
+        let shown = text::one_line(name);
         info!("{shown} is restored");
         done.lines.push(format!("{shown} is restored; its dump took {:.1} s", one.filled.seconds));
         let left_out = one.filled.subscriptions.iter().map(|name| {
-            let name = human::one_line(name);
+            let name = text::one_line(name);
             format!("the subscription {name} is left out, because it would follow another server; create it again")
         });
         done.lines.extend(left_out);
@@ -337,7 +324,7 @@ impl Restorer<'_> {
         if self.drop_if_empty(server, &old).await {
             return Ok(());
         }
-        done.lines.push(format!("what was there before is {}", human::one_line(&old)));
+        done.lines.push(format!("what was there before is {}", text::one_line(&old)));
         let aside = target::name_before(name, "swapped_back", |_| false);
         done.lines.extend(target::swap_back(&place, &aside).map(|sql| format!("to swap back: {sql}")));
         Ok(())
@@ -347,7 +334,7 @@ impl Restorer<'_> {
     /// will be called.
     async fn check_again(&self, server: &ScratchServer, wanted: &Wanted<'_>) -> Result<Option<String>, Error> {
         let now = self.shutdown.guard(server.look(&wanted.name)).await??;
-        let name = human::one_line(&wanted.name);
+        let name = text::one_line(&wanted.name);
         let problem = match (&wanted.existing, &now) {
             (_, None) => return Ok(None),
             (None, Some(_)) => Some("somebody made it".to_owned()),

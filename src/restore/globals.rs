@@ -2,16 +2,18 @@
 
 use super::plan::{Done, Plan};
 use super::{Restorer, proved};
+use crate::dump_format::restore_filter::globals::{self, Globals};
 use crate::error::Error;
-use crate::facts::Subject;
-use crate::human;
+use crate::loader::Broken;
+use crate::loader::archive::Reading;
+use crate::loader::client_tools;
 use crate::postgres::properties::settings_of_all;
 use crate::postgres::restore::{Restore, Way};
 use crate::postgres::scratch::ScratchServer;
+use crate::record::facts::Subject;
 use crate::repository::Backup;
-use crate::restore_filter::globals::{self, Globals};
-use crate::verify::client_tools;
-use crate::verify::reading::{Broken, Reading};
+use crate::text;
+use crate::verify::archive;
 use tracing::info;
 
 /// Most bytes of globals; a server with a hundred thousand roles has less.
@@ -26,7 +28,7 @@ impl Restorer<'_> {
     ) -> Result<Globals, Error> {
         let globals = self.globals(server, backup).await?;
         let Globals { made, kept, passwords, tablespaces, .. } = &globals;
-        let list = |names: &[String]| human::one_line(&names.join(", ")).into_owned();
+        let list = |names: &[String]| text::one_line(&names.join(", ")).into_owned();
         let makes = if made.is_empty() { "none is missing".to_owned() } else { format!("{} are made", list(made)) };
         let keeps = if kept.is_empty() { String::new() } else { format!("; {} stay as they are", list(kept)) };
         plan.say("roles", format!("{makes}{keeps}"));
@@ -67,7 +69,7 @@ impl Restorer<'_> {
             restore.finish().await
         };
         self.shutdown.guard(run).await?.map_err(Error::Restore)?;
-        let made = human::count(globals.made.len(), "role");
+        let made = text::count(globals.made.len(), "role");
         info!("made {made}");
         done.lines.push(format!("{made} made, {} kept as they were", globals.kept.len()));
         Ok(())
@@ -77,14 +79,14 @@ impl Restorer<'_> {
     async fn globals(&self, server: &ScratchServer, backup: &Backup) -> Result<Globals, Error> {
         let facts = self.facts(backup).await?;
         let keys = self.config.encryption.identities.as_ref();
-        let opened = Reading::open(self.repository, backup, keys, self.config.stall_timeout);
+        let opened = Reading::open(self.repository, backup, keys);
         let mut reading = self.shutdown.guard(opened).await??;
         // those of a whole server's archive stand before its first database
         let is_cluster = backup.manifest.subject == Subject::Cluster;
         let end = facts.databases().next().map(|database| database.raw_offset).filter(|_| is_cluster);
         let (text, read) = self.shutdown.guard(read_text(&mut reading, end)).await?;
         // roles stay whatever becomes of the databases, so every stored byte is proved before one is made
-        let check = self.shutdown.guard(reading.settle(&backup.manifest, None, read)).await??;
+        let check = self.shutdown.guard(archive::prove(reading, &backup.manifest, None, read)).await??;
         proved(&backup.manifest, &check)?;
         let roles = self.shutdown.guard(server.roles()).await??;
         let passwords = self.request.reset_passwords.then_some(self.config.source.user.as_str());

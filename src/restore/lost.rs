@@ -3,18 +3,18 @@
 use super::Restorer;
 use super::databases::{Archive, Fresh};
 use super::plan::Done;
+use crate::dump_format::restore_filter::{Filter, LeaveOut};
 use crate::error::Error;
-use crate::facts::Kind;
-use crate::facts::reader::DatabaseFacts;
+use crate::loader::Broken;
+use crate::loader::Loader;
+use crate::loader::sql::blame;
 use crate::postgres::catalog::sql_name;
 use crate::postgres::dump::{Dump, DumpError, Output};
 use crate::postgres::restore::{Restore, Way};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::tools;
-use crate::restore_filter::{Filter, LeaveOut};
-use crate::verify::pouring::blame;
-use crate::verify::reading::Broken;
-use crate::verify::restoring::Restoring;
+use crate::record::facts::Kind;
+use crate::record::facts::reader::DatabaseFacts;
 use bytes::BytesMut;
 use std::collections::BTreeSet;
 use tokio::io::AsyncReadExt;
@@ -31,14 +31,14 @@ impl Restorer<'_> {
         tables: &[String],
         done: &mut Done,
     ) -> Result<Vec<String>, Error> {
-        let restoring = self.prepare(server, archive).await?;
+        let loader = self.prepare(server, archive).await?;
         let mut fresh = Vec::new();
-        let outcome = match self.fill(&restoring, archive, &mut fresh).await {
-            Ok(()) => self.compare_and_move(&restoring, &fresh, tables, done).await,
+        let outcome = match self.fill(&loader, archive, &mut fresh).await {
+            Ok(()) => self.compare_and_move(&loader, &fresh, tables, done).await,
             Err(error) => Err(error),
         };
         for one in fresh {
-            restoring.remove(&one.scratch, outcome.is_ok()).await;
+            loader.remove(&one.scratch, outcome.is_ok()).await;
         }
         outcome?;
         let mut left_out = Vec::new();
@@ -50,14 +50,14 @@ impl Restorer<'_> {
 
     async fn compare_and_move(
         &self,
-        restoring: &Restoring<'_>,
+        loader: &Loader<'_>,
         fresh: &[Fresh<'_>],
         tables: &[String],
         done: &mut Done,
     ) -> Result<(), Error> {
         for one in fresh {
-            self.compare(restoring, one, done).await?;
-            let moving = self.copy_over(restoring, one, tables);
+            self.compare(loader, one, done).await?;
+            let moving = self.copy_over(loader, one, tables);
             match self.shutdown.guard(moving).await? {
                 Ok(()) => {}
                 Err(Broken::Other(error)) => return Err(error),
@@ -73,22 +73,22 @@ impl Restorer<'_> {
     }
 
     /// pg_dump of the tables into psql on the live database, in one transaction.
-    async fn copy_over(&self, restoring: &Restoring<'_>, one: &Fresh<'_>, tables: &[String]) -> Result<(), Broken> {
-        let (server, dump) = (restoring.server, &self.config.dump);
+    async fn copy_over(&self, loader: &Loader<'_>, one: &Fresh<'_>, tables: &[String]) -> Result<(), Broken> {
+        let (server, dump) = (loader.server, &self.config.dump);
         let version = server.connection().version();
         let environment = &self.config.child_environment;
         let found = tools::find(dump.bin_dir.as_deref(), &dump.search_path, environment, version.major, &version.text);
         let tools = found.await.map_err(Error::from)?.chosen;
         let mut arguments = vec!["--no-password".to_owned(), "--strict-names".to_owned()];
         arguments.extend(tables.iter().map(|table| format!("--table={}", sql_name(table))));
-        arguments.extend(restoring.leave_out.owners.then(|| "--no-owner".to_owned()));
-        arguments.extend(restoring.leave_out.owners.then(|| "--no-privileges".to_owned()));
+        arguments.extend(loader.leave_out.owners.then(|| "--no-owner".to_owned()));
+        arguments.extend(loader.leave_out.owners.then(|| "--no-privileges".to_owned()));
         let source = server.source(&one.scratch);
         let mut reader = Dump::start(&tools, &source, Output::Plain, &arguments, environment).map_err(Error::from)?;
         let lc_monetary = one.wanted.expected.head.lc_monetary.as_str();
         let way = Way { lc_monetary, restriction: self.run_id, options: "", is_secret: false };
         let target = server.server().of(&one.wanted.name);
-        let mut restore = Restore::start(&restoring.tools, &target, way, environment).await.map_err(blame)?;
+        let mut restore = Restore::start(&loader.tools, &target, way, environment).await.map_err(blame)?;
         let mut filter = Filter::new(LeaveOut::default());
         let (mut chunk, mut passed) = (BytesMut::with_capacity(CHUNK), b"BEGIN;\n".to_vec());
         loop {

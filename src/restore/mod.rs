@@ -12,16 +12,16 @@ mod tables;
 
 use crate::config::{Config, Format};
 use crate::error::Error;
-use crate::facts::reader::{DatabaseFacts, Fact};
-use crate::facts::{DatabaseHead, Facts, Kind, Subject};
-use crate::human;
-use crate::manifest::Manifest;
+use crate::loader::{HASTE, PATIENCE};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::target::{self, Target};
+use crate::record::facts::reader::{DatabaseFacts, Fact};
+use crate::record::facts::{DatabaseHead, Facts, Kind, Subject};
+use crate::record::manifest::Manifest;
 use crate::repository::{Backup, FactsError, Repository};
 use crate::shutdown::Shutdown;
+use crate::text;
 use crate::verify::report::{Check, Verdict};
-use crate::verify::{HASTE, PATIENCE};
 use chrono::{DateTime, Utc};
 use databases::{Archive, Wanted};
 use plan::{Content, Done, Plan, Request};
@@ -141,7 +141,7 @@ impl Restorer<'_> {
         let missing: Vec<&str> =
             globals.manifest.databases.iter().filter(|name| !has(name)).map(String::as_str).collect();
         if !missing.is_empty() {
-            let missing = human::one_line(&missing.join(", ")).into_owned();
+            let missing = text::one_line(&missing.join(", ")).into_owned();
             plan.say("MISSING", format!("no good backup of {missing}"));
             plan.confirm = plan.confirm.take().or(Some("cluster".to_owned()));
         }
@@ -183,7 +183,7 @@ impl Restorer<'_> {
                 }
                 let replaced = self.check_target(server, existing.as_ref(), &names).await?;
                 names.extend(replaced.clone());
-                plan.say("into", format!("{} on {place}", human::one_line(&name)));
+                plan.say("into", format!("{} on {place}", text::one_line(&name)));
                 self.say_what(&expected, plan);
                 if let Some(old) = &replaced {
                     plan.say("replace", describe_replaced(&name, old, existing.as_ref()));
@@ -220,7 +220,7 @@ impl Restorer<'_> {
             [] => {
                 let wanted = self.request.source_database.clone().unwrap_or_default();
                 let why = format!("{} has no database {wanted}; it has {}", backup.manifest.id, names.join(", "));
-                Err(Error::Usage(human::one_line(&why).into_owned()))
+                Err(Error::Usage(text::one_line(&why).into_owned()))
             }
             _ => {
                 let why = format!(
@@ -228,7 +228,7 @@ impl Restorer<'_> {
                     backup.manifest.id,
                     names.join(", ")
                 );
-                Err(Error::Usage(human::one_line(&why).into_owned()))
+                Err(Error::Usage(text::one_line(&why).into_owned()))
             }
         }
     }
@@ -241,7 +241,7 @@ impl Restorer<'_> {
         taken: &BTreeSet<String>,
     ) -> Result<Option<String>, Error> {
         let Some(target) = existing else { return Ok(None) };
-        let name = human::one_line(&target.name);
+        let name = text::one_line(&target.name);
         if ["template0", "template1"].contains(&target.name.as_str()) {
             return Err(Error::Usage(format!("{name} belongs to the server and is not replaced")));
         }
@@ -255,8 +255,8 @@ impl Restorer<'_> {
             return Err(Error::NotReplaced(format!("the database {name} cannot be replaced: {obstacle}")));
         }
         if !target.sessions.is_empty() && !self.request.disconnect {
-            let count = human::count(target.sessions.len(), "session");
-            let all = target.sessions.iter().take(10).map(|session| human::one_line(session).into_owned());
+            let count = text::count(target.sessions.len(), "session");
+            let all = target.sessions.iter().take(10).map(|session| text::one_line(session).into_owned());
             return Err(Error::NotReplaced(format!(
                 "the database {name} is in use: {count} ({}); end them, or let --disconnect do it at the moment of the swap",
                 all.collect::<Vec<_>>().join("; ")
@@ -272,16 +272,16 @@ impl Restorer<'_> {
         let totals = &expected.totals;
         let all = format!(
             "{} and {} rows of {}",
-            human::count(totals.tables as usize, "table"),
+            text::count(totals.tables as usize, "table"),
             totals.rows,
-            human::one_line(&expected.name)
+            text::one_line(&expected.name)
         );
         let what = match self.request.content {
-            Content::Schema => format!("the objects of {}, without rows", human::one_line(&expected.name)),
+            Content::Schema => format!("the objects of {}, without rows", text::one_line(&expected.name)),
             _ if !self.request.tables.is_empty() => {
                 format!(
                     "every object of {}, and the rows of {} alone",
-                    human::one_line(&expected.name),
+                    text::one_line(&expected.name),
                     self.request.tables.join(", ")
                 )
             }
@@ -301,7 +301,7 @@ impl Restorer<'_> {
     async fn check_roles(&self, server: &ScratchServer, archives: &[Archive<'_>], globals: bool) -> Result<(), Error> {
         let wanted = || archives.iter().flat_map(|archive| &archive.databases).map(|wanted| wanted.expected);
         if !self.request.no_owner && !globals {
-            let needed: BTreeSet<String> = wanted().flat_map(|one| crate::verify::roles_of(&one)).collect();
+            let needed: BTreeSet<String> = wanted().flat_map(|one| crate::loader::roles_of(&one)).collect();
             let present = self.shutdown.guard(server.roles()).await??;
             let lacking: Vec<&str> =
                 needed.iter().filter(|role| !present.contains(*role)).map(String::as_str).collect();
@@ -310,7 +310,7 @@ impl Restorer<'_> {
                     "the server lacks {} {}; --globals makes them from the same backup run, --no-owner restores without \
                      owners and privileges",
                     if lacking.len() == 1 { "the role" } else { "the roles" },
-                    human::one_line(&lacking.join(", "))
+                    text::one_line(&lacking.join(", "))
                 )));
             }
         }
@@ -319,7 +319,7 @@ impl Restorer<'_> {
             let present = self.shutdown.guard(server.roles()).await??;
             let lacking: Vec<String> = policy_roles.into_iter().filter(|role| !present.contains(role)).collect();
             if !lacking.is_empty() {
-                let lacking = human::one_line(&lacking.join(", ")).into_owned();
+                let lacking = text::one_line(&lacking.join(", ")).into_owned();
                 return Err(Error::Lacking(format!(
                     "policies name {lacking}, which the server lacks; --globals makes roles from the same backup run"
                 )));
@@ -332,7 +332,7 @@ impl Restorer<'_> {
         }
         Err(Error::Lacking(format!(
             "the server lacks the files of {}; install them there first",
-            human::one_line(&lacking.join(", "))
+            text::one_line(&lacking.join(", "))
         )))
     }
 }
@@ -407,25 +407,25 @@ fn describe(backup: &Backup) -> String {
     };
     format!(
         "{} of {}, as it was at {} UTC, {} ({verified})",
-        human::one_line(&manifest.id),
-        human::one_line(&manifest.source),
+        text::one_line(&manifest.id),
+        text::one_line(&manifest.source),
         taken.format("%Y-%m-%d %H:%M:%S"),
-        human::size(manifest.stored_bytes)
+        text::size(manifest.stored_bytes)
     )
 }
 
 fn describe_replaced(name: &str, old: &str, existing: Option<&Target>) -> String {
-    let name = human::one_line(name);
+    let name = text::one_line(name);
     if existing.is_some_and(|target| target.is_empty) {
         return format!("{name}, which is empty");
     }
-    let size = existing.and_then(|target| target.bytes).map(|bytes| format!(" ({})", human::size(bytes)));
+    let size = existing.and_then(|target| target.bytes).map(|bytes| format!(" ({})", text::size(bytes)));
     let sessions = existing.map(|target| target.sessions.len()).filter(|count| *count > 0);
-    let sessions = sessions.map(|count| format!("; {} of it will be ended", human::count(count, "session")));
+    let sessions = sessions.map(|count| format!("; {} of it will be ended", text::count(count, "session")));
     format!(
         "{name}{}, which stays as {}{}",
         size.unwrap_or_default(),
-        human::one_line(old),
+        text::one_line(old),
         sessions.unwrap_or_default()
     )
 }

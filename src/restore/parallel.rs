@@ -3,19 +3,21 @@
 use super::databases::Archive;
 use super::{Restorer, proved};
 use crate::config::Format;
-use crate::custom_archive::{self, Event};
+use crate::dump_format::custom_archive::{self, Event};
+use crate::dump_format::restore_filter::{Filter, Rows};
+use crate::dump_format::sql_lexer::{Charset, Copy, Lexer, SequenceSet, Token};
 use crate::error::Error;
-use crate::facts::DatabaseHead;
-use crate::human;
+use crate::loader::Broken;
+use crate::loader::archive::Reading;
+use crate::loader::sql::blame;
+use crate::loader::{Filled, Loader};
 use crate::postgres::parallel::{Options, Parallel, Schema};
 use crate::postgres::restore::Way;
 use crate::postgres::scratch::Scratch;
+use crate::record::facts::DatabaseHead;
 use crate::repository::Backup;
-use crate::restore_filter::{Filter, Rows};
-use crate::sql_lexer::{Charset, Copy, Lexer, SequenceSet, Token};
-use crate::verify::pouring::blame;
-use crate::verify::reading::{Broken, Reading};
-use crate::verify::restoring::{Filled, Restoring};
+use crate::text;
+use crate::verify::archive;
 use bytes::BytesMut;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -55,7 +57,7 @@ impl Restorer<'_> {
     /// Fills the database; an archive that lies here is read for its checksum meanwhile, any other beforehand.
     pub(super) async fn fill_in_parallel(
         &self,
-        restoring: &Restoring<'_>,
+        loader: &Loader<'_>,
         archive: &Archive<'_>,
         (scratch, expected): (&Scratch, &DatabaseHead),
         jobs: usize,
@@ -66,10 +68,10 @@ impl Restorer<'_> {
             Some(path) => OnDisk { path: path.clone(), file: None, is_ours: false },
             None => self.fetch(archive.backup).await?,
         };
-        let examined = self.shutdown.guard(examine(restoring, &copy.path)).await?;
+        let examined = self.shutdown.guard(examine(loader, &copy.path)).await?;
         let (subscriptions, has_tablespaces) = self.unbroken(archive.backup, examined)?;
         let lc_monetary = &expected.lc_monetary;
-        let knows_locale = self.shutdown.guard(restoring.server.knows_locale(lc_monetary)).await?;
+        let knows_locale = self.shutdown.guard(loader.server.knows_locale(lc_monetary)).await?;
         let way = Way {
             lc_monetary: if knows_locale { lc_monetary } else { "" },
             restriction: self.run_id,
@@ -81,11 +83,10 @@ impl Restorer<'_> {
             jobs,
             no_owner: self.request.no_owner,
             no_tablespaces: !has_tablespaces,
-            schema_only: restoring.leave_out.rows == Rows::None,
+            schema_only: loader.leave_out.rows == Rows::None,
         };
-        let (target, environment) = (restoring.server.source(scratch), &self.config.child_environment);
-        let mut running =
-            Parallel::start(&restoring.tools, &target, way, options, environment).map_err(Error::Restore)?;
+        let (target, environment) = (loader.server.source(scratch), &self.config.child_environment);
+        let mut running = Parallel::start(&loader.tools, &target, way, options, environment).map_err(Error::Restore)?;
         let proved = async {
             match lies_here {
                 Some(_) => self.prove(archive.backup, None).await,
@@ -116,7 +117,7 @@ impl Restorer<'_> {
     /// Reads the stored bytes to their end, into a file or for their checksum alone.
     async fn prove(&self, backup: &Backup, mut file: Option<&mut File>) -> Result<(), Error> {
         let keys = self.config.encryption.identities.as_ref();
-        let mut reading = Reading::open_bytes(self.repository, backup, keys, self.config.stall_timeout).await?;
+        let mut reading = Reading::open_bytes(self.repository, backup, keys).await?;
         let read = async {
             while let Some(bytes) = reading.next(None).await? {
                 if let Some(file) = &mut file {
@@ -126,7 +127,7 @@ impl Restorer<'_> {
             Ok(())
         };
         let read = read.await;
-        let check = reading.settle(&backup.manifest, None, read).await?;
+        let check = archive::prove(reading, &backup.manifest, None, read).await?;
         proved(&backup.manifest, &check)
     }
 
@@ -139,13 +140,13 @@ impl Restorer<'_> {
         if stat.f_bavail * stat.f_frsize < needed {
             return Err(Error::NoSpace {
                 place: format!("{} (TMPDIR), where --jobs needs the archive as a file", folder.display()),
-                free: human::size(stat.f_bavail * stat.f_frsize),
-                needed: human::size(needed),
+                free: text::size(stat.f_bavail * stat.f_frsize),
+                needed: text::size(needed),
             });
         }
         let path = folder.join(format!("backup-restore-{}.dump", self.run_id));
         let mut copy = OnDisk { path, file: None, is_ours: true };
-        info!("copying {} ({}) to {}", backup.manifest.id, human::size(needed), copy.path.display());
+        info!("copying {} ({}) to {}", backup.manifest.id, text::size(needed), copy.path.display());
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.path);
         let mut file = opened.map_err(|error| unwritable(&error))?;
         // without a name it is gone with this process, however that ends
@@ -165,11 +166,11 @@ fn unwritable(error: &std::io::Error) -> Error {
 }
 
 /// Looks at every statement before one is run; the answer are subscriptions, and whether the server has every tablespace.
-async fn examine(restoring: &Restoring<'_>, path: &Path) -> Result<(Vec<String>, bool), Broken> {
+async fn examine(loader: &Loader<'_>, path: &Path) -> Result<(Vec<String>, bool), Broken> {
     tokio::task::block_in_place(|| examine_entries(path))?;
-    let environment = &restoring.config.child_environment;
-    let (schema, mut sql) = Schema::start(&restoring.tools, path, environment).map_err(blame)?;
-    let mut filter = Filter::new(restoring.leave_out.clone());
+    let environment = &loader.config.child_environment;
+    let (schema, mut sql) = Schema::start(&loader.tools, path, environment).map_err(blame)?;
+    let mut filter = Filter::new(loader.leave_out.clone());
     let (mut chunk, mut passed) = (BytesMut::with_capacity(CHUNK), Vec::new());
     loop {
         let count = sql.read_buf(&mut chunk).await.map_err(|error| Broken::Other(Error::Io(error.to_string())))?;

@@ -1,9 +1,9 @@
 //! Pure: what a restore is asked for, and what it says before it does anything.
 
-use crate::facts::{Catalogue, Contents};
-use crate::human;
-use crate::restore_filter::Rows;
-use crate::sql_lexer::{parts, qualified};
+use crate::dump_format::restore_filter::Rows;
+use crate::dump_format::sql_lexer::{parts, qualified};
+use crate::record::facts::{Catalogue, Contents};
+use crate::text;
 use std::collections::BTreeSet;
 
 /// What somebody asks for.
@@ -115,7 +115,7 @@ pub fn find_tables(contents: &Contents, catalogue: &Catalogue, names: &[String])
             let more = if with_rows.len() > 20 { ", …" } else { "" };
             return Err(format!(
                 "the backup has no rows of a table {name}; it has those of {}{more}",
-                human::one_line(&named.join(", "))
+                text::one_line(&named.join(", "))
             ));
         }
         chosen.tables.extend(meant.into_iter().cloned());

@@ -4,20 +4,22 @@
 use super::databases::{Archive, Wanted};
 use super::plan::{Chosen, Content, Done, Plan, find_tables, is_below, is_partitioned, parents};
 use super::{Consent, Restorer};
+use crate::dump_format::sql_lexer::{Lexer, Token};
 use crate::error::Error;
-use crate::facts::reader::DatabaseFacts;
-use crate::facts::{Catalogue, Contents, Facts, Kind, TableRows};
-use crate::fingerprint::Fingerprint;
-use crate::human;
+use crate::loader::Broken;
+use crate::loader::archive::Reading;
+use crate::loader::client_tools;
+use crate::loader::sql::{Sink, pour};
 use crate::postgres::connection::Connection;
 use crate::postgres::load::{self, Emptied, Load, Rows};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::{contents, schema};
+use crate::record::facts::reader::DatabaseFacts;
+use crate::record::facts::{Catalogue, Contents, Facts, Kind, TableRows};
+use crate::record::fingerprint::Fingerprint;
 use crate::repository::Backup;
-use crate::sql_lexer::{Lexer, Token};
-use crate::verify::client_tools;
-use crate::verify::pouring::{Sink, pour};
-use crate::verify::reading::{Broken, Reading};
+use crate::text;
+use crate::verify::archive;
 use crate::verify::report::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -59,7 +61,7 @@ impl Restorer<'_> {
             Some(target) => Ok(is_data || !target.is_empty),
             None if is_data => Err(Error::Usage(format!(
                 "--data-only needs a database that has the objects, and there is no {}; leave it out to make one",
-                human::one_line(name)
+                text::one_line(name)
             ))),
             None => Ok(false),
         }
@@ -80,7 +82,7 @@ impl Restorer<'_> {
         let mut plan = Plan::default();
         plan.say("backup", super::describe(backup));
         let source = &self.config.source;
-        plan.say("into", format!("{} on {}:{}", human::one_line(&name), source.host, source.port));
+        plan.say("into", format!("{} on {}:{}", text::one_line(&name), source.host, source.port));
         self.say_tables(&tables, &mut plan, &name);
         consent(&plan)?;
         self.shutdown.guard(server.sweep()).await??;
@@ -96,7 +98,7 @@ impl Restorer<'_> {
         }
         for (table, into) in &tables.into {
             let rows = tables.contents.tables.get(table).map_or(0, |rows| rows.rows);
-            let (table, into) = (human::one_line(table), human::one_line(into));
+            let (table, into) = (text::one_line(table), text::one_line(into));
             let place = if table == into { String::new() } else { format!(", as {into}") };
             done.lines.push(format!("{table} is restored with {rows} rows{place}"));
         }
@@ -112,7 +114,7 @@ impl Restorer<'_> {
         let Chosen { tables, roots } =
             find_tables(&contents, &catalogue, &self.request.tables).map_err(Error::Usage)?;
         if let Some(view) = tables.iter().find(|table| live.views.contains_key(*table)) {
-            let view = human::one_line(view);
+            let view = text::one_line(view);
             return Err(Error::Usage(format!("{view} is a view in the live database; restore into a new database")));
         }
         let (there, gone): (BTreeSet<String>, BTreeSet<String>) =
@@ -128,7 +130,7 @@ impl Restorer<'_> {
                 let gone = gone.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                 return Err(Error::Usage(format!(
                     "the database lacks {}; restore what is gone and what is there one after the other",
-                    human::one_line(&gone)
+                    text::one_line(&gone)
                 )));
             }
         };
@@ -138,7 +140,7 @@ impl Restorer<'_> {
     fn say_tables(&self, tables: &Tables<'_>, plan: &mut Plan, name: &str) {
         for (table, into) in &tables.into {
             let rows = tables.contents.tables.get(table).map_or(0, |rows| rows.rows);
-            let (table, into) = (human::one_line(table), human::one_line(into));
+            let (table, into) = (text::one_line(table), text::one_line(into));
             plan.say(
                 "table",
                 match tables.way {
@@ -156,10 +158,7 @@ impl Restorer<'_> {
         }
         if matches!(tables.way, Way::InPlace) && self.request.replace {
             for root in &tables.roots {
-                plan.say(
-                    "empty",
-                    format!("all of {}, partitions that the backup lacks as well", human::one_line(root)),
-                );
+                plan.say("empty", format!("all of {}, partitions that the backup lacks as well", text::one_line(root)));
             }
             plan.confirm = Some(name.to_owned());
         }
@@ -178,8 +177,7 @@ impl Restorer<'_> {
         // what can be done before the tables are locked is done before
         let wanted: BTreeSet<String> = tables.into.keys().cloned().collect();
         let keys = self.config.encryption.identities.as_ref();
-        let limit = self.config.stall_timeout;
-        let mut reading = Reading::open_for(self.repository, backup, (facts, &wanted), keys, limit).await?;
+        let mut reading = Reading::open_for(self.repository, backup, (facts, &wanted), keys).await?;
         let tools = client_tools(self.config, &backup.manifest, server).await?;
         let load = Load::begin(connection, &tables.contents, &expected.lc_monetary).await?;
         let live: BTreeSet<String> = tables.into.values().cloned().collect();
@@ -197,7 +195,7 @@ impl Restorer<'_> {
         if read.is_ok() {
             read = reading.skip().await;
         }
-        let check = reading.settle(&backup.manifest, None, read).await?;
+        let check = archive::prove(reading, &backup.manifest, None, read).await?;
         if check.verdict == Verdict::Failed {
             return Err(self.unproved(backup, &check.details.join("; ")));
         }
@@ -209,7 +207,7 @@ impl Restorer<'_> {
             load.set(&all.into_iter().filter(|(name, _)| is_all || owned.contains(name)).collect()).await?;
         }
         load.commit().await?;
-        info!("loaded {} in {:.1} s", human::count(live.len(), "table"), started.elapsed().as_secs_f64());
+        info!("loaded {} in {:.1} s", text::count(live.len(), "table"), started.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -231,7 +229,7 @@ impl Restorer<'_> {
             return Err(Error::NotReplaced(format!(
                 "the columns of {} are others now than in the backup; restore beside it (without --replace), and move \
                  the rows by hand",
-                human::one_line(&differing.join(", "))
+                text::one_line(&differing.join(", "))
             )));
         }
         let family = tables.family(&now);
@@ -246,7 +244,7 @@ impl Restorer<'_> {
             return Err(Error::NotReplaced(format!(
                 "the trigger {} would fire for every row, because {why}; disable it (ALTER TABLE … DISABLE TRIGGER) for \
                  that time, or restore as a superuser",
-                human::one_line(&triggers.join(", "))
+                text::one_line(&triggers.join(", "))
             )));
         }
         let emptied = tables.emptied(&now);
@@ -255,7 +253,7 @@ impl Restorer<'_> {
             if full.is_empty() {
                 return Ok(());
             }
-            let full = human::one_line(&full.join(", ")).into_owned();
+            let full = text::one_line(&full.join(", ")).into_owned();
             return Err(Error::Usage(format!(
                 "{full} has rows already; --replace puts those of the backup in their place"
             )));
@@ -264,7 +262,7 @@ impl Restorer<'_> {
         if !keys.is_empty() {
             return Err(Error::NotReplaced(format!(
                 "other tables refer to these by {}; restore them together, or restore beside (without --replace)",
-                human::one_line(&keys.join(", "))
+                text::one_line(&keys.join(", "))
             )));
         }
         Ok(load.empty(&emptied).await?)
@@ -332,7 +330,7 @@ impl Restorer<'_> {
         if let Some(partition) = partition {
             return Err(Error::NotReplaced(format!(
                 "{} is a partition of a table that is there; restore it into a new database, and attach it by hand",
-                human::one_line(partition)
+                text::one_line(partition)
             )));
         }
         let names: Vec<String> = names.into_iter().collect();
@@ -340,7 +338,7 @@ impl Restorer<'_> {
         let left_out = left_out.iter().map(|key| {
             format!(
                 "the foreign key {} is left out; add it again, once what it refers to is there",
-                human::one_line(key)
+                text::one_line(key)
             )
         });
         done.lines.extend(left_out);
@@ -409,7 +407,7 @@ async fn create(load: &Load<'_>, tables: &Tables<'_>) -> Result<(), Error> {
         let rows = tables.contents.tables.get(table);
         let wanted: Vec<String> = rows.into_iter().flat_map(|rows| rows.columns.names()).map(str::to_owned).collect();
         let Some(columns) = load::plain_columns(&described, &wanted) else {
-            let name = human::one_line(table);
+            let name = text::one_line(table);
             return Err(Error::Io(format!(
                 "the facts do not tell the columns of {name}; restore it into a new database"
             )));

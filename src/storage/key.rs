@@ -5,8 +5,8 @@
 //! archive is not of one database.
 
 use crate::config::{BackupType, Format, PathFormat};
-use crate::facts::Subject;
 use crate::hex;
+use crate::record::facts::Subject;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

@@ -9,19 +9,18 @@
 //!   only the upload itself still has their bytes, so it repeats them by the same policy.
 
 pub mod cloud;
-mod count;
 pub mod key;
 pub mod local;
 pub mod memory;
-mod multipart;
+mod parts;
 pub mod resume;
 pub mod retry;
 pub mod s3;
 
-pub use multipart::LARGEST_PART;
+pub use parts::LARGEST_PART;
 
 use crate::hex;
-use crate::human;
+use crate::text;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -31,7 +30,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::AsyncRead;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Why an operation did not happen.
@@ -347,21 +345,6 @@ pub(crate) async fn while_moving<T>(progress: &Progress, limit: Duration, work: 
     }
 }
 
-/// Hands chunks to an upload until the channel closes. Says nothing of whether they were all: committing is a decision
-/// of its own.
-pub async fn feed(
-    upload: &mut dyn Upload,
-    mut chunks: mpsc::Receiver<Bytes>,
-    stall_limit: Duration,
-) -> Result<(), StorageError> {
-    let progress = upload.progress();
-    while let Some(chunk) = chunks.recv().await {
-        let stalled = || StorageError::Stalled { action: "writing the backup".to_owned(), limit: stall_limit };
-        while_moving(&progress, stall_limit, upload.write(chunk)).await.ok_or_else(stalled)??;
-    }
-    Ok(())
-}
-
 /// The deepest cause is the one people know: `connection refused`, not `error sending request`.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut deepest = error;
@@ -383,7 +366,7 @@ fn clock_skew(date: Option<&str>) -> TimeDelta {
 }
 
 fn with_skew(cause: &str, skew: TimeDelta) -> String {
-    format!("{cause}; its clock and this machine's are {} apart", human::apart(skew))
+    format!("{cause}; its clock and this machine's are {} apart", text::apart(skew))
 }
 
 /// How long reading a small object may take, headers and body.

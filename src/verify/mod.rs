@@ -1,40 +1,30 @@
 //! Proof that a backup restores: its stored bytes read, restored into a scratch database, and compared with its facts.
 
+pub(crate) mod archive;
 pub mod checks;
-mod deparsed;
-mod parts;
-pub(crate) mod pouring;
-pub(crate) mod reading;
+pub(crate) mod comparison;
+mod normalize_sql;
 pub mod report;
-mod restored;
-pub(crate) mod restoring;
 pub(crate) mod scope;
 
-use crate::config::{Config, Format};
-use crate::dump_options::{self, LeavesOut};
+use crate::config::Config;
+use crate::dump_format::restore_filter::{LeaveOut, Rows};
 use crate::encryption::KeyError;
 use crate::error::Error;
-use crate::facts::{DatabaseHead, Facts, Subject};
-use crate::manifest::{self, How, Manifest, Verification};
-use crate::postgres::connection::ServerVersion;
+use crate::loader::archive::Reading;
+use crate::loader::{Broken, HASTE, Loader, PATIENCE, client_tools, roles_of};
 use crate::postgres::scratch::ScratchServer;
-use crate::postgres::tools::{self, Tools};
+use crate::record::facts::reader::DatabaseFacts;
+use crate::record::facts::{DatabaseHead, Facts, Subject};
+use crate::record::manifest::{self, How, Verification};
 use crate::repository::{Backup, FactsError, Repository};
-use crate::restore_filter::LeaveOut;
 use crate::shutdown::Shutdown;
-use checks::Terms;
 use chrono::{DateTime, Utc};
-use reading::{Reading, failed_archive};
+use comparison::Comparison;
 use report::{Check, DatabaseResult, Report, Verdict};
-use restoring::Restoring;
+use scope::Scope;
 use std::collections::BTreeSet;
-use std::time::Duration;
 use tracing::{info, warn};
-
-/// How long making and dropping a scratch database may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
-/// The same, counted from a signal on.
-pub(crate) const HASTE: Duration = Duration::from_secs(11);
 
 /// Who verifies.
 pub struct Verifier<'a> {
@@ -85,7 +75,8 @@ impl Verifier<'_> {
             Err(FactsError::Key { name, cause }) => return Err(Error::Key { name, cause }),
             Err(FactsError::Damaged(cause)) => {
                 let name = manifest.subject.to_string();
-                let check = failed_archive(manifest, None, vec![format!("its facts file is damaged: {cause}")]);
+                let check =
+                    archive::failed_archive(manifest, None, vec![format!("its facts file is damaged: {cause}")]);
                 let databases = vec![checks::not_restored(&name, "there are no facts to compare with")];
                 ArchiveResult { check, databases, server: None }
             }
@@ -155,10 +146,10 @@ impl Verifier<'_> {
         facts: Option<&Facts>,
     ) -> Result<Check, Error> {
         let keys = self.config.encryption.identities.as_ref();
-        let opened = Reading::open(repository, backup, keys, self.config.stall_timeout);
+        let opened = Reading::open(repository, backup, keys);
         let mut reading = self.shutdown.guard(opened).await??;
         let read = self.shutdown.guard(reading.skip()).await?;
-        self.shutdown.guard(reading.settle(&backup.manifest, facts, read)).await?
+        self.shutdown.guard(archive::prove(reading, &backup.manifest, facts, read)).await?
     }
 
     /// Restores every database of the archive and compares it.
@@ -183,12 +174,12 @@ impl Verifier<'_> {
         facts: &Facts,
     ) -> Result<ArchiveResult, Error> {
         let version = server.connection().version().text.clone();
-        let restoring = self.prepare(server, backup, facts).await?;
+        let loader = self.prepare(server, backup, facts).await?;
         let keys = self.config.encryption.identities.as_ref();
-        let opened = Reading::open(repository, backup, keys, self.config.stall_timeout);
+        let opened = Reading::open(repository, backup, keys);
         let mut reading = self.shutdown.guard(opened).await??;
-        let (databases, read) = restoring.restore_all(&mut reading, facts).await;
-        let check = self.shutdown.guard(reading.settle(&backup.manifest, Some(facts), read)).await??;
+        let (databases, read) = self.restore_all(&loader, &mut reading, facts).await;
+        let check = self.shutdown.guard(archive::prove(reading, &backup.manifest, Some(facts), read)).await??;
         Ok(ArchiveResult { check, databases, server: Some(version) })
     }
 
@@ -198,7 +189,7 @@ impl Verifier<'_> {
         server: &'a mut ScratchServer,
         backup: &'a Backup,
         facts: &Facts,
-    ) -> Result<Restoring<'a>, Error> {
+    ) -> Result<Loader<'a>, Error> {
         let (config, manifest) = (self.config, &backup.manifest);
         let tools = self.shutdown.guard(client_tools(config, manifest, server)).await??;
         let is_source = match (&manifest.system_identifier, self.shutdown.guard(server.system_identifier()).await?) {
@@ -217,51 +208,57 @@ impl Verifier<'_> {
         if !owners {
             info!("restoring without owners and privileges, because not every role of the source is to be had here");
         }
-        let terms = Terms::of(manifest, server.connection().version(), owners);
         let leave_out = LeaveOut { owners: !owners, surroundings: true, ..LeaveOut::default() };
         let (run_id, shutdown, terminal) = (self.run_id, self.shutdown, self.terminal);
-        Ok(Restoring { config, run_id, shutdown, manifest, server, tools, roles, terms, leave_out, terminal })
+        Ok(Loader { config, run_id, shutdown, manifest, server, tools, roles, leave_out, terminal })
     }
-}
 
-/// The client tools that read the dump and speak with a server of that version, which must be no older than they.
-pub(crate) async fn client_tools(config: &Config, manifest: &Manifest, server: &ScratchServer) -> Result<Tools, Error> {
-    let dumped_by = &manifest.versions.client;
-    let (client, version) = (ServerVersion::parse(dumped_by).major, server.connection().version());
-    if version.major < client {
-        let (server, role) = (version.text.clone(), server.role());
-        return Err(Error::OlderServer { role, server, client: dumped_by.clone() });
-    }
-    let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
-    // older ones than made the dump may not read it; newer servers take what any of them sends
-    let found = tools::find(bin_dir, search_path, &config.child_environment, client, dumped_by).await;
-    let tools = found.map_err(|error| error.of_dump(dumped_by))?.chosen;
-    if manifest.format == Format::Plain && !tools.knows_restrict() {
-        return Err(tools::ToolError::NoRestrict { version: tools.version, path: tools.folder }.into());
-    }
-    Ok(tools)
-}
-
-impl Terms {
-    /// For a backup restored on a server of that version.
-    pub(crate) fn of(manifest: &Manifest, server: &ServerVersion, owners: bool) -> Self {
-        let left_out = dump_options::leaves_out(&manifest.arguments);
-        Self {
-            texts: server.major == ServerVersion::parse(&manifest.versions.server).major,
-            owners,
-            partial: left_out == LeavesOut::Objects,
-            rows_left_out: left_out != LeavesOut::Nothing,
+    /// Restores and compares every database; an error says why it did not go on, and those that were not restored say
+    /// so in their checks.
+    async fn restore_all(
+        &self,
+        loader: &Loader<'_>,
+        reading: &mut Reading,
+        facts: &Facts,
+    ) -> (Vec<DatabaseResult>, Result<(), Broken>) {
+        let mut databases = Vec::new();
+        for (index, (expected, end)) in facts.parts().enumerate() {
+            match self.restore_one(loader, reading, expected, end).await {
+                Ok(result) => databases.push(result),
+                Err(broken) => {
+                    let lost = facts.databases().skip(index);
+                    databases
+                        .extend(lost.map(|one| checks::not_restored(&one.name, "the archive could not be restored")));
+                    return (databases, Err(broken));
+                }
+            }
         }
+        // what is behind the last database counts for the checksum
+        let read = self.shutdown.guard(reading.skip()).await;
+        (databases, read.map_err(Broken::from).flatten())
     }
-}
 
-/// Roles that a restore of the database names.
-pub(crate) fn roles_of(facts: &DatabaseHead) -> BTreeSet<String> {
-    let properties = &facts.properties;
-    let privileges = properties.privileges.iter().flatten();
-    let mut roles: BTreeSet<String> = facts.roles.iter().cloned().collect();
-    roles.insert(properties.owner.clone());
-    roles.extend(privileges.flat_map(|one| one.grantee.iter().chain([&one.grantor]).cloned()));
-    roles.extend(properties.role_settings.keys().cloned());
-    roles
+    /// Restores one database, whose part of the dump ends there, compares it, and drops it again.
+    async fn restore_one(
+        &self,
+        loader: &Loader<'_>,
+        reading: &mut Reading,
+        expected: DatabaseFacts<'_>,
+        end: Option<u64>,
+    ) -> Result<DatabaseResult, Broken> {
+        let scratch = loader.make(&self.config.verify.wanted(&expected.name), &expected).await?;
+        let restored = match loader.fill(&scratch, reading, &expected, end).await {
+            Ok(filled) => {
+                let scope = Scope { facts: expected, rows: &Rows::All };
+                Comparison::of(loader, &scratch)
+                    .with_health()
+                    .compare(scope, filled.seconds)
+                    .await
+                    .map_err(Broken::from)
+            }
+            Err(broken) => Err(broken),
+        };
+        loader.remove(&scratch, restored.is_ok()).await;
+        restored
+    }
 }

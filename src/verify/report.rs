@@ -1,7 +1,7 @@
 //! Pure: what a verification found; stored beside its backup as `NAME.verify-<time>.json`.
 
-use crate::facts::Subject;
-use crate::manifest::Verification;
+use crate::record::facts::Subject;
+use crate::record::manifest::Verification;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 

@@ -1,10 +1,10 @@
 //! Facts of a database, as far as a restored one is to hold what they say.
 
 use super::checks::Expected;
+use crate::dump_format::restore_filter::Rows;
 use crate::error::Error;
-use crate::facts::reader::{DatabaseFacts, Fact};
-use crate::facts::{Contents, Kind};
-use crate::restore_filter::Rows;
+use crate::record::facts::reader::{DatabaseFacts, Fact};
+use crate::record::facts::{Contents, Kind};
 use serde_json::{Map, Value};
 
 /// What is expected of a restored database.

@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Utc, Weekday};
 use postgres_backup_job::config::{BackupType, Config, Format, PathFormat, Retention};
-use postgres_backup_job::facts::{Subject, Totals, Versions};
 use postgres_backup_job::job::prune;
 use postgres_backup_job::job::upload;
-use postgres_backup_job::manifest::{self, Compression, How, Manifest, Verification};
 use postgres_backup_job::progress::Counters;
+use postgres_backup_job::record::facts::{Subject, Totals, Versions};
+use postgres_backup_job::record::manifest::{self, Compression, How, Manifest, Verification};
 use postgres_backup_job::repository::{Backup, Content, Repository, Side, SideKind};
 use postgres_backup_job::storage::key::Naming;
 use postgres_backup_job::storage::memory::Memory;
@@ -122,7 +122,12 @@ impl World {
     fn connected(mut self) -> Self {
         for (side, store) in &self.stores {
             for source in [OURS, "other:5432"] {
-                let repository = Repository::new(Arc::new(store.clone()), PathFormat::Type, Owner::new(source, "run"));
+                let repository = Repository::new(
+                    Arc::new(store.clone()),
+                    PathFormat::Type,
+                    Owner::new(source, "run"),
+                    Duration::from_secs(60),
+                );
                 self.repositories.insert((*side, source.to_owned()), repository);
             }
         }
@@ -172,7 +177,7 @@ impl World {
                 zone: chrono_tz::Asia::Bangkok,
             };
             let mut draft = repository.begin(&naming, 0).await.unwrap();
-            draft.upload().unwrap().write(bytes.clone()).await.unwrap();
+            draft.write(bytes.clone()).await.unwrap();
             let manifest = manifest(&naming, source, &bytes);
             draft.store_archive(manifest.stored_bytes).await.unwrap();
             draft.record(&Content::new(&manifest, Bytes::from_static(FACTS))).await.unwrap();
@@ -229,7 +234,7 @@ impl World {
         let choice = upload::choose(&self.config, ours, &remote, (OURS, false), now).await.unwrap();
         for (_, backup) in &choice.missing {
             let mut draft = remote.expect(backup).await.unwrap();
-            let content = draft.receive(&local, backup, Duration::from_secs(5), &Counters::default()).await.unwrap();
+            let content = draft.receive(&local, backup, &Counters::default()).await.unwrap();
             draft.record(&content).await.unwrap();
         }
     }

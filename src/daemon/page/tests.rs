@@ -1,7 +1,7 @@
 use super::*;
-use crate::facts::Subject;
 use crate::inventory::Inventory;
-use crate::status::Question;
+use crate::inventory::status::Question;
+use crate::record::facts::Subject;
 use std::collections::{HashMap, HashSet};
 
 fn page(databases: &[&str], state: &State) -> String {

@@ -8,8 +8,8 @@ mod rows;
 
 use super::connection::Connection;
 use super::migrations::{self, Candidate};
-use crate::facts::{Catalogue, Kind, Migration};
-use crate::sql_lexer::{qualified, quoted};
+use crate::dump_format::sql_lexer::{qualified, quoted};
+use crate::record::facts::{Catalogue, Kind, Migration};
 use relations::Relations;
 use rows::{Asker, Oid};
 use serde_json::{Map, Value, json};

@@ -3,8 +3,8 @@
 use super::super::migrations::Candidate;
 use super::rows::{self, Chunk, Oid};
 use super::{Names, Reader};
-use crate::facts::Kind;
-use crate::sql_lexer::quoted;
+use crate::dump_format::sql_lexer::quoted;
+use crate::record::facts::Kind;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 

@@ -4,7 +4,7 @@
 
 use super::super::catalog::{Text, bytes_of};
 use super::super::session::Session;
-use crate::facts::LONGEST_SOURCE;
+use crate::record::facts::LONGEST_SOURCE;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::{Error, Row};
@@ -317,7 +317,7 @@ pub(super) struct Function {
     pub(super) has_body: bool,
 }
 
-/// A long source stays on the server, and its digest comes in its place, as [`crate::facts::shortened`] makes it: of
+/// A long source stays on the server, and its digest comes in its place, as [`crate::record::facts::shortened`] makes it: of
 /// the bytes that the server has, which are UTF-8 but in a database that is SQL_ASCII.
 pub(super) fn functions(major: u32, after: Oid) -> String {
     let has_body = if major >= 14 { "prosqlbody IS NOT NULL" } else { "false" };

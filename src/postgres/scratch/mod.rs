@@ -9,7 +9,7 @@ use super::connection::{ConnectError, Connection, connect_directly, connect_with
 use super::properties;
 use super::{LONGEST_NAME, MARK, UNMARKED, waits};
 use crate::config::{ServerRole, Source};
-use crate::facts::DatabaseProperties;
+use crate::record::facts::DatabaseProperties;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;

@@ -61,7 +61,7 @@ impl ScratchServer {
             present.insert(role.clone());
         }
         if !self.made.is_empty() {
-            let made = crate::human::count(self.made.len(), "role");
+            let made = crate::text::count(self.made.len(), "role");
             info!("made {made} on the {} for the time being", self.server.role);
         }
         Ok(present)

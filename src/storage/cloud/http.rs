@@ -1,8 +1,8 @@
 //! The requests of the library, watched: what of a body was taken, and what was answered that was no success.
 
 use super::listing;
-use crate::storage::count::{Counting, Sent};
-use crate::storage::multipart::{COMPLETE, Limits};
+use crate::storage::parts::count::{Counting, Sent};
+use crate::storage::parts::{COMPLETE, Limits};
 use crate::storage::{Progress, clock_skew, innermost};
 use async_trait::async_trait;
 use bytes::Bytes;

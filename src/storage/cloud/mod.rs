@@ -8,8 +8,8 @@ mod error;
 mod http;
 mod listing;
 
-use super::count::Sent;
-use super::multipart::{Likeness, Limits, Memory, PartStore, PartUpload};
+use super::parts::count::Sent;
+use super::parts::{Likeness, Limits, Memory, PartStore, PartUpload};
 use super::{
     Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE, innermost, read_small,
 };

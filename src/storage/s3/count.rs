@@ -1,7 +1,7 @@
 //! The SDK's requests with their bodies counted.
 
 use crate::storage::Progress;
-use crate::storage::count::{Counting, Sent};
+use crate::storage::parts::count::{Counting, Sent};
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;

@@ -8,8 +8,8 @@ mod count;
 mod error;
 mod upload;
 
-use super::count::Sent;
-use super::multipart::{Limits, Memory, PartStore, PartUpload};
+use super::parts::count::Sent;
+use super::parts::{Limits, Memory, PartStore, PartUpload};
 use super::{Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE};
 use crate::config::{self, Checksum, Retry, Sse};
 use async_trait::async_trait;

@@ -1,7 +1,7 @@
 //! The properties of an object as they can be compared.
 
-use super::super::deparsed;
-use crate::facts::{DEPARSED, shortened};
+use super::super::normalize_sql;
+use crate::record::facts::{DEPARSED, shortened};
 use serde_json::{Map, Value};
 
 /// The properties that can be compared.
@@ -11,7 +11,7 @@ pub(super) fn comparable(properties: &Map<String, Value>, texts: bool) -> Map<St
     for (name, value) in properties {
         let value = match (DEPARSED.contains(&name.as_str()), name.as_str(), value) {
             (true, _, _) if !texts => continue,
-            (true, _, value) => deparsed::comparable(value.clone()),
+            (true, _, value) => normalize_sql::comparable(value.clone()),
             (false, "source", Value::String(source)) => Value::from(shortened(source)),
             // what was made to inherit later has its columns in another order once it is restored
             (false, "columns", Value::Array(columns)) if inherits => {

@@ -3,15 +3,15 @@
 use super::Terms;
 use super::comparable::comparable;
 use super::matching::Matched;
-use crate::facts::{Kind, Objects};
-use crate::human;
+use crate::record::facts::{Kind, Objects};
+use crate::text;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
 pub(super) fn short(value: impl Display) -> String {
     let text = value.to_string();
-    let text = human::one_line(&text);
+    let text = text::one_line(&text);
     if text.chars().count() > 80 { text.chars().take(79).collect::<String>() + "…" } else { text.into_owned() }
 }
 
@@ -48,20 +48,20 @@ impl Difference {
                 Some(found) => difference.other.extend(
                     changes(&comparable(properties, texts), &comparable(found, texts))
                         .into_iter()
-                        .map(|change| format!("{}: {change}", human::one_line(name))),
+                        .map(|change| format!("{}: {change}", text::one_line(name))),
                 ),
             }
         }
         let surplus = found.keys().filter(|name| !expected.contains_key(*name));
-        difference.other.extend(surplus.map(|name| format!("{} is there and should not be", human::one_line(name))));
+        difference.other.extend(surplus.map(|name| format!("{} is there and should not be", text::one_line(name))));
         difference
     }
 
     /// Differences, and warnings: from a dump that leaves things out on purpose, nobody can tell what is missing.
     pub(super) fn judge(self, terms: Terms) -> (Vec<String>, Vec<String>) {
-        let missing = |name: &String| format!("{} is missing", human::one_line(name));
+        let missing = |name: &String| format!("{} is missing", text::one_line(name));
         let left_out =
-            |name: &String| format!("{} is not there; the dump leaves things out on purpose", human::one_line(name));
+            |name: &String| format!("{} is not there; the dump leaves things out on purpose", text::one_line(name));
         let mut differences = self.other;
         let more = |what: &str| {
             let more = self.more_missing;

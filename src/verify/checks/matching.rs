@@ -1,7 +1,7 @@
 //! The objects of two databases, matched as they come: what is alike on both sides is counted and not kept.
 
 use super::comparable::comparable;
-use crate::facts::{Catalogue, Contents, Kind, Objects};
+use crate::record::facts::{Catalogue, Contents, Kind, Objects};
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_128;

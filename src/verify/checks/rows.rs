@@ -2,8 +2,8 @@
 
 use super::super::report::{Check, Verdict};
 use super::{Expected, Found, Terms, verdict_of};
-use crate::facts::LargeObjects;
-use crate::human;
+use crate::record::facts::LargeObjects;
+use crate::text;
 
 /// True for a name that is not UTF-8 and stands here as something like it: nothing of that name can be asked for.
 fn is_unspeakable(table: &str) -> bool {
@@ -14,7 +14,7 @@ pub(super) fn row_counts(expected: &Expected, found: &Found, terms: Terms) -> Ch
     let (wanted, there) = (&expected.contents.tables, &found.contents);
     let (mut details, mut warnings, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for (table, found) in &there.differing {
-        let (name, rows) = (human::one_line(table), wanted.get(table).map_or(0, |wanted| wanted.rows));
+        let (name, rows) = (text::one_line(table), wanted.get(table).map_or(0, |wanted| wanted.rows));
         match found {
             Some((found, _)) if *found == rows => {}
             Some((found, _)) => details.push(format!("{name}: {rows} expected, {found} found")),
@@ -25,7 +25,7 @@ pub(super) fn row_counts(expected: &Expected, found: &Found, terms: Terms) -> Ch
         }
     }
     for (table, is_logged) in &found.objects.excluded {
-        let name = human::one_line(table);
+        let name = text::one_line(table);
         // a standby has no rows of unlogged tables
         if terms.rows_left_out || terms.partial || !is_logged || is_unspeakable(table) {
             notes.push(format!("{name}: excluded, no rows in the dump"));
@@ -37,7 +37,7 @@ pub(super) fn row_counts(expected: &Expected, found: &Found, terms: Terms) -> Ch
         let details = std::iter::once("the dump has no rows of any table".to_owned()).chain(notes).collect();
         return Check::new(7, Verdict::NotApplicable, String::new(), String::new(), details);
     }
-    let sum = |tables: usize, rows: u64| format!("{rows} rows in {}", human::count(tables, "table"));
+    let sum = |tables: usize, rows: u64| format!("{rows} rows in {}", text::count(tables, "table"));
     let wanted = sum(wanted.len(), wanted.values().map(|table| table.rows).sum());
     let there = sum(usize::try_from(there.tables).unwrap_or(usize::MAX), there.rows);
     let verdict = verdict_of(&details, &warnings);
@@ -57,7 +57,7 @@ pub(super) fn fingerprints(expected: &Expected, found: &Found) -> Check {
             true => "its partitions have their columns in different orders",
             false => "its name is not UTF-8",
         };
-        let name = human::one_line(table);
+        let name = text::one_line(table);
         warnings.push(format!("{name}: {why}, so its fingerprint was compared in the archive alone"));
     }
     for (table, found) in &there.differing {
@@ -67,7 +67,7 @@ pub(super) fn fingerprints(expected: &Expected, found: &Found) -> Check {
         let found = found.map(|(_, fingerprint)| fingerprint);
         if found != Some(rows.fingerprint) {
             let found = found.map_or("nothing".to_owned(), |found| found.to_string());
-            details.push(format!("{}: {} expected, {found} found", human::one_line(table), rows.fingerprint));
+            details.push(format!("{}: {} expected, {found} found", text::one_line(table), rows.fingerprint));
         }
     }
     if wanted.large_objects != there.large_objects {
@@ -78,7 +78,7 @@ pub(super) fn fingerprints(expected: &Expected, found: &Found) -> Check {
             show(&there.large_objects)
         ));
     }
-    let all = human::count(wanted.tables.len(), "table");
+    let all = text::count(wanted.tables.len(), "table");
     let same = wanted.tables.len().saturating_sub(details.len());
     let verdict = verdict_of(&details, &warnings);
     details.extend(warnings);

@@ -1,6 +1,6 @@
 use super::*;
-use crate::facts::tests::head;
-use crate::facts::{Catalogue, TableRows};
+use crate::record::facts::tests::head;
+use crate::record::facts::{Catalogue, TableRows};
 use serde_json::json;
 
 const TERMS: Terms = Terms { texts: true, owners: true, partial: false, rows_left_out: false };
@@ -198,7 +198,7 @@ fn a_long_source_is_the_same_whether_it_was_recorded_whole_or_as_its_digest() {
         side
     };
     let (long, other) = ("x".repeat(10_000), "y".repeat(10_000));
-    let digest = crate::facts::shortened(&long).into_owned();
+    let digest = crate::record::facts::shortened(&long).into_owned();
     assert!(digest.starts_with("sha256:") && digest.ends_with(", 10000 bytes"));
     assert_eq!(check(&function(&long), &function(&digest), TERMS, 11).verdict, Verdict::Ok);
     assert_eq!(check(&function(&other), &function(&digest), TERMS, 11).verdict, Verdict::Failed);

@@ -1,0 +1,71 @@
+//! The beat of the daemon: each run when it is due, one at a time, and one that makes good for what was missed.
+
+use crate::schedule::{self, Due, History, Schedule};
+use crate::shutdown::Shutdown;
+use crate::text;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// The clock is looked at so often, because it may be set, and stands still for nobody while a machine sleeps.
+const TICK: TimeDelta = TimeDelta::seconds(60);
+/// And so often it is asked what there is, while nobody knows.
+const ASK: TimeDelta = TimeDelta::seconds(1);
+/// Time that passes unseen for longer, because the machine slept or its clock was set, is downtime.
+const UNSEEN: TimeDelta = TimeDelta::minutes(10);
+/// A clock that goes back by less than this only waits for itself; more means that it was wrong before.
+const SET_BACK: TimeDelta = TimeDelta::hours(1);
+
+/// What is driven.
+pub(super) trait Work {
+    /// The time.
+    fn now(&self) -> DateTime<Utc>;
+    /// What is known of the runs that were; none while nobody can say.
+    async fn history(&self) -> Option<History>;
+    /// Makes the backups of one run.
+    async fn run(&self, due: Due);
+}
+
+/// Runs what is due until it is time to stop.
+pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shutdown) {
+    let begun = work.now();
+    let (mut handled, mut caught_up) = (begun, false);
+    let (mut next, mut seen) = (schedule.next(handled), begun);
+    while shutdown.reason().is_none() {
+        if !caught_up && let Ok(Some(history)) = shutdown.guard(work.history()).await {
+            caught_up = true;
+            if let Some(missed) = schedule.missed(&history, begun) {
+                let (kind, time) = (missed.backup_type.as_str(), schedule::show(missed.time, schedule.zone));
+                info!("the {kind} run of {time} was missed and is made good for now");
+                work.run(missed).await;
+            }
+        }
+        let now = work.now();
+        if now + SET_BACK < handled {
+            warn!("the clock was set back by {}", text::duration(handled - now));
+            handled = now;
+            next = schedule.next(handled);
+        }
+        if next.is_some_and(|next| next.time <= now) {
+            let due = schedule.due(handled, now);
+            let due = if now - seen > UNSEEN { Schedule::kept_longest(due).into_iter().collect() } else { due };
+            for due in due {
+                if shutdown.reason().is_none() {
+                    work.run(due).await;
+                }
+            }
+            handled = now;
+            next = schedule.next(handled);
+        }
+        seen = work.now();
+        let most = if caught_up { TICK } else { ASK };
+        let pause = next.map_or(most, |due| due.time - work.now());
+        let pause = pause.clamp(TimeDelta::zero(), most).to_std().unwrap_or(Duration::ZERO);
+        // a sleep that ends too soon by the other clock would only come here again
+        let pause = pause.max(Duration::from_millis(10));
+        let _ = shutdown.guard(tokio::time::sleep(pause)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

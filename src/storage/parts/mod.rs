@@ -1,0 +1,435 @@
+//! An object of unknown length in a store that takes it in parts: one request when it is small, equal parts when it is not.
+
+pub(super) mod count;
+
+use super::retry::with_retry;
+use super::{Note, Object, Progress, Storage, StorageError, Unfinished, Upload, while_moving};
+use crate::config::Retry;
+use crate::leftovers::counted;
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use count::Sent;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+
+/// Smallest part; S3 and GCS allow 5 MiB, and larger ones save requests.
+const SMALLEST_PART: u64 = 16 << 20;
+/// Largest part: that of Azure is the smallest of all largest ones, 4000 MiB.
+pub const LARGEST_PART: u64 = 4000 << 20;
+/// Bytes of parts in memory, over all uploads, unless one part alone is larger or many uploads run at once.
+const IN_MEMORY: u64 = 64 << 20;
+/// Unit in which memory is counted.
+const UNIT: u64 = 1 << 20;
+/// Longest wait for the store to put parts together; Amazon speaks of minutes.
+pub(super) const COMPLETE: Duration = Duration::from_secs(600);
+
+/// A store that takes objects in parts. Each call is one attempt; trying again is the upload's business.
+#[async_trait]
+pub(super) trait PartStore: Storage + Clone + 'static {
+    /// What the store answers to a part, and what is needed to name it again.
+    type Part: Send + Sync + 'static;
+
+    fn limits(&self) -> &Limits;
+    /// True when the store itself refuses to complete an upload to a key that exists.
+    fn guards_keys(&self) -> bool;
+    /// Begins an upload; the answer is its number.
+    async fn create(&self, key: &str) -> Result<String, StorageError>;
+    /// Sends one part; they are counted from 1.
+    async fn send(
+        &self,
+        key: &str,
+        upload_id: &str,
+        number: u32,
+        bytes: Bytes,
+        sent: &Sent,
+    ) -> Result<Self::Part, StorageError>;
+    /// Puts the parts together, in the order given.
+    async fn complete(&self, key: &str, upload_id: &str, parts: &[Self::Part]) -> Result<(), StorageError>;
+    /// Whether what the key shows now are these parts: the answer to an attempt that did succeed may have been lost.
+    async fn is_made_of(&self, key: &str, parts: &[Self::Part], size: u64) -> Result<Likeness, StorageError>;
+    /// Creates a small archive in one request.
+    async fn put_whole(&self, key: &str, bytes: Bytes, sent: &Sent) -> Result<(), StorageError>;
+
+    fn action(&self, verb: &str, key: &str) -> String {
+        format!("{verb} {}", self.location().of(key))
+    }
+}
+
+/// Whether an object is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// Its checksum says so.
+    Same,
+    /// It has our length, and no checksum that says anything.
+    SameLength,
+    /// It is another, or there is none.
+    Other,
+}
+
+/// How a store takes parts.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    /// Attempts of everything but parts.
+    pub(super) retry: Retry,
+    /// Attempts of a part.
+    pub(super) part_retry: Retry,
+    /// Most parts of an upload.
+    pub(super) max_parts: u32,
+    /// How long nothing may move.
+    pub(super) stall_limit: Duration,
+    /// The room that all uploads share.
+    pub(super) memory: Memory,
+}
+
+impl Limits {
+    /// How long one attempt may move nothing: the attempts share the limit, as far as that leaves each of them enough.
+    pub(super) fn patience(&self) -> Duration {
+        (self.stall_limit / self.part_retry.attempts).max(self.stall_limit.min(ENOUGH))
+    }
+
+    /// Waits as long as bytes move. Once all `length` of them are handed over, what is still on its way and the store's
+    /// work have the whole limit.
+    pub(super) async fn moving<T>(
+        &self,
+        progress: &Progress,
+        length: u64,
+        request: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut request = std::pin::pin!(request);
+        let patience = self.patience();
+        match while_moving(progress, patience, request.as_mut()).await {
+            None if progress.get() >= length => {
+                tokio::time::timeout(self.stall_limit.saturating_sub(patience), request).await.ok()
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Long enough for one attempt, whatever the number of attempts.
+const ENOUGH: Duration = Duration::from_secs(30);
+
+/// Length of a part and how many may be in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    part: u64,
+    in_flight: usize,
+}
+
+impl Plan {
+    /// Equal parts such that an object of twice the expected length still fits: compressed output is usually a
+    /// fraction of the database, and sometimes more than it.
+    fn new(expected_bytes: u64, max_parts: u32) -> Self {
+        let wanted = expected_bytes.saturating_mul(2).div_ceil(u64::from(max_parts)).next_multiple_of(1 << 20);
+        Self::of(wanted.clamp(SMALLEST_PART, LARGEST_PART))
+    }
+
+    fn of(part: u64) -> Self {
+        Self { part, in_flight: usize::try_from(IN_MEMORY / part).unwrap_or(1).clamp(1, 4) }
+    }
+
+    /// Past four fifths of the parts that the store allows they double, so that a guess too low is no dead end.
+    fn after(self, parts: u32, max_parts: u32) -> Self {
+        if u64::from(parts) * 5 >= u64::from(max_parts) * 4 {
+            Self::of((self.part * 2).min(LARGEST_PART))
+        } else {
+            self
+        }
+    }
+}
+
+/// The memory that all uploads of a store share.
+///
+/// Every upload holds the room of one part for as long as it lives, so that it never waits for another one once it has
+/// begun; what is left goes to whoever has a part to fill. Parts larger than half of all there is are beside it, one
+/// upload at a time, so that they keep no small one waiting.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    free: Arc<Semaphore>,
+    units: u32,
+    large: Arc<Semaphore>,
+}
+
+impl Memory {
+    /// Room for one part of each of `uploads` and one more, and no less than for a single upload.
+    pub(super) fn for_uploads(uploads: usize) -> Self {
+        let bytes = IN_MEMORY.max((uploads as u64 + 1) * SMALLEST_PART);
+        let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX);
+        Self { free: Arc::new(Semaphore::new(units as usize)), units, large: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// What a part takes; none when it is a large one.
+    fn units(&self, part: u64) -> Option<u32> {
+        u32::try_from(part / UNIT).ok().filter(|units| *units <= self.units / 2)
+    }
+
+    /// Waits for the room of one part.
+    async fn reserve(&self, part: u64) -> Option<OwnedSemaphorePermit> {
+        let reserved = match self.units(part) {
+            Some(units) => self.free.clone().acquire_many_owned(units).await,
+            None => self.large.clone().acquire_owned().await,
+        };
+        reserved.ok()
+    }
+
+    /// The room of one more part, when it is there now.
+    fn try_reserve(&self, part: u64) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_many_owned(self.units(part)?).ok()
+    }
+}
+
+/// An upload on its way to a store.
+pub(super) struct PartUpload<S: PartStore> {
+    store: S,
+    key: String,
+    first_plan: Plan,
+    plan: Plan,
+    /// Room of the part that this upload always has.
+    _reserved: Option<OwnedSemaphorePermit>,
+    own: Arc<Semaphore>,
+    buffer: BytesMut,
+    permit: Option<OwnedSemaphorePermit>,
+    upload_id: Option<String>,
+    sent: u32,
+    bytes: u64,
+    parts: JoinSet<Result<(u32, S::Part), StorageError>>,
+    done: Vec<(u32, S::Part)>,
+    progress: Progress,
+    note: Option<Note>,
+}
+
+impl<S: PartStore> PartUpload<S> {
+    /// Waits until there is memory for it.
+    pub(super) async fn new(store: S, key: &str, expected_bytes: u64) -> Self {
+        let plan = Plan::new(expected_bytes, store.limits().max_parts);
+        let reserved = store.limits().memory.reserve(plan.part).await;
+        Self {
+            store,
+            key: key.to_owned(),
+            first_plan: plan,
+            plan,
+            _reserved: reserved,
+            own: Arc::new(Semaphore::new(1)),
+            buffer: BytesMut::new(),
+            permit: None,
+            upload_id: None,
+            sent: 0,
+            bytes: 0,
+            parts: JoinSet::new(),
+            done: Vec::new(),
+            progress: Progress::default(),
+            note: None,
+        }
+    }
+
+    /// Takes the permit before the first byte of a part, so that memory is bounded by the permits.
+    async fn permit(&mut self) -> Result<(), StorageError> {
+        if self.permit.is_some() {
+            return Ok(());
+        }
+        while let Some(finished) = self.parts.try_join_next() {
+            self.note(finished)?;
+        }
+        self.permit = loop {
+            if let Ok(own) = self.own.clone().try_acquire_owned() {
+                break Some(own);
+            }
+            let more = self.parts.len() < self.plan.in_flight;
+            if let Some(extra) = self.store.limits().memory.try_reserve(self.plan.part).filter(|_| more) {
+                break Some(extra);
+            }
+            // the own permit is with a part on its way
+            match self.parts.join_next().await {
+                Some(finished) => self.note(finished)?,
+                None => break self.own.clone().acquire_owned().await.ok(),
+            }
+        };
+        self.buffer.reserve(usize::try_from(self.plan.part).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
+    fn note(&mut self, finished: Result<Result<(u32, S::Part), StorageError>, JoinError>) -> Result<(), StorageError> {
+        let crashed = |error: JoinError| StorageError::Failed {
+            action: self.store.action("writing", &self.key),
+            cause: error.to_string(),
+        };
+        self.done.push(finished.map_err(crashed)??);
+        Ok(())
+    }
+
+    /// Sends the buffer as the next part, in the background.
+    async fn send_part(&mut self) -> Result<(), StorageError> {
+        let max_parts = self.store.limits().max_parts;
+        if self.sent == max_parts {
+            let cause = format!("the backup does not fit {} parts; raise REMOTE_MAX_PARTS", self.sent);
+            return Err(StorageError::Failed { action: self.store.action("writing", &self.key), cause });
+        }
+        let upload_id = match &self.upload_id {
+            Some(id) => id.clone(),
+            None => {
+                let id = with_retry(self.store.limits().retry, || self.store.create(&self.key)).await?;
+                let id = self.upload_id.insert(id).clone();
+                self.write_note(&id).await?;
+                id
+            }
+        };
+        self.sent += 1;
+        let (number, bytes) = (self.sent, self.buffer.split().freeze());
+        let (store, key, sent) = (self.store.clone(), self.key.clone(), Sent::new(self.progress.clone()));
+        let permit = self.permit.take();
+        self.parts.spawn(counted(async move {
+            let send = || store.send(&key, &upload_id, number, bytes.clone(), &sent);
+            let part = with_retry(store.limits().part_retry, send).await;
+            drop(permit);
+            Ok((number, part?))
+        }));
+        self.plan = self.first_plan.after(self.sent, max_parts);
+        Ok(())
+    }
+
+    async fn write_note(&self, upload_id: &str) -> Result<(), StorageError> {
+        let Some(note) = &self.note else { return Ok(()) };
+        let number = Bytes::copy_from_slice(upload_id.as_bytes());
+        note.set_written();
+        with_retry(self.store.limits().retry, || self.store.put(&note.key, number.clone())).await
+    }
+
+    async fn complete(&mut self, upload_id: &str) -> Result<Object, StorageError> {
+        if !self.buffer.is_empty() {
+            self.send_part().await?;
+        }
+        while let Some(finished) = self.parts.join_next().await {
+            self.note(finished)?;
+        }
+        self.done.sort_by_key(|(number, _)| *number);
+        let parts: Vec<S::Part> = std::mem::take(&mut self.done).into_iter().map(|(_, part)| part).collect();
+        let (store, key, size) = (&self.store, self.key.as_str(), self.bytes);
+        let retry = store.limits().retry;
+        if !store.guards_keys() && with_retry(retry, || store.head(key)).await?.is_some() {
+            return Err(StorageError::AlreadyExists { key: key.to_owned() });
+        }
+        let attempts = AtomicU32::new(0);
+        // whoever says that there is no such upload, or that these are not its parts, may have put them together
+        let is_done = || async {
+            match store.is_made_of(key, &parts, size).await {
+                Ok(Likeness::Same) => true,
+                Ok(Likeness::SameLength) => attempts.load(Ordering::Relaxed) > 1,
+                _ => false,
+            }
+        };
+        let attempt = || async {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            match store.complete(key, upload_id, &parts).await {
+                Err(error) if !error.is_transient() && !is_done().await => Err(error),
+                Err(error) if error.is_transient() => Err(error),
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = with_retry(retry, attempt).await {
+            // that nobody answered says nothing of what was done
+            attempts.fetch_add(1, Ordering::Relaxed);
+            if !(error.is_transient() && is_done().await) {
+                return Err(error);
+            }
+        }
+        self.stored().await
+    }
+
+    /// Looks at the object as the store shows it now, and refuses a length that is not ours.
+    async fn stored(&self) -> Result<Object, StorageError> {
+        let (store, key, bytes) = (&self.store, self.key.as_str(), self.bytes);
+        let object = with_retry(store.limits().retry, || store.head(key)).await?;
+        let object = object.ok_or_else(|| StorageError::NotFound { key: key.to_owned() })?;
+        if object.size == bytes {
+            return Ok(object);
+        }
+        let cause = format!("the store shows {} bytes after {bytes} were sent", object.size);
+        Err(StorageError::Failed { action: store.action("writing", key), cause })
+    }
+
+    async fn discard(&self, upload_id: String) -> Result<(), StorageError> {
+        let unfinished = Unfinished { key: self.key.clone(), handle: upload_id };
+        with_retry(self.store.limits().retry, || self.store.discard(&unfinished)).await
+    }
+}
+
+#[async_trait]
+impl<S: PartStore> Upload for PartUpload<S> {
+    async fn write(&mut self, mut bytes: Bytes) -> Result<(), StorageError> {
+        while !bytes.is_empty() {
+            self.permit().await?;
+            let room = usize::try_from(self.plan.part).unwrap_or(usize::MAX) - self.buffer.len();
+            let here = bytes.split_to(room.min(bytes.len()));
+            self.bytes += here.len() as u64;
+            self.buffer.extend_from_slice(&here);
+            if here.len() == room {
+                self.send_part().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<Object, StorageError> {
+        let Some(upload_id) = self.upload_id.clone() else {
+            let bytes = std::mem::take(&mut self.buffer).freeze();
+            let (store, sent) = (&self.store, Sent::new(self.progress.clone()));
+            with_retry(store.limits().part_retry, || store.put_whole(&self.key, bytes.clone(), &sent)).await?;
+            return self.stored().await;
+        };
+        match self.complete(&upload_id).await {
+            Ok(object) => Ok(object),
+            Err(error) => {
+                // a part that arrives after the abort would bring the upload back to life
+                self.parts.shutdown().await;
+                let _ = self.discard(upload_id).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn abort(mut self: Box<Self>) -> Result<(), StorageError> {
+        self.parts.shutdown().await;
+        match self.upload_id.take() {
+            Some(upload_id) => self.discard(upload_id).await,
+            None => Ok(()),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn note(&mut self, note: Note) {
+        self.note = Some(note);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGEST_PART, Plan};
+    use proptest::prelude::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_small_database_gets_small_parts_and_a_huge_one_large_parts_one_at_a_time() {
+        assert_eq!(Plan::new(1000, 10_000), Plan { part: 16 << 20, in_flight: 4 });
+        let huge = Plan::new(5000 * GIB, 10_000);
+        assert_eq!(huge.in_flight, 1);
+        assert!(huge.part * 10_000 >= 10_000 * GIB);
+    }
+
+    proptest! {
+        #[test]
+        fn twice_the_expected_length_fits_and_four_times_does_after_doubling(expected in 0..4000 * GIB, max_parts in 100_u32..=10_000) {
+            let first = Plan::new(expected, max_parts);
+            let capacity: u64 = (0..max_parts).map(|sent| first.after(sent, max_parts).part).sum();
+            let possible = expected.min(u64::from(max_parts) * (LARGEST_PART / 2));
+            prop_assert!(capacity >= possible * 2);
+            prop_assert!(capacity >= u64::from(max_parts) * first.part);
+        }
+    }
+}
