@@ -4,6 +4,8 @@
 //!
 //! settings → source → stream → storage → inventory → proof → report
 
+/// Tasks that run beside a command, none of which outlives it.
+pub mod background;
 /// The command line.
 pub mod cli;
 /// What people may set, each variable once, checked before any work.
@@ -26,8 +28,6 @@ pub mod init;
 pub mod inventory;
 /// The whole run, and the sending of what it left in the folder.
 pub mod job;
-/// What must not be left when a command has ended.
-pub mod leftovers;
 /// Archives into databases.
 pub mod loader;
 /// Logs.

@@ -3,7 +3,7 @@
 use postgres_backup_job::cli::{self, Process};
 use postgres_backup_job::error::Exit;
 use postgres_backup_job::shutdown::{Shutdown, Stop};
-use postgres_backup_job::{init, leftovers};
+use postgres_backup_job::{background, init};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() {
@@ -16,13 +16,13 @@ fn main() {
     }
     let outcome = std::panic::catch_unwind(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        leftovers::note_panics();
+        background::note_panics();
         let exit = runtime.block_on(async {
             let shutdown = Shutdown::default();
             tokio::spawn(listen(shutdown.clone())?);
             let arguments = std::env::args_os().collect();
             let exit = cli::run(Process { arguments, shutdown }).await;
-            Ok::<_, std::io::Error>(match leftovers::find().await {
+            Ok::<_, std::io::Error>(match background::find().await {
                 Some(left) => {
                     eprintln!("backup: {left}");
                     Exit::Bug

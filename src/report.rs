@@ -3,10 +3,10 @@
 use crate::config::BackupType;
 use crate::record::facts::Subject;
 use crate::record::manifest::Manifest;
-use crate::repository::SideKind;
+use crate::repository::Side;
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One run.
 #[derive(Debug, Clone, Serialize)]
@@ -32,7 +32,8 @@ pub struct Report {
     /// Everything that was to be saved, and what became of it.
     pub entries: Vec<Entry>,
     /// Where the backups go: folder, URL, or both.
-    pub targets: Vec<String>,
+    #[serde(serialize_with = "locations")]
+    pub targets: Vec<(Side, String)>,
     /// What was pruned.
     pub pruned: Vec<Pruned>,
     /// What a person must look at although nothing failed.
@@ -55,7 +56,7 @@ pub struct Pruned {
     #[serde(flatten)]
     pub subject: Subject,
     /// Where it was.
-    pub side: SideKind,
+    pub side: Side,
 }
 
 /// What a run is for.
@@ -89,7 +90,7 @@ pub struct Entry {
     /// The backup, when one was stored.
     pub backup: Option<Stored>,
     /// Each target and what became of it; empty when the dump never began.
-    pub places: Vec<Place>,
+    pub places: Vec<CopyReport>,
     /// How it was verified; none when it was not.
     pub verified: Option<Verified>,
     /// What went wrong.
@@ -155,11 +156,14 @@ impl Stored {
     }
 }
 
-/// One target of an entry.
+/// The copy of an entry's backup on one side.
 #[derive(Debug, Clone, Serialize)]
-pub struct Place {
+pub struct CopyReport {
     /// Which side that is.
-    pub side: SideKind,
+    pub side: Side,
+    /// Key of the archive; none where there is none.
+    #[serde(skip)]
+    pub key: Option<String>,
     /// Path or URL of the archive, or of the target itself when there is none.
     pub location: String,
     /// True when the backup is there.
@@ -188,6 +192,10 @@ pub struct Previous {
     pub finished: DateTime<Utc>,
     /// Bytes of its archive.
     pub stored_bytes: u64,
+}
+
+fn locations<S: Serializer>(targets: &[(Side, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(targets.iter().map(|(_, location)| location))
 }
 
 impl std::fmt::Display for Failure {
@@ -227,6 +235,28 @@ impl Entry {
 }
 
 impl Report {
+    /// The report of a run that begins now, and has failed until something is done.
+    pub fn begin(activity: Activity, run_id: &str, backup_type: BackupType, now: DateTime<Utc>) -> Self {
+        Self {
+            activity,
+            run_id: run_id.to_owned(),
+            source: String::new(),
+            shard: None,
+            wanted: String::new(),
+            backup_type,
+            started: now,
+            finished: now,
+            outcome: Outcome::Failure,
+            entries: Vec::new(),
+            targets: Vec::new(),
+            pruned: Vec::new(),
+            alarms: Vec::new(),
+            failures: Vec::new(),
+            kept: None,
+            failing_since: None,
+        }
+    }
+
     /// How long the run took.
     pub fn duration(&self) -> TimeDelta {
         self.finished - self.started

@@ -5,7 +5,7 @@ use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
 use crate::inventory::sides::{self, new_run_id};
 use crate::job::alarms;
-use crate::job::identity::identify_sides;
+use crate::job::identity::identify;
 use crate::job::tasks::Tasks;
 use crate::job::{self, Server};
 use crate::metrics;
@@ -15,7 +15,7 @@ use crate::postgres::connection;
 use crate::postgres::dump::STANDBY;
 use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
-use crate::repository::{Side, SideKind};
+use crate::repository::{Repository, Side};
 use crate::storage::LARGEST_PART;
 use crate::text;
 use chrono::TimeDelta;
@@ -266,10 +266,10 @@ fn missing_privilege(config: &Config, check: &str, lack: Lack, findings: &mut Fi
 }
 
 /// Backups of other servers that go by the name of this source.
-async fn check_namesakes(config: &Config, side: &Side, findings: &mut Findings) {
-    identify_sides(config, std::slice::from_ref(side)).await;
-    let Ok(catalog) = side.repository.catalog().await else { return };
-    for text in side.repository.describe_namesakes(&catalog, &config.source.name) {
+async fn check_namesakes(config: &Config, repository: &Repository, findings: &mut Findings) {
+    identify(config, [repository]).await;
+    let Ok(catalog) = repository.catalog().await else { return };
+    for text in repository.describe_namesakes(&catalog, &config.source.name) {
         findings.add("source", Verdict::Warning, text, None);
     }
 }
@@ -277,19 +277,19 @@ async fn check_namesakes(config: &Config, side: &Side, findings: &mut Findings) 
 async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
     let name = if target == Target::Local { "local folder" } else { "remote store" };
     let opened = sides::open(config, target, &new_run_id()).await;
-    for side in match opened {
+    for repository in match opened {
         Ok(sides) => sides,
         Err(error) => return findings.bad(name, &error),
     } {
-        let place = side.repository.location().name;
-        match side.repository.probe().await {
+        let place = repository.location().name;
+        match repository.probe().await {
             Ok(skew) => {
-                let room = match side.kind {
-                    SideKind::Local => {
-                        let space = side.repository.space().await;
+                let room = match repository.side() {
+                    Side::Local => {
+                        let space = repository.space().await;
                         space.map(|space| format!(", {} free", text::size(space.free))).unwrap_or_default()
                     }
-                    SideKind::Remote => {
+                    Side::Remote => {
                         let part = (memory_at_hand() / 2).min(LARGEST_PART);
                         let largest = part * u64::from(config.remote.max_parts);
                         format!(", backups of up to {} fit the memory at hand", text::size(largest))
@@ -310,7 +310,7 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
             }
             Err(error) => findings.bad(name, &error.into()),
         }
-        check_namesakes(config, &side, findings).await;
+        check_namesakes(config, &repository, findings).await;
     }
 }
 

@@ -4,9 +4,9 @@ use super::Location;
 use crate::config::{Config, Target};
 use crate::error::Error;
 use crate::inventory::sides;
-use crate::job::identity::identify_sides;
+use crate::job::identity::identify;
 use crate::record::facts::Subject;
-use crate::repository::{Backup, Repository, full_name};
+use crate::repository::{Backup, Repository, Side, full_name};
 use crate::storage::Owner;
 use crate::storage::local::Local;
 use crate::text;
@@ -54,19 +54,19 @@ impl Named {
     ) -> Result<(Repository, Backup), Error> {
         let target = self.location.map_or(config.target, Target::from);
         let mut found: Vec<(Repository, Backup)> = Vec::new();
-        for side in sides::open(config, target, run_id).await? {
-            let backups = match side.repository.catalog().await {
+        for repository in sides::open(config, target, run_id).await? {
+            let backups = match repository.catalog().await {
                 Ok(catalog) => catalog.backups,
                 // what is found already needs no other place, unless that might have a newer one
                 Err(error) if !found.is_empty() && self.name != LATEST => {
-                    warn!("{} is passed over: {error}", side.repository.location().name);
+                    warn!("{} is passed over: {error}", repository.location().name);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
             for backup in backups {
-                if self.is_meant(&side.repository, &backup) && (self.name != LATEST || may(&backup)) {
-                    found.push((side.repository.clone(), backup));
+                if self.is_meant(&repository, &backup) && (self.name != LATEST || may(&backup)) {
+                    found.push((repository.clone(), backup));
                 }
             }
         }
@@ -90,10 +90,10 @@ impl Named {
         }
         let target = self.location.map_or(config.target, Target::from);
         let mut found: Vec<(Repository, Backup)> = Vec::new();
-        for side in sides::open(config, target, run_id).await? {
-            let backups = side.repository.catalog().await?.backups.into_iter();
-            let meant = backups.filter(|backup| self.is_meant(&side.repository, backup) && may(backup));
-            found.extend(meant.map(|backup| (side.repository.clone(), backup)));
+        for repository in sides::open(config, target, run_id).await? {
+            let backups = repository.catalog().await?.backups.into_iter();
+            let meant = backups.filter(|backup| self.is_meant(&repository, backup) && may(backup));
+            found.extend(meant.map(|backup| (repository.clone(), backup)));
         }
         // a run of one database alone is not the server
         let is_whole = |backup: &Backup| matches!(backup.manifest.subject, Subject::Globals | Subject::Cluster);
@@ -110,11 +110,11 @@ impl Named {
         let source = self.source.as_ref().unwrap_or(&config.source.name);
         let target = self.location.map_or(config.target, Target::from);
         let (sides, away) = sides::open_some(config, target, run_id).await;
-        identify_sides(config, &sides).await;
+        identify(config, &sides).await;
         let mut away: Vec<Error> = away.into_iter().map(Error::from).collect();
         let mut newest: BTreeMap<String, Found> = BTreeMap::new();
-        for side in sides {
-            let backups = match side.repository.catalog().await {
+        for repository in sides {
+            let backups = match repository.catalog().await {
                 Ok(catalog) => catalog.backups,
                 Err(error) => {
                     away.push(error.into());
@@ -125,7 +125,7 @@ impl Named {
                 let subject = backup.manifest.subject.to_string();
                 let known = newest.get(&subject).map(|(_, known)| known.manifest.started);
                 if known.is_none_or(|known| known < backup.manifest.started) {
-                    newest.insert(subject, (side.repository.clone(), backup));
+                    newest.insert(subject, (repository.clone(), backup));
                 }
             }
         }
@@ -161,7 +161,7 @@ impl Named {
         }
         let owner = Owner::new(&config.source.name, run_id);
         let storage = Arc::new(Local::new(folder, owner.clone()));
-        let repository = Repository::new(storage, config.local.path_format, owner, config.stall_timeout);
+        let repository = Repository::new(storage, Side::Local, config.local.path_format, owner, config.stall_timeout);
         match repository.find(name).await? {
             Some(backup) => Ok(Some((repository, backup))),
             None => Err(Error::Usage(format!("{} has no manifest {name}.json beside it", path.display()))),

@@ -6,9 +6,9 @@ use crate::config::{BackupType, Config, Format, Target};
 use crate::error::{Error, Exit};
 use crate::inventory::sides::{self, new_run_id};
 use crate::inventory::{Entry, Inventory, Replica};
-use crate::job::identity::identify_sides;
+use crate::job::identity::identify;
 use crate::record::facts::Subject;
-use crate::repository::{Side, SideKind};
+use crate::repository::{Repository, Side};
 use crate::text;
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -63,7 +63,7 @@ struct Row {
 
 #[derive(Debug, Serialize)]
 struct Place {
-    side: SideKind,
+    side: Side,
     path: String,
     good: bool,
 }
@@ -81,7 +81,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         None => config.target,
     };
     let sides = sides::open(config, target, &new_run_id()).await?;
-    identify_sides(config, &sides).await;
+    identify(config, &sides).await;
     let mut inventory = look(&sides).await?;
     inventory.entries.retain(|entry| is_wanted(arguments, entry));
     if !arguments.all {
@@ -169,8 +169,8 @@ fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<Cell> {
 }
 
 /// What lies on these sides, which are asked at once.
-async fn look(sides: &[Side]) -> Result<Inventory, Error> {
-    let catalogs = try_join_all(sides.iter().map(|side| side.repository.catalog())).await?;
+async fn look(sides: &[Repository]) -> Result<Inventory, Error> {
+    let catalogs = try_join_all(sides.iter().map(|repository| repository.catalog())).await?;
     let listed = sides.iter().zip(catalogs);
-    Ok(Inventory::of(listed.map(|(side, catalog)| (side.kind, side.repository.location(), catalog)).collect()))
+    Ok(Inventory::of(listed.map(|(repository, catalog)| (repository.side(), repository.location(), catalog)).collect()))
 }

@@ -4,16 +4,17 @@ use super::output;
 use super::output::{Cell, Colour};
 use crate::config::Config;
 use crate::error::{Error, Exit, exit_of};
+use crate::inventory::overview::Overview;
+use crate::inventory::prune::{self, Plan};
 use crate::inventory::retention::Decision;
 use crate::inventory::shrink::Fall;
 use crate::inventory::sides::{self, new_run_id};
-use crate::job::identity::identify_sides;
-use crate::job::prune::{self, Plan};
-use crate::job::{Overview, alarms};
+use crate::job::alarms;
+use crate::job::identity::identify;
 use crate::postgres::lock::Lock;
 use crate::postgres::{application, catalog};
 use crate::record::facts::Subject;
-use crate::repository::{Backup, Side, SideKind};
+use crate::repository::{Backup, Repository, Side};
 use crate::text;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
@@ -59,20 +60,20 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     if arguments.release {
         return release(arguments, config, &sides).await;
     }
-    if sides.iter().all(|side| side.kind == SideKind::Remote) && config.remote_retention.is_none() {
+    if sides.iter().all(|repository| repository.side() == Side::Remote) && config.remote_retention.is_none() {
         output::print("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used\n")?;
         return Ok(Exit::Done);
     }
     if arguments.dry_run {
-        identify_sides(config, &sides).await;
+        identify(config, &sides).await;
         prune::plan(config, &sides, Utc::now()).await?.iter().try_for_each(show)?;
         return Ok(Exit::Done);
     }
     // no run may store or prune while the plan is made and carried out
-    let targets: Vec<String> = sides.iter().map(|side| side.repository.location().name).collect();
+    let targets: Vec<String> = sides.iter().map(|repository| repository.location().name).collect();
     let mut lock = Lock::take(&config.source, &targets, None, &application(&run_id)).await?;
     let server = catalog::system_identifier(lock.connection()).await;
-    sides.iter().for_each(|side| side.repository.learn_server(server.as_deref()));
+    sides.iter().for_each(|repository| repository.learn_server(server.as_deref()));
     let ahead = catalog::clock_ahead(lock.connection()).await?;
     if let Some(wrong) = alarms::wrong_clock(config, ahead) {
         return Err(Error::Io(wrong));
@@ -89,7 +90,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         return Err(Error::Io("nothing was deleted: the lock was lost; try again".to_owned()));
     }
     // much may have happened while the question waited: what is deleted was shown, and would be now
-    let shown: HashSet<(SideKind, String)> = plans.iter().flat_map(Plan::going).collect();
+    let shown: HashSet<(Side, String)> = plans.iter().flat_map(Plan::going).collect();
     let plans = prune::plan(config, &sides, Utc::now()).await?;
     let (mut pruned, mut errors) = (Vec::new(), Vec::new());
     for plan in plans {
@@ -103,20 +104,20 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
 }
 
 /// Takes over the backups of another server: from now on they are counted, and pruned.
-async fn adopt(arguments: &Arguments, config: &Config, sides: &[Side], server: &str) -> Result<Exit, Error> {
-    identify_sides(config, sides).await;
+async fn adopt(arguments: &Arguments, config: &Config, sides: &[Repository], server: &str) -> Result<Exit, Error> {
+    identify(config, sides).await;
     let mut meant = Vec::new();
-    for side in sides {
-        if side.repository.server().is_none() {
+    for repository in sides {
+        if repository.server().is_none() {
             let user = &config.source.user;
             return Err(Error::Io(format!(
                 "--adopt needs the system identifier of this server, and could not read it; try again when the server \
                  answers, and let {user} execute pg_control_system()"
             )));
         }
-        let catalog = side.repository.catalog().await?;
-        let namesakes = side.repository.namesakes(&catalog, &config.source.name);
-        meant.extend(namesakes.get(server).map(|count| (side, *count)));
+        let catalog = repository.catalog().await?;
+        let namesakes = repository.namesakes(&catalog, &config.source.name);
+        meant.extend(namesakes.get(server).map(|count| (repository, *count)));
     }
     if meant.is_empty() {
         let source = &config.source.name;
@@ -124,8 +125,8 @@ async fn adopt(arguments: &Arguments, config: &Config, sides: &[Side], server: &
             "--adopt: there is no backup of another server {server} under the name {source}"
         )));
     }
-    for (side, count) in &meant {
-        let (place, backups) = (side.repository.location().name, text::count(*count, "backup"));
+    for (repository, count) in &meant {
+        let (place, backups) = (repository.location().name, text::count(*count, "backup"));
         output::print(&format!("{place}: {backups} of the server {server} become this server's\n"))?;
     }
     if arguments.dry_run {
@@ -133,15 +134,15 @@ async fn adopt(arguments: &Arguments, config: &Config, sides: &[Side], server: &
     }
     let question = "They are counted and pruned as this server's own from now on.";
     arguments.consent(question, "adopt", "taken over")?;
-    for (side, _) in meant {
-        side.repository.adopt(server).await?;
+    for (repository, _) in meant {
+        repository.adopt(server).await?;
     }
     Ok(Exit::Done)
 }
 
 /// Says that what databases have lost was meant.
-async fn release(arguments: &Arguments, config: &Config, sides: &[Side]) -> Result<Exit, Error> {
-    identify_sides(config, sides).await;
+async fn release(arguments: &Arguments, config: &Config, sides: &[Repository]) -> Result<Exit, Error> {
+    identify(config, sides).await;
     let (source, now) = (&config.source.name, Utc::now());
     let mut overview = Overview::look(config, sides, source, now, Duration::MAX).await;
     if !overview.unread.is_empty() {
@@ -171,11 +172,11 @@ async fn release(arguments: &Arguments, config: &Config, sides: &[Side]) -> Resu
     }
     let question = "The backups before the fall are kept no longer than others from now on.";
     arguments.consent(question, "release", "released")?;
-    for side in sides {
+    for repository in sides {
         for (subject, fall) in &fallen {
             // names of notes know no part of a millisecond
             let until = fall.after.started + TimeDelta::milliseconds(1);
-            side.repository.release(subject, until).await?;
+            repository.release(subject, until).await?;
         }
     }
     Ok(Exit::Done)

@@ -3,8 +3,9 @@
 use super::{Kind, output};
 use crate::config::{Config, Mode, Shard};
 use crate::error::{Error, Exit, exit_of};
+use crate::inventory::prune;
 use crate::inventory::sides::{self, new_run_id};
-use crate::job::{self, Context, prune};
+use crate::job::{self, Context};
 use crate::pipeline::Workers;
 use crate::postgres::{self, connection};
 use crate::progress::Counters;
@@ -77,8 +78,8 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
     let connection = connection::connect_directly(&config.source, &application).await?;
     let server = job::examine_server(config, &connection).await?;
     let sides = sides::open(config, config.target, &run_id).await?;
-    for side in &sides {
-        side.repository.learn_server(server.system_identifier.as_deref());
+    for repository in &sides {
+        repository.learn_server(server.system_identifier.as_deref());
     }
     let tasks = job::choose_tasks(config, &server)?;
     let (tools, display) = (&server.tools.chosen, config.source.display());
@@ -100,9 +101,9 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
         }
         possible |= errors.len() == before;
     }
-    for side in &sides {
-        side.repository.newest(&tasks.subjects()).await?;
-        output::print(&format!("would store in {}\n", side.repository.location().name))?;
+    for repository in &sides {
+        repository.newest(&tasks.subjects()).await?;
+        output::print(&format!("would store in {}\n", repository.location().name))?;
     }
     if config.verify.enabled {
         output::print(&format!("would verify on {}\n", config.verify.server.name))?;

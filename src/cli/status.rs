@@ -4,10 +4,10 @@ use super::output;
 use super::output::{Cell, Colour};
 use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit};
+use crate::inventory::overview::Overview;
 use crate::inventory::sides::{self, new_run_id};
 use crate::inventory::status::{Kept, Status, Trend, Verdict};
-use crate::job::Overview;
-use crate::job::identity::identify_sides;
+use crate::job::identity::identify;
 use crate::schedule;
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -47,7 +47,7 @@ struct NextRun {
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let sides = sides::open(config, config.target, &new_run_id()).await?;
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
-    let server = identify_sides(config, &sides).await;
+    let server = identify(config, &sides).await;
     let now = Utc::now();
     let mut overview = Overview::look(config, &sides, source, now, Duration::MAX).await;
     if !overview.unread.is_empty() {

@@ -2,12 +2,13 @@
 
 use super::find::Named;
 use super::{Location, output};
+use crate::background::AbortOnDrop;
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit, exit_of};
 use crate::inventory::sides::{self, new_run_id};
-use crate::job::AbortOnDrop;
+use crate::inventory::upload;
 use crate::job::identity::identify;
-use crate::job::upload;
+use crate::job::presence;
 use crate::progress::{self, Counters};
 use crate::repository::{Backup, Repository};
 use crate::shutdown::Shutdown;
@@ -35,7 +36,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let is_named = !(arguments.backups.is_empty() && arguments.file.is_empty());
     let (wanted, store) = shutdown.guard(choose(arguments, config, &run_id)).await??;
     // the session ends with this
-    let _session = shutdown.guard(upload::announce(config, &run_id, &store, Utc::now())).await??;
+    let _session = shutdown.guard(presence::announce(config, &run_id, &store, Utc::now())).await??;
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
     let chosen = upload::choose(config, wanted, &store, (source, is_named), Utc::now());
     let mut choice = shutdown.guard(chosen).await??;
@@ -58,7 +59,7 @@ async fn choose(
     run_id: &str,
 ) -> Result<(Vec<(Repository, Backup)>, Repository), Error> {
     let remote = sides::open(config, Target::Remote, run_id).await?;
-    let store = remote.into_iter().next().map(|side| side.repository);
+    let store = remote.into_iter().next();
     let store = store.ok_or_else(|| Error::Usage("there is no store".to_owned()))?;
     let mut wanted = Vec::new();
     for name in arguments.backups.iter().chain(&arguments.file) {
@@ -69,11 +70,11 @@ async fn choose(
     if wanted.is_empty() {
         let source = arguments.source.as_ref().unwrap_or(&config.source.name);
         let local = sides::open(config, Target::Local, run_id).await?;
-        identify(config, local.iter().map(|side| &side.repository).chain([&store])).await;
-        for side in local {
-            let backups = side.repository.catalog().await?.backups.into_iter();
+        identify(config, local.iter().chain([&store])).await;
+        for repository in local {
+            let backups = repository.catalog().await?.backups.into_iter();
             let own = backups.filter(|backup| backup.is_of(source));
-            wanted.extend(own.map(|backup| (side.repository.clone(), backup)));
+            wanted.extend(own.map(|backup| (repository.clone(), backup)));
         }
     }
     Ok((wanted, store))

@@ -6,10 +6,10 @@ use crate::config::Config;
 use crate::error::{Error, Exit, exit_of};
 use crate::inventory::sides::{self, new_run_id};
 use crate::job;
-use crate::job::identity::identify_sides;
+use crate::job::identity::identify;
 use crate::notify::{self, Begun};
 use crate::record::manifest::How;
-use crate::report::{Activity, Entry, Failure, Outcome, Place, Report, Stored};
+use crate::report::{Activity, CopyReport, Entry, Failure, Outcome, Report, Stored};
 use crate::repository::Backup;
 use crate::shutdown::Shutdown;
 use crate::text;
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
 /// A backup and what came of its verification.
 struct Proof {
     backup: Backup,
-    place: Place,
+    place: CopyReport,
     verified: Result<Verified, Error>,
 }
 
@@ -75,8 +75,8 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let notice = notice(arguments, config, &run_id, started, &proved);
     if config.metrics.is_wanted() {
         let (sides, _) = sides::open_some(config, config.target, &run_id).await;
-        identify_sides(config, &sides).await;
-        job::publish(config, &sides, None, shutdown).await;
+        identify(config, &sides).await;
+        job::metrics::publish(config, &sides, None, shutdown).await;
     }
     notify::send(&config.notices, &notice, Begun::default(), shutdown).await;
     let (proofs, away) = proved?;
@@ -115,7 +115,8 @@ async fn verify(
     let verifier = Verifier { config, run_id, shutdown, now: Utc::now, terminal };
     let mut proofs = Vec::new();
     for (repository, backup) in found {
-        let place = Place { side: repository.side(), location: repository.location().of(&backup.key), stored: true };
+        let (side, key) = (repository.side(), Some(backup.key.clone()));
+        let place = CopyReport { side, key, location: repository.location().of(&backup.key), stored: true };
         let verified = verifier.verify(&repository, &backup, how).await;
         proofs.push(Proof { backup, place, verified });
         if shutdown.reason().is_some() {
@@ -202,24 +203,10 @@ fn notice(
     proved: &Result<(Vec<Proof>, Vec<Error>), Error>,
 ) -> Report {
     let wanted = if arguments.each { "the latest backup of each database" } else { "the latest backup" };
-    let mut report = Report {
-        activity: Activity::Verification,
-        run_id: run_id.to_owned(),
-        source: config.source.name.clone(),
-        shard: None,
-        wanted: wanted.to_owned(),
-        backup_type: config.dump.backup_type,
-        started,
-        finished: Utc::now(),
-        outcome: Outcome::Success,
-        entries: Vec::new(),
-        targets: Vec::new(),
-        pruned: Vec::new(),
-        alarms: Vec::new(),
-        failures: Vec::new(),
-        kept: None,
-        failing_since: None,
-    };
+    let mut report = Report::begin(Activity::Verification, run_id, config.dump.backup_type, started);
+    (report.outcome, report.finished) = (Outcome::Success, Utc::now());
+    report.source.clone_from(&config.source.name);
+    wanted.clone_into(&mut report.wanted);
     let (proofs, away) = match proved {
         Ok(proved) => proved,
         Err(error) => {

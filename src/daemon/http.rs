@@ -1,7 +1,7 @@
 //! The daemon's HTTP server: three addresses, read-only.
 
 use super::{Daemon, page};
-use crate::leftovers::counted;
+use crate::background::counted;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,

@@ -7,17 +7,19 @@ mod problems;
 mod state;
 mod timer;
 
+use crate::background::AbortOnDrop;
 use crate::config::{self, Config, Target};
 use crate::error::{Error, Exit};
+use crate::inventory::overview::Overview;
 use crate::inventory::sides::{self, new_run_id};
 use crate::inventory::status::Status;
-use crate::job::identity::identify_sides;
-use crate::job::upload;
-use crate::job::{self, Context, Overview};
+use crate::inventory::upload;
+use crate::job::identity::identify;
+use crate::job::{self, Context, presence};
 use crate::metrics::{self, Attempt, Known, Metrics};
 use crate::pipeline::Workers;
 use crate::progress::Counters;
-use crate::repository::{Side, SideKind, Whose};
+use crate::repository::{Repository, Side, Whose};
 use crate::schedule::{self, Due, History};
 use crate::shutdown::Shutdown;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -47,7 +49,7 @@ pub struct Daemon {
     max_age: TimeDelta,
     state: Shared,
     /// The sides that are looked at, which remember the manifests they have read.
-    sides: Mutex<Vec<Side>>,
+    sides: Mutex<Vec<Repository>>,
     running: watch::Sender<bool>,
     /// Asks for another look.
     look_soon: Notify,
@@ -75,7 +77,7 @@ impl Daemon {
         for due in schedule.next_of_each((self.now)()) {
             self.announce(due);
         }
-        let answering = job::AbortOnDrop::spawn(http::answer(listener, self.clone()));
+        let answering = AbortOnDrop::spawn(http::answer(listener, self.clone()));
         let looking = async {
             loop {
                 self.look().await;
@@ -101,15 +103,15 @@ impl Daemon {
         let work = async {
             let mut sides = self.sides.lock().await;
             let mut unusable = Vec::new();
-            if sides.len() < SideKind::of(self.config.target).len() {
+            if sides.len() < Side::of(self.config.target).len() {
                 (*sides, unusable) = sides::open_some(&self.config, self.config.target, &new_run_id()).await;
             }
-            let server = identify_sides(&self.config, &sides).await;
+            let server = identify(&self.config, sides.iter()).await;
             let now = (self.now)();
             let mut overview = Overview::look(&self.config, &sides, &self.config.source.name, now, LOOK_LIMIT).await;
             let gone = server.map(|server| overview.gone(&self.config, &server)).unwrap_or_default();
             overview.warnings.extend(gone);
-            let store = |error| (SideKind::Remote, "the store".to_owned(), error);
+            let store = |error| (Side::Remote, "the store".to_owned(), error);
             overview.unread.extend(unusable.into_iter().map(store));
             for (_, place, error) in &overview.unread {
                 warn!("looking at {place}: {error}");
@@ -158,21 +160,21 @@ impl Daemon {
         let wanted = async {
             let mut wanted = Vec::new();
             let local = open(Target::Local).await?;
-            identify_sides(config, &local).await;
-            for side in local {
-                let backups = side.repository.catalog().await?.backups.into_iter();
+            identify(config, &local).await;
+            for repository in local {
+                let backups = repository.catalog().await?.backups.into_iter();
                 let own = backups.filter(|backup| backup.whose == Whose::Ours);
-                wanted.extend(own.map(|backup| (side.repository.clone(), backup)));
+                wanted.extend(own.map(|backup| (repository.clone(), backup)));
             }
             Ok::<_, Error>((wanted, open(Target::Remote).await?))
         };
         let (wanted, store) = shutdown.guard(wanted).await??;
-        let Some(store) = store.into_iter().next().map(|side| side.repository) else { return Ok(()) };
+        let Some(store) = store.into_iter().next() else { return Ok(()) };
         let chosen = upload::choose(config, wanted, &store, (&config.source.name, false), (self.now)());
         let mut choice = shutdown.guard(chosen).await??;
         let mut sent = 0;
         if !choice.missing.is_empty() {
-            let _session = shutdown.guard(upload::announce(config, &run_id, &store, (self.now)())).await??;
+            let _session = shutdown.guard(presence::announce(config, &run_id, &store, (self.now)())).await??;
             sent = upload::send_all(shutdown, &Counters::default(), &mut choice, &store).await?;
         }
         self.state.uploaded(choice.errors.iter().map(ToString::to_string).collect());
@@ -237,9 +239,9 @@ impl Daemon {
             })
             .collect();
         let next = self.config.daemon.schedule.next_of_each((self.now)());
-        let unread = |side: &&SideKind| !overview.unread.iter().any(|(kind, ..)| kind == *side);
-        let sides = SideKind::of(self.config.target);
-        let readable: Vec<SideKind> = sides.iter().filter(unread).copied().collect();
+        let unread = |side: &&Side| !overview.unread.iter().any(|(kind, ..)| kind == *side);
+        let sides = Side::of(self.config.target);
+        let readable: Vec<Side> = sides.iter().filter(unread).copied().collect();
         let daemon = metrics::Daemon {
             next: &next,
             running: state.running.is_some(),

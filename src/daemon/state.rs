@@ -1,6 +1,6 @@
 //! What the daemon knows, shared by those who do and those who show.
 
-use crate::job::Overview;
+use crate::inventory::overview::Overview;
 use crate::progress::Counters;
 use crate::record::facts::Subject;
 use crate::report::{Outcome, Report};

@@ -1,12 +1,15 @@
-//! Pure: the backups of both sides as one list.
+//! The backups of both sides as one list, and what is done with it.
 
+pub mod overview;
+pub mod prune;
 pub mod retention;
 pub mod shrink;
 pub mod sides;
 pub mod status;
+pub mod upload;
 
 use crate::record::manifest::{Manifest, Verification};
-use crate::repository::{self, Catalog, SideKind, Whose};
+use crate::repository::{self, Catalog, Side, Whose};
 use crate::storage::Location;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -35,7 +38,7 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct Replica {
     /// Which side.
-    pub side: SideKind,
+    pub side: Side,
     /// For people.
     pub place: String,
     /// The archive is there and has the length that the manifest says.
@@ -50,7 +53,7 @@ pub struct Replica {
 
 impl Inventory {
     /// Backups of one source, id and SHA-256 are one; what has the same id and other bytes is another.
-    pub fn of(sides: Vec<(SideKind, Location, Catalog)>) -> Self {
+    pub fn of(sides: Vec<(Side, Location, Catalog)>) -> Self {
         let mut entries: BTreeMap<Key, Entry> = BTreeMap::new();
         let mut foreign = Vec::new();
         for (side, location, catalog) in sides {
@@ -75,7 +78,7 @@ impl Inventory {
 
 impl Inventory {
     /// Takes over what another inventory has of one side.
-    pub fn adopt(&mut self, other: &Self, side: SideKind) {
+    pub fn adopt(&mut self, other: &Self, side: Side) {
         let own = self.entries.drain(..).map(|entry| (entry.key(), entry));
         let mut entries: BTreeMap<Key, Entry> = own.collect();
         for entry in &other.entries {
@@ -119,7 +122,7 @@ impl Entry {
     }
 
     /// A copy on that side is good.
-    pub fn is_good_on(&self, side: SideKind) -> bool {
+    pub fn is_good_on(&self, side: Side) -> bool {
         self.copies.iter().any(|copy| copy.side == side && copy.good)
     }
 

@@ -5,7 +5,7 @@ use crate::inventory::shrink::{self, Fall, RELEASE, Size};
 use crate::inventory::{Entry, Inventory};
 use crate::record::facts::Subject;
 use crate::record::manifest::{How, Identity};
-use crate::repository::SideKind;
+use crate::repository::Side;
 use crate::storage::Space;
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -115,7 +115,7 @@ pub struct Newest {
     /// Bytes of the archive.
     pub stored_bytes: u64,
     /// Sides that have it, good.
-    pub sides: Vec<SideKind>,
+    pub sides: Vec<Side>,
     /// Restored, and found to be what it should be.
     pub verified: bool,
 }
@@ -205,12 +205,10 @@ impl Kept {
             Some(_) if shrunk.is_some() => Verdict::Shrunk,
             Some(_) => Verdict::Ok,
         };
-        let is_pending = |entry: &&&Entry| {
-            entry.is_good_on(SideKind::Local) && question.pending.contains(&entry.manifest.identity())
-        };
+        let is_pending =
+            |entry: &&&Entry| entry.is_good_on(Side::Local) && question.pending.contains(&entry.manifest.identity());
         let pending = entries.iter().rev().filter(is_pending);
-        let is_uploaded =
-            |entry: &&&Entry| [SideKind::Local, SideKind::Remote].into_iter().all(|side| entry.is_good_on(side));
+        let is_uploaded = |entry: &&&Entry| [Side::Local, Side::Remote].into_iter().all(|side| entry.is_good_on(side));
         let verifications = entries.iter().filter_map(|entry| Some((entry, entry.verification()?)));
         let last = verifications.max_by_key(|(_, verification)| verification.finished);
         Self {
@@ -248,7 +246,7 @@ impl Newest {
             started: manifest.started,
             age_seconds: (now - manifest.started).num_seconds(),
             stored_bytes: manifest.stored_bytes,
-            sides: [SideKind::Local, SideKind::Remote].into_iter().filter(|side| entry.is_good_on(*side)).collect(),
+            sides: [Side::Local, Side::Remote].into_iter().filter(|side| entry.is_good_on(*side)).collect(),
             verified: entry.is_verified(),
         }
     }

@@ -1,9 +1,9 @@
 //! What a person must look at although nothing failed: databases that lost most of their rows, databases that can no
 //! longer be saved, a clock that is wrong.
 
-use super::overview::Overview;
 use super::run::Run;
 use crate::config::Config;
+use crate::inventory::overview::Overview;
 use crate::inventory::retention::CLOCKS_AGREE;
 use crate::inventory::status::Kept;
 use crate::record::facts::Subject;
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Looks at what lies in storage beside what this run has stored.
 pub(super) async fn look_back(run: &Run<'_>, report: &mut Report) {
+    if report.entries.iter().all(|entry| entry.backup.is_none()) {
+        return;
+    }
     let (context, config) = (run.context, &run.context.config);
     let (source, now) = (&config.source.name, (context.now)());
     let look = Overview::look(config, &context.sides, source, now, PATIENCE);

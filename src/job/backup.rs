@@ -1,13 +1,14 @@
 //! One archive: reached → announced → streamed → committed on every target.
 
 use super::again::again;
-use super::legs::{self, Leg, Made};
+use super::context::{At, StageError};
+use super::copies::{self, Made, NewCopy};
 use super::preflight::{self, one_of};
 use super::record::{self, Described, Dumped};
 use super::run::{Attempt, Run};
 use super::source::{self, Opened, Running, Source};
 use super::tasks::{self, Task};
-use super::{AbortOnDrop, At, StageError};
+use crate::background::AbortOnDrop;
 use crate::config::Format;
 use crate::error::Error;
 use crate::pipeline::{self, CopyFacts, Encoding, Streamed, TARGET_QUEUE};
@@ -17,7 +18,7 @@ use crate::postgres::dump::{self, DumpError};
 use crate::postgres::waits;
 use crate::progress::{self, Counters};
 use crate::record::facts::Subject;
-use crate::report::{Entry, Place, Stage};
+use crate::report::{CopyReport, Entry, Stage};
 use crate::text;
 use futures_util::future::join_all;
 use std::time::Instant;
@@ -67,9 +68,14 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
         }
         Err(error) => vec![error],
     };
-    for side in &run.context.sides {
-        if !entry.places.iter().any(|place| place.side == side.kind) {
-            entry.places.push(Place { side: side.kind, location: side.repository.location().name, stored: false });
+    for repository in &run.context.sides {
+        if !entry.places.iter().any(|place| place.side == repository.side()) {
+            entry.places.push(CopyReport {
+                side: repository.side(),
+                key: None,
+                location: repository.location().name,
+                stored: false,
+            });
         }
     }
     (entry, errors)
@@ -96,7 +102,8 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
     let application = context.application();
     let databases = context.shutdown.guard(async {
         let connection = connection::connect(&config.source, &application).await?;
-        let is_wanted = |database: &Database| tasks::is_wanted(&config.selection, &config.source.database, database);
+        let is_wanted =
+            |database: &Database| config.selection.saves(&config.source.database, &database.name, database.is_template);
         let mut databases = catalog::databases(&connection, is_wanted).await?;
         preflight::leave_to_provider(config, &mut databases).await;
         Ok::<_, Error>(databases)
@@ -121,9 +128,9 @@ async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made,
         Some(source) => source,
         None => source::reach(context, task).await?,
     };
-    let mut begun = legs::begin(run, task).await?;
+    let mut begun = copies::begin(run, task).await?;
     let started = Instant::now();
-    let dumped = dump(run, task, source, attempt, &mut begun.legs, &counters).await;
+    let dumped = dump(run, task, source, attempt, &mut begun.copies, &counters).await;
     // no table's rows pass any more
     counters.set_table("");
     let dump_stage = Stage { name: "dump", seconds: started.elapsed().as_secs_f64() };
@@ -132,7 +139,7 @@ async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made,
     let (dumped, running) = match dumped {
         Ok(dumped) => dumped,
         Err(error) => {
-            legs::abandon(context, begun.legs).await;
+            copies::abandon(context, begun.copies).await;
             return Err(error);
         }
     };
@@ -140,7 +147,7 @@ async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made,
     let described = match described {
         Ok(described) => described,
         Err(error) => {
-            legs::abandon(context, begun.legs).await;
+            copies::abandon(context, begun.copies).await;
             return Err(error).at("dump");
         }
     };
@@ -164,13 +171,13 @@ async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made,
     made.map(complete)
 }
 
-/// Dumps into every target at once. On an error the child has ended, and the drafts are the caller's to abandon.
+/// Dumps into every target at once. On an error the child has ended, and the copies are the caller's to abandon.
 async fn dump(
     run: &Run<'_>,
     task: &Task,
     source: Source,
     attempt: Attempt,
-    legs: &mut [Leg<'_>],
+    copies: &mut [NewCopy<'_>],
     counters: &Counters,
 ) -> Result<(Dumped, Running), StageError> {
     let opened = source::open(run.context, run.ready, task, source, attempt).await?;
@@ -179,7 +186,7 @@ async fn dump(
     let why = async || waits::reason_of(&place, dump::APPLICATION).await;
     let silence = progress::watch_silence(counters.clone(), task.subject.to_string(), why);
     let streaming =
-        async { tokio::try_join!(stream(run, task, reader, legs, counters), running.describe(run.context, attempt)) };
+        async { tokio::try_join!(stream(run, task, reader, copies, counters), running.describe(run.context, attempt)) };
     let streamed = tokio::select! {
         streamed = streaming => streamed,
         never = silence => match never {},
@@ -194,19 +201,19 @@ async fn stream(
     run: &Run<'_>,
     task: &Task,
     reader: impl AsyncRead + Unpin,
-    legs: &mut [Leg<'_>],
+    copies: &mut [NewCopy<'_>],
     counters: &Counters,
 ) -> Result<Streamed, StageError> {
     let (context, config) = (run.context, &run.context.config);
-    let (senders, receivers): (Vec<_>, Vec<_>) = legs.iter().map(|_| mpsc::channel(TARGET_QUEUE)).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = copies.iter().map(|_| mpsc::channel(TARGET_QUEUE)).unzip();
     let is_custom = record::format(run, &task.subject) == Format::Custom;
     let gzip = (!is_custom).then(|| run.encoder());
     let encoding = Encoding { gzip, recipients: config.encryption.recipients.clone() };
     let facts = CopyFacts::of(&task.subject, is_custom);
-    let feeds = legs.iter_mut().zip(receivers).map(|(leg, chunks)| async {
-        leg.error = leg.draft.feed(chunks).await.err().map(Error::from);
-        if let Some(error) = &leg.error {
-            run.note_lost(leg.side, error);
+    let feeds = copies.iter_mut().zip(receivers).map(|(copy, chunks)| async {
+        copy.error = copy.new_backup.feed(chunks).await.err().map(Error::from);
+        if let Some(error) = &copy.error {
+            run.note_lost(copy.repository, error);
         }
     });
     let work = async {
@@ -216,12 +223,12 @@ async fn stream(
     let streamed = context.shutdown.guard(work).await;
     match streamed.at("dump")? {
         Ok(streamed) => Ok(streamed),
-        Err(pipeline::StreamError::NoTarget) => Err(one_of(causes(legs))).at("store"),
+        Err(pipeline::StreamError::NoTarget) => Err(one_of(causes(copies))).at("store"),
         Err(error) => {
             let error = Error::from(error);
             // a store that failed first makes pg_dump fail after it
-            let causes = causes(legs);
-            match (&error, causes.len() == legs.len()) {
+            let causes = causes(copies);
+            match (&error, causes.len() == copies.len()) {
                 (Error::Dump(DumpError::Exit { .. }) | Error::Cluster(_), true) => Err(one_of(causes)).at("store"),
                 _ => Err(error).at("dump"),
             }
@@ -229,6 +236,6 @@ async fn stream(
     }
 }
 
-fn causes(legs: &mut [Leg<'_>]) -> Vec<Error> {
-    legs.iter_mut().filter_map(|leg| leg.error.take()).collect()
+fn causes(copies: &mut [NewCopy<'_>]) -> Vec<Error> {
+    copies.iter_mut().filter_map(|copy| copy.error.take()).collect()
 }

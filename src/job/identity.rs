@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::postgres::{catalog, connection};
-use crate::repository::{Repository, Side};
+use crate::repository::Repository;
 use std::time::Duration;
 use tracing::debug;
 
@@ -25,9 +25,4 @@ pub async fn identify(
     let (server, known) = tokio::time::timeout(PATIENCE, asked).await.ok().flatten()?;
     repositories.into_iter().for_each(|repository| repository.learn_server(server.as_deref()));
     Some(known)
-}
-
-/// The same for sides.
-pub async fn identify_sides(config: &Config, sides: &[Side]) -> Option<Vec<catalog::Known>> {
-    identify(config, sides.iter().map(|side| &side.repository)).await
 }

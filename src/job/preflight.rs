@@ -1,18 +1,19 @@
 //! Everything about server and targets that can fail early, before the first byte is dumped.
 
+use super::context::{At, Context, StageError};
 use super::tasks::{self, Tasks};
-use super::{At, Context, StageError};
 use crate::config::Config;
 use crate::error::Error;
+use crate::postgres;
 use crate::postgres::catalog::{self, Database, Known};
 use crate::postgres::connection::{self, ConnectError, Connection, ServerVersion};
-use crate::postgres::lock::{self, Lock};
+use crate::postgres::lock::{self, Lock, LockError};
 use crate::postgres::privileges::{self, Lack};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::tools::{self, Found, ToolError};
 use crate::record::facts::Subject;
-use crate::report::Previous;
-use crate::repository::{Backup, Side, SideKind, Whose};
+use crate::report::{Entry, Previous};
+use crate::repository::{Backup, Repository, Side, Whose};
 use crate::text;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -47,7 +48,7 @@ pub(super) struct Ready<'a> {
     pub(super) server: Server,
     pub(super) tasks: Tasks,
     /// Targets that answer.
-    pub(super) sides: Vec<&'a Side>,
+    pub(super) sides: Vec<&'a Repository>,
     /// Why the others do not.
     pub(super) failed: Vec<StageError>,
     /// The newest backup of each subject before this run.
@@ -61,7 +62,7 @@ pub async fn examine_server(config: &Config, connection: &Connection) -> Result<
     let tools = tools::find(bin_dir, search_path, &config.child_environment, version.major, &version.text).await?;
     tools.chosen.reach(&config.source)?;
     let own = &config.source.database;
-    let is_wanted = |database: &Database| tasks::is_wanted(&config.selection, own, database);
+    let is_wanted = |database: &Database| config.selection.saves(own, &database.name, database.is_template);
     let mut databases = catalog::databases(connection, is_wanted).await?;
     leave_to_provider(config, &mut databases).await;
     // a pooler may know the database by another name than the server does
@@ -92,7 +93,7 @@ pub async fn examine_server(config: &Config, connection: &Connection) -> Result<
 pub(super) async fn leave_to_provider(config: &Config, databases: &mut Vec<Database>) {
     let mut closed = Vec::new();
     for Database { name, .. } in &*databases {
-        if tasks::is_providers(&config.selection, name) {
+        if config.selection.is_providers(name) {
             let entered = connection::connect(&config.source.trying_once().of(name), "backup preflight").await;
             if matches!(entered, Err(ConnectError::Refused { .. } | ConnectError::NotAllowed { .. })) {
                 closed.push(name.clone());
@@ -144,6 +145,26 @@ pub async fn look_into(config: &Config, database: &str, application: &str) -> Re
     Ok((connection, lacks))
 }
 
+/// Takes the lock, connecting with retry. A server that grants none is no reason not to back it up.
+pub(super) async fn take_lock(context: &Context) -> Result<Option<Lock>, StageError> {
+    let source = &context.config.source;
+    let targets: Vec<String> = context.sides.iter().map(|repository| repository.location().name).collect();
+    let (application, shard) = (context.application(), context.shard());
+    let take = Lock::take(source, &targets, shard.as_deref(), &application);
+    match context.shutdown.guard(take).await.at("connect")? {
+        Ok(lock) => {
+            info!("connected to {}", source.display());
+            Ok(Some(lock))
+        }
+        Err(LockError::Query(error)) => {
+            warn!("the server grants no lock ({}); this run prunes nothing", postgres::cause(&error));
+            Ok(None)
+        }
+        Err(error @ LockError::Taken { .. }) => Err(error).at("lock"),
+        Err(error) => Err(error).at("connect"),
+    }
+}
+
 /// Examines server and targets, and sweeps what dead runs left.
 pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Result<Ready<'a>, StageError> {
     let config = &context.config;
@@ -157,8 +178,8 @@ pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Re
         }
     });
     let server = guarded.await.at("preflight")?.at("preflight")?;
-    for side in &context.sides {
-        side.repository.learn_server(server.system_identifier.as_deref());
+    for repository in &context.sides {
+        repository.learn_server(server.system_identifier.as_deref());
     }
     let tools = &server.tools.chosen;
     info!("PostgreSQL {}, dumped by pg_dump {} ({})", server.version.text, tools.version, tools.folder.display());
@@ -173,11 +194,11 @@ pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Re
     let unusable = context.unusable.iter().map(|error| StageError { stage: "preflight", error: error.clone().into() });
     let (sides, failed) = (Vec::new(), unusable.collect());
     let mut ready = Ready { server, tasks, sides, failed, previous: HashMap::new() };
-    for side in &context.sides {
-        let prepared = context.shutdown.guard(prepare_side(context, side, lock, &ready.tasks)).await;
+    for repository in &context.sides {
+        let prepared = context.shutdown.guard(prepare_side(context, repository, lock, &ready.tasks)).await;
         match prepared.at("preflight")? {
             Ok(previous) => {
-                ready.sides.push(side);
+                ready.sides.push(repository);
                 for (subject, previous) in previous {
                     ready.previous.entry(subject).or_insert(previous);
                 }
@@ -212,11 +233,11 @@ pub(super) fn one_of(mut errors: Vec<Error>) -> Error {
 /// Reaches one target: sweeps it, and asks it for the previous backups and for space.
 async fn prepare_side(
     context: &Context,
-    side: &Side,
+    repository: &Repository,
     lock: Option<&Lock>,
     tasks: &Tasks,
 ) -> Result<HashMap<Subject, Previous>, Error> {
-    let repository = &side.repository;
+    let repository = &repository;
     let leftovers = repository.leftovers().await?;
     let living = match lock {
         Some(lock) => lock::living_runs(lock.connection()).await,
@@ -226,7 +247,7 @@ async fn prepare_side(
     let newest = repository.newest(&tasks.subjects()).await?;
     let previous: HashMap<Subject, Previous> =
         newest.iter().map(|(subject, backup)| (subject.clone(), previous(backup))).collect();
-    if side.kind == SideKind::Local
+    if repository.side() == Side::Local
         && let Some(space) = repository.space().await
     {
         let last = previous.values().map(|previous| previous.stored_bytes).sum();
@@ -242,7 +263,7 @@ fn previous(backup: &Backup) -> Previous {
 
 /// The newest good backup of each subject of the source, on any target that answers.
 pub(super) async fn newest_of_all(context: &Context) -> HashMap<Subject, Previous> {
-    let asked = join_all(context.sides.iter().map(|side| side.repository.catalog())).await;
+    let asked = join_all(context.sides.iter().map(|repository| repository.catalog())).await;
     let mut newest: HashMap<Subject, Previous> = HashMap::new();
     for catalog in asked {
         let backups = catalog.map(|catalog| catalog.backups).unwrap_or_default();
@@ -267,4 +288,12 @@ fn check_space(place: &str, free: u64, last: u64) -> Result<(), Error> {
         warn!("{}", no_space());
     }
     Ok(())
+}
+
+impl Ready<'_> {
+    /// An entry for a subject, with what is known of it beforehand.
+    pub(super) fn entry(&self, subject: Subject) -> Entry {
+        let previous = self.previous.get(&subject).copied();
+        Entry { previous, ..Entry::new(subject) }
+    }
 }

@@ -1,12 +1,12 @@
 //! What the archives of one run share: the lock, the slots, the encoder, and what is known of the targets.
 
+use super::context::{At, Context, StageError};
 use super::preflight::Ready;
 use super::tasks::Task;
-use super::{At, Context, StageError};
 use crate::error::Error;
 use crate::pipeline::Gzip;
 use crate::postgres::lock::Lock;
-use crate::repository::Side;
+use crate::repository::Repository;
 use crate::shutdown::Stop;
 use crate::storage::StorageError;
 use std::collections::HashSet;
@@ -80,8 +80,8 @@ impl<'a> Run<'a> {
     }
 
     /// Says that an archive goes on without this target, and gives that up where it took nothing for too long.
-    pub(super) fn note_lost(&self, side: &Side, error: &Error) {
-        let name = side.repository.location().name;
+    pub(super) fn note_lost(&self, repository: &Repository, error: &Error) {
+        let name = repository.location().name;
         warn!("{name} is dropped from this backup: {error}");
         if matches!(error, Error::Storage(StorageError::Stalled { .. })) {
             self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
@@ -94,9 +94,9 @@ impl<'a> Run<'a> {
     }
 
     /// True when an archive of this run has given the target up.
-    pub(super) fn has_given_up(&self, side: &Side) -> bool {
+    pub(super) fn has_given_up(&self, repository: &Repository) -> bool {
         let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
-        given_up.contains(&side.repository.location().name)
+        given_up.contains(&repository.location().name)
     }
 
     /// Archives in work at once: those that are dumped, one that is committed and one that is reached meanwhile.

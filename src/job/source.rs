@@ -1,9 +1,9 @@
 //! What an archive is read from: a database, the globals, or the whole server.
 
+use super::context::{At, Context, StageError};
 use super::preflight::{self, Ready};
 use super::run::Attempt;
 use super::tasks::Task;
-use super::{At, Context, StageError};
 use crate::config;
 use crate::error::Error;
 use crate::postgres::cluster::{self, Parts, Watch};

@@ -1,10 +1,11 @@
 //! Verification of what a run has stored: restored from one target, and the bytes of the others compared with it.
 
-use super::{At, Context, Errors, StageError, failure};
+use super::context::{At, Context, StageError, failure};
+use super::outcome::Errors;
 use crate::error::Error;
 use crate::record::manifest::How;
 use crate::report::{self, Entry, Report};
-use crate::repository::{Backup, Side};
+use crate::repository::{Backup, Repository};
 use crate::verify::report::{self as verification, Verdict};
 use crate::verify::{Verified, Verifier};
 use std::time::Instant;
@@ -43,13 +44,13 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
     let verifier = verifier(context);
     let mut proof: Option<verification::Report> = None;
     for place in entry.places.iter().filter(|place| place.stored) {
-        let Some((side, key)) = find_side(context, &place.location) else { continue };
-        let found = context.shutdown.guard(side.repository.find(key)).await.at("verify")?.at("verify")?;
+        let on_side = context.sides.iter().find(|repository| repository.side() == place.side);
+        let Some((repository, key)) = on_side.zip(place.key.as_ref()) else { continue };
+        let found = context.shutdown.guard(repository.find(key)).await.at("verify")?.at("verify")?;
         let backup =
             found.ok_or_else(|| Error::Io(format!("{} is not there any more", place.location))).at("verify")?;
         let how = if proof.is_none() { How::Restore } else { How::Checksum };
-        let Verified { report: result, unrecorded } =
-            verifier.verify(&side.repository, &backup, how).await.at("verify")?;
+        let Verified { report: result, unrecorded } = verifier.verify(repository, &backup, how).await.at("verify")?;
         entry.verified = Some(summary(proof.as_ref().filter(|_| result.verification.passed).unwrap_or(&result)));
         if !result.verification.passed {
             let (id, failures) = (result.id.clone(), result.failures());
@@ -60,7 +61,7 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
         }
         match &proof {
             // the same bytes restore the same way
-            Some(proof) => record(context, side, &backup, proof).await.at("verify")?,
+            Some(proof) => record(context, repository, &backup, proof).await.at("verify")?,
             None => proof = Some(result),
         }
     }
@@ -81,14 +82,15 @@ fn verifier(context: &Context) -> Verifier<'_> {
     Verifier { config, run_id, shutdown, now: *now, terminal: false }
 }
 
-fn find_side<'a>(context: &'a Context, location: &'a str) -> Option<(&'a Side, &'a str)> {
-    context.sides.iter().find_map(|side| Some((side, side.repository.location().key_of(location)?)))
-}
-
-async fn record(context: &Context, side: &Side, backup: &Backup, proof: &verification::Report) -> Result<(), Error> {
-    let location = side.repository.location().of(&backup.key);
+async fn record(
+    context: &Context,
+    repository: &Repository,
+    backup: &Backup,
+    proof: &verification::Report,
+) -> Result<(), Error> {
+    let location = repository.location().of(&backup.key);
     let bytes = serde_json::to_vec_pretty(&verification::Report { location, ..proof.clone() }).unwrap_or_default();
-    let recorded = side.repository.record_verification(backup, proof.verification.finished, bytes.into());
+    let recorded = repository.record_verification(backup, proof.verification.finished, bytes.into());
     Ok(context.shutdown.guard(recorded).await??)
 }
 

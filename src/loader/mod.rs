@@ -15,17 +15,12 @@ use crate::postgres::{self, properties};
 use crate::progress::{self, Counters};
 use crate::record::facts::{DatabaseHead, Subject};
 use crate::record::manifest::Manifest;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, budget};
 use archive::Reading;
 use sql::{Sink, blame, pour};
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tracing::warn;
-
-/// How long making and dropping a scratch database may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
-/// The same, counted from a signal on.
-pub(crate) const HASTE: Duration = Duration::from_secs(11);
 
 /// Why a dump does not go on into a database: what is wrong with the backup, or with something else.
 pub(crate) enum Broken {
@@ -80,7 +75,7 @@ impl Loader<'_> {
             return Err(stop.into());
         }
         // not dropped half-way: what is made has to be marked
-        match shutdown.finish(PATIENCE, HASTE, self.server.create(wanted, &expected.properties)).await {
+        match shutdown.finish(budget::SCRATCH, self.server.create(wanted, &expected.properties)).await {
             Some(made) => Ok(made?),
             None => {
                 let stop = shutdown.reason().map(Error::from);
@@ -91,10 +86,10 @@ impl Loader<'_> {
 
     /// Drops a scratch database; one that was not filled to its end may have filled the server's disk.
     pub(crate) async fn remove(&self, scratch: &Scratch, is_whole: bool) {
-        if !is_whole && let Some(Err(error)) = self.shutdown.finish(PATIENCE, HASTE, self.server.empty(scratch)).await {
+        if !is_whole && let Some(Err(error)) = self.shutdown.finish(budget::SCRATCH, self.server.empty(scratch)).await {
             warn!("{error}");
         }
-        match self.shutdown.finish(PATIENCE, HASTE, self.server.drop(scratch)).await {
+        match self.shutdown.finish(budget::SCRATCH, self.server.drop(scratch)).await {
             Some(Ok(())) => {}
             Some(Err(error)) => warn!("{error}; the next run drops it"),
             None => warn!("{} could not be dropped in time, the next run does it", scratch.name),

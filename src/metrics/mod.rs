@@ -15,7 +15,7 @@ use crate::inventory::{Entry as Kept, Inventory};
 use crate::record::facts::Subject;
 use crate::record::manifest::Manifest;
 use crate::report::{Entry, Outcome, Report};
-use crate::repository::SideKind;
+use crate::repository::Side;
 use crate::schedule::Due;
 use chrono::{DateTime, Utc};
 use prometheus::proto::MetricFamily;
@@ -35,9 +35,9 @@ pub struct Known<'a> {
     /// The backups.
     pub inventory: &'a Inventory,
     /// Sides that were read.
-    pub read: &'a [SideKind],
+    pub read: &'a [Side],
     /// Sides that should have been.
-    pub sides: &'a [SideKind],
+    pub sides: &'a [Side],
     /// The latest runs, of each database the latest that had to do with it.
     pub attempts: &'a [Attempt<'a>],
     /// The latest run of all.
@@ -67,7 +67,7 @@ pub struct Daemon<'a> {
     /// When the storage was looked at.
     pub looked: Option<DateTime<Utc>>,
     /// The sides that could be read then; of the others, what was known before still holds.
-    pub readable: &'a [SideKind],
+    pub readable: &'a [Side],
 }
 
 impl Report {
@@ -83,8 +83,8 @@ pub struct Metrics {
     families: Vec<MetricFamily>,
     source: String,
     /// Sides that were read, and those that should have been.
-    read: Vec<SideKind>,
-    sides: Vec<SideKind>,
+    read: Vec<Side>,
+    sides: Vec<Side>,
     /// Databases of a run that saved everything; none when the latest was none.
     databases: Option<HashSet<String>>,
     /// The shard of the run, and an empty one for all; none when there was no run.
@@ -104,7 +104,7 @@ impl Metrics {
             gauges.add_run(report);
         }
         if let Some(volume) = &known.status.volume {
-            let local = SideKind::Local.as_str();
+            let local = Side::Local.as_str();
             gauges.set(&families::STORAGE_USED, &[local], number(volume.used_bytes));
             gauges.set(
                 &families::STORAGE_CAPACITY,
@@ -214,7 +214,7 @@ impl Gauges {
     }
 
     /// `entries` are those of one database, the newest first.
-    fn add_side(&mut self, database: &str, side: SideKind, entries: &[&Kept]) {
+    fn add_side(&mut self, database: &str, side: Side, entries: &[&Kept]) {
         let labels = [database, side.as_str()];
         let here = || entries.iter().filter(|entry| entry.copies.iter().any(|copy| copy.side == side));
         let bytes = here().fold(0_u64, |sum, entry| sum.saturating_add(entry.manifest.stored_bytes));
@@ -231,7 +231,7 @@ impl Gauges {
     }
 
     /// What the latest run did for a database.
-    fn add_attempt(&mut self, attempt: &Attempt<'_>, sides: &[SideKind]) {
+    fn add_attempt(&mut self, attempt: &Attempt<'_>, sides: &[Side]) {
         let Attempt { entry, report } = attempt;
         let database = label(&entry.subject);
         for side in sides {

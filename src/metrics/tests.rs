@@ -39,28 +39,17 @@ fn metrics(databases: &[&str], is_read: bool, shard: Option<&str>) -> Metrics {
         now,
     };
     let report = Report {
-        activity: Activity::Backup,
-        run_id: String::new(),
         source: "db:5432".to_owned(),
         shard: shard.map(str::to_owned),
-        wanted: String::new(),
-        backup_type: BackupType::Daily,
-        started: now,
-        finished: now,
         outcome: Outcome::Success,
         entries: expected.iter().cloned().map(Entry::new).collect(),
-        targets: Vec::new(),
-        alarms: Vec::new(),
-        pruned: Vec::new(),
-        failures: Vec::new(),
-        kept: None,
-        failing_since: None,
+        ..Report::begin(Activity::Backup, "", BackupType::Daily, now)
     };
     Metrics::of(&Known {
         status: &Status::of(&inventory, &question),
         inventory: &inventory,
-        read: if is_read { &[SideKind::Local] } else { &[] },
-        sides: &[SideKind::Local],
+        read: if is_read { &[Side::Local] } else { &[] },
+        sides: &[Side::Local],
         attempts: &report.attempts(),
         last_run: Some(&report),
         is_whole: shard.is_none(),

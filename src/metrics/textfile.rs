@@ -2,7 +2,7 @@
 
 use super::Metrics;
 use super::families::{FAMILIES, Origin};
-use crate::repository::SideKind;
+use crate::repository::Side;
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -90,7 +90,7 @@ fn still_holds(family: &str, series: &str, metrics: &Metrics) -> bool {
         let label = label(name, value);
         series.contains(&format!("{{{label}")) || series.contains(&format!(",{label}"))
     };
-    let is_of_target = |sides: &[SideKind]| sides.iter().any(|side| has("target", side.as_str()));
+    let is_of_target = |sides: &[Side]| sides.iter().any(|side| has("target", side.as_str()));
     let has_target = family.labels.contains(&"target");
     if !has("source", &metrics.source) || has_target && !is_of_target(&metrics.sides) {
         return false;

@@ -145,11 +145,10 @@ impl Rows {
         }
         self.add_run(report);
         let is_stored = entries.iter().any(|entry| entry.backup.is_some());
-        for target in report.targets.iter().filter(|_| is_stored) {
-            let place =
-                |entry: &&Entry| entry.places.iter().any(|p| p.stored && p.location.starts_with(target.as_str()));
-            let stored = entries.iter().filter(place).count();
-            self.add_code(&format!("Location ({stored} of {})", entries.len()), target);
+        for (side, location) in report.targets.iter().filter(|_| is_stored) {
+            let has_copy = |entry: &&Entry| entry.places.iter().any(|copy| copy.stored && copy.side == *side);
+            let stored = entries.iter().filter(has_copy).count();
+            self.add_code(&format!("Location ({stored} of {})", entries.len()), location);
         }
         if entries.iter().any(|entry| entry.verified.is_some()) {
             let passed = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| verified.passed);

@@ -6,11 +6,11 @@ mod message;
 mod slack;
 mod webhook;
 
+use crate::background::counted;
 use crate::config::{Notices, Secret};
 use crate::delivery::{self, Content, Undelivered, deliver};
-use crate::leftovers::counted;
 use crate::report::{Outcome, Report};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, budget};
 use futures_util::future::join_all;
 use healthcheck::Signal;
 use message::Message;
@@ -19,10 +19,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-/// How long people may be kept waiting for a notice.
-const PATIENCE: Duration = Duration::from_secs(45);
-/// The same, counted from a signal on: the last thing of a run that must be over within 18 s.
-const HASTE: Duration = Duration::from_secs(16);
 /// How long the end of a run waits for the word that it began.
 const START: Duration = Duration::from_secs(2);
 
@@ -58,7 +54,7 @@ pub async fn send(notices: &Notices, report: &Report, begun: Begun, shutdown: &S
             }
         })
     };
-    if shutdown.finish(PATIENCE, HASTE, work).await.is_none() {
+    if shutdown.finish(budget::NOTIFICATIONS, work).await.is_none() {
         warn!("telling people: not every service answered in time; look at the webhooks among the settings");
     }
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::record::facts::Subject;
 use crate::record::manifest::BackupType;
-use crate::report::{Activity, Entry, Failure, Place, Previous, Pruned, Stage, Stored};
-use crate::repository::SideKind;
+use crate::report::{Activity, CopyReport, Entry, Failure, Previous, Pruned, Stage, Stored};
+use crate::repository::Side;
 use chrono::{DateTime, Utc};
 use message::count;
 use proptest::prelude::*;
@@ -17,8 +17,9 @@ fn entry(name: &str) -> Entry {
             rows: 12,
         }),
         stages: vec![Stage { name: "dump", seconds: 1.5 }],
-        places: vec![Place {
-            side: SideKind::Local,
+        places: vec![CopyReport {
+            side: Side::Local,
+            key: None,
             location: "/backups/backup_2026-01-28_02-05-00.sql.gz".to_owned(),
             stored: true,
         }],
@@ -36,27 +37,17 @@ fn failed(name: &str, failures: Vec<Failure>) -> Entry {
 }
 
 fn report(outcome: Outcome, entries: Vec<Entry>) -> Report {
+    let [started, finished] = ["2026-01-28T02:05:00Z", "2026-01-28T02:07:03Z"].map(|time| time.parse().unwrap());
     Report {
-        activity: Activity::Backup,
-        run_id: "0197".to_owned(),
         source: "db:5432".to_owned(),
-        shard: None,
         wanted: "all".to_owned(),
-        backup_type: BackupType::Daily,
-        started: "2026-01-28T02:05:00Z".parse().unwrap(),
-        finished: "2026-01-28T02:07:03Z".parse().unwrap(),
+        finished,
         outcome,
         entries,
-        targets: vec!["/backups".to_owned()],
-        alarms: Vec::new(),
-        pruned: vec![Pruned {
-            id: "old".to_owned(),
-            subject: Subject::Database("shop".to_owned()),
-            side: SideKind::Local,
-        }],
-        failures: Vec::new(),
+        targets: vec![(Side::Local, "/backups".to_owned())],
+        pruned: vec![Pruned { id: "old".to_owned(), subject: Subject::Database("shop".to_owned()), side: Side::Local }],
         kept: Some((7, 7 << 20)),
-        failing_since: None,
+        ..Report::begin(Activity::Backup, "0197", BackupType::Daily, started)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One discipline for child processes: cleared environment, own process group, stderr relayed, killed and reaped.
 
-use crate::leftovers::counted;
+use crate::background::counted;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};

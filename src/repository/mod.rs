@@ -6,18 +6,18 @@
 //! finish or undo.
 
 mod catalog;
-mod draft;
+mod failure_note;
 mod fetch;
-mod outage;
+mod new_backup;
 mod receive;
 mod release;
 mod sweep;
 mod verification;
 mod whose;
 
-pub use draft::{Content, Draft};
+pub use failure_note::FailureNote;
 pub use fetch::FetchError;
-pub use outage::Outage;
+pub use new_backup::{Content, NewBackup};
 pub use receive::ReceiveError;
 pub use release::Releases;
 pub use sweep::{Leftovers, Swept};
@@ -27,7 +27,6 @@ pub use whose::{Whose, full_name, is_of, source_name};
 use crate::config::{PathFormat, Target};
 use crate::record::manifest::{self, How, Manifest, Marker, Verification};
 use crate::storage::key::{self, Naming, Part};
-use crate::storage::local;
 use crate::storage::{Location, Object, Owner, Space, Storage, StorageError, read_small};
 use bytes::Bytes;
 use catalog::Known;
@@ -41,6 +40,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Repository {
     storage: Arc<dyn Storage>,
+    side: Side,
     layout: PathFormat,
     owner: Owner,
     /// How long the store may give or take no byte.
@@ -48,17 +48,17 @@ pub struct Repository {
     known: Known,
 }
 
-/// Which of the two places.
+/// Where backups are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SideKind {
+pub enum Side {
     /// The folder.
     Local,
     /// The store.
     Remote,
 }
 
-impl SideKind {
+impl Side {
     /// Those that runs with that target write to.
     pub fn of(target: Target) -> &'static [Self] {
         match target {
@@ -75,14 +75,6 @@ impl SideKind {
             Self::Remote => "remote",
         }
     }
-}
-
-/// One of the two places, and the backups there.
-pub struct Side {
-    /// Which one.
-    pub kind: SideKind,
-    /// The backups there.
-    pub repository: Repository,
 }
 
 /// A backup that exists.
@@ -130,8 +122,8 @@ pub struct Catalog {
 impl Repository {
     /// The repository of that owner's source in `storage`; keys are made by `layout`. A store that gives or takes no
     /// byte of an archive for `stall_limit` has stalled.
-    pub fn new(storage: Arc<dyn Storage>, layout: PathFormat, owner: Owner, stall_limit: Duration) -> Self {
-        Self { storage, layout, owner, stall_limit, known: Known::default() }
+    pub fn new(storage: Arc<dyn Storage>, side: Side, layout: PathFormat, owner: Owner, stall_limit: Duration) -> Self {
+        Self { storage, side, layout, owner, stall_limit, known: Known::default() }
     }
 
     /// Where the storage is.
@@ -139,15 +131,14 @@ impl Repository {
         self.storage.location()
     }
 
-    /// Which of the two places it is.
-    pub fn side(&self) -> SideKind {
-        if self.location().kind == local::KIND { SideKind::Local } else { SideKind::Remote }
+    /// Which of the two sides it is.
+    pub fn side(&self) -> Side {
+        self.side
     }
 
     /// The archive's file, where it lies in a folder.
     pub fn file(&self, backup: &Backup) -> Option<PathBuf> {
-        let location = self.location();
-        (location.kind == local::KIND).then(|| Path::new(&location.name).join(&backup.key))
+        (self.side == Side::Local).then(|| Path::new(&self.location().name).join(&backup.key))
     }
 
     /// The room of the volume, where the question has an answer.
@@ -167,8 +158,8 @@ impl Repository {
     }
 
     /// Announces a backup and opens its archive for writing. Nothing of that name may exist.
-    pub async fn begin(&self, naming: &Naming, expected_bytes: u64) -> Result<Draft, StorageError> {
-        Draft::begin(self, naming.key(self.layout), expected_bytes).await
+    pub async fn begin(&self, naming: &Naming, expected_bytes: u64) -> Result<NewBackup, StorageError> {
+        NewBackup::begin(self, naming.key(self.layout), expected_bytes).await
     }
 
     /// Removes a backup of this source.

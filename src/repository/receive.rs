@@ -1,6 +1,6 @@
 //! A backup of another storage, taken in as it is.
 
-use super::draft::{Content, Draft};
+use super::new_backup::{Content, NewBackup};
 use super::{Backup, Repository};
 use crate::hex;
 use crate::progress::Counters;
@@ -29,8 +29,8 @@ pub enum ReceiveError {
 }
 
 impl Repository {
-    /// Announces a backup that another storage has. Ends with [`Draft::receive`] and [`Draft::record`], or [`Draft::abandon`].
-    pub async fn expect(&self, backup: &Backup) -> Result<Draft, ReceiveError> {
+    /// Announces a backup that another storage has. Ends with [`NewBackup::receive`] and [`NewBackup::record`], or [`NewBackup::abandon`].
+    pub async fn expect(&self, backup: &Backup) -> Result<NewBackup, ReceiveError> {
         let manifest = &backup.manifest;
         let archive = Archive {
             id: &manifest.id,
@@ -40,15 +40,15 @@ impl Repository {
             encrypted: manifest.encryption.is_some(),
         };
         let key = archive.key(self.layout).ok_or_else(|| ReceiveError::Unnameable(manifest.id.clone()))?;
-        Ok(Draft::begin(self, key, manifest.stored_bytes).await?)
+        Ok(NewBackup::begin(self, key, manifest.stored_bytes).await?)
     }
 }
 
-impl Draft {
+impl NewBackup {
     /// Copies the archive from where it is. Every byte is held against the manifest before anything becomes visible. The
-    /// answer is what makes it a backup, as it is there, for [`Draft::record`].
+    /// answer is what makes it a backup, as it is there, for [`NewBackup::record`].
     ///
-    /// On an error, or when dropped half-way, the draft still needs [`Draft::abandon`].
+    /// On an error, or when dropped half-way, the new_backup still needs [`NewBackup::abandon`].
     pub async fn receive<'a>(
         &mut self,
         from: &Repository,

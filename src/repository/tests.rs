@@ -5,7 +5,13 @@ use crate::record::manifest::tests::sample;
 use crate::storage::memory::Memory;
 
 fn repository(store: &Memory, source: &str, run_id: &str) -> Repository {
-    Repository::new(Arc::new(store.clone()), PathFormat::Monthly, Owner::new(source, run_id), Duration::from_secs(60))
+    Repository::new(
+        Arc::new(store.clone()),
+        Side::Local,
+        PathFormat::Monthly,
+        Owner::new(source, run_id),
+        Duration::from_secs(60),
+    )
 }
 
 fn shop() -> Subject {
@@ -29,24 +35,28 @@ async fn keys(store: &Memory) -> Vec<String> {
     store.list("").await.unwrap().into_iter().map(|object| object.key).collect()
 }
 
-async fn commit_draft(draft: &mut Draft, manifest: &Manifest, facts: &'static [u8]) -> Result<(), StorageError> {
-    draft.store_archive(manifest.stored_bytes).await?;
-    draft.record(&Content::new(manifest, Bytes::from_static(facts))).await
+async fn commit_draft(
+    new_backup: &mut NewBackup,
+    manifest: &Manifest,
+    facts: &'static [u8],
+) -> Result<(), StorageError> {
+    new_backup.store_archive(manifest.stored_bytes).await?;
+    new_backup.record(&Content::new(manifest, Bytes::from_static(facts))).await
 }
 
 /// Makes a backup of five bytes.
 async fn commit(repository: &Repository, second: u32) -> Backup {
     let naming = naming(second);
-    let mut draft = repository.begin(&naming, 0).await.unwrap();
-    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
+    let mut new_backup = repository.begin(&naming, 0).await.unwrap();
+    new_backup.write(Bytes::from_static(b"bytes")).await.unwrap();
     let manifest = Manifest {
         source: repository.owner.source.clone(),
         stored_bytes: 5,
         started: naming.time,
         ..sample(&naming.id())
     };
-    let key = draft.key().to_owned();
-    commit_draft(&mut draft, &manifest, b"facts").await.unwrap();
+    let key = new_backup.key().to_owned();
+    commit_draft(&mut new_backup, &manifest, b"facts").await.unwrap();
     Backup { manifest, key, intact: true, verification: None, whose: Whose::Ours, server: None }
 }
 
@@ -70,10 +80,10 @@ async fn a_committed_backup_is_listed_and_leaves_no_marker() {
 async fn an_abandoned_draft_leaves_nothing() {
     let store = Memory::default();
     let repository = repository(&store, "db:5432", "one");
-    let mut draft = repository.begin(&naming(1), 0).await.unwrap();
-    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
+    let mut new_backup = repository.begin(&naming(1), 0).await.unwrap();
+    new_backup.write(Bytes::from_static(b"bytes")).await.unwrap();
     assert_eq!(keys(&store).await, [format!("{NAME}.pending")]);
-    draft.abandon().await;
+    new_backup.abandon().await;
     assert!(keys(&store).await.is_empty());
     assert!(store.unfinished(NAME).await.unwrap().is_empty());
 }
@@ -82,11 +92,11 @@ async fn an_abandoned_draft_leaves_nothing() {
 async fn an_archive_of_another_length_than_was_sent_does_not_become_a_backup() {
     let store = Memory::default();
     let repository = repository(&store, "db:5432", "one");
-    let mut draft = repository.begin(&naming(1), 0).await.unwrap();
-    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
+    let mut new_backup = repository.begin(&naming(1), 0).await.unwrap();
+    new_backup.write(Bytes::from_static(b"bytes")).await.unwrap();
     let manifest = Manifest { stored_bytes: 6, ..sample("x") };
-    assert!(commit_draft(&mut draft, &manifest, b"").await.is_err());
-    draft.abandon().await;
+    assert!(commit_draft(&mut new_backup, &manifest, b"").await.is_err());
+    new_backup.abandon().await;
     assert!(keys(&store).await.is_empty());
 }
 
@@ -98,19 +108,19 @@ async fn a_foreign_file_of_the_same_name_is_neither_overwritten_nor_removed() {
     assert!(matches!(repository.begin(&naming(1), 0).await, Err(StorageError::AlreadyExists { .. })));
     assert_eq!(keys(&store).await, [NAME]);
     // and one that appears while the dump runs
-    let mut draft = repository.begin(&naming(2), 0).await.unwrap();
-    let late = draft.key().to_owned();
+    let mut new_backup = repository.begin(&naming(2), 0).await.unwrap();
+    let late = new_backup.key().to_owned();
     store.put(&late, Bytes::from_static(b"foreign")).await.unwrap();
-    assert!(commit_draft(&mut draft, &sample("x"), b"").await.is_err());
-    draft.abandon().await;
+    assert!(commit_draft(&mut new_backup, &sample("x"), b"").await.is_err());
+    new_backup.abandon().await;
     assert_eq!(keys(&store).await, [NAME, late.as_str()]);
     // and a companion that does
-    let mut draft = repository.begin(&naming(3), 0).await.unwrap();
-    let facts = format!("{}.facts.json.gz", draft.key());
+    let mut new_backup = repository.begin(&naming(3), 0).await.unwrap();
+    let facts = format!("{}.facts.json.gz", new_backup.key());
     store.put(&facts, Bytes::from_static(b"foreign")).await.unwrap();
     let manifest = Manifest { stored_bytes: 0, ..sample("x") };
-    assert!(commit_draft(&mut draft, &manifest, b"").await.is_err());
-    draft.abandon().await;
+    assert!(commit_draft(&mut new_backup, &manifest, b"").await.is_err());
+    new_backup.abandon().await;
     assert_eq!(keys(&store).await, [NAME, late.as_str(), facts.as_str()]);
 }
 
@@ -129,9 +139,9 @@ async fn removing_takes_every_part_and_nothing_else() {
 async fn the_sweep_undoes_dead_drafts_of_its_own_source_only() {
     let store = Memory::default();
     let (ours, theirs) = (repository(&store, "db:5432", "dead"), repository(&store, "other:5432", "dead"));
-    let mut draft = ours.begin(&naming(1), 0).await.unwrap();
-    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
-    drop(draft);
+    let mut new_backup = ours.begin(&naming(1), 0).await.unwrap();
+    new_backup.write(Bytes::from_static(b"bytes")).await.unwrap();
+    drop(new_backup);
     let foreign = theirs.begin(&naming(2), 0).await.unwrap();
     let foreign_marker = format!("{}.pending", foreign.key());
     drop(foreign);
@@ -141,7 +151,7 @@ async fn the_sweep_undoes_dead_drafts_of_its_own_source_only() {
     let alive = next.sweep(&leftovers, Some(&["dead".to_owned()]), Utc::now()).await;
     assert_eq!(alive, Swept::default(), "a living run was swept");
     let unknown = next.sweep(&leftovers, None, Utc::now()).await;
-    assert_eq!(unknown, Swept::default(), "a fresh draft was swept although nobody knows who lives");
+    assert_eq!(unknown, Swept::default(), "a fresh new_backup was swept although nobody knows who lives");
     let swept = next.sweep(&leftovers, Some(&[]), Utc::now()).await;
     assert_eq!(swept, Swept { undone: 1, finished: 0 });
     assert_eq!(keys(&store).await, [foreign_marker]);
@@ -194,13 +204,13 @@ async fn a_backup_whose_archive_is_gone_is_listed_as_not_intact() {
 async fn a_draft_that_somebody_swept_meanwhile_does_not_become_a_backup() {
     let store = Memory::default();
     let repository = repository(&store, "db:5432", "one");
-    let mut draft = repository.begin(&naming(1), 0).await.unwrap();
-    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
+    let mut new_backup = repository.begin(&naming(1), 0).await.unwrap();
+    new_backup.write(Bytes::from_static(b"bytes")).await.unwrap();
     let manifest = Manifest { stored_bytes: 5, ..sample("x") };
-    draft.store_archive(5).await.unwrap();
+    new_backup.store_archive(5).await.unwrap();
     store.delete(NAME).await.unwrap();
-    assert!(draft.record(&Content::new(&manifest, Bytes::new())).await.is_err());
-    draft.abandon().await;
+    assert!(new_backup.record(&Content::new(&manifest, Bytes::new())).await.is_err());
+    new_backup.abandon().await;
     assert!(keys(&store).await.is_empty());
 }
 
@@ -209,11 +219,11 @@ async fn what_was_finished_since_somebody_looked_is_not_swept() {
     let store = Memory::default();
     let (one, other) = (repository(&store, "db:5432", "one"), repository(&store, "db:5432", "other"));
     let naming = naming(1);
-    let mut draft = one.begin(&naming, 0).await.unwrap();
-    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
+    let mut new_backup = one.begin(&naming, 0).await.unwrap();
+    new_backup.write(Bytes::from_static(b"bytes")).await.unwrap();
     let seen = other.leftovers().await.unwrap();
     let manifest = Manifest { stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
-    commit_draft(&mut draft, &manifest, b"facts").await.unwrap();
+    commit_draft(&mut new_backup, &manifest, b"facts").await.unwrap();
     // it ends, so that nobody by its id lives
     other.sweep(&seen, Some(&[]), Utc::now()).await;
     let backups = other.catalog().await.unwrap().backups;
@@ -225,14 +235,14 @@ async fn a_draft_whose_name_somebody_else_has_announced_anew_does_not_become_a_b
     let store = Memory::default();
     let (one, other) = (repository(&store, "db:5432", "one"), repository(&store, "db:5432", "other"));
     let naming = naming(1);
-    let mut draft = one.begin(&naming, 0).await.unwrap();
-    draft.write(Bytes::from_static(b"bytes")).await.unwrap();
+    let mut new_backup = one.begin(&naming, 0).await.unwrap();
+    new_backup.write(Bytes::from_static(b"bytes")).await.unwrap();
     other.sweep(&other.leftovers().await.unwrap(), Some(&[]), Utc::now()).await;
     let mut again = other.begin(&naming, 0).await.unwrap();
     again.write(Bytes::from_static(b"bytes")).await.unwrap();
     let manifest = Manifest { stored_bytes: 5, started: naming.time, ..sample(&naming.id()) };
-    assert!(commit_draft(&mut draft, &manifest, b"facts").await.is_err());
-    draft.abandon().await;
+    assert!(commit_draft(&mut new_backup, &manifest, b"facts").await.is_err());
+    new_backup.abandon().await;
     // and what the other has there is left to it
     assert!(keys(&store).await.iter().any(|key| key.ends_with(".pending")), "{:?}", keys(&store).await);
 }

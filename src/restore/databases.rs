@@ -13,6 +13,7 @@ use crate::postgres::{LONGEST_NAME, catalog};
 use crate::record::facts::reader::DatabaseFacts;
 use crate::record::facts::{Facts, Kind};
 use crate::repository::Backup;
+use crate::shutdown::budget;
 use crate::text;
 use crate::verify::archive;
 use crate::verify::comparison::Comparison;
@@ -21,15 +22,11 @@ use crate::verify::scope::Scope;
 use futures_util::future::try_join_all;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tracing::{info, warn};
 
 /// What the name of a database that is being restored ends in.
 const RESTORING: &str = "_restoring";
-/// How long a swap may take, which gives up by itself before; from a signal on much less, so that there is time to clean up.
-const SWAPPING: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(2));
-/// How long it may take to find out what became of a swap; the same from a signal on.
-const SETTLING: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(6));
 
 /// Why a database did not get its name.
 struct Unplaced {
@@ -291,14 +288,14 @@ impl Restorer<'_> {
             disconnect: self.request.disconnect,
         };
         let swap = self.shutdown.guard(server.begin_swap()).await.map_err(Error::from)?.map_err(Error::from)?;
-        let placed = self.shutdown.finish(SWAPPING.0, SWAPPING.1, server.take_place(&swap, &one.scratch, &place)).await;
+        let placed = self.shutdown.finish(budget::SWAP, server.take_place(&swap, &one.scratch, &place)).await;
         if !matches!(placed, Some(Ok(()))) {
             let why = match (self.shutdown.reason(), placed) {
                 (Some(stop), _) => stop.into(),
                 (None, Some(Err(error))) => error.into(),
                 (None, _) => Error::Io(format!("giving {} its name: no answer in time", text::one_line(name))),
             };
-            match self.shutdown.finish(SETTLING.0, SETTLING.1, server.settle(swap, &one.scratch, name)).await {
+            match self.shutdown.finish(budget::SWAP_OUTCOME, server.settle(swap, &one.scratch, name)).await {
                 Some(Ok(true)) => {}
                 Some(Ok(false)) => return Err(why.into()),
                 Some(Err(_)) | None => {

@@ -12,14 +12,13 @@ mod tables;
 
 use crate::config::{Config, Format};
 use crate::error::Error;
-use crate::loader::{HASTE, PATIENCE};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::target::{self, Target};
 use crate::record::facts::reader::{DatabaseFacts, Fact};
 use crate::record::facts::{DatabaseHead, Facts, Kind, Subject};
 use crate::record::manifest::Manifest;
 use crate::repository::{Backup, FactsError, Repository};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, budget};
 use crate::text;
 use crate::verify::report::{Check, Verdict};
 use chrono::{DateTime, Utc};
@@ -69,7 +68,7 @@ impl Restorer<'_> {
         }
         let server = self.connect(&archives).await?;
         let outcome = self.restore_on(&server, &archives, globals, done, consent).await;
-        match self.shutdown.finish(PATIENCE, HASTE, server.close()).await {
+        match self.shutdown.finish(budget::SCRATCH, server.close()).await {
             Some(Ok(())) => {}
             Some(Err(error)) => warn!("{error}"),
             None => warn!("the server does not answer any more"),

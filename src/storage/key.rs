@@ -244,40 +244,40 @@ pub fn companion(archive: &str, part: Part) -> String {
 }
 
 /// What the name of a note of a failed run begins with.
-const OUTAGE: &str = "backup-failed-";
+const FAILURE: &str = "backup-failed-";
 /// What the name of the note of its end ends in.
-const OUTAGE_END: &str = ".over";
+const RECOVERED: &str = ".over";
 /// The form of its time.
-const OUTAGE_TIME: &str = "%Y%m%dT%H%M%S%.3fZ";
+const FAILURE_TIME: &str = "%Y%m%dT%H%M%S%.3fZ";
 
 /// What the notes of failed runs of one kind of a source begin with.
-pub fn outages(source: &str, kind: &str) -> String {
+pub fn failure_notes(source: &str, kind: &str) -> String {
     let digest = Sha256::new().chain_update(source).chain_update("\n").chain_update(kind).finalize();
-    format!("{OUTAGE}{}-", hex::encode(&digest[..8]))
+    format!("{FAILURE}{}-", hex::encode(&digest[..8]))
 }
 
 /// Key of the note of a run that failed then.
-pub fn outage(source: &str, kind: &str, time: DateTime<Utc>) -> String {
-    format!("{}{}", outages(source, kind), time.format(OUTAGE_TIME))
+pub fn failure_note(source: &str, kind: &str, time: DateTime<Utc>) -> String {
+    format!("{}{}", failure_notes(source, kind), time.format(FAILURE_TIME))
 }
 
-/// Key of the note that such an outage is over, where its own note cannot be deleted.
-pub fn outage_end(outage: &str) -> String {
-    format!("{outage}{OUTAGE_END}")
+/// Key of the note that such failures are over, where its own note cannot be deleted.
+pub fn recovery_note(failure: &str) -> String {
+    format!("{failure}{RECOVERED}")
 }
 
 /// When the failed run was that a key is the note of.
-pub fn outage_time(key: &str) -> Option<DateTime<Utc>> {
-    let (digest, time) = key.strip_prefix(OUTAGE)?.split_once('-')?;
+pub fn failure_time(key: &str) -> Option<DateTime<Utc>> {
+    let (digest, time) = key.strip_prefix(FAILURE)?.split_once('-')?;
     if digest.len() != 16 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    NaiveDateTime::parse_from_str(time, OUTAGE_TIME).ok().map(|time| time.and_utc())
+    NaiveDateTime::parse_from_str(time, FAILURE_TIME).ok().map(|time| time.and_utc())
 }
 
 /// True for the note of a failed run, or of its end.
-pub fn is_outage(key: &str) -> bool {
-    outage_time(key.strip_suffix(OUTAGE_END).unwrap_or(key)).is_some()
+pub fn is_failure_note(key: &str) -> bool {
+    failure_time(key.strip_suffix(RECOVERED).unwrap_or(key)).is_some()
 }
 
 /// What the name of a note begins with that one server took over the backups of another.
@@ -310,19 +310,19 @@ pub fn releases(source: &str, subject: &Subject) -> String {
 
 /// Key of the note of what was lost until then.
 pub fn release(source: &str, subject: &Subject, until: DateTime<Utc>) -> String {
-    format!("{}{}", releases(source, subject), until.format(OUTAGE_TIME))
+    format!("{}{}", releases(source, subject), until.format(FAILURE_TIME))
 }
 
 /// The time of a note whose name begins like this.
 pub fn release_time(key: &str, releases: &str) -> Option<DateTime<Utc>> {
     let time = key.strip_prefix(releases)?;
-    NaiveDateTime::parse_from_str(time, OUTAGE_TIME).ok().map(|time| time.and_utc())
+    NaiveDateTime::parse_from_str(time, FAILURE_TIME).ok().map(|time| time.and_utc())
 }
 
 /// True for any of our notes: of a failed run, of its end, of backups that were taken over, or of rows that were meant to
 /// go.
 pub fn is_note(key: &str) -> bool {
-    is_outage(key) || key.starts_with(ADOPTION) || key.starts_with(RELEASE)
+    is_failure_note(key) || key.starts_with(ADOPTION) || key.starts_with(RELEASE)
 }
 
 #[cfg(test)]
@@ -393,13 +393,19 @@ mod tests {
     #[test]
     fn a_note_of_a_failed_run_is_told_from_those_of_other_kinds_and_from_backups() {
         let time = "2026-01-28T02:05:09.125Z".parse().unwrap();
-        let key = outage("db:5432", "all", time);
-        assert_eq!(outage_time(&key), Some(time));
-        assert!(key.starts_with(&outages("db:5432", "all")) && !key.starts_with(&outages("db:5432", "shop")));
+        let key = failure_note("db:5432", "all", time);
+        assert_eq!(failure_time(&key), Some(time));
+        assert!(
+            key.starts_with(&failure_notes("db:5432", "all")) && !key.starts_with(&failure_notes("db:5432", "shop"))
+        );
         assert_eq!(parse(&key), None);
-        assert!(is_outage(&key) && is_outage(&outage_end(&key)) && outage_time(&outage_end(&key)).is_none());
-        assert!(!is_outage("backup-failed-abc-20260101T000000.000Z"));
-        assert!(!is_outage("backup-failed-x") && !is_outage("backup_2026-01-28_02-05-00.sql.gz"));
+        assert!(
+            is_failure_note(&key)
+                && is_failure_note(&recovery_note(&key))
+                && failure_time(&recovery_note(&key)).is_none()
+        );
+        assert!(!is_failure_note("backup-failed-abc-20260101T000000.000Z"));
+        assert!(!is_failure_note("backup-failed-x") && !is_failure_note("backup_2026-01-28_02-05-00.sql.gz"));
     }
 
     #[test]

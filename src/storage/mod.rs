@@ -217,11 +217,6 @@ impl Location {
             other => other,
         }
     }
-
-    /// The key of what is there for people, where it is in this store.
-    pub fn key_of<'a>(&self, place: &'a str) -> Option<&'a str> {
-        place.strip_prefix(&self.name)?.strip_prefix('/')
-    }
 }
 
 /// A place that keeps objects. The module's text is the contract.

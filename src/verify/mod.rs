@@ -12,13 +12,13 @@ use crate::dump_format::restore_filter::{LeaveOut, Rows};
 use crate::encryption::KeyError;
 use crate::error::Error;
 use crate::loader::archive::Reading;
-use crate::loader::{Broken, HASTE, Loader, PATIENCE, client_tools, roles_of};
+use crate::loader::{Broken, Loader, client_tools, roles_of};
 use crate::postgres::scratch::ScratchServer;
 use crate::record::facts::reader::DatabaseFacts;
 use crate::record::facts::{DatabaseHead, Facts, Subject};
 use crate::record::manifest::{self, How, Verification};
 use crate::repository::{Backup, FactsError, Repository};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, budget};
 use chrono::{DateTime, Utc};
 use comparison::Comparison;
 use report::{Check, DatabaseResult, Report, Verdict};
@@ -158,7 +158,7 @@ impl Verifier<'_> {
         let mut server = self.shutdown.guard(connected).await??;
         self.shutdown.guard(server.sweep()).await??;
         let outcome = self.restore_on(&mut server, repository, backup, facts).await;
-        match self.shutdown.finish(PATIENCE, HASTE, server.close()).await {
+        match self.shutdown.finish(budget::SCRATCH, server.close()).await {
             Some(Ok(())) => {}
             Some(Err(error)) => warn!("{error}; the next verification cleans up"),
             None => warn!("the verify server does not answer; the next verification cleans up"),
@@ -200,7 +200,7 @@ impl Verifier<'_> {
         let is_superuser = server.connection().is_superuser();
         // not dropped half-way: what is made has to be remembered
         let provided = server.provide_roles(&needed, is_superuser && !is_source);
-        let Some(roles) = self.shutdown.finish(PATIENCE, HASTE, provided).await else {
+        let Some(roles) = self.shutdown.finish(budget::SCRATCH, provided).await else {
             return Err(Error::Io("making roles on the verify server: no answer in time".to_owned()));
         };
         let roles = roles?;

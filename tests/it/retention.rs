@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Utc, Weekday};
 use postgres_backup_job::config::{BackupType, Config, Format, PathFormat, Retention};
-use postgres_backup_job::job::prune;
-use postgres_backup_job::job::upload;
+use postgres_backup_job::inventory::prune;
+use postgres_backup_job::inventory::upload;
 use postgres_backup_job::progress::Counters;
 use postgres_backup_job::record::facts::{Subject, Totals, Versions};
 use postgres_backup_job::record::manifest::{self, Compression, How, Manifest, Verification};
-use postgres_backup_job::repository::{Backup, Content, Repository, Side, SideKind};
+use postgres_backup_job::repository::{Backup, Content, Repository, Side};
 use postgres_backup_job::storage::key::Naming;
 use postgres_backup_job::storage::memory::Memory;
 use postgres_backup_job::storage::{Object, Owner, Storage, read_small};
@@ -38,13 +38,13 @@ impl Dice {
 }
 
 struct World {
-    stores: BTreeMap<SideKind, Memory>,
+    stores: BTreeMap<Side, Memory>,
     config: Config,
     dice: Dice,
     /// Objects that belong to nobody, with their bytes.
-    foreign: Vec<(SideKind, String, Bytes)>,
+    foreign: Vec<(Side, String, Bytes)>,
     made: u32,
-    repositories: BTreeMap<(SideKind, String), Repository>,
+    repositories: BTreeMap<(Side, String), Repository>,
 }
 
 type Id = (String, String);
@@ -109,7 +109,7 @@ impl World {
         let settings = [&[("BACKUP_TARGET", "all"), ("POSTGRES_HOST", "db")], settings].concat();
         let settings = settings.iter().map(|(name, value)| (name.into(), value.into()));
         Self {
-            stores: [(SideKind::Local, Memory::default()), (SideKind::Remote, Memory::default())].into(),
+            stores: [(Side::Local, Memory::default()), (Side::Remote, Memory::default())].into(),
             config: Config::load(settings, Path::new("/nonexistent")).unwrap(),
             dice: Dice(seed),
             foreign: Vec::new(),
@@ -124,6 +124,7 @@ impl World {
             for source in [OURS, "other:5432"] {
                 let repository = Repository::new(
                     Arc::new(store.clone()),
+                    *side,
                     PathFormat::Type,
                     Owner::new(source, "run"),
                     Duration::from_secs(60),
@@ -134,17 +135,17 @@ impl World {
         self
     }
 
-    fn repository(&self, side: SideKind, source: &str) -> Repository {
+    fn repository(&self, side: Side, source: &str) -> Repository {
         self.repositories[&(side, source.to_owned())].clone()
     }
 
-    fn sides(&self) -> Vec<Side> {
-        [SideKind::Local, SideKind::Remote].map(|kind| Side { kind, repository: self.repository(kind, OURS) }).into()
+    fn sides(&self) -> Vec<Repository> {
+        [Side::Local, Side::Remote].map(|side| self.repository(side, OURS)).into()
     }
 
-    async fn shelves(&self) -> BTreeMap<(SideKind, String, Subject), Shelf> {
+    async fn shelves(&self) -> BTreeMap<(Side, String, Subject), Shelf> {
         let mut shelves: BTreeMap<_, Shelf> = BTreeMap::new();
-        for side in [SideKind::Local, SideKind::Remote] {
+        for side in [Side::Local, Side::Remote] {
             for backup in self.repository(side, OURS).catalog().await.unwrap().backups {
                 let of = (side, backup.manifest.source.clone(), backup.manifest.subject.clone());
                 shelves.entry(of).or_default().0.push(backup);
@@ -154,14 +155,7 @@ impl World {
     }
 
     /// Makes a backup on these sides, and perhaps verifies it there.
-    async fn save(
-        &mut self,
-        sides: &[SideKind],
-        source: &str,
-        subject: &Subject,
-        kind: BackupType,
-        now: DateTime<Utc>,
-    ) {
+    async fn save(&mut self, sides: &[Side], source: &str, subject: &Subject, kind: BackupType, now: DateTime<Utc>) {
         self.made += 1;
         let bytes = Bytes::from(format!("backup {}", self.made));
         for side in sides {
@@ -176,12 +170,12 @@ impl World {
                 time: now,
                 zone: chrono_tz::Asia::Bangkok,
             };
-            let mut draft = repository.begin(&naming, 0).await.unwrap();
-            draft.write(bytes.clone()).await.unwrap();
+            let mut new_backup = repository.begin(&naming, 0).await.unwrap();
+            new_backup.write(bytes.clone()).await.unwrap();
             let manifest = manifest(&naming, source, &bytes);
-            draft.store_archive(manifest.stored_bytes).await.unwrap();
-            draft.record(&Content::new(&manifest, Bytes::from_static(FACTS))).await.unwrap();
-            let backup = repository.find(draft.key()).await.unwrap().unwrap();
+            new_backup.store_archive(manifest.stored_bytes).await.unwrap();
+            new_backup.record(&Content::new(&manifest, Bytes::from_static(FACTS))).await.unwrap();
+            let backup = repository.find(new_backup.key()).await.unwrap().unwrap();
             if self.dice.one_in(3) {
                 let how = if self.dice.one_in(3) { How::Checksum } else { How::Restore };
                 let passed = !self.dice.one_in(5);
@@ -195,7 +189,7 @@ impl World {
 
     /// What a day brings besides backups.
     async fn live(&mut self, now: DateTime<Utc>) {
-        for side in [SideKind::Local, SideKind::Remote] {
+        for side in [Side::Local, Side::Remote] {
             if self.dice.one_in(20) {
                 let name = match self.dice.roll(4) {
                     0 => format!("notes-{}.txt", self.made),
@@ -211,53 +205,49 @@ impl World {
         }
         if self.dice.one_in(30) {
             let subject = subjects()[0].clone();
-            self.save(&[SideKind::Local, SideKind::Remote], "other:5432", &subject, BackupType::Auto, now).await;
+            self.save(&[Side::Local, Side::Remote], "other:5432", &subject, BackupType::Auto, now).await;
         }
         // an archive is lost to a broken disk
         if self.dice.one_in(60) {
-            let objects: Vec<Object> = self.stores[&SideKind::Local].list("").await.unwrap();
+            let objects: Vec<Object> = self.stores[&Side::Local].list("").await.unwrap();
             let ours = |object: &&Object| object.key.contains("/n") && object.key.ends_with(".sql.gz");
             let archives: Vec<&Object> = objects.iter().filter(ours).collect();
             if !archives.is_empty() {
                 let lost = archives[self.dice.roll(archives.len() as u64) as usize];
-                self.stores[&SideKind::Local].delete(&lost.key).await.unwrap();
-                self.foreign.retain(|(side, name, _)| *side != SideKind::Local || *name != lost.key);
+                self.stores[&Side::Local].delete(&lost.key).await.unwrap();
+                self.foreign.retain(|(side, name, _)| *side != Side::Local || *name != lost.key);
             }
         }
     }
 
     /// Sends to the store what it lacks and would keep.
     async fn synchronize(&mut self, now: DateTime<Utc>) {
-        let (local, remote) = (self.repository(SideKind::Local, OURS), self.repository(SideKind::Remote, OURS));
+        let (local, remote) = (self.repository(Side::Local, OURS), self.repository(Side::Remote, OURS));
         let here = local.catalog().await.unwrap().backups.into_iter();
         let ours = here.filter(|backup| backup.manifest.source == OURS).map(|backup| (local.clone(), backup)).collect();
         let choice = upload::choose(&self.config, ours, &remote, (OURS, false), now).await.unwrap();
         for (_, backup) in &choice.missing {
-            let mut draft = remote.expect(backup).await.unwrap();
-            let content = draft.receive(&local, backup, &Counters::default()).await.unwrap();
-            draft.record(&content).await.unwrap();
+            let mut new_backup = remote.expect(backup).await.unwrap();
+            let content = new_backup.receive(&local, backup, &Counters::default()).await.unwrap();
+            new_backup.record(&content).await.unwrap();
         }
     }
 
     /// Prunes, and holds every promise against what is left.
     async fn prune(&mut self, now: DateTime<Utc>) {
-        let policies =
-            [(SideKind::Local, Some(self.config.retention)), (SideKind::Remote, self.config.remote_retention)];
+        let policies = [(Side::Local, Some(self.config.retention)), (Side::Remote, self.config.remote_retention)];
         let before = self.shelves().await;
         let good = |shelf: &Shelf| Shelf::ids(shelf.0.iter().filter(|backup| backup.is_good()));
-        let replicas: BTreeSet<Id> = before
-            .iter()
-            .filter(|((side, ..), _)| *side == SideKind::Remote)
-            .flat_map(|(_, shelf)| good(shelf))
-            .collect();
+        let replicas: BTreeSet<Id> =
+            before.iter().filter(|((side, ..), _)| *side == Side::Remote).flat_map(|(_, shelf)| good(shelf)).collect();
         let mut expected = BTreeMap::new();
         for ((side, source, subject), shelf) in &before {
             let policy = policies.iter().find(|(of, _)| of == side).and_then(|(_, policy)| *policy);
             let stay = match policy.filter(|_| source == OURS) {
-                Some(policy) if *side == SideKind::Local => {
+                Some(policy) if *side == Side::Local => {
                     let unsent = self.unsent(
                         shelf,
-                        before.get(&(SideKind::Remote, source.clone(), subject.clone())),
+                        before.get(&(Side::Remote, source.clone(), subject.clone())),
                         &replicas,
                         now,
                     );
@@ -325,13 +315,13 @@ impl World {
             kinds.extend(self.dice.one_in(50).then_some(BackupType::Manual));
             for (index, kind) in kinds.into_iter().enumerate() {
                 for subject in subjects {
-                    let sides: &[SideKind] = match self.dice.roll(20) {
+                    let sides: &[Side] = match self.dice.roll(20) {
                         0 | 1 => &[],
-                        2 => &[SideKind::Remote],
+                        2 => &[Side::Remote],
                         // the store is away for a whole week now and then
-                        3 => &[SideKind::Local],
-                        _ if day % 97 < 7 => &[SideKind::Local],
-                        _ => &[SideKind::Local, SideKind::Remote],
+                        3 => &[Side::Local],
+                        _ if day % 97 < 7 => &[Side::Local],
+                        _ => &[Side::Local, Side::Remote],
                     };
                     let time =
                         now.date_naive().and_time(NaiveTime::from_hms_opt(2, index as u32, 0).unwrap()).and_utc();
@@ -347,7 +337,7 @@ impl World {
             }
         }
         assert!(i64::from(self.made) > DAYS);
-        let left = self.repository(SideKind::Local, OURS).catalog().await.unwrap().backups;
+        let left = self.repository(Side::Local, OURS).catalog().await.unwrap().backups;
         let ours = left.iter().filter(|backup| backup.manifest.source == OURS).count();
         assert!(ours < 500, "three years leave {ours} of {} in the folder", self.made);
     }
@@ -389,7 +379,7 @@ fn manifest(naming: &Naming, source: &str, bytes: &[u8]) -> Manifest {
 async fn three_years_with_the_defaults_and_a_remote_side_that_keeps_everything() {
     let mut world = World::new(1, &[]);
     world.live_for_three_years(&subjects()[..1], &[BackupType::Daily]).await;
-    let store = world.repository(SideKind::Remote, OURS).catalog().await.unwrap();
+    let store = world.repository(Side::Remote, OURS).catalog().await.unwrap();
     assert!(store.backups.len() > 900, "the remote side is not pruned unless told");
 }
 

@@ -4,8 +4,8 @@ pub(super) mod count;
 
 use super::retry::with_retry;
 use super::{Note, Object, Progress, Storage, StorageError, Unfinished, Upload, while_moving};
+use crate::background::counted;
 use crate::config::Retry;
-use crate::leftovers::counted;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use count::Sent;

@@ -1,7 +1,10 @@
 //! The wish to stop, and why.
 
+pub mod budget;
+
+pub use budget::Budget;
+
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -80,19 +83,19 @@ impl Shutdown {
         asked.unwrap_or_else(Instant::now)
     }
 
-    /// Runs `work`, which must not be dropped lightly, for at most `patience`, and at most until `haste` after somebody
-    /// asked to stop, however many such works follow each other; none when the time is over. A deadline is no different
-    /// from a signal: who set it counts on the end.
-    pub async fn finish<T>(&self, patience: Duration, haste: Duration, work: impl Future<Output = T>) -> Option<T> {
+    /// Runs `work`, which must not be dropped lightly, in its time; none when that is over. After a stop it counts from
+    /// the moment that somebody asked, however many such works follow each other. A deadline is no different from a
+    /// signal: who set it counts on the end.
+    pub async fn finish<T>(&self, budget: Budget, work: impl Future<Output = T>) -> Option<T> {
         let hurried = async {
             self.token.cancelled().await;
-            tokio::time::sleep_until(self.since() + haste).await;
+            tokio::time::sleep_until(self.since() + budget.after_stop).await;
         };
         tokio::select! {
             biased;
             output = work => Some(output),
             () = hurried => None,
-            () = tokio::time::sleep(patience) => None,
+            () = tokio::time::sleep(budget.limit) => None,
         }
     }
 }
@@ -100,11 +103,12 @@ impl Shutdown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     async fn lasts(shutdown: &Shutdown) -> Duration {
         let begun = Instant::now();
         let never = std::future::pending::<()>();
-        assert_eq!(shutdown.finish(Duration::from_secs(300), Duration::from_secs(9), never).await, None);
+        assert_eq!(shutdown.finish(Budget { limit: Duration::from_secs(300), ..budget::CLEANUP }, never).await, None);
         begun.elapsed()
     }
 

@@ -1,18 +1,16 @@
 //! Sending to the store what the folder has and the store lacks.
 
-use super::{CLEANUP, HASTY_CLEANUP, prune};
+use super::prune;
 use crate::config::Config;
 use crate::error::Error;
-use crate::postgres::connection::{self, Connection};
-use crate::postgres::{self, catalog, lock};
 use crate::progress::Counters;
 use crate::repository::{Backup, Catalog, ReceiveError, Repository};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, budget};
 use crate::storage::StorageError;
 use crate::text;
 use chrono::{DateTime, Utc};
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tracing::{error, info, warn};
 
 /// What becomes of a backup that is to be in the store.
@@ -139,35 +137,6 @@ pub async fn send_all(
     Ok(sent)
 }
 
-/// A session on the source's server, by which runs there see that this upload lives, and the sweep of what dead ones
-/// left in the store. A server that cannot be reached keeps no backup from being sent.
-pub async fn announce(
-    config: &Config,
-    run_id: &str,
-    store: &Repository,
-    now: DateTime<Utc>,
-) -> Result<Option<Connection>, Error> {
-    let mut source = config.source.clone();
-    source.retry.attempts = 1;
-    let session = match connection::connect(&source, &postgres::application(run_id)).await {
-        Ok(session) => Some(session),
-        Err(error) => {
-            warn!("{error}; this upload goes on without, and a run that begins before its end may take it for dead");
-            None
-        }
-    };
-    if let Some(session) = &session {
-        store.learn_server(catalog::system_identifier(session).await.as_deref());
-    }
-    let leftovers = store.leftovers().await?;
-    let living = match &session {
-        Some(session) => lock::living_runs(session).await,
-        None => None,
-    };
-    store.sweep(&leftovers, living.as_deref(), now).await;
-    Ok(session)
-}
-
 /// What became of a backup that was sent.
 #[derive(Debug)]
 enum Sent {
@@ -176,9 +145,6 @@ enum Sent {
     /// Somebody else has put it there meanwhile.
     Already,
 }
-
-/// How long a store may take to note a backup down, before its bytes and after them.
-const NOTE: Duration = Duration::from_secs(600);
 
 /// Sends one backup. Whatever ends this early leaves nothing in the store.
 async fn send(
@@ -191,18 +157,18 @@ async fn send(
     let manifest = &backup.manifest;
     info!("uploading {} ({})", from.location().of(&backup.key), text::size(manifest.stored_bytes));
     // dropped half-way it would leave a marker
-    let mut draft = match shutdown.finish(NOTE, HASTY_CLEANUP, store.expect(backup)).await {
-        Some(Ok(draft)) => draft,
+    let mut new_backup = match shutdown.finish(budget::UPLOAD_RECORD, store.expect(backup)).await {
+        Some(Ok(new_backup)) => new_backup,
         Some(Err(ReceiveError::Storage(StorageError::AlreadyExists { key }))) => {
             return taken(backup, store, &key).await;
         }
         Some(Err(error)) => return Err(error.into()),
         None => return Err(shutdown.reason().map_or_else(|| unanswered(store), Error::Stopped)),
     };
-    let place = store.location().of(draft.key());
-    let received = shutdown.guard(draft.receive(from, backup, counters)).await;
+    let place = store.location().of(new_backup.key());
+    let received = shutdown.guard(new_backup.receive(from, backup, counters)).await;
     let outcome = match received {
-        Ok(Ok(content)) => match shutdown.finish(NOTE, HASTY_CLEANUP, draft.record(&content)).await {
+        Ok(Ok(content)) => match shutdown.finish(budget::UPLOAD_RECORD, new_backup.record(&content)).await {
             Some(Ok(())) => {
                 let seconds = begun.elapsed().as_secs_f64();
                 info!("uploaded {place} ({}) in {seconds:.1} s", text::size(manifest.stored_bytes));
@@ -214,7 +180,7 @@ async fn send(
         Ok(Err(error)) => error.into(),
         Err(stop) => stop.into(),
     };
-    if shutdown.finish(CLEANUP, HASTY_CLEANUP, draft.abandon()).await.is_none() {
+    if shutdown.finish(budget::CLEANUP, new_backup.abandon()).await.is_none() {
         warn!("{place} could not be cleaned up in time; the next run or upload does it");
     }
     Err(outcome)

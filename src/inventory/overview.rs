@@ -1,6 +1,6 @@
 //! What lies on the sides of one source, looked at once and answered from as often as people ask.
 
-use super::{prune, tasks};
+use super::prune;
 use crate::config::{BackupType, Config, Target};
 use crate::inventory::Inventory;
 use crate::inventory::retention::CLOCKS_AGREE;
@@ -8,7 +8,7 @@ use crate::inventory::status::{Question, Status};
 use crate::postgres::catalog::Known;
 use crate::record::facts::Subject;
 use crate::record::manifest::Identity;
-use crate::repository::{Backup, Catalog, Releases, Side, SideKind};
+use crate::repository::{Backup, Catalog, Releases, Repository, Side};
 use crate::schedule::History;
 use crate::storage::{Location, Space, StorageError};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,9 +22,9 @@ pub struct Overview {
     /// Backups of every source.
     pub inventory: Inventory,
     /// Sides that were read.
-    pub read: Vec<SideKind>,
+    pub read: Vec<Side>,
     /// Places that could not be, and why.
-    pub unread: Vec<(SideKind, String, StorageError)>,
+    pub unread: Vec<(Side, String, StorageError)>,
     /// Ids and SHA-256 of what the folder has and the store should have and lacks.
     pending: HashSet<Identity>,
     /// What runs keep up to date.
@@ -45,27 +45,33 @@ impl Overview {
     /// Looks at every side at once. `source` is the one whose uploads and subjects are meant; of another one than this
     /// nobody here knows what it selects.
     /// A side that does not answer within `limit` is one that could not be read.
-    pub async fn look(config: &Config, sides: &[Side], source: &str, now: DateTime<Utc>, limit: Duration) -> Self {
-        let catalogs = join_all(sides.iter().map(|side| async move {
-            let late = || side.repository.location().broke_off("", format!("no answer within {} s", limit.as_secs()));
-            tokio::time::timeout(limit, side.repository.catalog()).await.unwrap_or_else(|_| Err(late()))
+    pub async fn look(
+        config: &Config,
+        sides: &[Repository],
+        source: &str,
+        now: DateTime<Utc>,
+        limit: Duration,
+    ) -> Self {
+        let catalogs = join_all(sides.iter().map(|repository| async move {
+            let late = || repository.location().broke_off("", format!("no answer within {} s", limit.as_secs()));
+            tokio::time::timeout(limit, repository.catalog()).await.unwrap_or_else(|_| Err(late()))
         }))
         .await;
-        let local = sides.iter().find(|side| side.kind == SideKind::Local);
+        let local = sides.iter().find(|repository| repository.side() == Side::Local);
         let space = match local {
-            Some(local) => local.repository.space().await,
+            Some(local) => local.space().await,
             None => None,
         };
         let (mut read, mut unread) = (Vec::new(), Vec::new());
         let (mut warnings, mut releases) = (Vec::new(), Releases::new());
-        for (side, catalog) in sides.iter().zip(catalogs) {
+        for (repository, catalog) in sides.iter().zip(catalogs) {
             match catalog {
                 Ok(catalog) => {
-                    warnings.extend(side.repository.describe_namesakes(&catalog, source));
-                    side.repository.add_releases(&catalog, &mut releases);
-                    read.push((side.kind, side.repository.location(), catalog));
+                    warnings.extend(repository.describe_namesakes(&catalog, source));
+                    repository.add_releases(&catalog, &mut releases);
+                    read.push((repository.side(), repository.location(), catalog));
                 }
-                Err(error) => unread.push((side.kind, side.repository.location().name, error)),
+                Err(error) => unread.push((repository.side(), repository.location().name, error)),
             }
         }
         let servers: BTreeSet<&String> = read
@@ -91,7 +97,7 @@ impl Overview {
         let own = inventory.entries.iter().filter(|entry| entry.is_of(source));
         let saved: BTreeSet<Subject> = own.map(|entry| entry.manifest.subject.clone()).collect();
         let expected = match source == config.source.name {
-            true => tasks::expected(&config.selection, &config.source.database, &saved),
+            true => config.selection.expected(&config.source.database, &saved),
             false => saved.into_iter().collect(),
         };
         Self {
@@ -147,7 +153,7 @@ impl Overview {
 
     /// What was saved before and is still selected, and can no longer be saved: by what the server says it has.
     pub fn gone(&self, config: &Config, server: &[Known]) -> Vec<String> {
-        let is_wanted = |subject: &&Subject| tasks::is_in_shard(&config.selection, subject);
+        let is_wanted = |subject: &&Subject| config.selection.is_in_shard(subject);
         let lost = |subject: &Subject| {
             let name = subject.database()?;
             let why = match server.iter().find(|known| known.name == name) {
@@ -166,7 +172,7 @@ impl Overview {
     /// known. Globals that a role may not save are no reason to run again.
     pub fn history(&self, config: &Config, now: DateTime<Utc>) -> Option<History> {
         let own = self.inventory.entries.iter().filter(|entry| entry.is_of(&config.source.name));
-        let is_wanted = |subject: &&Subject| tasks::is_in_shard(&config.selection, subject);
+        let is_wanted = |subject: &&Subject| config.selection.is_in_shard(subject);
         let mut newest: BTreeMap<&Subject, BTreeMap<BackupType, DateTime<Utc>>> =
             self.expected.iter().filter(is_wanted).map(|subject| (subject, BTreeMap::new())).collect();
         let mut oldest = None;
@@ -184,17 +190,12 @@ impl Overview {
 }
 
 /// What the folder has and the store lacks, where backups belong on both sides and both could be read.
-fn pending(
-    config: &Config,
-    source: &str,
-    read: &[(SideKind, Location, Catalog)],
-    now: DateTime<Utc>,
-) -> HashSet<Identity> {
-    let own = |wanted: SideKind| -> Option<Vec<Backup>> {
+fn pending(config: &Config, source: &str, read: &[(Side, Location, Catalog)], now: DateTime<Utc>) -> HashSet<Identity> {
+    let own = |wanted: Side| -> Option<Vec<Backup>> {
         let (.., catalog) = read.iter().find(|(kind, ..)| *kind == wanted)?;
         Some(catalog.backups.iter().filter(|backup| backup.is_of(source)).cloned().collect())
     };
-    match (config.target, own(SideKind::Local), own(SideKind::Remote)) {
+    match (config.target, own(Side::Local), own(Side::Remote)) {
         (Target::All, Some(here), Some(there)) => prune::missing_remotely(config, &here, &there, now),
         _ => HashSet::new(),
     }

@@ -1,10 +1,12 @@
-//! What must not be left when a command has ended; builds with debug assertions look, and end as a bug does.
+//! Tasks that run beside a command: ended with their owner, and none left when the command has ended; builds with debug
+//! assertions look, and end as a bug does.
 //!
 //! A task of ours that goes on, or one that panicked where nobody waited for it, is found by the tests, whatever they are
 //! about. A future that is polled after it ended panics by itself. Connections that an HTTP library keeps are not ours.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
@@ -28,6 +30,22 @@ pub fn counted<W: Future>(work: W) -> impl Future<Output = W::Output> + use<W> {
     async move {
         let _alive = alive;
         work.await
+    }
+}
+
+/// Ends a task when its owner goes.
+pub struct AbortOnDrop(JoinHandle<()>);
+
+impl AbortOnDrop {
+    /// Runs `work` beside its owner.
+    pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(counted(work)))
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

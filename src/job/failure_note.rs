@@ -1,19 +1,15 @@
 //! Who was told of a failure is told of its end, once.
 
-use super::Context;
+use super::context::Context;
 use crate::config::Selection;
 use crate::error::Exit;
 use crate::report::{Outcome, Report};
-use crate::repository::Side;
+use crate::repository::Repository;
+use crate::shutdown::budget;
 use crate::storage::StorageError;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
-use std::time::Duration;
 use tracing::{debug, warn};
-
-/// How long the notes may take, and until when after a signal.
-const PATIENCE: Duration = Duration::from_secs(15);
-const HASTE: Duration = Duration::from_secs(11);
 
 /// Looks for notes of runs like this one that failed before, and leaves or removes them. The report learns since when
 /// runs have failed.
@@ -25,24 +21,29 @@ pub(super) async fn settle(context: &Context, report: &mut Report, exit: Exit) {
     }
     let kind = kind(&context.config.selection, &context.config.source.database);
     let work = join_all(context.sides.iter().map(|side| settle_side(side, &kind, report.outcome, report.finished)));
-    match context.shutdown.finish(PATIENCE, HASTE, work).await {
+    match context.shutdown.finish(budget::FAILURE_NOTES, work).await {
         Some(since) => report.failing_since = report.failing_since.into_iter().chain(since.into_iter().flatten()).min(),
         None => warn!("it is not known whether the runs before this one failed: the storage did not answer in time"),
     }
 }
 
 /// Since when runs of that kind have failed, as far as that side knows.
-async fn settle_side(side: &Side, kind: &str, outcome: Outcome, finished: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let repository = &side.repository;
+async fn settle_side(
+    repository: &Repository,
+    kind: &str,
+    outcome: Outcome,
+    finished: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let repository = &repository;
     let failed = |error: StorageError| debug!("the note of a failed run in {}: {error}", repository.location().name);
-    let open = repository.outages(kind).await.map_err(failed).ok()?;
+    let open = repository.failure_notes(kind).await.map_err(failed).ok()?;
     let settled = match outcome {
-        Outcome::Success => repository.end_outages(&open).await,
-        Outcome::Partial | Outcome::Failure if open.is_empty() => repository.note_outage(kind, finished).await,
+        Outcome::Success => repository.remove_failure_notes(&open).await,
+        Outcome::Partial | Outcome::Failure if open.is_empty() => repository.note_failure(kind, finished).await,
         Outcome::Partial | Outcome::Failure => Ok(()),
     };
     let _ = settled.map_err(failed);
-    open.first().map(|outage| outage.time)
+    open.first().map(|note| note.time)
 }
 
 /// Runs that save the same are of one kind.

@@ -26,9 +26,9 @@ impl<'a> Content<'a> {
     }
 }
 
-/// An announced backup: its marker is written, its archive takes bytes. Ends with [`Draft::record`] or
-/// [`Draft::abandon`]; dropped without either it is what the next run sweeps.
-pub struct Draft {
+/// An announced backup: its marker is written, its archive takes bytes. Ends with [`NewBackup::record`] or
+/// [`NewBackup::abandon`]; dropped without either it is what the next run sweeps.
+pub struct NewBackup {
     repository: Repository,
     key: String,
     upload: Option<Box<dyn Upload>>,
@@ -44,7 +44,7 @@ pub struct Draft {
     is_taken_over: bool,
 }
 
-impl Draft {
+impl NewBackup {
     pub(super) async fn begin(repository: &Repository, key: String, expected_bytes: u64) -> Result<Self, StorageError> {
         let storage = &repository.storage;
         let parts = [Part::Archive, Part::Checksum, Part::Facts, Part::Manifest];
@@ -55,7 +55,7 @@ impl Draft {
         }
         storage.put(&companion(&key, Part::Pending), repository.marker()).await?;
         let note = Note::new(companion(&key, Part::Upload));
-        let mut draft = Self {
+        let mut new_backup = Self {
             repository: repository.clone(),
             key,
             upload: None,
@@ -65,15 +65,15 @@ impl Draft {
             manifest_on_its_way: false,
             is_taken_over: false,
         };
-        match storage.upload(&draft.key, expected_bytes).await {
+        match storage.upload(&new_backup.key, expected_bytes).await {
             Ok(mut upload) => {
-                upload.note(draft.note.clone());
-                draft.upload = Some(upload);
-                Ok(draft)
+                upload.note(new_backup.note.clone());
+                new_backup.upload = Some(upload);
+                Ok(new_backup)
             }
             Err(error) => {
                 // a file of that name that appeared meanwhile is not ours to remove
-                draft.forget_marker().await;
+                new_backup.forget_marker().await;
                 Err(error)
             }
         }
@@ -103,7 +103,7 @@ impl Draft {
 
     /// Makes the archive visible under its name; without manifest that is no backup yet.
     ///
-    /// On an error, or when dropped half-way, the draft still needs [`Draft::abandon`].
+    /// On an error, or when dropped half-way, the new_backup still needs [`NewBackup::abandon`].
     pub async fn store_archive(&mut self, expected_bytes: u64) -> Result<(), StorageError> {
         let Some(upload) = self.upload.take() else { return Ok(()) };
         self.written.push(Part::Archive);
@@ -117,7 +117,7 @@ impl Draft {
 
     /// Makes the backup exist: checksum, facts, and last the manifest.
     ///
-    /// On an error the draft still needs [`Draft::abandon`]. Give it time to end: dropped while the manifest is on its
+    /// On an error the new_backup still needs [`NewBackup::abandon`]. Give it time to end: dropped while the manifest is on its
     /// way, nobody knows whether there is a backup, and the next run looks.
     pub async fn record(&mut self, content: &Content<'_>) -> Result<(), StorageError> {
         let storage = self.repository.storage.clone();

@@ -1,5 +1,7 @@
 //! What of the server is saved: which databases, whether globals, in one archive or many, and by which of several runs.
 
+mod choice;
+
 use super::received::Received;
 use serde::Deserialize;
 

@@ -1,39 +1,37 @@
 //! The targets of one archive: announced on all of them, committed on those that took every byte, cleaned up on the
 //! others.
 
+use super::context::{At, Context, StageError};
 use super::preflight::one_of;
+use super::record;
 use super::run::Run;
 use super::tasks::Task;
-use super::{At, Context, StageError, record};
 use crate::error::Error;
 use crate::record::manifest::Manifest;
-use crate::report::{Place, Stage, Stored};
-use crate::repository::{Content, Draft, Side};
+use crate::report::{CopyReport, Stage, Stored};
+use crate::repository::{Content, NewBackup, Repository};
+use crate::shutdown::budget;
 use crate::storage::StorageError;
 use crate::storage::key::Naming;
 use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use std::time::Duration;
 use tracing::warn;
-
-/// How long a store may take to end what it was asked for when it is time to stop.
-const SETTLE: Duration = Duration::from_secs(6);
 
 /// Names tried when others have the same second.
 const NAME_ATTEMPTS: usize = 10;
 
-/// A draft and the error that took its target out of this archive.
-pub(super) struct Leg<'a> {
-    pub(super) side: &'a Side,
-    pub(super) draft: Draft,
+/// A new_backup and the error that took its target out of this archive.
+pub(super) struct NewCopy<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) new_backup: NewBackup,
     pub(super) error: Option<Error>,
 }
 
 /// An archive that is announced on at least one target.
 pub(super) struct Begun<'a> {
     pub(super) naming: Naming,
-    pub(super) legs: Vec<Leg<'a>>,
+    pub(super) copies: Vec<NewCopy<'a>>,
     /// Why others could not begin.
     failed: Vec<StageError>,
 }
@@ -42,7 +40,7 @@ pub(super) struct Begun<'a> {
 pub(super) struct Made {
     pub(super) stored: Stored,
     /// Where it is.
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<CopyReport>,
     /// Why other targets lack it.
     pub(super) failed: Vec<StageError>,
     /// What a person should know of it.
@@ -59,46 +57,47 @@ pub(super) async fn begin<'a>(run: &Run<'a>, task: &Task) -> Result<Begun<'a>, S
     if run.ready.previous.get(&task.subject).is_some_and(|last| last.started.timestamp() == naming.time.timestamp()) {
         naming.time += TimeDelta::seconds(1);
     }
-    let (sides, lost): (Vec<&Side>, Vec<&Side>) = run.ready.sides.iter().partition(|side| !run.has_given_up(side));
-    let lost = || lost.iter().map(|side| Error::GivenUp(side.repository.location().name));
+    let (sides, lost): (Vec<&Repository>, Vec<&Repository>) =
+        run.ready.sides.iter().partition(|repository| !run.has_given_up(repository));
+    let lost = || lost.iter().map(|repository| Error::GivenUp(repository.location().name));
     for _ in 0..NAME_ATTEMPTS {
-        let (mut legs, mut failed) = (Vec::new(), Vec::new());
-        let begun = begin_all(&sides, &naming, task.expected_bytes(), &mut legs, &mut failed);
+        let (mut copies, mut failed) = (Vec::new(), Vec::new());
+        let begun = begin_all(&sides, &naming, task.expected_bytes(), &mut copies, &mut failed);
         if let Err(stop) = context.shutdown.guard(begun).await {
-            let begun = legs.len() + failed.len();
-            abandon(context, legs).await;
-            if let Some(side) = sides.get(begun) {
-                let _ = context.finish(side.repository.retract(&naming)).await;
+            let begun = copies.len() + failed.len();
+            abandon(context, copies).await;
+            if let Some(repository) = sides.get(begun) {
+                let _ = context.finish(repository.retract(&naming)).await;
             }
             return Err(stop).at("store");
         }
         if failed.iter().any(|(_, error)| matches!(error, StorageError::AlreadyExists { .. })) {
-            abandon(context, legs).await;
+            abandon(context, copies).await;
             naming.time += TimeDelta::seconds(1);
             continue;
         }
         let failed: Vec<Error> = failed.into_iter().map(|(_, error)| error.into()).chain(lost()).collect();
-        if legs.is_empty() {
+        if copies.is_empty() {
             return Err(one_of(failed)).at("store");
         }
         let failed = failed.into_iter().map(|error| StageError { stage: "store", error }).collect();
-        return Ok(Begun { naming, legs, failed });
+        return Ok(Begun { naming, copies, failed });
     }
     Err(StorageError::AlreadyExists { key: naming.id() }).at("store")
 }
 
-/// One target after the other; what is begun survives in `legs` when this is dropped half-way.
+/// One target after the other; what is begun survives in `copies` when this is dropped half-way.
 async fn begin_all<'a>(
-    sides: &[&'a Side],
+    sides: &[&'a Repository],
     naming: &Naming,
     expected_bytes: u64,
-    legs: &mut Vec<Leg<'a>>,
-    failed: &mut Vec<(&'a Side, StorageError)>,
+    copies: &mut Vec<NewCopy<'a>>,
+    failed: &mut Vec<(&'a Repository, StorageError)>,
 ) {
-    for side in sides.iter().copied() {
-        match side.repository.begin(naming, expected_bytes).await {
-            Ok(draft) => legs.push(Leg { side, draft, error: None }),
-            Err(error) => failed.push((side, error)),
+    for repository in sides.iter().copied() {
+        match repository.begin(naming, expected_bytes).await {
+            Ok(new_backup) => copies.push(NewCopy { repository, new_backup, error: None }),
+            Err(error) => failed.push((repository, error)),
         }
     }
 }
@@ -107,27 +106,32 @@ impl Begun<'_> {
     /// Commits on every target that took all bytes; the others are cleaned up and reported.
     pub(super) async fn commit(self, run: &Run<'_>, manifest: &Manifest, facts: Bytes) -> Result<Made, StageError> {
         let context = run.context;
-        let commits = self.legs.into_iter().map(|mut leg| {
+        let commits = self.copies.into_iter().map(|mut copy| {
             let content = Content::new(manifest, facts.clone());
             async move {
-                if leg.error.is_none() {
-                    leg.error = commit_one(context, &mut leg.draft, &content).await.err();
-                    leg.error.iter().for_each(|error| run.note_lost(leg.side, error));
+                if copy.error.is_none() {
+                    copy.error = commit_one(context, &mut copy.new_backup, &content).await.err();
+                    copy.error.iter().for_each(|error| run.note_lost(copy.repository, error));
                 }
-                leg
+                copy
             }
         });
-        let (failed, done): (Vec<Leg>, Vec<Leg>) =
-            join_all(commits).await.into_iter().partition(|leg| leg.error.is_some());
-        let place = |leg: &Leg| {
-            let location = leg.side.repository.location().of(leg.draft.key());
-            Place { side: leg.side.kind, location, stored: true }
+        let (failed, done): (Vec<NewCopy>, Vec<NewCopy>) =
+            join_all(commits).await.into_iter().partition(|copy| copy.error.is_some());
+        let place = |copy: &NewCopy| {
+            let location = copy.repository.location().of(copy.new_backup.key());
+            CopyReport {
+                side: copy.repository.side(),
+                key: Some(copy.new_backup.key().to_owned()),
+                location,
+                stored: true,
+            }
         };
-        let places: Vec<Place> = done.iter().map(place).collect();
+        let places: Vec<CopyReport> = done.iter().map(place).collect();
         let mut errors = Vec::new();
-        let failed = failed.into_iter().map(|mut leg| {
-            errors.extend(leg.error.take());
-            leg
+        let failed = failed.into_iter().map(|mut copy| {
+            errors.extend(copy.error.take());
+            copy
         });
         abandon(context, failed.collect()).await;
         if places.is_empty() {
@@ -140,29 +144,29 @@ impl Begun<'_> {
 }
 
 /// The archive may take minutes and can be given up; the record takes moments and is not cut.
-async fn commit_one(context: &Context, draft: &mut Draft, content: &Content<'_>) -> Result<(), Error> {
+async fn commit_one(context: &Context, new_backup: &mut NewBackup, content: &Content<'_>) -> Result<(), Error> {
     {
-        let mut storing = std::pin::pin!(draft.store_archive(content.manifest.stored_bytes));
+        let mut storing = std::pin::pin!(new_backup.store_archive(content.manifest.stored_bytes));
         match context.shutdown.guard(storing.as_mut()).await {
             Ok(stored) => stored?,
             Err(stop) => {
                 // a store that has begun to make it may be done in a moment, and what is there can be removed
-                let _ = context.shutdown.finish(SETTLE, SETTLE, storing).await;
+                let _ = context.shutdown.finish(budget::STORE_ANSWER, storing).await;
                 return Err(stop.into());
             }
         }
     }
-    match context.finish(draft.record(content)).await {
+    match context.finish(new_backup.record(content)).await {
         Some(recorded) => Ok(recorded?),
-        None => Err(draft.unanswered("storing the manifest").into()),
+        None => Err(new_backup.unanswered("storing the manifest").into()),
     }
 }
 
-/// Cleans up drafts, all at once and within a time that is known.
-pub(super) async fn abandon(context: &Context, legs: Vec<Leg<'_>>) {
-    let cleanups = legs.into_iter().map(|leg| async move {
-        let location = leg.side.repository.location().of(leg.draft.key());
-        if context.finish(leg.draft.abandon()).await.is_none() {
+/// Cleans up copies, all at once and within a time that is known.
+pub(super) async fn abandon(context: &Context, copies: Vec<NewCopy<'_>>) {
+    let cleanups = copies.into_iter().map(|copy| async move {
+        let location = copy.repository.location().of(copy.new_backup.key());
+        if context.finish(copy.new_backup.abandon()).await.is_none() {
             warn!("{location} could not be cleaned up in time, the next run will");
         }
     });
