@@ -1,6 +1,6 @@
 //! Delivery over HTTP: tried again where that helps, and the URL never shown.
 
-use crate::config::Secret;
+use crate::settings::Secret;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use std::time::Duration;
@@ -49,6 +49,12 @@ pub fn client() -> Result<Client, Undelivered> {
     let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
     let builder = Client::builder().timeout(ATTEMPT).redirect(reqwest::redirect::Policy::none());
     Ok(builder.user_agent(agent).build()?)
+}
+
+/// Asks whether somebody answers there, without posting anything.
+pub async fn probe(url: &str) -> Result<(), Undelivered> {
+    let answer = client()?.get(url).send().await?;
+    if answer.status().is_success() { Ok(()) } else { Err(Undelivered::Status(answer.status())) }
 }
 
 /// A pause that is longer than this is not waited for.

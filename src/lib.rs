@@ -52,6 +52,8 @@ pub mod repository;
 pub mod restore;
 /// Pure: when runs are due.
 pub mod schedule;
+/// What a setting is, and the strings that were received.
+pub mod settings;
 /// The wish to stop, and why.
 pub mod shutdown;
 /// Where bytes are kept: one contract, several backends.

@@ -29,7 +29,7 @@ pub fn init(log: Log, output: Output) {
     let ours = filter::Targets::new().with_target(env!("CARGO_CRATE_NAME"), level).with_target("backup", level);
     let layer = tracing_subscriber::fmt::layer().with_writer(output);
     let layer = match log.format {
-        LogFormat::Auto | LogFormat::Text => layer.event_format(Text).boxed(),
+        LogFormat::Text => layer.event_format(Text).boxed(),
         LogFormat::Json => {
             layer.json().flatten_event(true).with_target(false).with_timer(ChronoUtc::new(TIME.to_owned())).boxed()
         }

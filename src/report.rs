@@ -1,9 +1,8 @@
 //! What happened in a run: pure data that logs and notices render.
 
-use crate::config::BackupType;
 use crate::record::facts::Subject;
-use crate::record::manifest::Manifest;
-use crate::repository::Side;
+use crate::record::manifest::{BackupType, Manifest};
+use crate::storage::Side;
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, Serializer};

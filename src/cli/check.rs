@@ -79,13 +79,15 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
         check_verify_server(config, &mut findings).await;
     }
     check_keys(config, &mut findings);
-    match notify::check(&config.notices).await {
-        Some(Ok(())) => findings.good("Discord webhook", "it answers".to_owned()),
-        Some(Err(cause)) => {
-            let hint = Some("look at DISCORD_WEBHOOK_URL".to_owned());
-            findings.add("Discord webhook", Verdict::Warning, cause, hint);
+    for (kind, answer) in notify::check(&config.notifications).await {
+        let check = format!("{} webhook", kind.name);
+        match answer {
+            Ok(()) => findings.good(&check, "it answers".to_owned()),
+            Err(cause) => {
+                let hint = Some(format!("look at {}", kind.setting()));
+                findings.add(&check, Verdict::Warning, cause.to_string(), hint);
+            }
         }
-        None => {}
     }
     for (check, setting, problem) in metrics::check(&config.metrics).await {
         match problem {

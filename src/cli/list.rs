@@ -170,7 +170,7 @@ fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<Cell> {
 
 /// What lies on these sides, which are asked at once.
 async fn look(sides: &[Repository]) -> Result<Inventory, Error> {
-    let catalogs = try_join_all(sides.iter().map(|repository| repository.catalog())).await?;
+    let catalogs = try_join_all(sides.iter().map(super::super::repository::Repository::catalog)).await?;
     let listed = sides.iter().zip(catalogs);
     Ok(Inventory::of(listed.map(|(repository, catalog)| (repository.side(), repository.location(), catalog)).collect()))
 }

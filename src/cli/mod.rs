@@ -200,10 +200,10 @@ fn command_line() -> clap::Command {
     use std::fmt::Write as _;
     let mut help =
         String::from("Settings (environment variables; a secret may also be given as a file by NAME_FILE):\n");
-    for (group, settings) in settings::GROUPS {
-        let _ = write!(help, "\n{group}\n");
-        for setting in *settings {
-            let _ = writeln!(help, "  {} [{}]\n      {}", setting.name, setting.default.words(), setting.meaning);
+    for group in settings::groups() {
+        let _ = write!(help, "\n{}\n", group.title);
+        for setting in &group.settings {
+            let _ = writeln!(help, "  {} [{}]\n      {}", setting.name, setting.default.words(), setting.describe());
         }
     }
     let codes = "\nExit codes: 0 done, 1 partly done, 64 bad command line, 65 corrupt backup or failed \

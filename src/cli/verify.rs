@@ -78,7 +78,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
         identify(config, &sides).await;
         job::metrics::publish(config, &sides, None, shutdown).await;
     }
-    notify::send(&config.notices, &notice, Begun::default(), shutdown).await;
+    notify::send(&config.notifications, &notice, Begun::default(), shutdown).await;
     let (proofs, away) = proved?;
     let mut errors: Vec<Error> = away.into_iter().chain(proofs.into_iter().flat_map(Proof::errors)).collect();
     errors.extend(unwritten);

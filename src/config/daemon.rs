@@ -1,9 +1,8 @@
 //! The daemon: when runs are due, and where it listens.
 
 use super::BackupType;
-use super::received::Received;
-use super::settings;
 use crate::schedule::{Cron, Schedule};
+use crate::settings::RawSettings;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,50 +22,43 @@ pub struct Daemon {
     pub listen: SocketAddr,
 }
 
-pub(super) fn read(received: &mut Received) -> Option<Daemon> {
+pub(super) fn read(raw: &mut RawSettings) -> Option<Daemon> {
     const TYPED: [(&str, BackupType); 3] = [
         ("SCHEDULE_DAILY", BackupType::Daily),
         ("SCHEDULE_WEEKLY", BackupType::Weekly),
         ("SCHEDULE_MONTHLY", BackupType::Monthly),
     ];
-    let problems = received.problems.len();
-    let is_default = |name: &str| settings::find(name).map(|setting| setting.default.literal().to_owned());
+    let problems = raw.problems.len();
     let mut names = TYPED.iter().map(|(name, _)| *name).chain(["BACKUP_SCHEDULE"]);
-    let is_chosen = names.any(|name| received.is_set(name) && received.current(name) != is_default(name));
+    let is_chosen = names.any(|name| raw.is_chosen(name));
     let mut entries = Vec::new();
     for (name, backup_type) in TYPED {
-        entries.extend(read_cron(received, name).map(|cron| (backup_type, cron)));
+        entries.extend(read_cron(raw, name).map(|cron| (backup_type, cron)));
     }
-    if received.is_set("BACKUP_SCHEDULE") {
+    if raw.is_set("BACKUP_SCHEDULE") {
         entries.clear();
     }
-    entries.extend(read_cron(received, "BACKUP_SCHEDULE").map(|cron| (BackupType::Auto, cron)));
-    let zone = received.text("SCHEDULE_TIMEZONE")?.parse();
-    if zone.is_err() {
-        received.refuse("SCHEDULE_TIMEZONE", "a zone of the time-zone database, such as UTC or Asia/Bangkok");
-    }
-    let sync_interval = received.number("SCHEDULER_SYNC_INTERVAL_SECONDS", 0, 31_536_000);
-    let listen = received.text("LISTEN_ADDR")?.parse();
-    if listen.is_err() {
-        received.refuse("LISTEN_ADDR", "an address and a port, such as 127.0.0.1:8080 or [::]:8080");
-    }
-    if received.problems.len() > problems {
+    entries.extend(read_cron(raw, "BACKUP_SCHEDULE").map(|cron| (BackupType::Auto, cron)));
+    if raw.problems.len() > problems {
         return None;
     }
     Some(Daemon {
-        schedule: Schedule { entries, zone: zone.ok()? },
+        schedule: Schedule { entries, zone: raw.parsed("SCHEDULE_TIMEZONE")? },
         is_chosen,
-        sync_interval: sync_interval.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.into())),
-        listen: listen.ok()?,
+        sync_interval: raw
+            .number("SCHEDULER_SYNC_INTERVAL_SECONDS")
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs),
+        listen: raw.parsed("LISTEN_ADDR")?,
     })
 }
 
-fn read_cron(received: &mut Received, name: &'static str) -> Option<Cron> {
-    let text = received.text(name).filter(|text| !text.eq_ignore_ascii_case(OFF))?;
+fn read_cron(raw: &mut RawSettings, name: &'static str) -> Option<Cron> {
+    let text = raw.text(name).filter(|text| !text.eq_ignore_ascii_case(OFF))?;
     match Cron::parse(&text) {
         Ok(cron) => Some(cron),
         Err(allowed) => {
-            received.refuse(name, &format!("{allowed}; or {OFF}"));
+            raw.refuse(name, &format!("{allowed}; or {OFF}"));
             None
         }
     }

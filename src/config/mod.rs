@@ -5,30 +5,33 @@
 
 mod daemon;
 mod database_url;
-mod dump_arguments;
-mod env_file;
-mod notices;
-mod read;
-mod received;
+mod dump;
+mod encryption;
+mod metrics;
 mod remote;
-mod secret;
+mod retention;
 mod selection;
 pub mod settings;
 mod source;
 mod verify;
 
 pub use crate::record::manifest::{BackupType, Format};
+pub use crate::settings::{Password, Retry, Secret};
+pub use crate::storage::key::PathFormat;
 pub use daemon::Daemon;
-pub use notices::{Metrics, Notices};
-pub use received::Origin;
-pub use remote::{Azure, AzureAccess, Checksum, Gcs, Remote, S3, Sse, Store};
-pub use secret::{Password, Secret};
+pub use dump::Dump;
+pub use encryption::Encryption;
+pub use metrics::Metrics;
+pub use remote::Remote;
+pub use retention::Retention;
 pub use selection::{Databases, Mode, Pattern, Selection, Shard};
-pub use source::{Retry, RootCert, ServerRole, Source, SslMode, Tls};
+pub use source::{RootCert, ServerRole, Source, SslMode, Tls};
 pub use verify::Verify;
 
-use crate::encryption::{Identities, Recipients};
-use received::Received;
+use crate::dump_format::dump_options;
+use crate::notify;
+use crate::settings::RawSettings;
+use crate::storage::Side;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -60,7 +63,7 @@ pub struct Config {
     /// Who may read backups.
     pub encryption: Encryption,
     /// Who is told of runs.
-    pub notices: Notices,
+    pub notifications: notify::Recipients,
     /// Where metrics go.
     pub metrics: Metrics,
     /// What the daemon does and when.
@@ -77,57 +80,6 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// Each setting's value as `backup config` shows it.
     pub effective: Vec<Effective>,
-}
-
-/// What pg_dump is asked for.
-#[derive(Debug, Clone)]
-pub struct Dump {
-    /// Plain SQL or custom archive.
-    pub format: Format,
-    /// 0 to 9.
-    pub level: u8,
-    /// Compressing workers.
-    pub jobs: usize,
-    /// Table patterns to leave out.
-    pub exclude_tables: Vec<String>,
-    /// Table patterns whose rows are left out.
-    pub exclude_table_data: Vec<String>,
-    /// Leave out ownership.
-    pub no_owner: bool,
-    /// Leave out privileges.
-    pub no_privileges: bool,
-    /// More arguments.
-    pub extra_args: Vec<String>,
-    /// How long to wait for a table lock.
-    pub lock_timeout: Duration,
-    /// Folder of the client tools.
-    pub bin_dir: Option<PathBuf>,
-    /// `PATH` of this process, searched for the client tools.
-    pub search_path: OsString,
-    /// Prefix of names.
-    pub base_name: String,
-    /// Default of `--type`.
-    pub backup_type: BackupType,
-    /// Zone of the times in names.
-    pub timezone: chrono_tz::Tz,
-}
-
-/// Level of SQL where databases are saved as custom archives, whose level is pg_dump's.
-const SQL_LEVEL: u8 = 6;
-
-impl Dump {
-    /// The level of archives that are SQL.
-    pub fn sql_level(&self) -> u8 {
-        match self.format {
-            Format::Plain => self.level,
-            Format::Custom => SQL_LEVEL,
-        }
-    }
-
-    /// True when pg_dump is asked for everything in a database.
-    pub fn leaves_out_nothing(&self) -> bool {
-        self.exclude_tables.is_empty() && self.exclude_table_data.is_empty() && self.extra_args.is_empty()
-    }
 }
 
 /// Which sides a run writes to.
@@ -152,6 +104,15 @@ impl Target {
     pub fn has_remote(self) -> bool {
         self != Self::Local
     }
+
+    /// The sides that are written.
+    pub fn sides(self) -> &'static [Side] {
+        match self {
+            Self::Local => &[Side::Local],
+            Self::Remote => &[Side::Remote],
+            Self::All => &[Side::Local, Side::Remote],
+        }
+    }
 }
 
 /// The local side.
@@ -161,50 +122,6 @@ pub struct Local {
     pub folder: PathBuf,
     /// Layout under it.
     pub path_format: PathFormat,
-}
-
-/// Layout of archives under a folder or prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PathFormat {
-    /// `NAME`
-    Flat,
-    /// `2026-01/NAME`
-    Monthly,
-    /// `2026-01-28/NAME`
-    Daily,
-    /// `daily/NAME`
-    Type,
-    /// `DATABASE/TIMESTAMP.sql.gz`
-    Database,
-}
-
-impl PathFormat {
-    const ALLOWED: &str = "flat, monthly, daily, type or database";
-}
-
-/// How long one side keeps backups; a count of 0 keeps all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// `auto` backups older than this many days go.
-    pub days: u32,
-    /// Newest daily backups kept.
-    pub daily: u32,
-    /// Newest weekly backups kept.
-    pub weekly: u32,
-    /// Newest monthly backups kept.
-    pub monthly: u32,
-    /// Newest good backups that never go.
-    pub min_keep: u32,
-}
-
-/// Keys of age.
-#[derive(Debug, Clone, Default)]
-pub struct Encryption {
-    /// Who may read what is written; none leaves it unencrypted.
-    pub recipients: Option<Recipients>,
-    /// What may be read.
-    pub identities: Option<Identities>,
 }
 
 /// Logs.
@@ -219,7 +136,6 @@ pub struct Log {
 /// Lowest level written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words say it")]
 pub enum LogLevel {
     Trace,
     Debug,
@@ -233,9 +149,8 @@ pub enum LogLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Text.
-    Auto,
     /// One line for people.
+    #[serde(rename = "auto", alias = "text")]
     Text,
     /// One JSON object a line.
     Json,
@@ -261,19 +176,70 @@ impl Config {
     /// Reads and checks all settings from `environment`, and from `.env` in `folder` for what that leaves open.
     pub fn load(environment: impl IntoIterator<Item = (OsString, OsString)>, folder: &Path) -> Result<Self, Problems> {
         let environment: Vec<(OsString, OsString)> = environment.into_iter().collect();
-        let plain = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        let mut received = Received::gather(environment.clone(), folder);
-        let passfile = plain("PGPASSFILE")
-            .map(PathBuf::from)
-            .or_else(|| plain("HOME").map(|home| Path::new(&home).join(".pgpass")).filter(|path| path.exists()));
+        let mut raw = RawSettings::gather(settings::groups(), environment.clone(), folder);
+        let variable = |name: &str| {
+            let own = environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+            own.or_else(|| raw.foreign(name).map(OsString::from))
+        };
         let child_environment =
-            INHERITED.iter().filter_map(|name| plain(name).map(|value| ((*name).to_owned(), value))).collect();
-        let search_path = plain("PATH").unwrap_or_default();
-        let config = read::config(&mut received, passfile, search_path, child_environment);
-        match config {
-            Some(config) if received.problems.is_empty() => Ok(config),
-            _ => Err(Problems(received.problems)),
+            INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect();
+        let search_path = variable("PATH").unwrap_or_default();
+        match read(&mut raw, search_path, child_environment) {
+            Some(config) if raw.problems.is_empty() => Ok(config),
+            _ => Err(Problems(raw.problems)),
         }
+    }
+}
+
+/// The whole configuration; none when a problem was recorded.
+fn read(raw: &mut RawSettings, search_path: OsString, child_environment: Vec<(String, OsString)>) -> Option<Config> {
+    let source = source::read(raw);
+    let dump = dump::read(raw, search_path);
+    let selection = selection::read(raw);
+    let remote = remote::read(raw);
+    let verify = source.as_ref().and_then(|source| verify::read(raw, source));
+    let encryption = encryption::read(raw);
+    if verify.as_ref().is_some_and(|verify| verify.enabled) {
+        encryption::refuse_what_cannot_be_proved(raw, &encryption);
+    }
+    let notifications = notify::Recipients::read(raw);
+    let (metrics, daemon) = (metrics::read(raw), daemon::read(raw));
+    if let (Some(selection), Some(dump)) = (&selection, &dump) {
+        refuse_what_the_mode_does_not_take(raw, selection.mode, dump);
+    }
+    let effective = raw.shown().map(|(name, value, origin)| Effective { name, value, source: origin.to_string() });
+    Some(Config {
+        effective: effective.collect(),
+        source: source?,
+        selection: selection?,
+        dump: dump?,
+        target: raw.word("BACKUP_TARGET")?,
+        local: Local { folder: raw.path("BACKUP_DIR")?, path_format: raw.word("LOCAL_PATH_FORMAT")? },
+        remote: remote?,
+        retention: retention::read_local(raw)?,
+        shrink_guard: raw.number("BACKUP_SHRINK_GUARD")?,
+        remote_retention: retention::read_remote(raw)?,
+        verify: verify?,
+        encryption,
+        notifications,
+        metrics,
+        daemon: daemon?,
+        log: Log { level: raw.word("LOG_LEVEL")?, format: raw.word("LOG_FORMAT")? },
+        deadline: raw.duration("BACKUP_TIMEOUT").filter(|deadline| !deadline.is_zero()),
+        stall_timeout: raw.duration("STALL_TIMEOUT")?,
+        child_environment,
+        warnings: std::mem::take(&mut raw.warnings),
+    })
+}
+
+fn refuse_what_the_mode_does_not_take(raw: &mut RawSettings, mode: Mode, dump: &Dump) {
+    let refused = match mode {
+        Mode::Database => dump_options::refuse_half_of_clean(&dump.extra_args).map(|why| ("PG_DUMP_EXTRA_ARGS", why)),
+        Mode::Cluster => (dump.format == Format::Custom)
+            .then(|| ("BACKUP_FORMAT", "plain, because BACKUP_MODE=cluster makes one archive of SQL".to_owned())),
+    };
+    if let Some((name, allowed)) = refused {
+        raw.refuse(name, &allowed);
     }
 }
 

@@ -1,250 +1,246 @@
-//! Every environment variable, once: name, default, meaning, secret or not.
+//! Every setting of the program, once: name, kind, default, meaning. Those of stores and of notification services stand
+//! beside their code, and are taken in here.
 //!
-//! `--help`, `backup config`, the README table and `.env.example` are made from or held against `all`.
+//! Messages, `--help`, `backup config`, the README's table, `.env.example` and the chart's schema are made from `groups`.
 
-/// One environment variable of the public interface.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// Name of the variable.
-    pub name: &'static str,
-    /// What holds when the variable is unset or empty.
-    pub default: Default,
-    /// One sentence for people.
-    pub meaning: &'static str,
-    /// Never shown; `NAME_FILE` is read too.
-    pub secret: bool,
-}
+use super::{
+    BackupType, Format, LogFormat, LogLevel, Mode, PathFormat, SslMode, Target, dump, selection, source, verify,
+};
+use crate::notify::services;
+use crate::settings::{ChartUse, Setting, SettingGroup, ValueKind, words_of};
+use crate::storage::backends;
+use std::path::Path;
+use std::sync::LazyLock;
 
-/// What an unset variable means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Default {
-    /// Nothing.
-    Unset,
-    /// This literal value.
-    Is(&'static str),
-    /// A value made from other settings, in words.
-    Computed(&'static str),
-}
-
-impl Default {
-    /// The value as it would be written into an environment file.
-    pub fn literal(self) -> &'static str {
-        match self {
-            Self::Is(value) => value,
-            Self::Unset | Self::Computed(_) => "",
-        }
-    }
-
-    /// The value as documents show it.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Is(text) | Self::Computed(text) => text,
-            Self::Unset => "unset",
-        }
-    }
-}
-
-const fn unset(name: &'static str, meaning: &'static str) -> Setting {
-    Setting { name, default: Default::Unset, meaning, secret: false }
-}
-
-const fn is(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { default: Default::Is(default), ..unset(name, meaning) }
-}
-
-const fn computed(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
-    Setting { default: Default::Computed(default), ..unset(name, meaning) }
-}
-
-impl Setting {
-    const fn secret(self) -> Self {
-        Self { secret: true, ..self }
-    }
-
-    /// Name of the variable that holds the path of a file with this secret.
-    pub fn file_name(&self) -> Option<String> {
-        self.secret.then(|| format!("{}_FILE", self.name))
-    }
-}
+const ONE_HOST: ValueKind = ValueKind::Form("one host", |text| !text.contains(','));
+const PATTERNS: ValueKind =
+    ValueKind::Form("names and globs with `*`, `?` and `[…]`, between commas", selection::are_patterns);
+const ZONE: ValueKind = ValueKind::Form("a zone of the time-zone database, such as UTC or Asia/Bangkok", |text| {
+    text.parse::<chrono_tz::Tz>().is_ok()
+});
+const BASE_NAME: ValueKind =
+    ValueKind::Form("at most 64 letters, digits, `.`, `_` and `-`, not beginning with `.` or `-`", dump::is_base_name);
+const COUNT: ValueKind = ValueKind::Number(0, 1_000_000);
+const SCRATCH_NAME: ValueKind = ValueKind::Form(
+    "a name that no database of the server has; the scratch database is made and dropped",
+    verify::is_scratch_name,
+);
+const ADDRESS: ValueKind = ValueKind::Form("an address and a port, such as 127.0.0.1:8080 or [::]:8080", |text| {
+    text.parse::<std::net::SocketAddr>().is_ok()
+});
 
 /// Headings and the settings under them, in the order documents show them.
-pub const GROUPS: &[(&str, &[Setting])] = &[
-    ("Source database", &[
-        is("POSTGRES_HOST", "localhost", "Host name, address, or folder of the server's socket."),
-        is("POSTGRES_PORT", "5432", "Port of the server."),
-        is("POSTGRES_USER", "backup_user", "Role that reads the database."),
-        is("POSTGRES_PASSWORD", "backup_password", "Its password. The default holds only for localhost; elsewhere unset means PGPASSFILE, a client certificate or none.").secret(),
-        is("POSTGRES_DB", "testdb", "Database to back up unless BACKUP_DATABASES says otherwise, and the one where the run's lock is held."),
-        unset("DATABASE_URL", "postgres://user:password@host:port/database, instead of the five above; setting both differently is an error.").secret(),
-        computed("BACKUP_SOURCE", "host:port", "Name of this source in manifests. Lock, prune, counts and sweep look only at their own source."),
-        is("POSTGRES_SSLMODE", "prefer", "disable, allow, prefer, require, verify-ca or verify-full, as libpq; for our own connection and the client tools."),
-        unset("POSTGRES_SSLROOTCERT", "File of certificate authorities that the server's certificate is checked against, or `system`."),
-        unset("POSTGRES_SSLCERT", "Client certificate file."),
-        unset("POSTGRES_SSLKEY", "Key file of the client certificate."),
-        is("RETRY_COUNT", "3", "Attempts to reach the database or the store; authentication errors are not retried."),
-        is("RETRY_DELAY", "5", "Seconds between attempts, with jitter."),
-    ]),
-    ("What is dumped", &[
-        unset("BACKUP_DATABASES", "Unset: POSTGRES_DB alone. `all`, or a comma list of names and globs (`*`, `?`, `[…]`)."),
-        unset("BACKUP_EXCLUDE_DATABASES", "Comma list of names and globs to leave out."),
-        is("BACKUP_MODE", "database", "database: one archive per database; cluster: one archive of the whole server, as pg_dumpall writes it."),
-        is("BACKUP_GLOBALS", "auto", "Also save roles and tablespaces: true, false, or auto (when more than one database is selected)."),
-        is("BACKUP_FORMAT", "plain", "plain (.sql.gz, restored with gunzip and psql) or custom (.dump, restored with pg_restore)."),
-        computed("BACKUP_COMPRESSION_LEVEL", "6 plain, 9 custom", "0 to 9."),
-        computed("BACKUP_JOBS", "cores", "Workers that compress."),
-        is("BACKUP_DATABASE_JOBS", "1", "Databases dumped at once, largest first; they share the workers and the memory."),
-        unset("BACKUP_EXCLUDE_TABLES", "Comma list of pg_dump table patterns to leave out."),
-        unset("BACKUP_EXCLUDE_TABLE_DATA", "Comma list of pg_dump table patterns whose rows are left out."),
-        is("BACKUP_NO_OWNER", "false", "Leave out ownership."),
-        is("BACKUP_NO_PRIVILEGES", "false", "Leave out GRANT and REVOKE."),
-        unset("PG_DUMP_EXTRA_ARGS", "More arguments for pg_dump, split as a shell would and never run by one; those that would break the stream are refused."),
-        is("BACKUP_LOCK_TIMEOUT", "60s", "How long pg_dump waits for a table lock."),
-        is("BACKUP_TIMEOUT", "0", "Deadline of the whole run (0: none)."),
-        is("STALL_TIMEOUT", "120s", "A target that takes no byte for this long is dropped."),
-        is("BACKUP_TIMEZONE", "UTC", "Time zone of the times in names; manifests are always UTC."),
-        unset("PG_BIN_DIR", "Folder of the client tools. Unset: PATH and the usual folders; same major as the server preferred, else the next newer."),
-    ]),
-    ("Where backups are kept", &[
-        is("BACKUP_DIR", "./backups", "Local folder."),
-        is("BACKUP_BASE_NAME", "backup", "Prefix of file names."),
-        is("BACKUP_TYPE", "auto", "auto, daily, weekly, monthly or manual: default of --type."),
-        is("BACKUP_TARGET", "local", "local, remote or all."),
-        is("LOCAL_PATH_FORMAT", "flat", "Layout of the folder: flat, monthly, daily, type or database."),
-        computed("REMOTE_KIND", "s3, or gcs when GCS_BUCKET_NAME is set", "s3, gcs or azure: whose settings say where the remote side is."),
-        is("REMOTE_ENDPOINT", "http://localhost:9000", "URL of the S3-compatible store; `aws` is Amazon itself."),
-        is("REMOTE_BUCKET", "test-backup", "Bucket; it must exist."),
-        is("REMOTE_ACCESS_KEY", "minioadmin", "Access key. The default holds only for a localhost endpoint; elsewhere unset means the standard AWS credential chain.").secret(),
-        is("REMOTE_SECRET_KEY", "minioadmin", "Secret key; as REMOTE_ACCESS_KEY.").secret(),
-        is("REMOTE_REGION", "us-east-1", "Region."),
-        unset("REMOTE_PREFIX", "Folder inside the bucket or container; GCS_BACKUP_PREFIX for gcs."),
-        computed("REMOTE_PATH_FORMAT", "monthly, or database for several databases", "flat NAME, monthly 2026-01/NAME, daily 2026-01-28/NAME, type daily/NAME, database DATABASE/TIMESTAMP.sql.gz."),
-        unset("REMOTE_CA_FILE", "File of certificate authorities for the store's endpoint, added to the system's."),
-        unset("REMOTE_SSE", "Server-side encryption: AES256 or aws:kms."),
-        unset("REMOTE_SSE_KMS_KEY", "KMS key for REMOTE_SSE=aws:kms.").secret(),
-        unset("REMOTE_STORAGE_CLASS", "Storage class of the archive, for example STANDARD_IA."),
-        is("REMOTE_MAX_PARTS", "10000", "Most parts of one upload that the store allows."),
-        is("REMOTE_CHECKSUM", "when_required", "when_required or when_supported: when the S3 client adds its own checksums."),
-    ]),
-    ("Google Cloud Storage and Azure", &[
-        unset("GCS_BUCKET_NAME", "Bucket; it must exist. Setting it makes gcs the default of REMOTE_KIND."),
-        is("GCS_CREDENTIALS_PATH", "/gcs-credentials/credentials.json", "Service-account key file; where the default one does not exist, the identity that the machine or the pod has (workload identity)."),
-        is("GCS_BACKUP_PREFIX", "backups/postgres", "Folder inside the bucket, as REMOTE_PREFIX for the others."),
-        is("GCS_UPLOAD_RETRY_MAX", "3", "Attempts to send each part of an upload; RETRY_COUNT is for everything else."),
-        unset("GCS_ENDPOINT", "Another endpoint than Google's, for example of a private network."),
-        unset("AZURE_STORAGE_ACCOUNT", "Storage account, for REMOTE_KIND=azure."),
-        unset("AZURE_CONTAINER", "Container; it must exist."),
-        unset("AZURE_STORAGE_KEY", "Account key.").secret(),
-        unset("AZURE_STORAGE_SAS_TOKEN", "Shared access signature with read, create, write, delete and list rights, instead of the key. Without either: the workload identity of the pod (AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE, as AKS sets them), else the managed identity.").secret(),
-        unset("AZURE_ENDPOINT", "Another endpoint than https://ACCOUNT.blob.core.windows.net."),
-    ]),
-    ("Retention", &[
-        is("RETENTION_DAYS", "7", "Local auto backups older than this many days go (0: keep all)."),
-        is("BACKUP_RETENTION_DAILY", "7", "Newest daily backups kept locally (0: keep all)."),
-        is("BACKUP_RETENTION_WEEKLY", "4", "Newest weekly backups kept locally (0: keep all)."),
-        is("BACKUP_RETENTION_MONTHLY", "12", "Newest monthly backups kept locally (0: keep all)."),
-        is(
-            "BACKUP_SHRINK_GUARD",
-            "0.5",
-            "A database whose rows or tables fall below this share of the last backup, 0 to 1, is reported loudly, and the last backup before the fall is kept until `backup prune --release`; 0 switches it off.",
-        ),
-        is("RETENTION_MIN_KEEP", "1", "Per database and side, the newest good backups that never go, whatever their age (manual ones not counted)."),
-        is("REMOTE_RETENTION_ENABLED", "false", "Prune the remote side too; off, because a lifecycle rule of the bucket is the other way."),
-        is("REMOTE_RETENTION_DAYS", "30", "As RETENTION_DAYS, remotely."),
-        is("REMOTE_RETENTION_DAILY", "30", "As BACKUP_RETENTION_DAILY, remotely."),
-        is("REMOTE_RETENTION_WEEKLY", "90", "As BACKUP_RETENTION_WEEKLY, remotely."),
-        is("REMOTE_RETENTION_MONTHLY", "24", "As BACKUP_RETENTION_MONTHLY, remotely."),
-        unset("GCS_RETENTION_ENABLED", "Alias of REMOTE_RETENTION_ENABLED."),
-        unset("GCS_RETENTION_DAILY", "Alias of REMOTE_RETENTION_DAILY."),
-        unset("GCS_RETENTION_WEEKLY", "Alias of REMOTE_RETENTION_WEEKLY."),
-    ]),
-    ("Verification", &[
-        is("VERIFY_ENABLED", "false", "Restore each backup into a scratch database and compare."),
-        computed("VERIFY_HOST", "POSTGRES_HOST", "Server to restore to: its major must be at least that of the pg_dump that made the backup. A server of another host is recommended."),
-        computed("VERIFY_PORT", "POSTGRES_PORT", "Its port."),
-        computed("VERIFY_USER", "POSTGRES_USER", "Role that may create databases there."),
-        computed("VERIFY_PASSWORD", "POSTGRES_PASSWORD", "Its password.").secret(),
-        computed("VERIFY_DB", "<database>_verify", "Wanted name of the scratch database; where somebody else's has it, the run's id is added."),
-        unset("VERIFY_HEALTH_URL", "URL that must answer 2xx while the restored database is up, for example of an application that is pointed at it."),
-        unset("VERIFY_QUERIES_FILE", "File of SQL queries, each ended by `;`, that must each return true in the restored database."),
-    ]),
-    ("Encryption", &[
-        unset("AGE_RECIPIENTS", "age public keys between commas, or a file of them; backups are encrypted to all of them."),
-        unset("AGE_IDENTITY_FILE", "File of the age private key; only verify and restore need it."),
-    ]),
-    ("Notices and metrics", &[
-        unset("DISCORD_WEBHOOK_URL", "Discord webhook.").secret(),
-        is("DISCORD_NOTIFY_SUCCESS", "true", "Tell of runs that succeeded."),
-        is("DISCORD_NOTIFY_FAILURE", "true", "Tell of runs that failed or were partly done."),
-        unset("SLACK_WEBHOOK_URL", "Slack webhook; told of every run.").secret(),
-        unset("WEBHOOK_URL", "Any URL that takes the report of every run as a JSON POST (docs/schemas/report.json).").secret(),
-        unset("HEALTHCHECK_URL", "healthchecks-style URL: URL/start when a run begins, then URL after success and URL/fail after anything else.").secret(),
-        unset("METRICS_TEXTFILE", "File for the node exporter's textfile collector, such as /var/lib/node_exporter/backup.prom; replaced at once after each run and verification."),
-        unset("PUSHGATEWAY_URL", "Prometheus Pushgateway, pushed to after each run and verification.").secret(),
-    ]),
-    ("Scheduler and sharding", &[
-        is("SCHEDULE_DAILY", "0 2 * * *", "Cron expression of the daily backup, or off. This and the following are for `backup schedule`."),
-        is("SCHEDULE_WEEKLY", "0 3 * * 0", "Cron expression of the weekly backup, or off."),
-        unset("SCHEDULE_MONTHLY", "Cron expression of the monthly backup, or off."),
-        unset("BACKUP_SCHEDULE", "One cron expression for auto backups, instead of the typed ones."),
-        is("SCHEDULE_TIMEZONE", "UTC", "Time zone of the schedules, such as Europe/Berlin. A time that a change of the clocks leaves out runs when the gap ends, one that comes twice runs once."),
-        is("SCHEDULER_SYNC_INTERVAL_SECONDS", "1800", "Seconds between uploads of what is not yet remote, with BACKUP_TARGET=all (0: none)."),
-        is("LISTEN_ADDR", "127.0.0.1:8080", "Address of the daemon's HTTP server: a page for people, /healthz and /metrics, read-only and without a password."),
-        unset("SHARD_COUNT", "How many runs share the databases of one server; with JOB_COMPLETION_INDEX, as --shard."),
-        unset("JOB_COMPLETION_INDEX", "Which of them this one is, from 0; Kubernetes sets it in an Indexed Job. Used with SHARD_COUNT only."),
-    ]),
-    ("Logs", &[
-        is("LOG_LEVEL", "info", "trace, debug, info, warn (or warning) or error."),
-        is("LOG_FORMAT", "auto", "auto (text), text or json."),
-    ]),
-];
+static GROUPS: LazyLock<Vec<SettingGroup>> = LazyLock::new(|| {
+    let own = |title, settings: &[Setting]| SettingGroup { title, settings: settings.to_vec() };
+    let stores = backends::ALL.iter().map(|backend| own(backend.title, backend.settings));
+    let services = services::ALL.iter().flat_map(|service| service.settings).copied().collect();
+    let before = [own("Source database", SOURCE), own("What is dumped", DUMP), own("Where backups are kept", PLACES)];
+    let after = [
+        own("Retention", RETENTION),
+        own("Verification", VERIFICATION),
+        own("Encryption", ENCRYPTION),
+        SettingGroup { title: "Notifications", settings: services },
+        own("Metrics", METRICS),
+        own("Scheduler and sharding", SCHEDULER),
+        own("Logs", LOGS),
+    ];
+    before.into_iter().chain(stores).chain(after).collect()
+});
+
+/// Every setting under its heading.
+pub fn groups() -> &'static [SettingGroup] {
+    &GROUPS
+}
 
 /// Every setting in the order documents show them.
-pub fn all() -> impl Iterator<Item = Setting> {
-    GROUPS.iter().flat_map(|(_, settings)| settings.iter().copied())
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    groups().iter().flat_map(|group| &group.settings)
 }
 
-/// The setting of that name.
-pub fn find(name: &str) -> Option<Setting> {
-    all().find(|setting| setting.name == name)
-}
-
-/// Variables that others set and document, and that are read where they mean the same to us: AKS tells a pod by these
-/// which identity it has.
-pub const FOREIGN: &[&str] = &[
-    "AZURE_CLIENT_ID",
-    "AZURE_TENANT_ID",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_AUTHORITY_HOST",
-    "IDENTITY_ENDPOINT",
-    "SSL_CERT_FILE",
+const SOURCE: &[Setting] = &[
+Setting::new("POSTGRES_HOST", ONE_HOST, "Host name, address, or folder of the server's socket.").default("localhost"),
+Setting::new("POSTGRES_PORT", ValueKind::Number(1, 65535), "Port of the server.").default("5432"),
+Setting::new("POSTGRES_USER", ValueKind::Text, "Role that reads the database.").default("backup_user"),
+Setting::new("POSTGRES_PASSWORD", ValueKind::Text, "Its password. The default holds only for localhost; elsewhere unset means PGPASSFILE, a client certificate or none.").default_where("backup_password", source::default_password_holds).secret(),
+Setting::new("POSTGRES_DB", ValueKind::Text, "Database to back up unless BACKUP_DATABASES says otherwise, and the one where the run's lock is held.").default("testdb"),
+Setting::new("DATABASE_URL", ValueKind::Text, "postgres://user:password@host:port/database, instead of the five above; setting both differently is an error.").secret(),
+Setting::new("BACKUP_SOURCE", ValueKind::Text, "Name of this source in manifests. Lock, prune, counts and sweep look only at their own source.").computed("host:port", source::default_name),
+Setting::new("POSTGRES_SSLMODE", ValueKind::Words(words_of::<SslMode>), "As libpq; for our own connection and the client tools.").default("prefer"),
+Setting::new("POSTGRES_SSLROOTCERT", ValueKind::Text, "File of certificate authorities that the server's certificate is checked against, or `system`."),
+Setting::new("POSTGRES_SSLCERT", ValueKind::Text, "Client certificate file."),
+Setting::new("POSTGRES_SSLKEY", ValueKind::Text, "Key file of the client certificate."),
+Setting::new("RETRY_COUNT", ValueKind::Number(1, 1000), "Attempts to reach the database or the store; authentication errors are not retried.").default("3"),
+Setting::new("RETRY_DELAY", ValueKind::Duration, "Pause between attempts, with jitter.").default("5"),
 ];
 
-/// Prefixes of our variables: an unknown name that begins like this may be a slip of the pen.
-pub const PREFIXES: &[&str] = &[
-    "POSTGRES_",
-    "BACKUP_",
-    "REMOTE_",
-    "LOCAL_PATH",
-    "RETENTION_",
-    "RETRY_",
-    "STALL_",
-    "PG_DUMP_",
-    "PG_BIN",
-    "GCS_",
-    "AZURE_",
-    "VERIFY_",
-    "AGE_",
-    "DISCORD_",
-    "SLACK_",
-    "WEBHOOK_",
-    "HEALTHCHECK_",
-    "METRICS_",
-    "PUSHGATEWAY_",
-    "SCHEDULE",
-    "LISTEN_",
-    "SHARD_",
-    "LOG_",
-    "DATABASE_",
+const DUMP: &[Setting] = &[
+    Setting::new(
+        "BACKUP_DATABASES",
+        PATTERNS,
+        "Unset: POSTGRES_DB alone. `all`, or a comma list of names and globs (`*`, `?`, `[…]`).",
+    ),
+    Setting::new("BACKUP_EXCLUDE_DATABASES", PATTERNS, "Comma list of names and globs to leave out."),
+    Setting::new(
+        "BACKUP_MODE",
+        ValueKind::Words(words_of::<Mode>),
+        "One archive per database, or one of the whole server, as pg_dumpall writes it.",
+    )
+    .default("database")
+    .chart(ChartUse::Reads),
+    Setting::new(
+        "BACKUP_GLOBALS",
+        ValueKind::Form("auto, true or false", selection::is_globals),
+        "Also save roles and tablespaces: true, false, or auto (when more than one database is selected).",
+    )
+    .default("auto"),
+    Setting::new(
+        "BACKUP_FORMAT",
+        ValueKind::Words(words_of::<Format>),
+        "SQL that gunzip and psql restore (.sql.gz), or an archive for pg_restore (.dump).",
+    )
+    .default("plain"),
+    Setting::new(
+        "BACKUP_COMPRESSION_LEVEL",
+        ValueKind::Number(0, 9),
+        "How small archives are made: 0 is not at all, 9 takes longest.",
+    )
+    .computed("6 plain, 9 custom", dump::default_level),
+    Setting::new("BACKUP_JOBS", ValueKind::Number(1, 256), "Workers that compress.").computed("cores", dump::cores),
+    Setting::new(
+        "BACKUP_DATABASE_JOBS",
+        ValueKind::Number(1, 64),
+        "Databases dumped at once, largest first; they share the workers and the memory.",
+    )
+    .default("1"),
+    Setting::new("BACKUP_EXCLUDE_TABLES", ValueKind::List, "Comma list of pg_dump table patterns to leave out."),
+    Setting::new(
+        "BACKUP_EXCLUDE_TABLE_DATA",
+        ValueKind::List,
+        "Comma list of pg_dump table patterns whose rows are left out.",
+    ),
+    Setting::new("BACKUP_NO_OWNER", ValueKind::Flag, "Leave out ownership.").default("false"),
+    Setting::new("BACKUP_NO_PRIVILEGES", ValueKind::Flag, "Leave out GRANT and REVOKE.").default("false"),
+    Setting::new(
+        "PG_DUMP_EXTRA_ARGS",
+        ValueKind::Text,
+        "More arguments for pg_dump, split as a shell would and never run by one; those that would break the stream are refused.",
+    ),
+    Setting::new("BACKUP_LOCK_TIMEOUT", ValueKind::Duration, "How long pg_dump waits for a table lock.").default("60s"),
+    Setting::new("BACKUP_TIMEOUT", ValueKind::Duration, "Deadline of the whole run (0: none).").default("0"),
+    Setting::new("STALL_TIMEOUT", ValueKind::PositiveDuration, "A target that takes no byte for this long is dropped.")
+        .default("120s"),
+    Setting::new("BACKUP_TIMEZONE", ZONE, "Time zone of the times in names; manifests are always UTC.").default("UTC"),
+    Setting::new(
+        "PG_BIN_DIR",
+        ValueKind::Form("an existing folder", |text| Path::new(text).is_dir()),
+        "Folder of the client tools. Unset: PATH and the usual folders; same major as the server preferred, else the next newer.",
+    ),
+];
+
+const PLACES: &[Setting] = &[
+    Setting::new("BACKUP_DIR", ValueKind::Text, "Local folder.").default("./backups").chart(ChartUse::Withholds),
+    Setting::new("BACKUP_BASE_NAME", BASE_NAME, "Prefix of file names.").default("backup"),
+    Setting::new("BACKUP_TYPE", ValueKind::Words(words_of::<BackupType>), "Default of --type.").default("auto"),
+    Setting::new("BACKUP_TARGET", ValueKind::Words(words_of::<Target>), "Where backups are kept.")
+        .default("local")
+        .chart(ChartUse::Reads),
+    Setting::new("LOCAL_PATH_FORMAT", ValueKind::Words(words_of::<PathFormat>), "Layout of the folder.")
+        .default("flat"),
+    Setting::new(
+        "REMOTE_KIND",
+        ValueKind::Words(backends::names),
+        "Which kind of store the remote side is, and so which settings say where it is.",
+    )
+    .computed("s3, or gcs when GCS_BUCKET_NAME is set", backends::default_kind)
+    .chart(ChartUse::Reads),
+    Setting::new(
+        "REMOTE_PREFIX",
+        backends::FOLDER,
+        "Folder inside the bucket or container; GCS_BACKUP_PREFIX for gcs.",
+    ),
+    Setting::new(
+        "REMOTE_PATH_FORMAT",
+        ValueKind::Words(words_of::<PathFormat>),
+        "Layout of the store: NAME, 2026-01/NAME, 2026-01-28/NAME, daily/NAME or DATABASE/TIMESTAMP.sql.gz.",
+    )
+    .computed("monthly, or database for several databases", selection::default_path_format),
+    Setting::new(
+        "REMOTE_CA_FILE",
+        ValueKind::File,
+        "File of certificate authorities for the store's endpoint, added to the system's.",
+    ),
+    Setting::new("REMOTE_MAX_PARTS", ValueKind::Number(100, 10_000), "Most parts of one upload that the store allows.")
+        .default("10000"),
+];
+
+const RETENTION: &[Setting] = &[
+Setting::new("RETENTION_DAYS", COUNT, "Local auto backups older than this many days go (0: keep all).").default("7"),
+Setting::new("BACKUP_RETENTION_DAILY", COUNT, "Newest daily backups kept locally (0: keep all).").default("7"),
+Setting::new("BACKUP_RETENTION_WEEKLY", COUNT, "Newest weekly backups kept locally (0: keep all).").default("4"),
+Setting::new("BACKUP_RETENTION_MONTHLY", COUNT, "Newest monthly backups kept locally (0: keep all).").default("12"),
+Setting::new("BACKUP_SHRINK_GUARD", ValueKind::Share, "A database whose rows or tables fall below this share of the last backup is reported loudly, and the last backup before the fall is kept until `backup prune --release`; 0 switches it off.").default("0.5"),
+Setting::new("RETENTION_MIN_KEEP", COUNT, "Per database and side, the newest good backups that never go, whatever their age (manual ones not counted).").default("1"),
+Setting::new("REMOTE_RETENTION_ENABLED", ValueKind::Flag, "Prune the remote side too; off, because a lifecycle rule of the bucket is the other way.").default("false"),
+Setting::new("REMOTE_RETENTION_DAYS", COUNT, "As RETENTION_DAYS, remotely.").default("30"),
+Setting::new("REMOTE_RETENTION_DAILY", COUNT, "As BACKUP_RETENTION_DAILY, remotely.").default("30"),
+Setting::new("REMOTE_RETENTION_WEEKLY", COUNT, "As BACKUP_RETENTION_WEEKLY, remotely.").default("90"),
+Setting::new("REMOTE_RETENTION_MONTHLY", COUNT, "As BACKUP_RETENTION_MONTHLY, remotely.").default("24"),
+Setting::new("GCS_RETENTION_ENABLED", ValueKind::Flag, "Alias of REMOTE_RETENTION_ENABLED.").alias_of("REMOTE_RETENTION_ENABLED"),
+Setting::new("GCS_RETENTION_DAILY", COUNT, "Alias of REMOTE_RETENTION_DAILY.").alias_of("REMOTE_RETENTION_DAILY"),
+Setting::new("GCS_RETENTION_WEEKLY", COUNT, "Alias of REMOTE_RETENTION_WEEKLY.").alias_of("REMOTE_RETENTION_WEEKLY"),
+];
+
+const VERIFICATION: &[Setting] = &[
+Setting::new("VERIFY_ENABLED", ValueKind::Flag, "Restore each backup into a scratch database and compare.").default("false"),
+Setting::new("VERIFY_HOST", ONE_HOST, "Server to restore to: its major must be at least that of the pg_dump that made the backup. A server of another host is recommended.").computed("POSTGRES_HOST", |raw| raw.text("POSTGRES_HOST")),
+Setting::new("VERIFY_PORT", ValueKind::Number(1, 65535), "Its port.").computed("POSTGRES_PORT", |raw| raw.text("POSTGRES_PORT")),
+Setting::new("VERIFY_USER", ValueKind::Text, "Role that may create databases there.").computed("POSTGRES_USER", |raw| raw.text("POSTGRES_USER")),
+Setting::new("VERIFY_PASSWORD", ValueKind::Text, "Its password.").computed("POSTGRES_PASSWORD", |_| None).secret(),
+Setting::new("VERIFY_DB", SCRATCH_NAME, "Wanted name of the scratch database; where somebody else's has it, the run's id is added.").computed("<database>_verify", |_| None),
+Setting::new("VERIFY_HEALTH_URL", ValueKind::Url, "URL that must answer 2xx while the restored database is up, for example of an application that is pointed at it."),
+Setting::new("VERIFY_QUERIES_FILE", ValueKind::File, "File of SQL queries, each ended by `;`, that must each return true in the restored database."),
+];
+
+const ENCRYPTION: &[Setting] = &[
+    Setting::new(
+        "AGE_RECIPIENTS",
+        ValueKind::Text,
+        "age public keys between commas, or a file of them; backups are encrypted to all of them.",
+    ),
+    Setting::new("AGE_IDENTITY_FILE", ValueKind::Text, "File of the age private key; only verify and restore need it.")
+        .chart(ChartUse::Withholds),
+];
+
+const METRICS: &[Setting] = &[
+    Setting::new(
+        "METRICS_TEXTFILE",
+        ValueKind::Text,
+        "File for the node exporter's textfile collector, such as /var/lib/node_exporter/backup.prom; replaced at once after each run and verification.",
+    ),
+    Setting::new(
+        "PUSHGATEWAY_URL",
+        ValueKind::Url,
+        "Prometheus Pushgateway, pushed to after each run and verification.",
+    )
+    .secret(),
+];
+
+const SCHEDULER: &[Setting] = &[
+Setting::new("SCHEDULE_DAILY", ValueKind::Text, "Cron expression of the daily backup, or off. This and the following are for `backup schedule`.").default("0 2 * * *").chart(ChartUse::Withholds),
+Setting::new("SCHEDULE_WEEKLY", ValueKind::Text, "Cron expression of the weekly backup, or off.").default("0 3 * * 0").chart(ChartUse::Withholds),
+Setting::new("SCHEDULE_MONTHLY", ValueKind::Text, "Cron expression of the monthly backup, or off.").chart(ChartUse::Withholds),
+Setting::new("BACKUP_SCHEDULE", ValueKind::Text, "One cron expression for auto backups, instead of the typed ones.").chart(ChartUse::Withholds),
+Setting::new("SCHEDULE_TIMEZONE", ZONE, "Time zone of the schedules, such as Europe/Berlin. A time that a change of the clocks leaves out runs when the gap ends, one that comes twice runs once.").default("UTC").chart(ChartUse::Withholds),
+Setting::new("SCHEDULER_SYNC_INTERVAL_SECONDS", ValueKind::Number(0, 31_536_000), "Seconds between uploads of what is not yet remote, with BACKUP_TARGET=all (0: none).").default("1800").chart(ChartUse::Withholds),
+Setting::new("LISTEN_ADDR", ADDRESS, "Address of the daemon's HTTP server: a page for people, /healthz and /metrics, read-only and without a password.").default("127.0.0.1:8080").chart(ChartUse::Withholds),
+Setting::new("SHARD_COUNT", ValueKind::Number(1, 10_000), "How many runs share the databases of one server; with JOB_COMPLETION_INDEX, as --shard.").chart(ChartUse::Withholds),
+Setting::new("JOB_COMPLETION_INDEX", ValueKind::Text, "Which of them this one is, from 0; Kubernetes sets it in an Indexed Job. Used with SHARD_COUNT only.").chart(ChartUse::Withholds),
+];
+
+const LOGS: &[Setting] = &[
+    Setting::new("LOG_LEVEL", ValueKind::Words(words_of::<LogLevel>), "Lowest level that is written.").default("info"),
+    Setting::new("LOG_FORMAT", ValueKind::Words(words_of::<LogFormat>), "Form of log lines; auto is text.")
+        .default("auto"),
 ];
 
 #[cfg(test)]

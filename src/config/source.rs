@@ -1,11 +1,9 @@
 //! Where the source database is and how to reach it: `POSTGRES_*` or `DATABASE_URL`.
 
 use super::database_url;
-use super::received::Received;
-use super::secret::Password;
+use crate::settings::{Password, RawSettings, Retry, is_local_host};
 use serde::Deserialize;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 /// The source server and the database on it.
 #[derive(Debug, Clone)]
@@ -77,15 +75,6 @@ impl Source {
     }
 }
 
-/// How often to try, and how long to wait between.
-#[derive(Debug, Clone, Copy)]
-pub struct Retry {
-    /// Attempts in all, at least 1.
-    pub attempts: u32,
-    /// Pause between two attempts, before jitter.
-    pub delay: Duration,
-}
-
 /// Transport security with libpq's meaning.
 #[derive(Debug, Clone)]
 pub struct Tls {
@@ -119,8 +108,8 @@ const BUNDLES: &[&str] = &[
 ];
 
 /// The system's store; `SSL_CERT_FILE` names another file, as for every program that uses OpenSSL.
-fn system_store(received: &Received) -> RootCert {
-    let named = received.foreign("SSL_CERT_FILE").map(PathBuf::from);
+fn system_store(raw: &RawSettings) -> RootCert {
+    let named = raw.foreign("SSL_CERT_FILE").map(PathBuf::from);
     let usual = || BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file());
     RootCert::System { bundle: named.or_else(usual) }
 }
@@ -157,49 +146,53 @@ impl SslMode {
     }
 }
 
-/// True for this machine's names and for socket folders.
-pub(super) fn is_local(host: &str) -> bool {
-    matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]") || host.starts_with('/')
+/// libpq's password file, where there is one.
+pub(super) fn passfile(raw: &RawSettings) -> Option<PathBuf> {
+    let usual = || raw.foreign("HOME").map(|home| Path::new(&home).join(".pgpass")).filter(|path| path.exists());
+    raw.foreign("PGPASSFILE").map(PathBuf::from).or_else(usual)
 }
 
-/// Reads the source's settings; problems are recorded in `received`.
-pub(super) fn read(received: &mut Received, passfile: Option<PathBuf>) -> Option<Source> {
-    let has_url = received.is_set("DATABASE_URL");
-    if let Some(url) = received.text("DATABASE_URL") {
+/// True where the password of the compose file's server may be tried: on this machine, when nobody says otherwise.
+pub(super) fn default_password_holds(raw: &RawSettings) -> bool {
+    let is_local = raw.text("POSTGRES_HOST").is_some_and(|host| is_local_host(&host));
+    is_local && !raw.is_set("DATABASE_URL") && passfile(raw).is_none()
+}
+
+/// Name of the source where `BACKUP_SOURCE` does not say.
+pub(super) fn default_name(raw: &RawSettings) -> Option<String> {
+    Some(format!("{}:{}", raw.text("POSTGRES_HOST")?, raw.text("POSTGRES_PORT")?))
+}
+
+/// Reads the source's settings; problems are recorded in `raw`.
+pub(super) fn read(raw: &mut RawSettings) -> Option<Source> {
+    if let Some(url) = raw.text("DATABASE_URL") {
         match database_url::parse(&url) {
-            Ok(parts) => parts.into_iter().for_each(|(name, value)| received.take_of_url(name, value)),
+            Ok(parts) => parts.into_iter().for_each(|(name, value)| raw.take_of_url(name, value)),
             Err(allowed) => {
-                received.refuse("DATABASE_URL", &allowed);
+                raw.refuse("DATABASE_URL", &allowed);
                 return None;
             }
         }
     }
-    let host = received.text("POSTGRES_HOST")?;
-    let user = received.text("POSTGRES_USER")?;
-    let database = received.text("POSTGRES_DB")?;
-    const PORT: &str = "a port from 1 to 65535";
-    let port: Option<u16> = received.get("POSTGRES_PORT", PORT);
-    if port == Some(0) {
-        received.refuse("POSTGRES_PORT", PORT);
-    }
-    if host.contains(',') {
-        received.refuse("POSTGRES_HOST", "one host");
-    }
-    let default_holds = is_local(&host) && !has_url && passfile.is_none();
-    let is_set = received.is_set("POSTGRES_PASSWORD");
-    let password = received.password("POSTGRES_PASSWORD").filter(|_| is_set || default_holds);
-    let tls = read_tls(received)?;
-    let retry = read_retry(received)?;
-    let port = port?;
-    let name = received.text("BACKUP_SOURCE").unwrap_or_else(|| format!("{host}:{port}"));
-    Some(Source { name, host, port, user, password, database, tls, retry, passfile, role: ServerRole::Main })
+    let tls = read_tls(raw);
+    Some(Source {
+        name: raw.text("BACKUP_SOURCE")?,
+        host: raw.text("POSTGRES_HOST")?,
+        port: raw.number("POSTGRES_PORT")?,
+        user: raw.text("POSTGRES_USER")?,
+        password: raw.password("POSTGRES_PASSWORD"),
+        database: raw.text("POSTGRES_DB")?,
+        tls: tls?,
+        retry: Retry { attempts: raw.number("RETRY_COUNT")?, delay: raw.duration("RETRY_DELAY")? },
+        passfile: passfile(raw),
+        role: ServerRole::Main,
+    })
 }
 
-fn read_tls(received: &mut Received) -> Option<Tls> {
-    let mode = received.get("POSTGRES_SSLMODE", "disable, allow, prefer, require, verify-ca or verify-full")?;
-    let mut path = |name: &'static str| received.text(name).map(PathBuf::from);
-    let root = path("POSTGRES_SSLROOTCERT");
-    let client = (path("POSTGRES_SSLCERT"), path("POSTGRES_SSLKEY"));
+fn read_tls(raw: &mut RawSettings) -> Option<Tls> {
+    let mode = raw.word("POSTGRES_SSLMODE")?;
+    let root = raw.path("POSTGRES_SSLROOTCERT");
+    let client = (raw.path("POSTGRES_SSLCERT"), raw.path("POSTGRES_SSLKEY"));
     for (name, file) in [
         ("POSTGRES_SSLROOTCERT", root.as_ref().filter(|path| path.as_os_str() != "system")),
         ("POSTGRES_SSLCERT", client.0.as_ref()),
@@ -208,39 +201,29 @@ fn read_tls(received: &mut Received) -> Option<Tls> {
         if let Some(file) = file
             && let Err(error) = std::fs::File::open(file)
         {
-            received.problems.push(format!("{name}: opening {}: {error}", file.display()));
+            raw.problems.push(format!("{name}: opening {}: {error}", file.display()));
         }
     }
     let root_cert = root.map(|path| match path.as_os_str() == "system" {
-        true => system_store(received),
+        true => system_store(raw),
         false => RootCert::File(path),
     });
     if matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull) && root_cert.is_none() {
-        received.problems.push(format!(
+        raw.problems.push(format!(
             "POSTGRES_SSLMODE: {} needs POSTGRES_SSLROOTCERT (a file of authorities, or `system`)",
             mode.as_str()
         ));
     }
     if matches!(root_cert, Some(RootCert::System { .. })) && mode != SslMode::VerifyFull {
-        received.problems.push("POSTGRES_SSLROOTCERT: `system` needs POSTGRES_SSLMODE=verify-full".to_owned());
+        raw.problems.push("POSTGRES_SSLROOTCERT: `system` needs POSTGRES_SSLMODE=verify-full".to_owned());
     }
     let client = match client {
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => None,
         _ => {
-            received.problems.push("POSTGRES_SSLCERT and POSTGRES_SSLKEY go together; set both or none".to_owned());
+            raw.problems.push("POSTGRES_SSLCERT and POSTGRES_SSLKEY go together; set both or none".to_owned());
             None
         }
     };
     Some(Tls { mode, root_cert, client })
-}
-
-fn read_retry(received: &mut Received) -> Option<Retry> {
-    let attempts = received.get("RETRY_COUNT", "attempts, 1 to 1000");
-    let attempts = attempts.filter(|count| (1..=1000).contains(count)).or_else(|| {
-        received.refuse("RETRY_COUNT", "attempts, 1 to 1000");
-        None
-    });
-    let delay = received.duration("RETRY_DELAY");
-    Some(Retry { attempts: attempts?, delay: delay? })
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::storage::azure::AzureAccess;
+use crate::storage::{azure, gcs, s3};
 use proptest::prelude::*;
 
 fn load(pairs: &[(&str, &str)]) -> Result<Config, Problems> {
@@ -7,6 +9,15 @@ fn load(pairs: &[(&str, &str)]) -> Result<Config, Problems> {
 
 fn load_in(pairs: &[(&str, &str)], folder: &Path) -> Result<Config, Problems> {
     Config::load(pairs.iter().map(|(name, value)| (name.into(), value.into())), folder)
+}
+
+fn raw(pairs: &[(&str, &str)]) -> RawSettings {
+    let pairs = pairs.iter().map(|(name, value)| (name.into(), value.into()));
+    RawSettings::gather(settings::groups(), pairs, Path::new("/nonexistent"))
+}
+
+fn keys(pairs: &[(&str, &str)]) -> Option<(Secret, Secret)> {
+    s3::settings::read(&mut raw(pairs)).unwrap().keys
 }
 
 fn problems(pairs: &[(&str, &str)]) -> String {
@@ -19,8 +30,7 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(config.source.name, "localhost:5432");
     assert_eq!(config.source.password.unwrap().current().expose(), "backup_password");
     assert_eq!(config.dump.level, 6);
-    let Store::S3(store) = config.remote.store else { panic!("not S3") };
-    assert_eq!(store.keys.unwrap().0.expose(), "minioadmin");
+    assert_eq!(keys(&[]).unwrap().0.expose(), "minioadmin");
     assert_eq!(config.retention, Retention { days: 7, daily: 7, weekly: 4, monthly: 12, min_keep: 1 });
     assert_eq!(config.deadline, None);
     assert_eq!(config.stall_timeout, Duration::from_secs(120));
@@ -37,20 +47,20 @@ fn all_problems_are_reported_at_once_with_what_is_allowed() {
         ("DISCORD_WEBHOOK_URL", "hunter2"),
     ]);
     insta::assert_snapshot!(text, @r"
-    POSTGRES_PORT: got `abc`, allowed: a port from 1 to 65535
+    POSTGRES_PORT: got `abc`, allowed: a number from 1 to 65535
     BACKUP_FORMAT: got `tar`, allowed: plain or custom
     BACKUP_COMPRESSION_LEVEL: got `12`, allowed: a number from 0 to 9
     BACKUP_TIMEZONE: got `Mars/Base`, allowed: a zone of the time-zone database, such as UTC or Asia/Bangkok
-    REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY go together; set both or none
     DISCORD_WEBHOOK_URL: got a value that is hidden here, allowed: an http or https URL
+    REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY go together; set both or none
     ");
 }
 
 #[test]
 fn every_setting_is_read_or_refused() {
-    let mut received = Received::gather([], Path::new("/nonexistent"));
-    read::config(&mut received, None, OsString::new(), Vec::new()).unwrap();
-    assert_eq!(received.never_read(), Vec::<&str>::new());
+    let mut raw = raw(&[]);
+    read(&mut raw, OsString::new(), Vec::new()).unwrap();
+    assert_eq!(raw.never_read(), Vec::<&str>::new());
 }
 
 #[test]
@@ -64,12 +74,12 @@ fn schedules_are_checked_when_they_are_read() {
         ("SCHEDULER_SYNC_INTERVAL_SECONDS", "often"),
     ]);
     insta::assert_snapshot!(text, @r"
-    SCHEDULE_DAILY: got `0 2 * *`, allowed: five fields `minute hour day month weekday`, such as `0 2 * * *`; or off
-    SCHEDULE_WEEKLY: got `0 0 30 2 *`, allowed: a date that comes; or off
-    BACKUP_SCHEDULE: got `TZ=UTC 0 2 * * *`, allowed: five fields `minute hour day month weekday`, such as `0 2 * * *`; the zone stands in SCHEDULE_TIMEZONE; or off
     SCHEDULE_TIMEZONE: got `Mars/Base`, allowed: a zone of the time-zone database, such as UTC or Asia/Bangkok
     SCHEDULER_SYNC_INTERVAL_SECONDS: got `often`, allowed: a number from 0 to 31536000
     LISTEN_ADDR: got `localhost`, allowed: an address and a port, such as 127.0.0.1:8080 or [::]:8080
+    SCHEDULE_DAILY: got `0 2 * *`, allowed: five fields `minute hour day month weekday`, such as `0 2 * * *`; or off
+    SCHEDULE_WEEKLY: got `0 0 30 2 *`, allowed: a date that comes; or off
+    BACKUP_SCHEDULE: got `TZ=UTC 0 2 * * *`, allowed: five fields `minute hour day month weekday`, such as `0 2 * * *`; the zone stands in SCHEDULE_TIMEZONE; or off
     ");
 }
 
@@ -97,24 +107,22 @@ fn an_empty_value_means_unset() {
 
 #[test]
 fn the_default_password_and_keys_hold_only_for_localhost() {
-    let config = load(&[("POSTGRES_HOST", "db.example"), ("REMOTE_ENDPOINT", "https://s3.example")]).unwrap();
-    assert!(config.source.password.is_none());
-    let Store::S3(store) = config.remote.store else { panic!("not S3") };
-    assert!(store.keys.is_none());
+    let elsewhere = [("POSTGRES_HOST", "db.example"), ("REMOTE_ENDPOINT", "https://s3.example")];
+    assert!(load(&elsewhere).unwrap().source.password.is_none());
+    assert!(keys(&elsewhere).is_none());
 }
 
 #[test]
 fn the_kind_of_store_is_named_or_follows_from_googles_bucket() {
-    let store = |pairs: &[(&str, &str)]| load(pairs).unwrap().remote.store;
-    assert!(matches!(store(&[]), Store::S3(_)));
-    assert!(matches!(store(&[("REMOTE_KIND", "s3"), ("GCS_BUCKET_NAME", "b")]), Store::S3(_)));
-    let Store::Gcs(gcs) = store(&[("GCS_BUCKET_NAME", "b")]) else { panic!("not gcs") };
-    assert!(gcs.key.is_none(), "without a key file it is the pod's own identity");
-    let azure = [("REMOTE_KIND", "azure"), ("AZURE_STORAGE_ACCOUNT", "acc"), ("AZURE_CONTAINER", "c")];
-    let access = |more: &[(&str, &str)]| match store(&[&azure[..], more].concat()) {
-        Store::Azure(azure) => azure.access,
-        other => panic!("{other:?}"),
-    };
+    let store = |pairs: &[(&str, &str)]| format!("{:?}", load(pairs).unwrap().remote.store);
+    assert!(store(&[]).starts_with("S3Settings"));
+    assert!(store(&[("REMOTE_KIND", "s3"), ("GCS_BUCKET_NAME", "b")]).starts_with("S3Settings"));
+    assert!(store(&[("GCS_BUCKET_NAME", "b")]).starts_with("GcsSettings"));
+    let google = gcs::read(&mut raw(&[("GCS_BUCKET_NAME", "b")]), true).unwrap();
+    assert!(google.key.is_none(), "without a key file it is the pod's own identity");
+    let account = [("REMOTE_KIND", "azure"), ("AZURE_STORAGE_ACCOUNT", "acc"), ("AZURE_CONTAINER", "c")];
+    assert!(store(&account).starts_with("AzureSettings"));
+    let access = |more: &[(&str, &str)]| azure::read(&mut raw(&[&account[..], more].concat()), true).unwrap().access;
     assert!(matches!(access(&[]), AzureAccess::Managed { client: None, .. }));
     assert!(matches!(access(&[("AZURE_STORAGE_KEY", "k")]), AzureAccess::Key(_)));
     assert!(matches!(access(&[("AZURE_STORAGE_SAS_TOKEN", "sv=1")]), AzureAccess::Sas(_)));
@@ -133,11 +141,11 @@ fn what_a_kind_of_store_lacks_is_said_at_once_and_what_another_has_is_a_warning(
         ("GCS_RETENTION_DAILY", "3"),
         ("REMOTE_RETENTION_DAILY", "4"),
     ]), @r"
+    GCS_RETENTION_DAILY and REMOTE_RETENTION_DAILY mean the same and differ; set one of them
     AZURE_ENDPOINT: got `ftp://x`, allowed: http://host:port/account or https://host
     AZURE_STORAGE_ACCOUNT: REMOTE_KIND=azure needs it
     AZURE_CONTAINER: REMOTE_KIND=azure needs it
     AZURE_STORAGE_KEY and AZURE_STORAGE_SAS_TOKEN: set one of them
-    GCS_RETENTION_DAILY and REMOTE_RETENTION_DAILY mean the same and differ; set one of them
     ");
     insta::assert_snapshot!(problems(&[
         ("GCS_BUCKET_NAME", "b"),

@@ -1,7 +1,7 @@
 //! Where backups are proved: `VERIFY_*`.
 
-use super::received::Received;
 use super::{ServerRole, Source};
+use crate::settings::RawSettings;
 use std::path::PathBuf;
 
 /// How backups are proved.
@@ -38,47 +38,29 @@ impl Verify {
     }
 }
 
+/// True for a name that the scratch database may have.
+pub(super) fn is_scratch_name(name: &str) -> bool {
+    !["template0", "template1", MAINTENANCE].contains(&name)
+}
+
 /// Reads the settings; what is unset is as for the source.
-pub(super) fn read(received: &mut Received, source: &Source) -> Option<Verify> {
-    let host = received.text("VERIFY_HOST").unwrap_or_else(|| source.host.clone());
-    if host.contains(',') {
-        received.refuse("VERIFY_HOST", "one host");
-    }
-    let user = received.text("VERIFY_USER").unwrap_or_else(|| source.user.clone());
-    let password = received.password("VERIFY_PASSWORD").or_else(|| source.password.clone());
-    let database = received.text("VERIFY_DB");
-    if database.as_deref().is_some_and(|name| ["template0", "template1", MAINTENANCE].contains(&name)) {
-        received
-            .refuse("VERIFY_DB", "a name that no database of the server has; the scratch database is made and dropped");
-    }
-    let health_url = received.url("VERIFY_HEALTH_URL");
-    let queries = received.text("VERIFY_QUERIES_FILE").map(PathBuf::from);
-    if let Some(path) = &queries
-        && let Err(error) = std::fs::File::open(path)
-    {
-        received.problems.push(format!("VERIFY_QUERIES_FILE: opening {}: {error}", path.display()));
-    }
-    let port = match received.text("VERIFY_PORT") {
-        None => source.port,
-        Some(_) => u16::try_from(received.number("VERIFY_PORT", 1, 65535)?).ok()?,
-    };
-    let is_source = host == source.host && port == source.port;
-    let name = format!("{host}:{port}");
+pub(super) fn read(raw: &RawSettings, source: &Source) -> Option<Verify> {
+    let (host, port): (String, u16) = (raw.text("VERIFY_HOST")?, raw.number("VERIFY_PORT")?);
     Some(Verify {
-        enabled: received.flag("VERIFY_ENABLED"),
+        enabled: raw.flag("VERIFY_ENABLED"),
+        is_source: host == source.host && port == source.port,
         server: Source {
-            name,
+            name: format!("{host}:{port}"),
             host,
             port,
-            user,
-            password,
+            user: raw.text("VERIFY_USER")?,
+            password: raw.password("VERIFY_PASSWORD").or_else(|| source.password.clone()),
             database: MAINTENANCE.to_owned(),
             role: ServerRole::Verify,
             ..source.clone()
         },
-        is_source,
-        database,
-        health_url,
-        queries,
+        database: raw.text("VERIFY_DB"),
+        health_url: raw.text("VERIFY_HEALTH_URL"),
+        queries: raw.path("VERIFY_QUERIES_FILE"),
     })
 }

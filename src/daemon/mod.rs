@@ -103,7 +103,7 @@ impl Daemon {
         let work = async {
             let mut sides = self.sides.lock().await;
             let mut unusable = Vec::new();
-            if sides.len() < Side::of(self.config.target).len() {
+            if sides.len() < self.config.target.sides().len() {
                 (*sides, unusable) = sides::open_some(&self.config, self.config.target, &new_run_id()).await;
             }
             let server = identify(&self.config, sides.iter()).await;
@@ -240,7 +240,7 @@ impl Daemon {
             .collect();
         let next = self.config.daemon.schedule.next_of_each((self.now)());
         let unread = |side: &&Side| !overview.unread.iter().any(|(kind, ..)| kind == *side);
-        let sides = Side::of(self.config.target);
+        let sides = self.config.target.sides();
         let readable: Vec<Side> = sides.iter().filter(unread).copied().collect();
         let daemon = metrics::Daemon {
             next: &next,

@@ -1,12 +1,10 @@
 //! The folder and the store that the settings name, opened.
 
-use crate::config::{Config, Store, Target};
+use crate::config::{Config, Target};
 use crate::error::Error;
 use crate::repository::{Repository, Side};
-use crate::storage::cloud::Cloud;
 use crate::storage::local::Local;
 use crate::storage::retry::Retrying;
-use crate::storage::s3::S3;
 use crate::storage::{Owner, Storage, StorageError};
 use std::sync::Arc;
 
@@ -29,7 +27,8 @@ pub async fn open_some(config: &Config, target: Target, run_id: &str) -> (Vec<Re
         sides.push(open(storage, Side::Local, config.local.path_format));
     }
     if target.has_remote() {
-        match open_store(config).await {
+        let uploads = config.selection.jobs;
+        match config.remote.open(source.retry, config.stall_timeout, uploads).await {
             Ok(store) => {
                 let storage = Arc::new(Retrying::new(store, source.retry));
                 sides.push(open(storage, Side::Remote, config.remote.path_format));
@@ -38,16 +37,6 @@ pub async fn open_some(config: &Config, target: Target, run_id: &str) -> (Vec<Re
         }
     }
     (sides, unusable)
-}
-
-async fn open_store(config: &Config) -> Result<Arc<dyn Storage>, StorageError> {
-    let (remote, retry, stall_limit) = (&config.remote, config.source.retry, config.stall_timeout);
-    let uploads = config.selection.jobs;
-    Ok(match &remote.store {
-        Store::S3(store) => Arc::new(S3::new(store, remote, retry, stall_limit, uploads).await?),
-        Store::Gcs(store) => Arc::new(Cloud::gcs(store, remote, retry, stall_limit, uploads)?),
-        Store::Azure(store) => Arc::new(Cloud::azure(store, remote, retry, stall_limit, uploads)?),
-    })
 }
 
 /// A fresh id of a run, in the order of time.

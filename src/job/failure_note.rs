@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 pub(super) async fn settle(context: &Context, report: &mut Report, exit: Exit) {
     report.failing_since = context.failing_since;
     // notes are only for who reads of failures; and without the lock, the run that has it would tell of its own recovery
-    if exit == Exit::Locked || !context.config.notices.has_readers() {
+    if exit == Exit::Locked || !context.config.notifications.has_readers() {
         return;
     }
     let kind = kind(&context.config.selection, &context.config.source.database);

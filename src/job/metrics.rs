@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::inventory::overview::Overview;
 use crate::metrics::{Known, Metrics};
 use crate::report::Report;
-use crate::repository::{Repository, Side};
+use crate::repository::Repository;
 use crate::shutdown::{Shutdown, budget};
 use chrono::{TimeDelta, Utc};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub async fn publish(config: &Config, sides: &[Repository], report: Option<&Repo
             status: &overview.status(source, TimeDelta::MAX, now),
             inventory: &overview.inventory,
             read: &overview.read,
-            sides: Side::of(config.target),
+            sides: config.target.sides(),
             attempts: &attempts,
             last_run: report,
             is_whole: report.is_some_and(Report::has_begun) && config.selection.is_whole(),

@@ -37,14 +37,14 @@ use tracing::info;
 pub async fn run(context: &Context) -> (Report, Exit) {
     let config = &context.config;
     let mut report = begin(context);
-    let begun = notify::begin(&config.notices, &context.run_id);
+    let begun = notify::begin(&config.notifications, &context.run_id);
     let timer = deadline(config, &context.shutdown);
     let errors = back_up(context, &mut report).await;
     drop(timer);
     let exit = outcome::conclude(context, &mut report, &errors);
     failure_note::settle(context, &mut report, exit).await;
     metrics::publish(config, &context.sides, Some(&report), &context.shutdown).await;
-    notify::send(&config.notices, &report, begun, &context.shutdown).await;
+    notify::send(&config.notifications, &report, begun, &context.shutdown).await;
     // a signal that came after the errors were counted
     let exit = context.shutdown.signal().map_or(exit, |stop| Error::Stopped(stop).exit());
     (report, exit)

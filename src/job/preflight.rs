@@ -263,7 +263,7 @@ fn previous(backup: &Backup) -> Previous {
 
 /// The newest good backup of each subject of the source, on any target that answers.
 pub(super) async fn newest_of_all(context: &Context) -> HashMap<Subject, Previous> {
-    let asked = join_all(context.sides.iter().map(|repository| repository.catalog())).await;
+    let asked = join_all(context.sides.iter().map(super::super::repository::Repository::catalog)).await;
     let mut newest: HashMap<Subject, Previous> = HashMap::new();
     for catalog in asked {
         let backups = catalog.map(|catalog| catalog.backups).unwrap_or_default();

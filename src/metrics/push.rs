@@ -3,8 +3,8 @@
 
 use super::Metrics;
 use super::families::{FAMILIES, Origin};
-use crate::config::Secret;
 use crate::delivery::{self, Undelivered};
+use crate::settings::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{StreamExt, stream};
@@ -44,8 +44,7 @@ pub(super) async fn check(url: &Secret) -> Result<(), Undelivered> {
     let mut address = url::Url::parse(url.expose()).map_err(|_| Undelivered::Address)?;
     let path = format!("{}/-/ready", address.path().trim_end_matches('/'));
     address.set_path(&path);
-    let answer = delivery::client()?.get(address).send().await?;
-    if answer.status().is_success() { Ok(()) } else { Err(Undelivered::Status(answer.status())) }
+    delivery::probe(address.as_str()).await
 }
 
 type Labels = Vec<(&'static str, String)>;

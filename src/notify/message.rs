@@ -11,7 +11,7 @@ const FAILURE_ROW: usize = 300;
 
 /// One message.
 #[derive(Debug)]
-pub(super) struct Message {
+pub struct Message {
     pub(super) tone: Tone,
     pub(super) title: String,
     pub(super) description: String,

@@ -1,11 +1,15 @@
 use super::*;
 use crate::record::facts::Subject;
 use crate::record::manifest::BackupType;
-use crate::report::{Activity, CopyReport, Entry, Failure, Previous, Pruned, Stage, Stored};
-use crate::repository::Side;
+use crate::report::{Activity, CopyReport, Entry, Failure, Outcome, Previous, Pruned, Stage, Stored};
+use crate::settings::Secret;
+use crate::storage::Side;
 use chrono::{DateTime, Utc};
 use message::count;
 use proptest::prelude::*;
+use serde_json::Value;
+use services::discord::Discord;
+use services::{discord, slack, webhook};
 
 fn entry(name: &str) -> Entry {
     Entry {
@@ -86,15 +90,7 @@ fn success_after_failures_is_a_recovery_and_told_to_who_was_told_of_them() {
     let text = serde_json::to_string(&discord::render(&Message::of(&recovered))).unwrap();
     assert!(text.contains("2026-01-26 02:05:00 UTC (2 days)"), "{text}");
     let wanted = |on_success, on_failure, report: &Report| {
-        let notices = Notices {
-            discord: None,
-            discord_on_success: on_success,
-            discord_on_failure: on_failure,
-            slack: None,
-            webhook: None,
-            healthcheck: None,
-        };
-        is_wanted(&notices, report)
+        Discord { url: Secret::from(String::new()), on_success, on_failure }.wants(report)
     };
     assert!(wanted(false, true, &recovered) && wanted(true, false, &recovered) && !wanted(false, false, &recovered));
     assert!(!wanted(false, true, &Report { failing_since: None, ..recovered }));

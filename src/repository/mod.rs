@@ -15,6 +15,7 @@ mod sweep;
 mod verification;
 mod whose;
 
+pub use crate::storage::Side;
 pub use failure_note::FailureNote;
 pub use fetch::FetchError;
 pub use new_backup::{Content, NewBackup};
@@ -24,14 +25,12 @@ pub use sweep::{Leftovers, Swept};
 pub use verification::FactsError;
 pub use whose::{Whose, full_name, is_of, source_name};
 
-use crate::config::{PathFormat, Target};
 use crate::record::manifest::{self, How, Manifest, Marker, Verification};
-use crate::storage::key::{self, Naming, Part};
+use crate::storage::key::{self, Naming, Part, PathFormat};
 use crate::storage::{Location, Object, Owner, Space, Storage, StorageError, read_small};
 use bytes::Bytes;
 use catalog::Known;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,35 +45,6 @@ pub struct Repository {
     /// How long the store may give or take no byte.
     stall_limit: Duration,
     known: Known,
-}
-
-/// Where backups are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// The folder.
-    Local,
-    /// The store.
-    Remote,
-}
-
-impl Side {
-    /// Those that runs with that target write to.
-    pub fn of(target: Target) -> &'static [Self] {
-        match target {
-            Target::Local => &[Self::Local],
-            Target::Remote => &[Self::Remote],
-            Target::All => &[Self::Local, Self::Remote],
-        }
-    }
-
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Remote => "remote",
-        }
-    }
 }
 
 /// A backup that exists.

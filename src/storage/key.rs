@@ -4,12 +4,13 @@
 //! `<base>[_<database>]_<time>` whatever the layout makes of the key, and `globals` or `cluster` stands where the
 //! archive is not of one database.
 
-use crate::config::{BackupType, Format, PathFormat};
 use crate::hex;
 use crate::record::facts::Subject;
+use crate::record::manifest::{BackupType, Format};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 /// Bytes of a database name that stand for themselves in file names and keys.
@@ -22,6 +23,22 @@ const CLUSTER: &str = "cluster";
 /// Longest component made of a database's name, in bytes: with the longest prefix, time, endings and the marks of a
 /// file on its way it stays below the 255 bytes of a file's name.
 const LONGEST: usize = 96;
+
+/// Layout of archives under a folder or prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathFormat {
+    /// `NAME`
+    Flat,
+    /// `2026-01/NAME`
+    Monthly,
+    /// `2026-01-28/NAME`
+    Daily,
+    /// `daily/NAME`
+    Type,
+    /// `DATABASE/TIMESTAMP.sql.gz`
+    Database,
+}
 
 /// What a backup's names are made of.
 #[derive(Debug, Clone)]

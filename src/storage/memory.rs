@@ -46,7 +46,7 @@ impl Memory {
 #[async_trait]
 impl Storage for Memory {
     fn location(&self) -> Location {
-        Location { kind: "memory", name: "memory:".to_owned(), setting: "nothing" }
+        Location { name: "memory:".to_owned(), setting: "nothing" }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {

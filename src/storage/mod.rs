@@ -8,7 +8,10 @@
 //! - Backends do not retry; `retry::Retrying` does, for every backend alike. Parts of one upload are the exception:
 //!   only the upload itself still has their bytes, so it repeats them by the same policy.
 
-pub mod cloud;
+pub mod azure;
+pub mod backends;
+mod cloud;
+pub mod gcs;
 pub mod key;
 pub mod local;
 pub mod memory;
@@ -24,6 +27,7 @@ use crate::text;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -108,6 +112,26 @@ impl StorageError {
     }
 }
 
+/// The two sides on which backups are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The folder.
+    Local,
+    /// The store.
+    Remote,
+}
+
+impl Side {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+        }
+    }
+}
+
 /// One stored object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
@@ -187,8 +211,6 @@ impl Owner {
 /// Where a store is, as people and the lock name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// `local`, `s3`, `gcs` or `azure`.
-    pub kind: &'static str,
     /// Folder or URL, without credentials.
     pub name: String,
     /// The setting that says where it is.

@@ -1,7 +1,7 @@
 //! Trying again, for every backend alike.
 
 use super::{Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, read_small};
-use crate::config::Retry;
+use crate::settings::Retry;
 use async_trait::async_trait;
 use backon::{ConstantBuilder, Retryable};
 use bytes::Bytes;

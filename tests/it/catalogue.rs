@@ -305,7 +305,6 @@ fn the_remote_side_is_pruned_by_its_own_rules_and_only_when_told() {
     assert_eq!(counts(&backup), [1, 3]);
     let foreign = b"somebody else's".to_vec();
     let store = s3::shared().store(&prefix);
-    use postgres_backup_job::storage::Storage;
     RUNTIME.block_on(store.put("2026-01/notes.sql.gz", foreign.clone().into())).unwrap();
     let pruning = backup.with("REMOTE_RETENTION_ENABLED", "true").with("REMOTE_RETENTION_DAILY", "2");
     let shown = pruning.run(&["prune", "--dry-run"]).exits(0).stdout;
@@ -366,7 +365,6 @@ fn a_page_of_a_listing_that_fails_is_an_error_and_never_a_shorter_list() {
     let name = database(100);
     let (backup, prefix) = on_both(&name);
     backup.run(&[]).exits(0);
-    use postgres_backup_job::storage::Storage;
     let store = s3::shared().store(&prefix);
     RUNTIME.block_on(async {
         let put = |number: u32| {

@@ -4,6 +4,9 @@
 
 use postgres_backup_job::config::{Config, settings};
 use postgres_backup_job::metrics::FAMILIES;
+use postgres_backup_job::settings::{ChartUse, DefaultValue, ValueKind};
+use postgres_backup_job::storage::backends;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -33,14 +36,15 @@ fn env_example_lists_every_setting_with_its_default() {
          # One NAME=value a line, taken literally to its end: no quotes, no comments behind a value. Read alike by\n\
          # backup, docker run --env-file and kubectl create secret --from-env-file. A secret may also be given as a file: NAME_FILE=path.\n",
     );
-    for (group, settings) in settings::GROUPS {
-        write!(text, "\n# --- {group}\n").unwrap();
-        for setting in *settings {
+    for group in settings::groups() {
+        write!(text, "\n# --- {}\n", group.title).unwrap();
+        for setting in &group.settings {
             let computed = match setting.default {
-                settings::Default::Computed(words) => format!(" Default: {words}."),
+                DefaultValue::Computed(words, _) => format!(" Default: {words}."),
                 _ => String::new(),
             };
-            write!(text, "# {}{computed}\n{}={}\n", setting.meaning, setting.name, setting.default.literal()).unwrap();
+            write!(text, "# {}{computed}\n{}={}\n", setting.describe(), setting.name, setting.default.literal())
+                .unwrap();
         }
     }
     assert_generated(".env.example", &text);
@@ -71,15 +75,15 @@ fn env_example_means_the_same_to_us_to_docker_and_to_kubectl() {
 #[test]
 fn the_readme_has_the_tables_of_settings_and_metrics() {
     let mut table = String::new();
-    for (group, settings) in settings::GROUPS {
-        write!(table, "\n**{group}**\n\n| variable | default | meaning |\n|---|---|---|\n").unwrap();
-        for setting in *settings {
+    for group in settings::groups() {
+        write!(table, "\n**{}**\n\n| variable | default | meaning |\n|---|---|---|\n", group.title).unwrap();
+        for setting in &group.settings {
             let default = match setting.default {
-                settings::Default::Is(text) => format!("`{text}`"),
+                DefaultValue::Is(text) | DefaultValue::Where(text, _) => format!("`{text}`"),
                 other => other.words().to_owned(),
             };
             let secret = if setting.secret { " Secret." } else { "" };
-            let meaning = setting.meaning.replace('|', "\\|").replace('<', "&lt;");
+            let meaning = setting.describe().replace('|', "\\|").replace('<', "&lt;");
             let default = default.replace('<', "&lt;");
             writeln!(table, "| `{}` | {default} | {meaning}{secret} |", setting.name).unwrap();
         }
@@ -101,44 +105,21 @@ fn between(text: &str, begin: &str, what: &str, end: &str) -> String {
     format!("{before}{begin}{what}{end}{after}")
 }
 
-/// Settings that the chart sets itself, or that are for the daemon alone.
-const NOT_OF_THE_CHART: &[&str] = &[
-    "BACKUP_DIR",
-    "SHARD_COUNT",
-    "JOB_COMPLETION_INDEX",
-    "AGE_IDENTITY_FILE",
-    "SCHEDULE_DAILY",
-    "SCHEDULE_WEEKLY",
-    "SCHEDULE_MONTHLY",
-    "BACKUP_SCHEDULE",
-    "SCHEDULE_TIMEZONE",
-    "SCHEDULER_SYNC_INTERVAL_SECONDS",
-    "LISTEN_ADDR",
-];
-
-/// Settings whose value the chart itself reads, and what it may be.
-const READ_BY_THE_CHART: &[(&str, &[&str])] = &[
-    ("BACKUP_TARGET", &["local", "remote", "all"]),
-    ("BACKUP_MODE", &["database", "cluster"]),
-    ("REMOTE_KIND", &["s3", "gcs", "azure"]),
-];
-
 #[test]
 fn the_charts_values_take_every_setting_and_know_which_are_secret() {
+    let of_the_chart = || settings::all().filter(|setting| setting.chart != ChartUse::Withholds);
     let mut properties = Vec::new();
-    let mut secrets = String::new();
-    for setting in settings::all().filter(|setting| !NOT_OF_THE_CHART.contains(&setting.name)) {
-        let meaning = serde_json::to_string(setting.meaning).unwrap();
+    for setting in of_the_chart() {
+        let meaning = serde_json::to_string(&setting.describe()).unwrap();
         let mut allowed = String::from(r#""type": ["string", "number", "boolean", "null"]"#);
-        if let Some((_, values)) = READ_BY_THE_CHART.iter().find(|(name, _)| *name == setting.name) {
-            let values: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
-            allowed = format!(r#""enum": [{}, "", null]"#, values.join(", "));
+        if let (ChartUse::Reads, ValueKind::Words(words)) = (setting.chart, setting.kind) {
+            let words: Vec<String> = words().iter().map(|word| format!("{word:?}")).collect();
+            allowed = format!(r#""enum": [{}, "", null]"#, words.join(", "));
         }
         properties.push(format!(r#"        "{}": {{{allowed}, "description": {meaning}}}"#, setting.name));
         if let Some(file) = setting.file_name() {
             let meaning = format!("Path of a file with {}, mounted by extraVolumes.", setting.name);
             properties.push(format!(r#"        "{file}": {{"type": ["string", "null"], "description": "{meaning}"}}"#));
-            writeln!(secrets, "{}", setting.name).unwrap();
         }
     }
     let path = "charts/postgres-backup/values.schema.json";
@@ -149,22 +130,19 @@ fn the_charts_values_take_every_setting_and_know_which_are_secret() {
         &properties.join(",\n"),
         "\n      }\n    },\n    \"settingName\"",
     );
-    let names: Vec<String> = settings::all()
-        .filter(|setting| !NOT_OF_THE_CHART.contains(&setting.name))
-        .map(|setting| format!("        \"{}\"", setting.name))
-        .collect();
+    let names: Vec<String> = of_the_chart().map(|setting| format!("        \"{}\"", setting.name)).collect();
     let schema = between(&schema, &format!("{generated}\"enum\": [\n"), &names.join(",\n"), "\n      ]\n");
     assert_generated(path, &schema);
-    assert_generated("charts/postgres-backup/files/secret-settings.txt", &secrets);
-    for (name, values) in READ_BY_THE_CHART {
-        for value in *values {
-            let stores =
-                [("AZURE_STORAGE_ACCOUNT", "account"), ("AZURE_CONTAINER", "backups"), ("GCS_BUCKET_NAME", "backups")];
-            let set = stores.into_iter().chain([(*name, *value)]);
-            let loaded = Config::load(set.map(|(name, value)| (name.into(), value.into())), Path::new("/nonexistent"));
-            assert!(loaded.is_ok(), "{name}={value}: {:?}", loaded.err());
-        }
-    }
+    let secrets = of_the_chart().filter(|setting| setting.secret).map(|setting| format!("{}\n", setting.name));
+    assert_generated("charts/postgres-backup/files/secret-settings.txt", &secrets.collect::<String>());
+    let describe = |backend: &backends::Backend| {
+        let chosen_by = backend.chosen_by.unwrap_or_default();
+        (backend.name.to_owned(), json!({ "chosenBy": chosen_by, "needed": backend.needed }))
+    };
+    let kinds: serde_json::Map<String, Value> = backends::ALL.iter().map(describe).collect();
+    let stores = json!({ "default": backends::ALL[0].name, "kinds": kinds });
+    let stores = format!("{}\n", serde_json::to_string_pretty(&stores).unwrap());
+    assert_generated("charts/postgres-backup/files/stores.json", &stores);
 }
 
 /// Keys of values.yaml that have a comment of the form `# --`, with default and comment, as a documentation generator

@@ -4,7 +4,6 @@ use crate::support;
 
 use bytes::Bytes;
 use postgres_backup_job::config::{self, Retry};
-use postgres_backup_job::storage::cloud::Cloud;
 use postgres_backup_job::storage::local::Local;
 use postgres_backup_job::storage::memory::Memory;
 use postgres_backup_job::storage::retry::Retrying;
@@ -14,14 +13,14 @@ use std::time::Duration;
 use support::{RUNTIME, azure, gcs, s3};
 use tokio::io::AsyncReadExt;
 
-fn retrying(storage: impl Storage + 'static) -> Retrying {
-    Retrying::new(Arc::new(storage), Retry { attempts: 3, delay: Duration::from_millis(10) })
+fn retrying(storage: Arc<dyn Storage>) -> Retrying {
+    Retrying::new(storage, Retry { attempts: 3, delay: Duration::from_millis(10) })
 }
 
 #[test]
 fn memory_keeps_the_contract() {
     RUNTIME.block_on(contract(&Memory::default()));
-    RUNTIME.block_on(contract(&retrying(Memory::default())));
+    RUNTIME.block_on(contract(&retrying(Arc::new(Memory::default()))));
 }
 
 #[test]
@@ -30,18 +29,18 @@ fn a_folder_keeps_the_contract() {
     let local = Local::new(&folder.path().join("new/sub"), Owner::new("db:5432", "run1"));
     RUNTIME.block_on(contract(&local));
     let folder = tempfile::tempdir().unwrap();
-    RUNTIME.block_on(contract(&retrying(Local::new(folder.path(), Owner::new("db:5432", "run1")))));
+    RUNTIME.block_on(contract(&retrying(Arc::new(Local::new(folder.path(), Owner::new("db:5432", "run1"))))));
 }
 
 #[test]
 fn s3_keeps_the_contract() {
-    RUNTIME.block_on(contract(&s3::shared().store(&s3::fresh_prefix())));
+    RUNTIME.block_on(contract(&*s3::shared().store(&s3::fresh_prefix())));
     RUNTIME.block_on(contract(&retrying(s3::shared().store(&s3::fresh_prefix()))));
 }
 
 #[test]
 fn another_s3_server_keeps_it_too() {
-    RUNTIME.block_on(contract(&s3::store_at(&gcs::other_s3().endpoint(), &s3::fresh_prefix())));
+    RUNTIME.block_on(contract(&*s3::store_at(&gcs::other_s3().endpoint(), &s3::fresh_prefix())));
 }
 
 #[test]
@@ -53,7 +52,7 @@ fn google_keeps_the_contract() {
 
 #[test]
 fn azure_keeps_the_contract() {
-    RUNTIME.block_on(contract(&azure_with("AZURE_STORAGE_KEY", azure::KEY, &s3::fresh_prefix())));
+    RUNTIME.block_on(contract(&*azure_with("AZURE_STORAGE_KEY", azure::KEY, &s3::fresh_prefix())));
     let signature = azure::shared().signature("racwdl");
     RUNTIME.block_on(contract(&retrying(azure_with("AZURE_STORAGE_SAS_TOKEN", &signature, &s3::fresh_prefix()))));
 }
@@ -65,7 +64,7 @@ fn remote(pairs: &[(&str, &str)]) -> config::Remote {
     config::Config::load(pairs, std::path::Path::new("/nonexistent")).unwrap().remote
 }
 
-fn google(prefix: &str) -> Cloud {
+fn google(prefix: &str) -> Arc<dyn Storage> {
     let google = gcs::shared();
     let remote = remote(&[
         ("GCS_BUCKET_NAME", s3::BUCKET),
@@ -73,11 +72,10 @@ fn google(prefix: &str) -> Cloud {
         ("GCS_ENDPOINT", &google.endpoint()),
         ("GCS_BACKUP_PREFIX", prefix),
     ]);
-    let config::Store::Gcs(store) = &remote.store else { panic!("another kind") };
-    Cloud::gcs(store, &remote, RETRY, Duration::from_secs(20), 8).unwrap()
+    RUNTIME.block_on(remote.open(RETRY, Duration::from_secs(20), 8)).unwrap()
 }
 
-fn azure_with(setting: &str, secret: &str, prefix: &str) -> Cloud {
+fn azure_with(setting: &str, secret: &str, prefix: &str) -> Arc<dyn Storage> {
     let remote = remote(&[
         ("REMOTE_KIND", "azure"),
         ("AZURE_STORAGE_ACCOUNT", azure::ACCOUNT),
@@ -86,8 +84,7 @@ fn azure_with(setting: &str, secret: &str, prefix: &str) -> Cloud {
         ("REMOTE_PREFIX", prefix),
         (setting, secret),
     ]);
-    let config::Store::Azure(store) = &remote.store else { panic!("another kind") };
-    Cloud::azure(store, &remote, RETRY, Duration::from_secs(20), 8).unwrap()
+    RUNTIME.block_on(remote.open(RETRY, Duration::from_secs(20), 8)).unwrap()
 }
 
 /// What every backend must do; the contract's sentences are those of the module `storage`.

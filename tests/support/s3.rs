@@ -1,12 +1,11 @@
 //! SeaweedFS, a real S3 server, and a look into its bucket.
 
 use super::{RUNTIME, Server, free_port, tool, unprivileged_folder};
-use postgres_backup_job::config::{Config, Retry, Store};
-use postgres_backup_job::storage::s3::S3;
+use postgres_backup_job::config::{Config, Retry};
 use postgres_backup_job::storage::{Storage, read_small};
 use std::path::Path;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 pub const ACCESS: &str = "minioadmin";
@@ -72,7 +71,7 @@ impl Seaweed {
     }
 
     /// The backend itself, over one prefix.
-    pub fn store(&self, prefix: &str) -> S3 {
+    pub fn store(&self, prefix: &str) -> Arc<dyn Storage> {
         store_at(&self.endpoint(), prefix)
     }
 
@@ -85,7 +84,7 @@ impl Seaweed {
     pub fn contents(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
         let store = self.store(prefix);
         let read = |key: String| {
-            let bytes = RUNTIME.block_on(read_small(&store, &key, 1 << 30)).unwrap().to_vec();
+            let bytes = RUNTIME.block_on(read_small(&*store, &key, 1 << 30)).unwrap().to_vec();
             (key, bytes)
         };
         self.keys(prefix).into_iter().map(read).collect()
@@ -102,7 +101,7 @@ impl Seaweed {
 }
 
 /// The backend over any endpoint, with two attempts.
-pub fn store_at(endpoint: &str, prefix: &str) -> S3 {
+pub fn store_at(endpoint: &str, prefix: &str) -> Arc<dyn Storage> {
     let pairs = [
         ("REMOTE_ENDPOINT", endpoint),
         ("REMOTE_ACCESS_KEY", ACCESS),
@@ -112,8 +111,7 @@ pub fn store_at(endpoint: &str, prefix: &str) -> S3 {
     let pairs = pairs.map(|(name, value)| (name.into(), value.into()));
     let config = Config::load(pairs, Path::new("/nonexistent")).unwrap();
     let retry = Retry { attempts: 2, delay: Duration::from_millis(50) };
-    let Store::S3(store) = &config.remote.store else { panic!("another kind") };
-    RUNTIME.block_on(S3::new(store, &config.remote, retry, Duration::from_secs(20), 8)).unwrap()
+    RUNTIME.block_on(config.remote.open(retry, Duration::from_secs(20), 8)).unwrap()
 }
 
 fn sdk(endpoint: &str) -> aws_sdk_s3::Client {

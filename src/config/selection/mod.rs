@@ -2,7 +2,7 @@
 
 mod choice;
 
-use super::received::Received;
+use crate::settings::{RawSettings, ValueKind};
 use serde::Deserialize;
 
 /// What of the server is saved.
@@ -110,7 +110,7 @@ impl Selection {
             _ if self.mode == Mode::Cluster => false,
             Databases::One => false,
             Databases::Named(names) => names.len() > 1,
-            Databases::Matching(patterns) => patterns.len() > 1 || patterns.iter().any(|pattern| !pattern.is_name()),
+            Databases::Matching(patterns) => are_several(patterns),
         }
     }
 
@@ -146,65 +146,78 @@ impl Selection {
     }
 }
 
-/// Reads the settings; problems are recorded in `received`.
-pub(super) fn read(received: &mut Received) -> Option<Selection> {
-    let mode = received.get("BACKUP_MODE", "database or cluster");
-    let wanted = patterns(received, "BACKUP_DATABASES");
-    let exclude = patterns(received, "BACKUP_EXCLUDE_DATABASES");
-    let globals = match received.text("BACKUP_GLOBALS")?.to_ascii_lowercase().as_str() {
-        "auto" => None,
-        "true" | "1" | "yes" | "on" => Some(true),
-        "false" | "0" | "no" | "off" => Some(false),
-        _ => {
-            received.refuse("BACKUP_GLOBALS", "auto, true or false");
-            None
-        }
-    };
-    let jobs = received.number("BACKUP_DATABASE_JOBS", 1, 64);
-    let shard = read_shard(received);
+/// True for what `BACKUP_GLOBALS` takes.
+pub(super) fn is_globals(text: &str) -> bool {
+    text.eq_ignore_ascii_case("auto") || ValueKind::Flag.takes(text)
+}
+
+/// True for names and globs between commas.
+pub(super) fn are_patterns(text: &str) -> bool {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).all(|item| Pattern::new(item).is_some())
+}
+
+/// The layout of the store where nobody says: each database has its folder where there may be several.
+pub(super) fn default_path_format(raw: &RawSettings) -> Option<String> {
+    let is_cluster = raw.word("BACKUP_MODE") == Some(Mode::Cluster);
+    let is_several = !is_cluster && are_several(&patterns(raw, "BACKUP_DATABASES"));
+    Some(if is_several { "database" } else { "monthly" }.to_owned())
+}
+
+fn are_several(patterns: &[Pattern]) -> bool {
+    patterns.len() > 1 || patterns.iter().any(|pattern| !pattern.is_name())
+}
+
+/// Reads the settings; problems are recorded in `raw`.
+pub(super) fn read(raw: &mut RawSettings) -> Option<Selection> {
+    let mode = raw.word("BACKUP_MODE");
+    let wanted = patterns(raw, "BACKUP_DATABASES");
+    let exclude = patterns(raw, "BACKUP_EXCLUDE_DATABASES");
+    let is_auto = raw.text("BACKUP_GLOBALS")?.eq_ignore_ascii_case("auto");
+    let globals = (!is_auto).then(|| raw.flag("BACKUP_GLOBALS"));
+    let jobs = raw.number("BACKUP_DATABASE_JOBS");
+    let shard = read_shard(raw);
     let databases = if wanted.is_empty() { Databases::One } else { Databases::Matching(wanted) };
     if mode == Some(Mode::Cluster) {
         if matches!(&databases, Databases::Matching(patterns) if patterns.iter().all(|pattern| pattern.as_str() != "all"))
         {
             let allowed = "unset or `all` with BACKUP_MODE=cluster; BACKUP_EXCLUDE_DATABASES leaves some out";
-            received.refuse("BACKUP_DATABASES", allowed);
+            raw.refuse("BACKUP_DATABASES", allowed);
         }
         if globals == Some(false) {
-            received.refuse("BACKUP_GLOBALS", "auto or true with BACKUP_MODE=cluster, whose archive begins with them");
+            raw.refuse("BACKUP_GLOBALS", "auto or true with BACKUP_MODE=cluster, whose archive begins with them");
         }
         if shard.is_some() {
-            received.refuse("SHARD_COUNT", "unset with BACKUP_MODE=cluster, because one archive cannot be shared");
+            raw.refuse("SHARD_COUNT", "unset with BACKUP_MODE=cluster, because one archive cannot be shared");
         }
-    } else if databases == Databases::One && !exclude.is_empty() {
-        received.refuse("BACKUP_EXCLUDE_DATABASES", "unset, unless BACKUP_DATABASES or BACKUP_MODE=cluster is set");
+    } else if !raw.is_set("BACKUP_DATABASES") && !exclude.is_empty() {
+        raw.refuse("BACKUP_EXCLUDE_DATABASES", "unset, unless BACKUP_DATABASES or BACKUP_MODE=cluster is set");
     }
-    let jobs = jobs? as usize;
-    let selection =
-        Selection { mode: mode?, databases, exclude, globals, jobs, shard, tells_apart: false, is_narrowed: false };
+    let selection = Selection {
+        mode: mode?,
+        databases,
+        exclude,
+        globals,
+        jobs: jobs?,
+        shard,
+        tells_apart: false,
+        is_narrowed: false,
+    };
     Some(Selection { tells_apart: selection.is_several(), ..selection })
 }
 
-fn patterns(received: &mut Received, name: &'static str) -> Vec<Pattern> {
-    let mut patterns = Vec::new();
-    for text in received.list(name) {
-        match Pattern::new(&text) {
-            Some(pattern) => patterns.push(pattern),
-            None => received.refuse(name, "names and globs with `*`, `?` and `[…]`, between commas"),
-        }
-    }
-    patterns
+fn patterns(raw: &RawSettings, name: &'static str) -> Vec<Pattern> {
+    raw.list(name).iter().filter_map(|text| Pattern::new(text)).collect()
 }
 
-fn read_shard(received: &mut Received) -> Option<Shard> {
-    let index = received.text("JOB_COMPLETION_INDEX");
-    if !received.is_set("SHARD_COUNT") {
+fn read_shard(raw: &mut RawSettings) -> Option<Shard> {
+    let index = raw.text("JOB_COMPLETION_INDEX");
+    if !raw.is_set("SHARD_COUNT") {
         // an Indexed Job may have its index for another reason
-        let _ = received.text("SHARD_COUNT");
         return None;
     }
-    let count = received.number("SHARD_COUNT", 1, 10_000)?;
+    let count = raw.number("SHARD_COUNT")?;
     let Some(index) = index else {
-        received.problems.push(
+        raw.problems.push(
             "SHARD_COUNT needs JOB_COMPLETION_INDEX; set it, or unset SHARD_COUNT and use --shard I/N".to_owned(),
         );
         return None;
@@ -212,7 +225,7 @@ fn read_shard(received: &mut Received) -> Option<Shard> {
     match index.parse() {
         Ok(index) if index < count => Some(Shard { index, count }),
         _ => {
-            received.refuse("JOB_COMPLETION_INDEX", &format!("a number from 0 to {}", count - 1));
+            raw.refuse("JOB_COMPLETION_INDEX", &format!("a number from 0 to {}", count - 1));
             None
         }
     }

@@ -1,50 +1,24 @@
 //! What an answer of Google's or Azure's store means.
 
+use super::Dialect;
 use super::http::Trouble;
 use crate::storage::{CLOCK, CLOCKS_AGREE, StorageError, innermost, with_skew};
 use object_store::Error;
 use object_store::client::HttpError;
 
-/// The settings that a person would change, by what is wrong.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Settings {
-    /// Where the store is.
-    pub(super) place: &'static str,
-    /// The bucket or container.
-    pub(super) bucket: &'static str,
-    /// What to do about credentials that are refused.
-    pub(super) credentials: &'static str,
-    /// Where they come from when no setting has them.
-    pub(super) identity: &'static str,
-}
-
 /// What was tried, and how the store is entered.
 pub(super) struct Attempt<'a> {
     pub(super) action: String,
     pub(super) key: &'a str,
-    pub(super) settings: &'static Settings,
+    pub(super) dialect: &'static Dialect,
     /// The credentials are those that the machine or the pod is given.
     pub(super) asks_machine: bool,
 }
 
-pub(super) const GCS: Settings = Settings {
-    place: "GCS_ENDPOINT",
-    bucket: "GCS_BUCKET_NAME",
-    credentials: "look at GCS_CREDENTIALS_PATH, and at the rights of that account in GCS_BUCKET_NAME",
-    identity: "GCS_CREDENTIALS_PATH, or the Google identity of this machine or pod,",
-};
-
-pub(super) const AZURE: Settings = Settings {
-    place: "AZURE_STORAGE_ACCOUNT and AZURE_ENDPOINT",
-    bucket: "AZURE_CONTAINER",
-    credentials: "look at AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN (or at the identity of this machine or pod), and at its rights in AZURE_CONTAINER",
-    identity: "AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, or the managed identity of this machine",
-};
-
 /// Sorts an error by what helps: another try, another setting, or nothing.
 pub(super) fn explain(attempt: Attempt<'_>, error: &Error, trouble: Option<Trouble>) -> StorageError {
-    let Attempt { action, key, settings, asks_machine } = attempt;
-    let setting = settings.place;
+    let Attempt { action, key, dialect, asks_machine } = attempt;
+    let setting = dialect.place;
     let Some(Trouble { from_store, answer, cause }) = trouble else {
         let cause = innermost(error);
         return match error {
@@ -60,35 +34,35 @@ pub(super) fn explain(attempt: Attempt<'_>, error: &Error, trouble: Option<Troub
     let refused = |action: String, cause: String, hint: &'static str| StorageError::Refused { action, cause, hint };
     let Some(answer) = answer else {
         // who gives out identities may be up a moment later
-        let setting = if !from_store && asks_machine { settings.identity } else { setting };
+        let setting = if !from_store && asks_machine { dialect.identity } else { setting };
         return StorageError::Unavailable { action, cause, setting };
     };
     let is_clock = answer.skew > CLOCKS_AGREE;
     match (answer.code.as_str(), answer.status) {
         (_, 404 | 410) if !from_store && asks_machine => {
-            StorageError::Unavailable { action, cause, setting: settings.identity }
+            StorageError::Unavailable { action, cause, setting: dialect.identity }
         }
         (_, 408 | 429 | 500 | 502..=504) | ("AccountBeingCreated", _) => {
             StorageError::Unavailable { action, cause, setting }
         }
         (_, 400..=403) if is_clock => refused(action, with_skew(&cause, answer.skew), CLOCK),
-        (_, 400..=404) if !from_store => refused(action, cause, settings.credentials),
+        (_, 400..=404) if !from_store => refused(action, cause, dialect.credentials),
         ("NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" | "InvalidBucketName", _)
         | ("InvalidResourceName" | "OutOfRangeInput", _) => {
-            StorageError::Missing { action, cause, setting: settings.bucket }
+            StorageError::Missing { action, cause, setting: dialect.bucket }
         }
         ("BlobImmutableDueToPolicy" | "ObjectUnderActiveHold" | "RetentionPolicyNotMet", _) => {
             refused(action, cause, "the store keeps it for as long as its own policy says")
         }
         ("AccountIsDisabled", _) | (_, 300..=399) => StorageError::Missing { action, cause, setting },
         ("InvalidAuthenticationInfo" | "PublicAccessNotPermitted" | "AuthenticationFailed", _) => {
-            refused(action, cause, settings.credentials)
+            refused(action, cause, dialect.credentials)
         }
         (_, 404) => StorageError::NotFound { key: key.to_owned() },
         ("BlobAlreadyExists" | "PreconditionFailed" | "ConditionNotMet", _) | (_, 412) => {
             StorageError::AlreadyExists { key: key.to_owned() }
         }
-        (_, 401 | 403) => refused(action, cause, settings.credentials),
+        (_, 401 | 403) => refused(action, cause, dialect.credentials),
         _ => StorageError::Failed { action, cause },
     }
 }

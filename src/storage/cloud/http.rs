@@ -70,7 +70,7 @@ pub(super) async fn watched<T>(sent: &Sent, operation: impl Future<Output = T>) 
 
 /// Makes clients that share one pool of connections.
 #[derive(Debug, Clone)]
-pub(super) struct Connector {
+pub(in crate::storage) struct Connector {
     pub(super) client: reqwest::Client,
     /// Host and port of the store itself.
     pub(super) store: String,

@@ -1,4 +1,4 @@
-//! Google Cloud Storage and Azure Blob Storage.
+//! What Google Cloud Storage and Azure Blob Storage have in common.
 //!
 //! The library makes the requests, one attempt each, over our own connections: so a store that takes nothing is
 //! noticed, and what it answers is told from what its givers of credentials answer. Neither store can be asked for
@@ -8,21 +8,20 @@ mod error;
 mod http;
 mod listing;
 
+use super::backends::StoreOptions;
 use super::parts::count::Sent;
 use super::parts::{Likeness, Limits, Memory, PartStore, PartUpload};
 use super::{
     Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE, innermost, read_small,
 };
-use crate::config::{self, AzureAccess, Retry};
 use crate::hex;
+use crate::settings::Retry;
 use async_trait::async_trait;
 use bytes::Bytes;
-use error::{AZURE, Attempt, GCS, Settings, explain};
+use error::{Attempt, explain};
 use futures_util::TryStreamExt;
 use http::{Connector, place_of, watched};
 use md5::{Digest, Md5};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
@@ -40,118 +39,98 @@ const CONNECT: Duration = Duration::from_secs(10);
 const POOL_IDLE: Duration = Duration::from_secs(20);
 
 /// What the library's stores can do.
-trait Client: ObjectStore + MultipartStore + PaginatedListStore {}
+pub(super) trait Client: ObjectStore + MultipartStore + PaginatedListStore {}
 impl<T: ObjectStore + MultipartStore + PaginatedListStore> Client for T {}
 
 /// A bucket or container, or a folder in one.
 #[derive(Clone)]
-pub struct Cloud {
+pub(super) struct Cloud {
     client: Arc<dyn Client>,
     location: Location,
     /// Empty, or ending with a slash.
-    prefix: String,
-    settings: &'static Settings,
+    folder: String,
+    dialect: &'static Dialect,
     /// The credentials are those that the machine or the pod is given.
     asks_machine: bool,
     limits: Limits,
 }
 
-/// What is left alone by the library, because [`super::retry::Retrying`] does it.
-fn one_attempt() -> RetryConfig {
-    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+/// What a kind of store does in its own way, and the settings that a person would change, by what is wrong.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dialect {
+    /// Where the store is.
+    pub(super) place: &'static str,
+    /// The bucket or container.
+    pub(super) bucket: &'static str,
+    /// What to do about credentials that are refused.
+    pub(super) credentials: &'static str,
+    /// Where they come from when no setting has them.
+    pub(super) identity: &'static str,
+    /// The library lists the object whose whole name the prefix is.
+    pub(super) lists_the_prefix: bool,
+    /// What the store answers to a part is the MD5 of what it received.
+    pub(super) answers_md5: bool,
+}
+
+impl Dialect {
+    pub(super) fn unusable(&self, error: &object_store::Error) -> StorageError {
+        let cause = innermost(error);
+        StorageError::Refused { action: "preparing the store".to_owned(), cause, hint: self.credentials }
+    }
+}
+
+/// How a store is reached.
+pub(super) struct Entrance {
+    pub(super) connector: Connector,
+    limits: Limits,
+    folder: String,
+    dialect: &'static Dialect,
+}
+
+impl Entrance {
+    /// To the store at that URL.
+    pub(super) fn new(
+        base: &str,
+        options: &StoreOptions,
+        part_retry: Retry,
+        dialect: &'static Dialect,
+    ) -> Result<Self, StorageError> {
+        let StoreOptions { retry, max_parts, stall_limit, .. } = *options;
+        let memory = Memory::for_uploads(options.uploads);
+        let limits = Limits { retry, part_retry, max_parts, stall_limit, memory };
+        let connector = connector(base, options, &limits, dialect)?;
+        Ok(Self { connector, limits, folder: options.folder.clone(), dialect })
+    }
+
+    /// What is left alone by the library, because [`super::retry::Retrying`] does it.
+    pub(super) fn retry(&self) -> RetryConfig {
+        RetryConfig { max_retries: 0, ..RetryConfig::default() }
+    }
 }
 
 impl Cloud {
-    /// Google Cloud Storage. Connects to nothing yet.
-    ///
-    /// `uploads` is how many are expected at once; more than that wait for memory.
-    pub fn gcs(
-        store: &config::Gcs,
-        remote: &config::Remote,
-        retry: Retry,
-        stall_limit: Duration,
-        uploads: usize,
-    ) -> Result<Self, StorageError> {
-        let parts = Retry { attempts: store.attempts, ..retry };
-        let limits = limits(remote, (retry, parts), stall_limit, uploads);
-        let base = store.endpoint.as_deref().unwrap_or("https://storage.googleapis.com");
-        let mut builder = GoogleCloudStorageBuilder::new()
-            .with_bucket_name(&store.bucket)
-            .with_base_url(base)
-            .with_retry(one_attempt())
-            .with_http_connector(connector(base, remote, &limits, &GCS)?);
-        if let Some(key) = &store.key {
-            builder = builder.with_service_account_key(key.expose());
-        }
-        let client = builder.build().map_err(|error| unusable(&GCS, &error))?;
-        let place = store.endpoint.as_deref().unwrap_or("gs:/");
-        let cloud = Self::new(Arc::new(client), "gcs", (place, &store.bucket), remote, &GCS, limits);
-        Ok(Self { asks_machine: store.key.is_none(), ..cloud })
-    }
-
-    /// Azure Blob Storage. Connects to nothing yet.
-    ///
-    /// `uploads` is how many are expected at once; more than that wait for memory.
-    pub fn azure(
-        store: &config::Azure,
-        remote: &config::Remote,
-        retry: Retry,
-        stall_limit: Duration,
-        uploads: usize,
-    ) -> Result<Self, StorageError> {
-        let limits = limits(remote, (retry, retry), stall_limit, uploads);
-        let own = format!("https://{}.blob.core.windows.net", store.account);
-        let base = store.endpoint.clone().unwrap_or(own);
-        let builder = MicrosoftAzureBuilder::new()
-            .with_account(&store.account)
-            .with_container_name(&store.container)
-            .with_endpoint(base.clone())
-            .with_allow_http(true)
-            .with_retry(one_attempt())
-            .with_http_connector(connector(&base, remote, &limits, &AZURE)?);
-        let builder = match &store.access {
-            AzureAccess::Key(key) => builder.with_access_key(key.expose()),
-            AzureAccess::Sas(token) => builder.with_config(AzureConfigKey::SasKey, token.expose()),
-            AzureAccess::Workload { client, tenant, token_file, authority } => {
-                let builder = builder.with_client_id(client).with_tenant_id(tenant);
-                let builder = builder.with_federated_token_file(token_file);
-                match authority {
-                    Some(authority) => builder.with_authority_host(authority),
-                    None => builder,
-                }
-            }
-            AzureAccess::Managed { client, endpoint } => {
-                let builder = client.iter().fold(builder, MicrosoftAzureBuilder::with_client_id);
-                endpoint.iter().fold(builder, MicrosoftAzureBuilder::with_msi_endpoint)
-            }
-        };
-        let client = builder.build().map_err(|error| unusable(&AZURE, &error))?;
-        let cloud = Self::new(Arc::new(client), "azure", (&base, &store.container), remote, &AZURE, limits);
-        Ok(Self { asks_machine: matches!(store.access, AzureAccess::Managed { .. }), ..cloud })
-    }
-
-    fn new(
+    /// The store behind a client of the library; `asks_machine` where its credentials are those that the machine or the
+    /// pod is given.
+    pub(super) fn new(
         client: Arc<dyn Client>,
-        kind: &'static str,
         (place, bucket): (&str, &str),
-        remote: &config::Remote,
-        settings: &'static Settings,
-        limits: Limits,
+        entrance: Entrance,
+        asks_machine: bool,
     ) -> Self {
-        let prefix = remote.folder();
-        let name = format!("{place}/{bucket}/{prefix}").trim_end_matches('/').to_owned();
-        let location = Location { kind, name, setting: settings.place };
-        Self { client, location, prefix, settings, asks_machine: false, limits }
+        let Entrance { limits, folder, dialect, .. } = entrance;
+        let name = format!("{place}/{bucket}/{folder}").trim_end_matches('/').to_owned();
+        let location = Location { name, setting: dialect.place };
+        Self { client, location, folder, dialect, asks_machine, limits }
     }
 
     fn path(&self, key: &str) -> Result<Path, StorageError> {
-        let full = format!("{}{key}", self.prefix);
+        let full = format!("{}{key}", self.folder);
         Path::parse(&full)
             .map_err(|error| StorageError::Failed { action: self.action("naming", key), cause: error.to_string() })
     }
 
     fn short<'a>(&self, path: &'a Path) -> &'a str {
-        path.as_ref().strip_prefix(&self.prefix).unwrap_or(path.as_ref())
+        path.as_ref().strip_prefix(&self.folder).unwrap_or(path.as_ref())
     }
 
     /// Runs one operation of the library; an error says what helps.
@@ -163,8 +142,8 @@ impl Cloud {
     ) -> Result<T, StorageError> {
         let (outcome, trouble) = watched(sent, operation).await;
         outcome.map_err(|error| {
-            let (settings, asks_machine) = (self.settings, self.asks_machine);
-            explain(Attempt { action: self.action(verb, key), key, settings, asks_machine }, &error, trouble)
+            let (dialect, asks_machine) = (self.dialect, self.asks_machine);
+            explain(Attempt { action: self.action(verb, key), key, dialect, asks_machine }, &error, trouble)
         })
     }
 
@@ -176,37 +155,23 @@ impl Cloud {
     }
 }
 
-fn limits(
-    remote: &config::Remote,
-    (retry, part_retry): (Retry, Retry),
-    stall_limit: Duration,
-    uploads: usize,
-) -> Limits {
-    Limits { retry, part_retry, max_parts: remote.max_parts, stall_limit, memory: Memory::for_uploads(uploads) }
-}
-
-fn unusable(settings: &Settings, error: &object_store::Error) -> StorageError {
-    let cause = innermost(error);
-    StorageError::Refused { action: "preparing the store".to_owned(), cause, hint: settings.credentials }
-}
-
 /// Connections to the store and to those who give out its credentials.
 fn connector(
     base: &str,
-    remote: &config::Remote,
+    options: &StoreOptions,
     limits: &Limits,
-    settings: &'static Settings,
+    dialect: &'static Dialect,
 ) -> Result<Connector, StorageError> {
     let missing = |cause: String, setting: &'static str| StorageError::Missing {
         action: "preparing the store".to_owned(),
         cause,
         setting,
     };
-    let url = Url::parse(base).map_err(|error| missing(format!("{base}: {error}"), settings.place))?;
+    let url = Url::parse(base).map_err(|error| missing(format!("{base}: {error}"), dialect.place))?;
     let mut builder = reqwest::Client::builder().connect_timeout(CONNECT).pool_idle_timeout(POOL_IDLE);
     // a redirect would make other requests of these, tell its target the signature, or take a login page for a store
     builder = builder.redirect(reqwest::redirect::Policy::none()).referer(false).no_proxy();
-    if let Some(path) = &remote.ca_file {
+    if let Some(path) = &options.ca_file {
         let authorities = std::fs::read(path).map_err(|error| error.to_string());
         let authorities = authorities
             .and_then(|pem| reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string()))
@@ -229,7 +194,7 @@ impl Storage for Cloud {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {
-        let full = format!("{}{prefix}", self.prefix);
+        let full = format!("{}{prefix}", self.folder);
         let full = (!full.is_empty()).then_some(full.as_str());
         let mut found = Vec::new();
         let mut token = None;
@@ -252,8 +217,8 @@ impl Storage for Cloud {
                 None => break,
             }
         }
-        // for Azure, the library leaves out the object whose whole name the prefix is
-        let may_be_name = self.location.kind == "azure" && !prefix.is_empty() && !prefix.ends_with('/');
+        // the library may leave out the object whose whole name the prefix is
+        let may_be_name = !self.dialect.lists_the_prefix && !prefix.is_empty() && !prefix.ends_with('/');
         if may_be_name && !found.iter().any(|object| object.key == prefix) {
             found.extend(self.head(prefix).await?);
         }
@@ -355,10 +320,10 @@ impl PartStore for Cloud {
         let part = self.ask((&verb, key), sent, part).await?;
         // Google answers with the MD5 of what it received, Azure with a name of its own
         let answered = part.content_id.trim_matches('"');
-        let is_digest = self.location.kind == "gcs" && answered.len() == 32;
+        let is_digest = self.dialect.answers_md5 && answered.len() == 32;
         if is_digest && !answered.eq_ignore_ascii_case(&md5) {
             let cause = format!("the store received other bytes than were sent (its checksum {answered}, ours {md5})");
-            let setting = self.settings.place;
+            let setting = self.dialect.place;
             return Err(StorageError::Unavailable { action: self.action(&verb, key), cause, setting });
         }
         Ok(part)

@@ -19,9 +19,6 @@ use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
 
-/// Kind of a [`Location`] that is a folder.
-pub const KIND: &str = "local";
-
 /// Unflushed bytes after which the data so far is sent to the disk in the background.
 const FLUSH_BYTES: u64 = 32 << 20;
 /// Ending of a file that is being written.
@@ -250,7 +247,7 @@ fn partial_owner(name: &str) -> Option<Trace> {
 #[async_trait]
 impl Storage for Local {
     fn location(&self) -> Location {
-        Location { kind: KIND, name: self.folder.display().to_string(), setting: "BACKUP_DIR" }
+        Location { name: self.folder.display().to_string(), setting: "BACKUP_DIR" }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {

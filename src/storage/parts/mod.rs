@@ -5,7 +5,7 @@ pub(super) mod count;
 use super::retry::with_retry;
 use super::{Note, Object, Progress, Storage, StorageError, Unfinished, Upload, while_moving};
 use crate::background::counted;
-use crate::config::Retry;
+use crate::settings::Retry;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use count::Sent;

@@ -6,12 +6,16 @@
 
 mod count;
 mod error;
+pub mod settings;
 mod upload;
 
+pub use settings::BACKEND;
+
+use super::backends::StoreOptions;
 use super::parts::count::Sent;
 use super::parts::{Limits, Memory, PartStore, PartUpload};
 use super::{Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE};
-use crate::config::{self, Checksum, Retry, Sse};
+use crate::settings::Secret;
 use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -27,6 +31,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use error::explain;
+use settings::{Checksum, S3Settings, Sse};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,7 +63,7 @@ pub struct S3 {
 /// How objects are written.
 struct Options {
     sse: Option<ServerSideEncryption>,
-    kms_key: Option<config::Secret>,
+    kms_key: Option<Secret>,
     storage_class: Option<StorageClass>,
     /// Cleared when the store says that it has no conditional writes.
     conditional: AtomicBool,
@@ -68,22 +73,14 @@ struct Options {
 
 impl S3 {
     /// Connects to nothing yet; credentials from the standard chain are looked up at the first request.
-    ///
-    /// `uploads` is how many are expected at once; more than that wait for memory.
-    pub async fn new(
-        store: &config::S3,
-        remote: &config::Remote,
-        retry: Retry,
-        stall_limit: Duration,
-        uploads: usize,
-    ) -> Result<Self, StorageError> {
+    async fn new(store: &S3Settings, options: &StoreOptions) -> Result<Self, StorageError> {
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(SMALL_REQUEST);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(store.region.clone()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts.build())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .http_client(http_client(store, remote)?);
+            .http_client(http_client(store, options)?);
         if let Some((access, secret)) = &store.keys {
             let keys = Credentials::new(access.expose(), secret.expose(), None, None, "settings");
             loader = loader.credentials_provider(keys);
@@ -105,15 +102,14 @@ impl S3 {
         let has_path = |url: &String| url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
         let endpoint = store.endpoint.clone().map(|url| if has_path(&url) { format!("{url}/") } else { url });
         builder.set_endpoint_url(endpoint);
-        let prefix = remote.folder();
-        let (sse, kms_key) = match &store.sse {
-            None => (None, None),
-            Some(Sse::Aes256) => (Some(ServerSideEncryption::Aes256), None),
-            Some(Sse::Kms(key)) => (Some(ServerSideEncryption::AwsKms), key.clone()),
-        };
-        let options = Options {
+        let prefix = options.folder.clone();
+        let sse = store.sse.map(|sse| match sse {
+            Sse::Aes256 => ServerSideEncryption::Aes256,
+            Sse::Kms => ServerSideEncryption::AwsKms,
+        });
+        let writing = Options {
             sse,
-            kms_key,
+            kms_key: store.kms_key.clone(),
             storage_class: store.storage_class.as_deref().map(StorageClass::from),
             conditional: AtomicBool::new(true),
             has_odd_etags: AtomicBool::new(false),
@@ -121,9 +117,10 @@ impl S3 {
         let place = store.endpoint.as_deref().map_or("s3:/", |endpoint| endpoint.trim_end_matches('/'));
         let name = format!("{place}/{}/{prefix}", store.bucket).trim_end_matches('/').to_owned();
         let client = Client::from_conf(builder.build());
-        let memory = Memory::for_uploads(uploads);
-        let limits = Limits { retry, part_retry: retry, max_parts: remote.max_parts, stall_limit, memory };
-        Ok(Self { client, bucket: store.bucket.clone(), prefix, name, options: Arc::new(options), limits })
+        let StoreOptions { retry, max_parts, stall_limit, .. } = *options;
+        let limits =
+            Limits { retry, part_retry: retry, max_parts, stall_limit, memory: Memory::for_uploads(options.uploads) };
+        Ok(Self { client, bucket: store.bucket.clone(), prefix, name, options: Arc::new(writing), limits })
     }
 
     fn full(&self, key: &str) -> String {
@@ -140,8 +137,8 @@ impl S3 {
 }
 
 fn http_client(
-    store: &config::S3,
-    remote: &config::Remote,
+    store: &S3Settings,
+    options: &StoreOptions,
 ) -> Result<aws_sdk_s3::config::SharedHttpClient, StorageError> {
     let encrypted = store.endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https"));
     if !encrypted {
@@ -155,7 +152,7 @@ fn http_client(
     // the SDK panics without a single authority
     let native = rustls_native_certs::load_native_certs();
     let mut store = TrustStore::empty().with_native_roots(!native.certs.is_empty());
-    match &remote.ca_file {
+    match &options.ca_file {
         Some(path) => {
             let pem = std::fs::read(path).map_err(|error| unusable(format!("reading {}: {error}", path.display())))?;
             if !pem.windows(CERTIFICATE.len()).any(|window| window == CERTIFICATE) {
@@ -186,7 +183,7 @@ fn size(length: Option<i64>) -> u64 {
 #[async_trait]
 impl Storage for S3 {
     fn location(&self) -> Location {
-        Location { kind: "s3", name: self.name.clone(), setting: SETTING }
+        Location { name: self.name.clone(), setting: SETTING }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {

@@ -1,7 +1,66 @@
 //! Discord: one embed for each run, within its limits.
 
-use super::message::{Message, Row, Text, Tone, count, cut, cut_front};
+use super::{Notification, Service, ServiceKind};
+use crate::delivery::{self, Content, Undelivered, deliver};
+use crate::notify::message::{Message, Row, Text, Tone, count, cut, cut_front};
+use crate::report::{Outcome, Report};
+use crate::settings::{RawSettings, Secret, Setting, ValueKind};
+use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub const KIND: ServiceKind = ServiceKind { name: "Discord", settings: SETTINGS, read };
+
+const SETTINGS: &[Setting] = &[
+    Setting::new("DISCORD_WEBHOOK_URL", ValueKind::Url, "Discord webhook.").secret(),
+    Setting::new("DISCORD_NOTIFY_SUCCESS", ValueKind::Flag, "Tell of runs that succeeded.").default("true"),
+    Setting::new("DISCORD_NOTIFY_FAILURE", ValueKind::Flag, "Tell of runs that failed or were partly done.")
+        .default("true"),
+];
+
+#[derive(Debug)]
+pub(in crate::notify) struct Discord {
+    pub(in crate::notify) url: Secret,
+    pub(in crate::notify) on_success: bool,
+    pub(in crate::notify) on_failure: bool,
+}
+
+fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
+    let (on_success, on_failure) = (raw.flag("DISCORD_NOTIFY_SUCCESS"), raw.flag("DISCORD_NOTIFY_FAILURE"));
+    Some(Arc::new(Discord { url: raw.secret("DISCORD_WEBHOOK_URL")?, on_success, on_failure }))
+}
+
+#[async_trait]
+impl Service for Discord {
+    /// Who wants to hear of failures hears of their end, too, and of what a person must look at.
+    fn wants(&self, report: &Report) -> bool {
+        match report.outcome {
+            Outcome::Success => {
+                let is_news = report.failing_since.is_some() || !report.alarms.is_empty();
+                self.on_success || self.on_failure && is_news
+            }
+            Outcome::Partial | Outcome::Failure => self.on_failure,
+        }
+    }
+
+    async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
+        let content = Content::Json(render(notification.message));
+        let fallback = Content::Json(minimal(notification.message));
+        deliver(&waiting(&self.url)?, &content, Some(&fallback)).await
+    }
+
+    /// It answers GET with its own description.
+    async fn check(&self) -> Option<Result<(), Undelivered>> {
+        Some(delivery::probe(self.url.expose()).await)
+    }
+}
+
+/// Discord answers whether it took the message only where it is asked to.
+fn waiting(url: &Secret) -> Result<Secret, Undelivered> {
+    let mut url = url::Url::parse(url.expose()).map_err(|_| Undelivered::Address)?;
+    url.query_pairs_mut().append_pair("wait", "true");
+    Ok(Secret::from(url.to_string()))
+}
 
 /// Limits of an embed, from Discord's documentation, in characters.
 const TITLE: usize = 256;
@@ -17,7 +76,7 @@ const AMBER: u32 = 0xf1_c40f;
 const RED: u32 = 0xe7_4c3c;
 
 /// The message as an embed. Mentions are switched off, whatever a database is called.
-pub(super) fn render(message: &Message) -> Value {
+pub(in crate::notify) fn render(message: &Message) -> Value {
     let colour = match message.tone {
         Tone::Good => GREEN,
         Tone::Mixed => AMBER,
@@ -38,7 +97,7 @@ pub(super) fn render(message: &Message) -> Value {
 }
 
 /// The message as a line of text.
-pub(super) fn minimal(message: &Message) -> Value {
+pub(in crate::notify) fn minimal(message: &Message) -> Value {
     json!({ "allowed_mentions": { "parse": [] }, "content": escape(&message.minimal(), CONTENT) })
 }
 

@@ -1,21 +1,57 @@
 //! A check that is pinged when a run begins and when it ends, and raises the alarm when that does not happen.
 
-use super::message::Message;
-use crate::config::Secret;
+use super::{Notification, Service, ServiceKind};
 use crate::delivery::{Content, Undelivered, deliver};
-use crate::report::{Outcome, Report};
+use crate::report::Outcome;
+use crate::settings::{RawSettings, Secret, Setting, ValueKind};
+use async_trait::async_trait;
+use std::sync::Arc;
 use uuid::Uuid;
+
+pub const KIND: ServiceKind = ServiceKind { name: "the health check", settings: SETTINGS, read };
+
+const SETTINGS: &[Setting] = &[Setting::new(
+    "HEALTHCHECK_URL",
+    ValueKind::Url,
+    "healthchecks-style URL: URL/start when a run begins, then URL after success and URL/fail after anything else.",
+)
+.secret()];
+
+#[derive(Debug)]
+struct HealthCheck {
+    url: Secret,
+}
+
+fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
+    Some(Arc::new(HealthCheck { url: raw.secret("HEALTHCHECK_URL")? }))
+}
+
+#[async_trait]
+impl Service for HealthCheck {
+    fn has_readers(&self) -> bool {
+        false
+    }
+
+    async fn begin(&self, run_id: &str) -> Option<Result<(), Undelivered>> {
+        Some(ping(&self.url, Signal::Start, run_id, String::new()).await)
+    }
+
+    async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
+        let (report, text) = (notification.report, notification.message.minimal());
+        ping(&self.url, Signal::of(report.outcome), &report.run_id, text).await
+    }
+}
 
 /// What is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signal {
+enum Signal {
     Start,
     Success,
     Fail,
 }
 
 impl Signal {
-    pub(super) fn of(outcome: Outcome) -> Self {
+    fn of(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Success => Self::Success,
             Outcome::Partial | Outcome::Failure => Self::Fail,
@@ -24,14 +60,9 @@ impl Signal {
 }
 
 /// Pings the check; `rid` lets it tell runs at the same time apart.
-pub(super) async fn ping(url: &Secret, signal: Signal, run_id: &str, text: String) -> Result<(), Undelivered> {
+async fn ping(url: &Secret, signal: Signal, run_id: &str, text: String) -> Result<(), Undelivered> {
     let address = address(url, signal, run_id).ok_or(Undelivered::Address)?;
     deliver(&address, &Content::Text(text), None).await
-}
-
-/// What the check is told of the end.
-pub(super) fn text(report: &Report) -> String {
-    Message::of(report).minimal()
 }
 
 fn address(url: &Secret, signal: Signal, run_id: &str) -> Option<Secret> {

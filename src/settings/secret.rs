@@ -35,7 +35,7 @@ impl Password {
     }
 
     /// True where another password may be read next time.
-    pub(super) fn is_of_file(&self) -> bool {
+    pub fn is_of_file(&self) -> bool {
         self.file.is_some()
     }
 

@@ -1,7 +1,35 @@
 //! Slack: one attachment of blocks for each run, within its limits.
 
-use super::message::{Message, Row, Text, Tone, cut, cut_front};
+use super::{Notification, Service, ServiceKind};
+use crate::delivery::{Content, Undelivered, deliver};
+use crate::notify::message::{Message, Row, Text, Tone, cut, cut_front};
+use crate::settings::{RawSettings, Secret, Setting, ValueKind};
+use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub const KIND: ServiceKind = ServiceKind { name: "Slack", settings: SETTINGS, read };
+
+const SETTINGS: &[Setting] =
+    &[Setting::new("SLACK_WEBHOOK_URL", ValueKind::Url, "Slack webhook; told of every run.").secret()];
+
+#[derive(Debug)]
+struct Slack {
+    url: Secret,
+}
+
+fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
+    Some(Arc::new(Slack { url: raw.secret("SLACK_WEBHOOK_URL")? }))
+}
+
+#[async_trait]
+impl Service for Slack {
+    async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
+        let content = Content::Json(render(notification.message));
+        let fallback = Content::Json(minimal(notification.message));
+        deliver(&self.url, &content, Some(&fallback)).await
+    }
+}
 
 /// Limits of blocks, from Slack's documentation, in characters; and one of our own for all of them together.
 const TEXT: usize = 3000;
@@ -13,7 +41,7 @@ const TOTAL: usize = 12_000;
 const TITLE: usize = 1000;
 
 /// The message as blocks.
-pub(super) fn render(message: &Message) -> Value {
+pub(in crate::notify) fn render(message: &Message) -> Value {
     let colour = match message.tone {
         Tone::Good => "#2ecc71",
         Tone::Mixed => "#f1c40f",
@@ -29,7 +57,7 @@ pub(super) fn render(message: &Message) -> Value {
 }
 
 /// The message as a line of text.
-pub(super) fn minimal(message: &Message) -> Value {
+pub(in crate::notify) fn minimal(message: &Message) -> Value {
     json!({ "text": escape(&message.minimal(), TEXT) })
 }
 

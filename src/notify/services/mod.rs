@@ -1,0 +1,70 @@
+//! The registry of services: everything that is known of one outside its own file.
+//!
+//! A new one is a file with its `ServiceKind`, its `mod` line and its line in `ALL`; documents, `.env.example` and the
+//! chart follow from it.
+
+pub mod discord;
+pub mod healthcheck;
+pub mod slack;
+pub mod webhook;
+
+use super::message::Message;
+use crate::delivery::Undelivered;
+use crate::report::Report;
+use crate::settings::{RawSettings, Setting};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// Every service, in the order in which documents show them.
+pub const ALL: &[ServiceKind] = &[discord::KIND, slack::KIND, webhook::KIND, healthcheck::KIND];
+
+/// One kind of service.
+#[derive(Debug)]
+pub struct ServiceKind {
+    /// As logs and messages name it.
+    pub name: &'static str,
+    /// Its settings; the first says where it is, and whether it is told at all.
+    pub settings: &'static [Setting],
+    /// Reads the settings; none where nobody is to be told.
+    pub read: fn(&mut RawSettings) -> Option<Arc<dyn Service>>,
+}
+
+impl ServiceKind {
+    /// The setting that says where it is.
+    pub fn setting(&self) -> &'static str {
+        self.settings.first().map_or("", |setting| setting.name)
+    }
+}
+
+/// Somebody who is told of runs.
+#[async_trait]
+pub trait Service: std::fmt::Debug + Send + Sync {
+    /// True where people read it, who are told once when failures end.
+    fn has_readers(&self) -> bool {
+        true
+    }
+
+    /// Whether it is told of a run that ended like that.
+    fn wants(&self, _report: &Report) -> bool {
+        true
+    }
+
+    /// Tells it that a run begins; none where it does not care.
+    async fn begin(&self, _run_id: &str) -> Option<Result<(), Undelivered>> {
+        None
+    }
+
+    /// Tells it how a run ended, once.
+    async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered>;
+
+    /// Whether it is there, without telling it anything; none where that cannot be known.
+    async fn check(&self) -> Option<Result<(), Undelivered>> {
+        None
+    }
+}
+
+/// How a run ended: as data, and as people are told.
+pub struct Notification<'a> {
+    pub report: &'a Report,
+    pub message: &'a Message,
+}

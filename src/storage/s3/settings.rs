@@ -1,0 +1,113 @@
+//! Where an S3-compatible store is, and how it is entered.
+
+use super::S3;
+use crate::settings::{RawSettings, Secret, Setting, ValueKind, is_local_host, words_of};
+use crate::storage::backends::{Backend, Store, StoreOptions, read_endpoint};
+use crate::storage::{Storage, StorageError};
+use async_trait::async_trait;
+use serde::Deserialize;
+use std::sync::Arc;
+use url::Url;
+
+/// S3, or what speaks like it.
+pub const BACKEND: Backend = Backend {
+    name: "s3",
+    title: "S3-compatible store",
+    settings: SETTINGS,
+    needed: &["REMOTE_ENDPOINT", "REMOTE_BUCKET"],
+    chosen_by: None,
+    folder: "REMOTE_PREFIX",
+    read: |raw, _| Some(Arc::new(read(raw)?)),
+};
+
+const SETTINGS: &[Setting] = &[
+Setting::new("REMOTE_ENDPOINT", ValueKind::Text, "URL of the S3-compatible store; `aws` is Amazon itself.").default("http://localhost:9000"),
+Setting::new("REMOTE_BUCKET", ValueKind::Text, "Bucket; it must exist.").default("test-backup"),
+Setting::new("REMOTE_ACCESS_KEY", ValueKind::Text, "Access key. The default holds only for a localhost endpoint; elsewhere unset means the standard AWS credential chain.").default_where("minioadmin", is_local).secret(),
+Setting::new("REMOTE_SECRET_KEY", ValueKind::Text, "Secret key; as REMOTE_ACCESS_KEY.").default_where("minioadmin", is_local).secret(),
+Setting::new("REMOTE_REGION", ValueKind::Text, "Region.").default("us-east-1"),
+Setting::new("REMOTE_SSE", ValueKind::Words(words_of::<Sse>), "Server-side encryption."),
+Setting::new("REMOTE_SSE_KMS_KEY", ValueKind::Text, "KMS key for REMOTE_SSE=aws:kms.").secret(),
+Setting::new("REMOTE_STORAGE_CLASS", ValueKind::Text, "Storage class of the archive, for example STANDARD_IA."),
+Setting::new("REMOTE_CHECKSUM", ValueKind::Words(words_of::<Checksum>), "When the S3 client adds its own checksums.").default("when_required"),
+];
+/// Amazon itself, as `REMOTE_ENDPOINT`.
+const AMAZON: &str = "aws";
+
+/// True where the default keys hold.
+fn is_local(raw: &RawSettings) -> bool {
+    let url = raw.text("REMOTE_ENDPOINT").and_then(|text| Url::parse(&text).ok());
+    url.is_some_and(|url| is_local_host(url.host_str().unwrap_or_default()))
+}
+
+/// An S3-compatible store.
+#[derive(Debug)]
+pub struct S3Settings {
+    /// URL of the store; none is Amazon.
+    pub endpoint: Option<String>,
+    pub bucket: String,
+    /// Access key and secret key; none means the standard credential chain.
+    pub keys: Option<(Secret, Secret)>,
+    pub region: String,
+    /// Server-side encryption.
+    pub sse: Option<Sse>,
+    /// KMS key, where another than the default one is meant.
+    pub kms_key: Option<Secret>,
+    /// Storage class of archives.
+    pub storage_class: Option<String>,
+    /// When the client adds its own checksums.
+    pub checksum: Checksum,
+}
+
+/// Server-side encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Sse {
+    /// Keys of the store.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// Keys of a key management service.
+    #[serde(rename = "aws:kms")]
+    Kms,
+}
+
+/// When the client adds its own checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checksum {
+    /// Only where the operation requires one.
+    WhenRequired,
+    /// Wherever the operation knows one.
+    WhenSupported,
+}
+
+/// Reads the settings; problems are recorded in `raw`.
+pub(crate) fn read(raw: &mut RawSettings) -> Option<S3Settings> {
+    let endpoint = match raw.text("REMOTE_ENDPOINT").as_deref() {
+        Some(AMAZON) => None,
+        _ => read_endpoint(raw, "REMOTE_ENDPOINT", "http://host:port, https://host, or `aws`"),
+    };
+    if raw.is_set("REMOTE_ACCESS_KEY") != raw.is_set("REMOTE_SECRET_KEY") {
+        raw.problems.push("REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY go together; set both or none".to_owned());
+    }
+    let (sse, kms_key) = (raw.word("REMOTE_SSE"), raw.secret("REMOTE_SSE_KMS_KEY"));
+    if kms_key.is_some() && sse != Some(Sse::Kms) {
+        raw.problems.push("REMOTE_SSE_KMS_KEY needs REMOTE_SSE=aws:kms".to_owned());
+    }
+    Some(S3Settings {
+        endpoint: endpoint.map(|(url, _)| url),
+        bucket: raw.text("REMOTE_BUCKET")?,
+        keys: raw.secret("REMOTE_ACCESS_KEY").zip(raw.secret("REMOTE_SECRET_KEY")),
+        region: raw.text("REMOTE_REGION")?,
+        sse,
+        kms_key,
+        storage_class: raw.text("REMOTE_STORAGE_CLASS"),
+        checksum: raw.word("REMOTE_CHECKSUM")?,
+    })
+}
+
+#[async_trait]
+impl Store for S3Settings {
+    async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn Storage>, StorageError> {
+        Ok(Arc::new(S3::new(self, options).await?))
+    }
+}
