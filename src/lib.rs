@@ -1,64 +1,113 @@
-//! Backs up PostgreSQL: dump, compress, store, prune, tell.
+//! Backs up PostgreSQL: dump, compress, store, prune, prove, report.
 //!
-//! The modules in the order the data flows:
+//! The rooms in the order in which data flows through them:
 //!
 //! settings → source → stream → storage → inventory → proof → report
+//!
+//! Whom each of them may know is a list in `tests/it/consistency.rs`; docs/architecture.md has the words, the ways and
+//! the recipes.
+
+// --- settings
+
+/// What a setting is: name, kind, default, meaning; and the strings that were received.
+pub mod settings;
+
+/// The table of all settings, and the typed configuration that is read by it.
+pub mod config;
+
+// --- source
+
+/// PostgreSQL: our own connections, and its own tools as child processes.
+pub mod postgres;
+
+/// Pure: what pg_dump writes, SQL and custom archive, read as it streams by.
+pub mod dump_format;
+
+// --- stream
+
+/// The stream: dump → facts → gzip members → encryption → SHA-256 → every side at once.
+pub mod pipeline;
+
+/// Keys, and bytes encrypted to them.
+pub mod encryption;
+
+/// Pure: what is written beside an archive: the manifest, the facts, and the fingerprints of rows.
+pub mod record;
+
+// --- storage
+
+/// Where bytes are kept: one contract, a registry of stores, and uploads in parts.
+pub mod storage;
+
+/// The backups of one store: begin, commit, read, remove, sweep.
+pub mod repository;
+
+// --- inventory
+
+/// The backups of both sides: overview, status, retention, pruning, uploads.
+pub mod inventory;
+
+// --- proof
+
+/// A stored archive into databases.
+pub mod loader;
+
+/// Proof that a backup restores: a scratch database, and the registry of checks that compare it.
+pub mod verify;
+
+/// Restoring: fresh databases, compared, in the place of what is there.
+pub mod restore;
+
+// --- report
+
+/// Pure: what happened in a run.
+pub mod report;
+
+/// Notifications: a registry of services, each with its own file.
+pub mod notify;
+
+/// HTTP to services that people name, bounded and tried again.
+pub mod delivery;
+
+/// Numbers for Prometheus: a page, a file, a Pushgateway.
+pub mod metrics;
+
+// --- runs
+
+/// The whole run: lock, preflight, dump and store, verify, prune, report.
+pub mod job;
+
+/// Pure: when runs are due.
+pub mod schedule;
+
+/// Runs by schedule, and a page, health and metrics over HTTP.
+pub mod daemon;
+
+/// The command line.
+pub mod cli;
+
+// --- what all of them use
+
+/// Everything that ends a command early: whose matter it is, its exit code, and what a person can do.
+pub mod error;
+
+/// The wish to stop, and the times in which a stop is over.
+pub mod shutdown;
 
 /// Tasks that run beside a command, none of which outlives it.
 pub mod background;
-/// The command line.
-pub mod cli;
-/// What people may set, each variable once, checked before any work.
-pub mod config;
-/// Runs by schedule, and a page, health and metrics over HTTP.
-pub mod daemon;
-/// HTTP to services that people name, bounded and tried again.
-pub mod delivery;
-/// Pure: what pg_dump writes, SQL and custom archive, read as it streams by.
-pub mod dump_format;
-/// Keys, and bytes encrypted to them.
-pub mod encryption;
-/// Everything that ends a command early, and its exit code.
-pub mod error;
-/// Pure: bytes as hexadecimal digits.
-pub mod hex;
-/// The first process of a container.
-pub mod init;
-/// The backups of both sides: status, retention, pruning.
-pub mod inventory;
-/// The whole run, and the sending of what it left in the folder.
-pub mod job;
-/// Archives into databases.
-pub mod loader;
-/// Logs.
-pub mod logging;
-/// Numbers for Prometheus.
-pub mod metrics;
-/// Telling people.
-pub mod notify;
-/// The stream: source → facts → gzip → encryption → digest → targets.
-pub mod pipeline;
-/// PostgreSQL: our own connections, and its own tools as child processes.
-pub mod postgres;
+
 /// How far a stream has come.
 pub mod progress;
-/// Pure: what is written beside an archive, manifest and facts.
-pub mod record;
-/// Pure: what happened in a run.
-pub mod report;
-/// Backups over one storage: begin, commit, list, remove, sweep.
-pub mod repository;
-/// Restoring: fresh databases, compared, in the place of what is there.
-pub mod restore;
-/// Pure: when runs are due.
-pub mod schedule;
-/// What a setting is, and the strings that were received.
-pub mod settings;
-/// The wish to stop, and why.
-pub mod shutdown;
-/// Where bytes are kept: one contract, several backends.
-pub mod storage;
+
+/// Logs.
+pub mod logging;
+
 /// Pure: sizes, durations and names as people read them.
 pub mod text;
-/// Proof that a backup restores.
-pub mod verify;
+
+/// Pure: bytes as hexadecimal digits.
+pub mod hex;
+
+/// The first process of a container.
+pub mod init;
