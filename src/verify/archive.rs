@@ -13,6 +13,9 @@ use crate::text;
 use std::collections::BTreeSet;
 use tracing::info;
 
+/// Number and title of the check that comes before those of databases.
+const ARCHIVE: (u8, &str) = (0, "archive");
+
 /// Check 0, once the dump was read as far as it goes; without facts it is of the stored bytes alone.
 pub(crate) async fn prove(
     reading: Reading,
@@ -41,7 +44,7 @@ pub(crate) async fn prove(
     }
     if as_stored && details.is_empty() {
         let text = describe(&stored);
-        return Ok(Check::new(0, Verdict::Ok, text.clone(), text, Vec::new()));
+        return Ok(Check::new(ARCHIVE, Verdict::Ok, text.clone(), text, Vec::new()));
     }
     Ok(failed_archive(manifest, Some(&stored), details))
 }
@@ -52,7 +55,7 @@ async fn prove_parts(manifest: &Manifest, parts: Parts, read: Result<(), Broken>
         Ok(()) => {
             let found = format!("{} of {} bytes", parts.bytes, manifest.stored_bytes);
             info!("read {found} of the archive");
-            Ok(Check::new(0, Verdict::Ok, "the SHA-256 of the rows that are read".to_owned(), found, Vec::new()))
+            Ok(Check::new(ARCHIVE, Verdict::Ok, "the SHA-256 of the rows that are read".to_owned(), found, Vec::new()))
         }
         Err(Broken::Backup(cause)) => Ok(failed_archive(manifest, None, vec![cause])),
         Err(Broken::Other(error)) if matches!(error, Error::Stopped(_) | Error::Storage(_)) => Err(error),
@@ -72,7 +75,7 @@ pub(super) fn failed_archive(manifest: &Manifest, stored: Option<&pipeline::Stor
         sha256: manifest.sha256.clone(),
         raw_bytes: manifest.raw_bytes,
     });
-    Check::new(0, Verdict::Failed, expected, stored.map(describe).unwrap_or_default(), details)
+    Check::new(ARCHIVE, Verdict::Failed, expected, stored.map(describe).unwrap_or_default(), details)
 }
 
 /// Rows in the archive that are not those of the facts, whatever database they are of.

@@ -42,46 +42,25 @@ const DETAILS: usize = 100;
 
 impl Check {
     /// A check with its verdict; details beyond the first hundred are counted.
-    pub fn new(number: u8, verdict: Verdict, expected: String, found: String, mut details: Vec<String>) -> Self {
+    pub fn new(
+        (number, title): (u8, &str),
+        verdict: Verdict,
+        expected: String,
+        found: String,
+        mut details: Vec<String>,
+    ) -> Self {
         if details.len() > DETAILS {
             let more = details.len() - DETAILS;
             details.truncate(DETAILS);
             details.push(format!("and {more} more"));
         }
-        Self { number, check: title(number).to_owned(), verdict, expected, found, details }
+        Self { number, check: title.to_owned(), verdict, expected, found, details }
     }
 
     fn leave_out_details(&mut self) {
         if !self.details.is_empty() {
             self.details = vec!["left out, because the archive is encrypted".to_owned()];
         }
-    }
-
-    /// A check that there is nothing to do for.
-    pub fn not_applicable(number: u8, reason: &str) -> Self {
-        Self::new(number, Verdict::NotApplicable, String::new(), String::new(), vec![reason.to_owned()])
-    }
-}
-
-/// What a check is called.
-pub fn title(number: u8) -> &'static str {
-    match number {
-        0 => "archive",
-        1 => "migration version",
-        2 => "migration not dirty",
-        3 => "tables and columns",
-        4 => "enum types",
-        5 => "indexes",
-        6 => "foreign keys",
-        7 => "row counts",
-        8 => "health check",
-        9 => "no orphan rows",
-        10 => "sequences",
-        11 => "views, functions, triggers, policies, extensions",
-        12 => "content fingerprints",
-        13 => "SQL checks",
-        14 => "database properties",
-        _ => "check",
     }
 }
 

@@ -1,16 +1,23 @@
 //! Checks of what is in the tables.
 
-use super::super::report::{Check, Verdict};
-use super::{Expected, Found, Terms, verdict_of};
+use super::{CheckKind, Compared, Judgement, verdict_of};
 use crate::record::facts::LargeObjects;
 use crate::text;
+use crate::verify::report::Verdict;
+
+pub(super) const COUNTS: CheckKind =
+    CheckKind { number: 7, title: "row counts", of_catalogue: false, judge: judge_counts };
+
+pub(super) const FINGERPRINTS: CheckKind =
+    CheckKind { number: 12, title: "content fingerprints", of_catalogue: false, judge: judge_fingerprints };
 
 /// True for a name that is not UTF-8 and stands here as something like it: nothing of that name can be asked for.
 fn is_unspeakable(table: &str) -> bool {
     table.contains('\u{fffd}')
 }
 
-pub(super) fn row_counts(expected: &Expected, found: &Found, terms: Terms) -> Check {
+fn judge_counts(compared: &Compared<'_>) -> Judgement {
+    let Compared { expected, found, terms } = *compared;
     let (wanted, there) = (&expected.contents.tables, &found.contents);
     let (mut details, mut warnings, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for (table, found) in &there.differing {
@@ -35,7 +42,7 @@ pub(super) fn row_counts(expected: &Expected, found: &Found, terms: Terms) -> Ch
     }
     if wanted.is_empty() && details.is_empty() {
         let details = std::iter::once("the dump has no rows of any table".to_owned()).chain(notes).collect();
-        return Check::new(7, Verdict::NotApplicable, String::new(), String::new(), details);
+        return Judgement::new(Verdict::NotApplicable, String::new(), String::new(), details);
     }
     let sum = |tables: usize, rows: u64| format!("{rows} rows in {}", text::count(tables, "table"));
     let wanted = sum(wanted.len(), wanted.values().map(|table| table.rows).sum());
@@ -43,13 +50,14 @@ pub(super) fn row_counts(expected: &Expected, found: &Found, terms: Terms) -> Ch
     let verdict = verdict_of(&details, &warnings);
     details.extend(warnings);
     details.extend(notes);
-    Check::new(7, verdict, wanted, there, details)
+    Judgement::new(verdict, wanted, there, details)
 }
 
-pub(super) fn fingerprints(expected: &Expected, found: &Found) -> Check {
+fn judge_fingerprints(compared: &Compared<'_>) -> Judgement {
+    let Compared { expected, found, .. } = *compared;
     let (wanted, there) = (&expected.contents, &found.contents);
     if wanted.tables.is_empty() && wanted.large_objects.count == 0 {
-        return Check::not_applicable(12, "the dump has no rows of any table");
+        return Judgement::not_applicable("the dump has no rows of any table");
     }
     let (mut details, mut warnings) = (Vec::new(), Vec::new());
     for (table, rows) in wanted.tables.iter().filter(|(table, rows)| rows.is_mixed || is_unspeakable(table)) {
@@ -82,5 +90,5 @@ pub(super) fn fingerprints(expected: &Expected, found: &Found) -> Check {
     let same = wanted.tables.len().saturating_sub(details.len());
     let verdict = verdict_of(&details, &warnings);
     details.extend(warnings);
-    Check::new(12, verdict, format!("{all} as dumped"), format!("{same} as dumped"), details)
+    Judgement::new(verdict, format!("{all} as dumped"), format!("{same} as dumped"), details)
 }

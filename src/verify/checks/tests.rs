@@ -1,13 +1,13 @@
 use super::*;
 use crate::record::facts::tests::head;
-use crate::record::facts::{Catalogue, TableRows};
-use serde_json::json;
+use crate::record::facts::{Catalogue, Kind, Objects, TableRows};
+use serde_json::{Map, Value, json};
 
 const TERMS: Terms = Terms { texts: true, owners: true, partial: false, rows_left_out: false };
 
 /// A database, whole.
 #[derive(Clone)]
-struct Side {
+struct Database {
     expected: Expected,
     catalogue: Catalogue,
 }
@@ -16,19 +16,19 @@ fn objects(value: Value) -> Objects {
     serde_json::from_value(value).unwrap()
 }
 
-fn facts(tables: Value, rows: &[(&str, u64)]) -> Side {
+fn facts(tables: Value, rows: &[(&str, u64)]) -> Database {
     let catalogue = Catalogue { tables: objects(tables), ..Catalogue::default() };
     let mut contents = Contents::default();
     for (table, rows) in rows {
         contents.tables.insert((*table).to_owned(), TableRows { rows: *rows, ..TableRows::default() });
     }
-    Side { expected: Expected { head: head("shop"), contents }, catalogue }
+    Database { expected: Expected { head: head("shop"), contents }, catalogue }
 }
 
 /// Holds a database against another, as one that was restored is held against the facts.
-fn found(expected: &Side, there: &Side, terms: Terms) -> Found {
+fn found(expected: &Database, there: &Database, terms: Terms) -> Found {
     let contents = &expected.expected.contents;
-    let all = |side: &Side| {
+    let all = |side: &Database| {
         let of = |kind: Kind| side.catalogue.of(kind).clone().into_iter().map(move |(name, all)| (kind, name, all));
         Kind::ALL.into_iter().flat_map(of).collect::<Vec<_>>()
     };
@@ -60,7 +60,7 @@ fn found(expected: &Side, there: &Side, terms: Terms) -> Found {
     }
 }
 
-fn check(expected: &Side, there: &Side, terms: Terms, number: u8) -> Check {
+fn check(expected: &Database, there: &Database, terms: Terms, number: u8) -> Check {
     let found = found(expected, there, terms);
     compare(&expected.expected, &found, terms).checks.into_iter().find(|check| check.number == number).unwrap()
 }
