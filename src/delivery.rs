@@ -22,6 +22,9 @@ pub enum Undelivered {
     /// Another answer than success.
     #[error("it answered {0}")]
     Status(StatusCode),
+    /// A mail server did not take it.
+    #[error("{0}")]
+    Mail(String),
     /// The URL is none to which a path could be added.
     #[error("the URL takes no path")]
     Address,
@@ -60,22 +63,52 @@ pub async fn probe(url: &str) -> Result<(), Undelivered> {
 /// A pause that is longer than this is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(40);
 
-/// Posts `content`, obeying 429 and trying again when the other side is broken; `fallback` goes where `content` is refused
-/// as malformed or too large.
-pub async fn deliver(url: &Secret, content: &Content, fallback: Option<&Content>) -> Result<(), Undelivered> {
-    let client = client()?;
-    let post = |content: &Content| match content {
-        Content::Json(body) => client.post(url.expose()).json(body),
-        Content::Text(text) => {
-            client.post(url.expose()).header("content-type", "text/plain; charset=utf-8").body(text.clone())
+/// Something that is posted.
+pub struct Post<'a> {
+    url: &'a Secret,
+    bearer: Option<&'a Secret>,
+    content: Content,
+    fallback: Option<Content>,
+}
+
+impl<'a> Post<'a> {
+    pub fn new(url: &'a Secret, content: Content) -> Self {
+        Self { url, bearer: None, content, fallback: None }
+    }
+
+    /// What goes where the content is refused as malformed or too large.
+    #[must_use]
+    pub fn or(self, fallback: Content) -> Self {
+        Self { fallback: Some(fallback), ..self }
+    }
+
+    /// The token that lets us in.
+    #[must_use]
+    pub fn bearer(self, token: Option<&'a Secret>) -> Self {
+        Self { bearer: token, ..self }
+    }
+
+    /// Posts it, obeying 429 and trying again when the other side is broken.
+    pub async fn deliver(&self) -> Result<(), Undelivered> {
+        let client = client()?;
+        let post = |content: &Content| {
+            let request = client.post(self.url.expose());
+            let request = match self.bearer {
+                Some(token) => request.bearer_auth(token.expose()),
+                None => request,
+            };
+            match content {
+                Content::Json(body) => request.json(body),
+                Content::Text(text) => request.header("content-type", "text/plain; charset=utf-8").body(text.clone()),
+            }
+        };
+        match (attempt(|| post(&self.content)).await, &self.fallback) {
+            (Err(Undelivered::Status(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE)), Some(fallback)) => {
+                debug!("a notification was refused as malformed or too large, sending a minimal one");
+                attempt(|| post(fallback)).await
+            }
+            (outcome, _) => outcome,
         }
-    };
-    match (attempt(|| post(content)).await, fallback) {
-        (Err(Undelivered::Status(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE)), Some(fallback)) => {
-            debug!("a notice was refused as malformed or too large, sending a minimal one");
-            attempt(|| post(fallback)).await
-        }
-        (outcome, _) => outcome,
     }
 }
 
@@ -99,13 +132,13 @@ pub async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undeliv
         if attempt == ATTEMPTS || pause > LONGEST_PAUSE {
             return Err(error);
         }
-        debug!("a notice was not taken: {error}, trying again in {:.1} s", pause.as_secs_f64());
+        debug!("a notification was not taken: {error}, trying again in {:.1} s", pause.as_secs_f64());
         tokio::time::sleep(pause).await;
         attempt += 1;
     }
 }
 
-/// Seconds that the service asks us to wait, from the body (Discord) or the header.
+/// Seconds that the service asks us to wait, from the body or the header.
 async fn retry_after(mut answer: Response) -> Duration {
     let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
     let mut body = Vec::new();
@@ -115,7 +148,10 @@ async fn retry_after(mut answer: Response) -> Duration {
             break;
         }
     }
-    let body = serde_json::from_slice::<Value>(&body).ok().and_then(|body| body.get("retry_after")?.as_f64());
+    // Discord says it at the top, Telegram among the parameters
+    let body: Option<Value> = serde_json::from_slice(&body).ok();
+    let said = |pointer: &str| body.as_ref()?.pointer(pointer)?.as_f64();
+    let body = said("/retry_after").or_else(|| said("/parameters/retry_after"));
     let seconds = body.or(header).filter(|seconds| seconds.is_finite()).unwrap_or(1.0);
     Duration::from_secs_f64(seconds.clamp(0.1, 3600.0))
 }

@@ -78,6 +78,16 @@ impl Message {
         }
     }
 
+    /// The message as lines of plain text, of at most `limit` characters.
+    pub(super) fn text(&self, limit: usize) -> String {
+        let rows = self.rows.iter().map(|row| match &row.text {
+            Text::Plain(text) | Text::Code(text) => format!("{}: {text}", row.name),
+            Text::Lines(text) => format!("{}:\n{}", row.name, text.trim_end()),
+        });
+        let lines: Vec<String> = std::iter::once(self.description.clone()).chain(rows).collect();
+        cut(&lines.join("\n"), limit)
+    }
+
     /// The same in one line, for a service that refuses the rest.
     pub(super) fn minimal(&self) -> String {
         let cause = self.rows.iter().find(|row| row.name == CAUSE).map(|row| match &row.text {

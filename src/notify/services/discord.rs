@@ -1,7 +1,7 @@
 //! Discord: one embed for each run, within its limits.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{self, Content, Undelivered, deliver};
+use crate::delivery::{self, Content, Post, Undelivered};
 use crate::notify::message::{Message, Row, Text, Tone, count, cut, cut_front};
 use crate::report::{Outcome, Report};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
@@ -46,7 +46,7 @@ impl Service for Discord {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
         let content = Content::Json(render(notification.message));
         let fallback = Content::Json(minimal(notification.message));
-        deliver(&waiting(&self.url)?, &content, Some(&fallback)).await
+        Post::new(&waiting(&self.url)?, content).or(fallback).deliver().await
     }
 
     /// It answers GET with its own description.

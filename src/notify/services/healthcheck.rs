@@ -1,8 +1,8 @@
 //! A check that is pinged when a run begins and when it ends, and raises the alarm when that does not happen.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{Content, Undelivered, deliver};
-use crate::report::Outcome;
+use crate::delivery::{Content, Post, Undelivered};
+use crate::report::{Activity, Outcome, Report};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -30,6 +30,11 @@ fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
 impl Service for HealthCheck {
     fn has_readers(&self) -> bool {
         false
+    }
+
+    /// A verification is no run.
+    fn wants(&self, report: &Report) -> bool {
+        report.activity == Activity::Backup
     }
 
     async fn begin(&self, run_id: &str) -> Option<Result<(), Undelivered>> {
@@ -62,7 +67,7 @@ impl Signal {
 /// Pings the check; `rid` lets it tell runs at the same time apart.
 async fn ping(url: &Secret, signal: Signal, run_id: &str, text: String) -> Result<(), Undelivered> {
     let address = address(url, signal, run_id).ok_or(Undelivered::Address)?;
-    deliver(&address, &Content::Text(text), None).await
+    Post::new(&address, Content::Text(text)).deliver().await
 }
 
 fn address(url: &Secret, signal: Signal, run_id: &str) -> Option<Secret> {

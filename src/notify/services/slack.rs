@@ -1,7 +1,7 @@
 //! Slack: one attachment of blocks for each run, within its limits.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{Content, Undelivered, deliver};
+use crate::delivery::{Content, Post, Undelivered};
 use crate::notify::message::{Message, Row, Text, Tone, cut, cut_front};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
@@ -27,7 +27,7 @@ impl Service for Slack {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
         let content = Content::Json(render(notification.message));
         let fallback = Content::Json(minimal(notification.message));
-        deliver(&self.url, &content, Some(&fallback)).await
+        Post::new(&self.url, content).or(fallback).deliver().await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Any service: the report itself.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{Content, Undelivered, deliver};
+use crate::delivery::{Content, Post, Undelivered};
 use crate::notify::message::title;
 use crate::report::Report;
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
@@ -36,7 +36,7 @@ impl Service for Webhook {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
         let content = Content::Json(render(notification.report));
         let shorter = Report { entries: Vec::new(), ..notification.report.clone() };
-        deliver(&self.url, &content, Some(&Content::Json(render(&shorter)))).await
+        Post::new(&self.url, content).or(Content::Json(render(&shorter))).deliver().await
     }
 }
 

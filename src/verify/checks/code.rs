@@ -6,12 +6,8 @@ use crate::record::facts::{Kind, Objects};
 use crate::text;
 use serde_json::{Map, Value};
 
-pub(super) const CHECK: CheckKind = CheckKind {
-    number: 11,
-    title: "views, functions, triggers, policies, extensions",
-    of_catalogue: true,
-    judge,
-};
+pub(super) const CHECK: CheckKind =
+    CheckKind { number: 11, title: "views, functions, triggers, policies, extensions", of_catalogue: true, judge };
 
 fn judge(compared: &Compared<'_>) -> Judgement {
     let kinds = [

@@ -5,8 +5,7 @@ use super::{CheckKind, Compared, Judgement, verdict_of};
 use crate::record::facts::DatabaseProperties;
 use serde_json::{Map, Value};
 
-pub(super) const CHECK: CheckKind =
-    CheckKind { number: 14, title: "database properties", of_catalogue: false, judge };
+pub(super) const CHECK: CheckKind = CheckKind { number: 14, title: "database properties", of_catalogue: false, judge };
 
 fn judge(compared: &Compared<'_>) -> Judgement {
     let all = |properties: &DatabaseProperties| match serde_json::to_value(properties) {

@@ -5,8 +5,7 @@ use super::{CheckKind, Compared, Judgement};
 use crate::record::facts::Kind;
 use crate::text;
 
-pub(super) const CHECK: CheckKind =
-    CheckKind { number: 3, title: "tables and columns", of_catalogue: true, judge };
+pub(super) const CHECK: CheckKind = CheckKind { number: 3, title: "tables and columns", of_catalogue: true, judge };
 
 fn judge(compared: &Compared<'_>) -> Judgement {
     if compared.found.objects.has_none(Kind::Table) {
