@@ -81,6 +81,22 @@ fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
 }
 
 #[test]
+fn teams_is_told_by_a_card_of_the_colour_of_the_outcome() {
+    let front = listening();
+    let backup = backup(&small_database()).set("TEAMS_WEBHOOK_URL", &format!("{}/teams/secret-token", front.url()));
+    backup.run(&["run"]).exits(0).says("told Microsoft Teams");
+    let failed = backup.with("POSTGRES_PORT", "1").run(&["run"]).exits(69);
+    assert!(!failed.log.contains("secret-token"), "{}", failed.log);
+    let styles: Vec<Value> = front.seen().iter().map(|seen| card(&json(seen))["body"][0]["style"].clone()).collect();
+    assert_eq!(styles, ["good", "attention"]);
+}
+
+fn card(message: &Value) -> Value {
+    assert_eq!(message["attachments"][0]["contentType"], "application/vnd.microsoft.card.adaptive");
+    message["attachments"][0]["content"].clone()
+}
+
+#[test]
 fn the_end_of_failures_is_told_once_also_to_who_is_not_told_of_success() {
     for target in ["local", "remote", "all"] {
         let (front, prefix) = (listening(), s3::fresh_prefix());

@@ -6,6 +6,7 @@
 pub mod discord;
 pub mod healthcheck;
 pub mod slack;
+pub mod teams;
 pub mod webhook;
 
 use super::message::Message;
@@ -16,7 +17,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 
 /// Every service, in the order in which documents show them.
-pub const ALL: &[ServiceKind] = &[discord::KIND, slack::KIND, webhook::KIND, healthcheck::KIND];
+pub const ALL: &[ServiceKind] = &[discord::KIND, slack::KIND, teams::KIND, webhook::KIND, healthcheck::KIND];
 
 /// One kind of service.
 #[derive(Debug)]
