@@ -80,7 +80,7 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
     }
     check_keys(config, &mut findings);
     for (kind, answer) in notify::check(&config.notifications).await {
-        let check = format!("{} webhook", kind.name);
+        let check = kind.label();
         match answer {
             Ok(()) => findings.good(&check, "it answers".to_owned()),
             Err(cause) => {

@@ -7,6 +7,7 @@ pub mod discord;
 pub mod healthcheck;
 pub mod slack;
 pub mod teams;
+pub mod telegram;
 pub mod webhook;
 
 use super::message::Message;
@@ -17,7 +18,8 @@ use async_trait::async_trait;
 use std::sync::Arc;
 
 /// Every service, in the order in which documents show them.
-pub const ALL: &[ServiceKind] = &[discord::KIND, slack::KIND, teams::KIND, webhook::KIND, healthcheck::KIND];
+pub const ALL: &[ServiceKind] =
+    &[discord::KIND, slack::KIND, teams::KIND, telegram::KIND, webhook::KIND, healthcheck::KIND];
 
 /// One kind of service.
 #[derive(Debug)]
@@ -31,6 +33,12 @@ pub struct ServiceKind {
 }
 
 impl ServiceKind {
+    /// As `check` names it.
+    pub fn label(&self) -> String {
+        let what = if self.setting().ends_with("WEBHOOK_URL") { " webhook" } else { "" };
+        format!("{}{what}", self.name)
+    }
+
     /// The setting that says where it is.
     pub fn setting(&self) -> &'static str {
         self.settings.first().map_or("", |setting| setting.name)
