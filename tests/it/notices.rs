@@ -97,6 +97,34 @@ fn card(message: &Value) -> Value {
 }
 
 #[test]
+fn a_telegram_bot_writes_to_its_chat_and_waits_as_long_as_it_is_told_to() {
+    // the parameters of a 429 say how long
+    let front = Front::start(0, |seen, before| match (seen.target.contains("sendMessage"), before) {
+        (true, 0) => Act::Answer(429, r#"{"ok":false,"parameters":{"retry_after":1}}"#.to_owned()),
+        _ => Act::Answer(200, r#"{"ok":true}"#.to_owned()),
+    });
+    let backup = backup(&small_database())
+        .set("TELEGRAM_API_URL", &front.url())
+        .set("TELEGRAM_BOT_TOKEN", "123:secret-token")
+        .set("TELEGRAM_CHAT_ID", "-1001");
+    let begun = Instant::now();
+    let outcome = backup.run(&["run"]).exits(0).says("told Telegram");
+    assert!(begun.elapsed() >= Duration::from_secs(1) && !outcome.log.contains("secret-token"), "{}", outcome.log);
+    let seen = front.seen();
+    assert!(seen.iter().all(|seen| seen.target == "/bot123:secret-token/sendMessage"), "{seen:?}");
+    let message = json(&seen[1]);
+    assert_eq!(message["chat_id"], "-1001");
+    assert!(message["text"].as_str().unwrap().starts_with("✅ Backup done: "), "{message}");
+    assert!(backup.run(&["check"]).exits(0).stdout.contains("Telegram"));
+    assert!(paths(&front).contains(&"/bot123:secret-token/getMe".to_owned()));
+    backup
+        .with("TELEGRAM_CHAT_ID", "")
+        .run(&["config"])
+        .exits(78)
+        .says("TELEGRAM_CHAT_ID: TELEGRAM_BOT_TOKEN needs it");
+}
+
+#[test]
 fn the_end_of_failures_is_told_once_also_to_who_is_not_told_of_success() {
     for target in ["local", "remote", "all"] {
         let (front, prefix) = (listening(), s3::fresh_prefix());
