@@ -125,6 +125,20 @@ fn a_telegram_bot_writes_to_its_chat_and_waits_as_long_as_it_is_told_to() {
 }
 
 #[test]
+fn an_ntfy_topic_rings_louder_for_a_failure() {
+    let front = listening();
+    let backup = backup(&small_database()).set("NTFY_URL", &format!("{}/push/topic", front.url()));
+    backup.run(&["run"]).exits(0).says("told ntfy");
+    let failed = backup.with("POSTGRES_PORT", "1").with("NTFY_TOKEN", "secret-token").run(&["run"]).exits(69);
+    assert!(!failed.log.contains("secret-token"), "{}", failed.log);
+    let told: Vec<(String, Value)> = front.seen().iter().map(|seen| (seen.target.clone(), json(seen))).collect();
+    assert!(told.iter().all(|(path, message)| path == "/push" && message["topic"] == "topic"), "{told:?}");
+    assert_eq!(told.iter().map(|(_, message)| &message["priority"]).collect::<Vec<_>>(), [3, 5]);
+    assert!(backup.run(&["check"]).exits(0).stdout.contains("ntfy"));
+    assert!(paths(&front).contains(&"/push/v1/health".to_owned()));
+}
+
+#[test]
 fn the_end_of_failures_is_told_once_also_to_who_is_not_told_of_success() {
     for target in ["local", "remote", "all"] {
         let (front, prefix) = (listening(), s3::fresh_prefix());

@@ -5,6 +5,7 @@
 
 pub mod discord;
 pub mod healthcheck;
+pub mod ntfy;
 pub mod slack;
 pub mod teams;
 pub mod telegram;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 /// Every service, in the order in which documents show them.
 pub const ALL: &[ServiceKind] =
-    &[discord::KIND, slack::KIND, teams::KIND, telegram::KIND, webhook::KIND, healthcheck::KIND];
+    &[discord::KIND, slack::KIND, teams::KIND, telegram::KIND, ntfy::KIND, webhook::KIND, healthcheck::KIND];
 
 /// One kind of service.
 #[derive(Debug)]

@@ -1,0 +1,116 @@
+//! ntfy: one message to a topic for each run.
+
+use super::{Notification, Service, ServiceKind};
+use crate::delivery::{self, Content, Post, Undelivered};
+use crate::notify::message::{Message, Tone, cut};
+use crate::settings::{RawSettings, Secret, Setting, ValueKind};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use url::Url;
+
+pub const KIND: ServiceKind = ServiceKind { name: "ntfy", settings: SETTINGS, read };
+
+const SETTINGS: &[Setting] = &[
+    Setting::new(
+        "NTFY_URL",
+        ValueKind::Form("a server and a topic, such as https://ntfy.sh/topic", |text| split(text).is_some()),
+        "Topic of an ntfy server, such as https://ntfy.sh/topic; told of every run.",
+    )
+    .secret(),
+    Setting::new("NTFY_TOKEN", ValueKind::Text, "Access token, where the topic needs one.").secret(),
+];
+
+/// Limit of a message, in bytes; a longer one would come as a file.
+const TOTAL: usize = 4000;
+const TITLE: usize = 250;
+
+#[derive(Debug)]
+struct Ntfy {
+    server: Secret,
+    topic: String,
+    token: Option<Secret>,
+}
+
+/// Server and topic of a URL.
+fn split(text: &str) -> Option<(String, String)> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let (before, topic) = url.path().trim_end_matches('/').rsplit_once('/')?;
+    let is_topic = !topic.is_empty() && topic.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let mut server = url.clone();
+    server.set_path(before);
+    is_topic.then(|| (server.to_string(), topic.to_owned()))
+}
+
+fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
+    let token = raw.secret("NTFY_TOKEN");
+    let (server, topic) = split(&raw.text("NTFY_URL")?)?;
+    Some(Arc::new(Ntfy { server: server.into(), topic, token }))
+}
+
+#[async_trait]
+impl Service for Ntfy {
+    async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
+        let content = render(notification.message, &self.topic);
+        let minimal = json!({ "topic": self.topic, "message": first(&notification.message.minimal(), TOTAL) });
+        let post = Post::new(&self.server, Content::Json(content)).or(Content::Json(minimal));
+        post.bearer(self.token.as_ref()).deliver().await
+    }
+
+    async fn check(&self) -> Option<Result<(), Undelivered>> {
+        let health = format!("{}/v1/health", self.server.expose().trim_end_matches('/'));
+        Some(delivery::probe(&health).await)
+    }
+}
+
+/// The priorities and tags are ntfy's: what is bad rings louder.
+fn render(message: &Message, topic: &str) -> Value {
+    let (priority, tag) = match message.tone {
+        Tone::Good => (3, "white_check_mark"),
+        Tone::Mixed => (4, "warning"),
+        Tone::Bad => (5, "rotating_light"),
+    };
+    let text = message.text(TOTAL);
+    json!({
+        "topic": topic,
+        "title": cut(&message.title, TITLE),
+        "message": first(&text, TOTAL),
+        "priority": priority,
+        "tags": [tag],
+    })
+}
+
+/// As much of the beginning as has at most so many bytes.
+fn first(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::message::{Row, Text};
+    use chrono::Utc;
+
+    #[test]
+    fn a_url_is_a_server_and_a_topic() {
+        let parts = |text| split(text).map(|(server, topic)| format!("{server} {topic}"));
+        assert_eq!(parts("https://ntfy.sh/shop_1").unwrap(), "https://ntfy.sh/ shop_1");
+        assert_eq!(parts("http://h:8080/push/shop/").unwrap(), "http://h:8080/push shop");
+        assert!(
+            ["https://ntfy.sh", "https://ntfy.sh/", "ntfy.sh/x", "https://ntfy.sh/a b"]
+                .iter()
+                .all(|t| split(t).is_none())
+        );
+    }
+
+    #[test]
+    fn no_message_is_longer_than_ntfy_takes() {
+        for text in ["é".repeat(9000), "𐍈".repeat(9000)] {
+            let rows = vec![Row { name: "Cause".to_owned(), text: Text::Plain(text), short: false }];
+            let (title, description) = ("Backup failed".to_owned(), "Source db".to_owned());
+            let content = render(&Message { tone: Tone::Bad, title, description, time: Utc::now(), rows }, "t");
+            assert!(content["message"].as_str().unwrap().len() <= 4000);
+            assert_eq!(content["priority"], 5);
+        }
+    }
+}
