@@ -4,6 +4,7 @@
 //! chart follow from it.
 
 pub mod discord;
+pub mod email;
 pub mod healthcheck;
 pub mod ntfy;
 pub mod slack;
@@ -19,8 +20,16 @@ use async_trait::async_trait;
 use std::sync::Arc;
 
 /// Every service, in the order in which documents show them.
-pub const ALL: &[ServiceKind] =
-    &[discord::KIND, slack::KIND, teams::KIND, telegram::KIND, ntfy::KIND, webhook::KIND, healthcheck::KIND];
+pub const ALL: &[ServiceKind] = &[
+    discord::KIND,
+    slack::KIND,
+    teams::KIND,
+    telegram::KIND,
+    ntfy::KIND,
+    email::KIND,
+    webhook::KIND,
+    healthcheck::KIND,
+];
 
 /// One kind of service.
 #[derive(Debug)]
