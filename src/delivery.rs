@@ -40,7 +40,7 @@ impl From<reqwest::Error> for Undelivered {
 
 /// What is delivered.
 #[derive(Debug)]
-pub enum Content {
+pub enum PostBody {
     /// `application/json`
     Json(Value),
     /// `text/plain`
@@ -67,18 +67,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(40);
 pub struct Post<'a> {
     url: &'a Secret,
     bearer: Option<&'a Secret>,
-    content: Content,
-    fallback: Option<Content>,
+    content: PostBody,
+    fallback: Option<PostBody>,
 }
 
 impl<'a> Post<'a> {
-    pub fn new(url: &'a Secret, content: Content) -> Self {
+    pub fn new(url: &'a Secret, content: PostBody) -> Self {
         Self { url, bearer: None, content, fallback: None }
     }
 
     /// What goes where the content is refused as malformed or too large.
     #[must_use]
-    pub fn or(self, fallback: Content) -> Self {
+    pub fn or(self, fallback: PostBody) -> Self {
         Self { fallback: Some(fallback), ..self }
     }
 
@@ -91,15 +91,15 @@ impl<'a> Post<'a> {
     /// Posts it, obeying 429 and trying again when the other side is broken.
     pub async fn deliver(&self) -> Result<(), Undelivered> {
         let client = client()?;
-        let post = |content: &Content| {
+        let post = |content: &PostBody| {
             let request = client.post(self.url.expose());
             let request = match self.bearer {
                 Some(token) => request.bearer_auth(token.expose()),
                 None => request,
             };
             match content {
-                Content::Json(body) => request.json(body),
-                Content::Text(text) => request.header("content-type", "text/plain; charset=utf-8").body(text.clone()),
+                PostBody::Json(body) => request.json(body),
+                PostBody::Text(text) => request.header("content-type", "text/plain; charset=utf-8").body(text.clone()),
             }
         };
         match (attempt(|| post(&self.content)).await, &self.fallback) {

@@ -73,7 +73,7 @@ impl Recipients {
     pub fn encryptor(&self) -> io::Result<Encryptor> {
         let recipients = self.0.iter().map(|key| key as &dyn age::Recipient);
         let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
-        let output = Output::default();
+        let output = SharedOutput::default();
         Ok(Encryptor { writer: encryptor.wrap_output(output.clone())?, output })
     }
 
@@ -87,20 +87,20 @@ impl Recipients {
 
 /// Encrypts a file piece by piece.
 pub struct Encryptor {
-    writer: StreamWriter<Output>,
-    output: Output,
+    writer: StreamWriter<SharedOutput>,
+    output: SharedOutput,
 }
 
 #[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
+struct SharedOutput(Arc<Mutex<Vec<u8>>>);
 
-impl Output {
+impl SharedOutput {
     fn take(&self) -> Bytes {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
     }
 }
 
-impl Write for Output {
+impl Write for SharedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
     }

@@ -18,7 +18,7 @@ use tracing_subscriber::{Layer, filter};
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
 
 /// Starts logging; a second call changes nothing.
-pub fn init(log: Log, output: Output) {
+pub fn init(log: Log, output: LogOutput) {
     let level = match log.level {
         LogLevel::Trace => Level::TRACE,
         LogLevel::Debug => Level::DEBUG,
@@ -29,7 +29,7 @@ pub fn init(log: Log, output: Output) {
     let ours = filter::Targets::new().with_target(env!("CARGO_CRATE_NAME"), level).with_target("backup", level);
     let layer = tracing_subscriber::fmt::layer().with_writer(output);
     let layer = match log.format {
-        LogFormat::Text => layer.event_format(Text).boxed(),
+        LogFormat::Text => layer.event_format(TextLines).boxed(),
         LogFormat::Json => {
             layer.json().flatten_event(true).with_target(false).with_timer(ChronoUtc::new(TIME.to_owned())).boxed()
         }
@@ -39,14 +39,14 @@ pub fn init(log: Log, output: Output) {
 
 /// Where logs go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
+pub enum LogOutput {
     /// Beside what a command prints.
     Stderr,
     /// Of a command that prints nothing.
     Stdout,
 }
 
-impl<'a> MakeWriter<'a> for Output {
+impl<'a> MakeWriter<'a> for LogOutput {
     type Writer = Box<dyn std::io::Write>;
 
     fn make_writer(&'a self) -> Self::Writer {
@@ -58,9 +58,9 @@ impl<'a> MakeWriter<'a> for Output {
 }
 
 /// `time level message`: fields are for machines, and what people need of them stands in the message.
-struct Text;
+struct TextLines;
 
-impl<S, N> FormatEvent<S, N> for Text
+impl<S, N> FormatEvent<S, N> for TextLines
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -72,15 +72,15 @@ where
         event: &tracing::Event<'_>,
     ) -> std::fmt::Result {
         ChronoUtc::new(TIME.to_owned()).format_time(&mut writer)?;
-        let mut message = Message(String::new());
+        let mut message = LogMessage(String::new());
         event.record(&mut message);
         writeln!(writer, " {:5} {}", event.metadata().level().as_str(), text::one_line(&message.0))
     }
 }
 
-struct Message(String);
+struct LogMessage(String);
 
-impl Visit for Message {
+impl Visit for LogMessage {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         if field.name() == "message" {
             let _ = write!(self.0, "{value:?}");

@@ -91,7 +91,7 @@ pub struct Entry {
     /// Each target and what became of it; empty when the dump never began.
     pub places: Vec<CopyReport>,
     /// How it was verified; none when it was not.
-    pub verified: Option<Verified>,
+    pub verified: Option<VerificationSummary>,
     /// What went wrong.
     pub failures: Vec<Failure>,
     /// What a person should know although nothing failed.
@@ -114,7 +114,7 @@ pub struct Stage {
 
 /// The verification of an entry.
 #[derive(Debug, Clone, Serialize)]
-pub struct Verified {
+pub struct VerificationSummary {
     /// Nothing failed.
     pub passed: bool,
     /// Tables that were compared.

@@ -1,6 +1,6 @@
 //! `backup check`: what would stop a run, found before it does.
 
-use super::{Format, output};
+use super::{OutputFormat, output};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
 use crate::inventory::sides::{self, new_run_id};
@@ -28,7 +28,7 @@ const SKEW: TimeDelta = TimeDelta::seconds(30);
 #[derive(Debug, Serialize)]
 struct Finding {
     check: String,
-    verdict: Verdict,
+    verdict: FindingVerdict,
     detail: String,
     hint: Option<String>,
 }
@@ -36,7 +36,7 @@ struct Finding {
 /// What a line means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+enum FindingVerdict {
     /// Nothing to do.
     Ok,
     /// A run works, and a person should know.
@@ -53,21 +53,21 @@ struct Findings {
 }
 
 impl Findings {
-    fn add(&mut self, check: &str, verdict: Verdict, detail: String, hint: Option<String>) {
+    fn add(&mut self, check: &str, verdict: FindingVerdict, detail: String, hint: Option<String>) {
         self.list.push(Finding { check: check.to_owned(), verdict, detail, hint });
     }
 
     fn good(&mut self, check: &str, detail: String) {
-        self.add(check, Verdict::Ok, detail, None);
+        self.add(check, FindingVerdict::Ok, detail, None);
     }
 
     fn bad(&mut self, check: &str, error: &Error) {
         self.exit.get_or_insert(error.exit());
-        self.add(check, Verdict::Failed, error.to_string(), error.hint());
+        self.add(check, FindingVerdict::Failed, error.to_string(), error.hint());
     }
 }
 
-pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Error> {
+pub(super) async fn execute(format: &OutputFormat, config: &Config) -> Result<Exit, Error> {
     let mut findings = Findings::default();
     check_database(config, &mut findings).await;
     for target in [Target::Local, Target::Remote] {
@@ -85,14 +85,14 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
             Ok(()) => findings.good(&check, "it answers".to_owned()),
             Err(cause) => {
                 let hint = Some(format!("look at {}", kind.setting()));
-                findings.add(&check, Verdict::Warning, cause.to_string(), hint);
+                findings.add(&check, FindingVerdict::Warning, cause.to_string(), hint);
             }
         }
     }
     for (check, setting, problem) in metrics::check(&config.metrics).await {
         match problem {
             None => findings.good(check, "it is ready".to_owned()),
-            Some(cause) => findings.add(check, Verdict::Warning, cause, Some(format!("look at {setting}"))),
+            Some(cause) => findings.add(check, FindingVerdict::Warning, cause, Some(format!("look at {setting}"))),
         }
     }
     if format.json {
@@ -100,9 +100,9 @@ pub(super) async fn execute(format: &Format, config: &Config) -> Result<Exit, Er
     } else {
         let row = |finding: &Finding| {
             let mark = match finding.verdict {
-                Verdict::Ok => "✓",
-                Verdict::Warning => "!",
-                Verdict::Failed => "✗",
+                FindingVerdict::Ok => "✓",
+                FindingVerdict::Warning => "!",
+                FindingVerdict::Failed => "✗",
             };
             let hint = finding.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
             let detail = format!("{}{hint}", finding.detail);
@@ -126,14 +126,14 @@ async fn check_database(config: &Config, findings: &mut Findings) {
     };
     check_tools(&server, findings);
     if let Some(wrong) = alarms::wrong_clock(config, server.ahead) {
-        findings.add("clock", Verdict::Warning, wrong, None);
+        findings.add("clock", FindingVerdict::Warning, wrong, None);
     }
     if let Ok(Some(standby)) = catalog::standby(&connection).await
         && !standby.feeds_back
         && standby.delay != "-1"
     {
         let detail = format!("the server is a standby, and may cancel a dump after {}", standby.delay);
-        findings.add("standby", Verdict::Warning, detail, Some(STANDBY.to_owned()));
+        findings.add("standby", FindingVerdict::Warning, detail, Some(STANDBY.to_owned()));
     }
     match job::choose_tasks(config, &server) {
         Ok(tasks) => check_tasks(config, &server, &tasks, findings).await,
@@ -155,7 +155,7 @@ fn check_keys(config: &Config, findings: &mut Findings) {
         Some(_) => {
             let detail = format!("{keys}; AGE_IDENTITY_FILE opens nothing that is encrypted to them");
             let hint = Some("a restore needs another AGE_IDENTITY_FILE".to_owned());
-            findings.add("encryption", Verdict::Warning, detail, hint);
+            findings.add("encryption", FindingVerdict::Warning, detail, hint);
         }
     }
 }
@@ -175,7 +175,7 @@ fn check_tools(server: &Server, findings: &mut Findings) {
                 "update them to {release} or later: in older ones a dump can run commands where it is restored \
                  (CVE-2025-8714, CVE-2025-8715)"
             );
-            findings.add("client tools", Verdict::Warning, detail, Some(hint));
+            findings.add("client tools", FindingVerdict::Warning, detail, Some(hint));
         }
     }
 }
@@ -188,7 +188,7 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
     }
     for glob in &tasks.idle_globs {
         let hint = "look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES".to_owned();
-        findings.add("databases", Verdict::Warning, format!("`{glob}` matches none"), Some(hint));
+        findings.add("databases", FindingVerdict::Warning, format!("`{glob}` matches none"), Some(hint));
     }
     for Database { name, .. } in tasks.list.iter().flat_map(|task| &task.databases) {
         let check = format!("privileges in {name}");
@@ -210,7 +210,7 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
                 format!("roles are saved without passwords, because {} may not read pg_authid", config.source.user);
             findings.add(
                 "globals",
-                Verdict::Warning,
+                FindingVerdict::Warning,
                 detail,
                 Some("a superuser may, and so may a member of pg_read_all_data".to_owned()),
             );
@@ -231,7 +231,7 @@ async fn check_verify_server(config: &Config, findings: &mut Findings) {
             findings.exit.get_or_insert(Exit::Refused);
             let user = &config.verify.server.user;
             let (detail, hint) = (format!("{user} may not make databases"), format!("ALTER ROLE \"{user}\" CREATEDB;"));
-            return findings.add(CHECK, Verdict::Failed, detail, Some(hint));
+            return findings.add(CHECK, FindingVerdict::Failed, detail, Some(hint));
         }
         Err(error) => return findings.bad(CHECK, &error.into()),
     }
@@ -245,12 +245,12 @@ async fn check_verify_server(config: &Config, findings: &mut Findings) {
     {
         findings.exit.get_or_insert(Exit::Config);
         let detail = format!("{detail}, and pg_dump {} writes for newer ones", tools.version);
-        return findings.add(CHECK, Verdict::Failed, detail, Some("look at VERIFY_HOST".to_owned()));
+        return findings.add(CHECK, FindingVerdict::Failed, detail, Some("look at VERIFY_HOST".to_owned()));
     }
     let identifier = source.and_then(|source| source.system_identifier);
     if config.verify.is_source || identifier.is_some() && identifier == server.system_identifier().await {
         let hint = "a server of another host (VERIFY_HOST) leaves the source alone, and proves more".to_owned();
-        return findings.add(CHECK, Verdict::Warning, format!("{detail} is the source itself"), Some(hint));
+        return findings.add(CHECK, FindingVerdict::Warning, format!("{detail} is the source itself"), Some(hint));
     }
     findings.good(CHECK, detail);
 }
@@ -259,10 +259,10 @@ fn missing_privilege(config: &Config, check: &str, lack: Lack, findings: &mut Fi
     let detail = format!("the role {} may not read {}", config.source.user, lack.object);
     let verdict = if config.dump.leaves_out_nothing() {
         findings.exit.get_or_insert(Exit::Refused);
-        Verdict::Failed
+        FindingVerdict::Failed
     } else {
         // it may be left out on purpose, which only pg_dump knows
-        Verdict::Warning
+        FindingVerdict::Warning
     };
     findings.add(check, verdict, detail, Some(lack.mend));
 }
@@ -272,7 +272,7 @@ async fn check_namesakes(config: &Config, repository: &Repository, findings: &mu
     identify(config, [repository]).await;
     let Ok(catalog) = repository.catalog().await else { return };
     for text in repository.describe_namesakes(&catalog, &config.source.name) {
-        findings.add("source", Verdict::Warning, text, None);
+        findings.add("source", FindingVerdict::Warning, text, None);
     }
 }
 
@@ -306,7 +306,7 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
                         let detail = format!("{detail}; its clock is {skew} {word} this machine's");
                         let hint =
                             "set the clock that is wrong: ages, retention and signatures depend on it".to_owned();
-                        findings.add(name, Verdict::Warning, detail, Some(hint));
+                        findings.add(name, FindingVerdict::Warning, detail, Some(hint));
                     }
                 }
             }

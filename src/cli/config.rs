@@ -1,11 +1,11 @@
 //! `backup config`
 
-use super::{Format, output};
+use super::{OutputFormat, output};
 use crate::config::Config;
 use crate::error::{Error, Exit};
 
 #[allow(clippy::unnecessary_wraps, reason = "every command answers alike")]
-pub(super) fn execute(format: &Format, config: &Config) -> Result<Exit, Error> {
+pub(super) fn execute(format: &OutputFormat, config: &Config) -> Result<Exit, Error> {
     if format.json {
         output::print_json(&config.effective)?;
         return Ok(Exit::Done);

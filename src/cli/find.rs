@@ -1,8 +1,8 @@
 //! The backup that somebody names: by id, `latest`, path or key.
 
-use super::Location;
+use super::SideArgument;
 use crate::config::{Config, Target};
-use crate::error::Error;
+use crate::error::{Error, SettingsError};
 use crate::inventory::sides;
 use crate::job::identity::identify;
 use crate::record::facts::Subject;
@@ -30,11 +30,11 @@ pub(super) struct Named {
     pub(super) source: Option<String>,
     /// Side to read from [default: BACKUP_TARGET]
     #[arg(long)]
-    pub(super) location: Option<Location>,
+    pub(super) location: Option<SideArgument>,
 }
 
 /// A backup and where it lies.
-pub(super) type Found = (Repository, Backup);
+pub(super) type FoundBackup = (Repository, Backup);
 
 /// Stands for the newest.
 pub(super) const LATEST: &str = "latest";
@@ -106,13 +106,17 @@ impl Named {
     /// The newest backup of each thing that this source saves, or the source that is named, and why a side could not be
     /// looked at. Where both sides have it, the folder's is taken even when it failed a verification: what is passed over
     /// would never be asked again.
-    pub(super) async fn find_each(&self, config: &Config, run_id: &str) -> Result<(Vec<Found>, Vec<Error>), Error> {
+    pub(super) async fn find_each(
+        &self,
+        config: &Config,
+        run_id: &str,
+    ) -> Result<(Vec<FoundBackup>, Vec<Error>), Error> {
         let source = self.source.as_ref().unwrap_or(&config.source.name);
         let target = self.location.map_or(config.target, Target::from);
         let (sides, away) = sides::open_some(config, target, run_id).await;
         identify(config, &sides).await;
         let mut away: Vec<Error> = away.into_iter().map(Error::from).collect();
-        let mut newest: BTreeMap<String, Found> = BTreeMap::new();
+        let mut newest: BTreeMap<String, FoundBackup> = BTreeMap::new();
         for repository in sides {
             let backups = match repository.catalog().await {
                 Ok(catalog) => catalog.backups,
@@ -132,7 +136,7 @@ impl Named {
         match (newest.is_empty(), away.is_empty()) {
             (true, true) => {
                 let why = format!("there is no backup of {source}; `backup list` shows those that exist");
-                Err(Error::Usage(why))
+                Err(Error::Settings(SettingsError::Usage(why)))
             }
             (true, false) => Err(away.remove(0)),
             _ => Ok((newest.into_values().collect(), away)),
@@ -164,7 +168,10 @@ impl Named {
         let repository = Repository::new(storage, Side::Local, config.local.path_format, owner, config.stall_timeout);
         match repository.find(name).await? {
             Some(backup) => Ok(Some((repository, backup))),
-            None => Err(Error::Usage(format!("{} has no manifest {name}.json beside it", path.display()))),
+            None => Err(Error::Settings(SettingsError::Usage(format!(
+                "{} has no manifest {name}.json beside it",
+                path.display()
+            )))),
         }
     }
 
@@ -179,7 +186,7 @@ impl Named {
                 .map(|(_, backup)| (source_among(&found, backup), backup.manifest.subject.to_string()))
                 .collect();
             if choices.len() > 1 {
-                return Err(Error::Usage(ambiguous(&choices)));
+                return Err(Error::Settings(SettingsError::Usage(ambiguous(&choices))));
             }
         }
         Self::newest(found, &self.name)
@@ -191,18 +198,20 @@ impl Named {
         if sources.len() > 1 {
             let sources: Vec<String> = sources.into_iter().collect();
             let why = format!("{name} exists for several sources: {}; say which with --source", sources.join(", "));
-            return Err(Error::Usage(why));
+            return Err(Error::Settings(SettingsError::Usage(why)));
         }
         found.reverse();
         let newest = found.into_iter().max_by_key(|(_, backup)| (backup.manifest.started, backup.is_good()));
         newest.ok_or_else(|| {
-            Error::Usage(format!("there is no backup {name} that fits; `backup list` shows those that exist"))
+            Error::Settings(SettingsError::Usage(format!(
+                "there is no backup {name} that fits; `backup list` shows those that exist"
+            )))
         })
     }
 }
 
 /// The source of a backup, with the number of its server where others of the same name are of another one.
-fn source_among(found: &[Found], backup: &Backup) -> String {
+fn source_among(found: &[FoundBackup], backup: &Backup) -> String {
     let name = &backup.manifest.source;
     let is_other =
         |other: &Backup| other.manifest.source == *name && other.server.is_some() && other.server != backup.server;

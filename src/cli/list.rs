@@ -1,11 +1,11 @@
 //! `backup list`
 
 use super::output::{Cell, Colour};
-use super::{Kind, Location, output};
+use super::{SideArgument, TypeArgument, output};
 use crate::config::{BackupType, Config, Format, Target};
 use crate::error::{Error, Exit};
 use crate::inventory::sides::{self, new_run_id};
-use crate::inventory::{Entry, Inventory, Replica};
+use crate::inventory::{Inventory, InventoryEntry, Replica};
 use crate::job::identity::identify;
 use crate::record::facts::Subject;
 use crate::repository::{Repository, Side};
@@ -22,13 +22,13 @@ pub(super) struct Arguments {
     database: Option<String>,
     /// Only this type
     #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<Kind>,
+    kind: Option<TypeArgument>,
     /// Only this source
     #[arg(long)]
     source: Option<String>,
     /// Side to look at [default: BACKUP_TARGET]
     #[arg(long, conflicts_with = "cloud")]
-    location: Option<Location>,
+    location: Option<SideArgument>,
     /// Same as --location remote
     #[arg(long)]
     cloud: bool,
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
 
 /// One backup, wherever it is.
 #[derive(Debug, Serialize)]
-struct Row {
+struct BackupRow {
     id: String,
     source: String,
     #[serde(flatten)]
@@ -55,14 +55,14 @@ struct Row {
     stored_bytes: u64,
     raw_bytes: u64,
     sha256: String,
-    locations: Vec<Place>,
+    locations: Vec<CopyRow>,
     good: bool,
     verified: bool,
     failed_verification: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Place {
+struct CopyRow {
     side: Side,
     path: String,
     good: bool,
@@ -70,7 +70,7 @@ struct Place {
 
 #[derive(Debug, Serialize)]
 struct Listing {
-    backups: Vec<Row>,
+    backups: Vec<BackupRow>,
     foreign: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         inventory.foreign.clear();
     }
     if arguments.json {
-        let backups = inventory.entries.iter().map(Row::of).collect();
+        let backups = inventory.entries.iter().map(BackupRow::of).collect();
         output::print_json(&Listing { backups, foreign: inventory.foreign })?;
     } else {
         show(&inventory, Utc::now())?;
@@ -96,10 +96,10 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     Ok(Exit::Done)
 }
 
-impl Row {
-    fn of(entry: &Entry) -> Self {
+impl BackupRow {
+    fn of(entry: &InventoryEntry) -> Self {
         let manifest = &entry.manifest;
-        let place = |copy: &Replica| Place { side: copy.side, path: copy.place.clone(), good: copy.good };
+        let place = |copy: &Replica| CopyRow { side: copy.side, path: copy.place.clone(), good: copy.good };
         Self {
             id: manifest.id.clone(),
             source: entry.source(),
@@ -119,7 +119,7 @@ impl Row {
     }
 }
 
-fn is_wanted(arguments: &Arguments, entry: &Entry) -> bool {
+fn is_wanted(arguments: &Arguments, entry: &InventoryEntry) -> bool {
     let manifest = &entry.manifest;
     arguments.database.as_ref().is_none_or(|database| manifest.subject.database() == Some(database))
         && arguments.source.as_ref().is_none_or(|source| entry.is_of(source))
@@ -134,7 +134,7 @@ fn show(inventory: &Inventory, now: DateTime<Utc>) -> Result<(), Error> {
         let several_sources = entries.iter().any(|entry| entry.source() != entries[0].source());
         let mut headings = vec!["ID", "DATABASE", "TYPE", "TIME (UTC)", ">AGE", ">SIZE", "WHERE", "VERIFIED"];
         headings.extend(several_sources.then_some("SOURCE"));
-        let row = |entry: &Entry| {
+        let row = |entry: &InventoryEntry| {
             let mut cells = row(entry, now);
             cells.extend(several_sources.then(|| Cell::plain(text::one_line(&entry.source()).into_owned())));
             cells
@@ -147,7 +147,7 @@ fn show(inventory: &Inventory, now: DateTime<Utc>) -> Result<(), Error> {
     Ok(())
 }
 
-fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<Cell> {
+fn row(entry: &InventoryEntry, now: DateTime<Utc>) -> Vec<Cell> {
     let manifest = &entry.manifest;
     let sides: Vec<&str> = entry.copies.iter().map(|copy| copy.side.as_str()).collect();
     let plain = |text: &str| Cell::plain(text::one_line(text).into_owned());

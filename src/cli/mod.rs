@@ -16,7 +16,7 @@ mod verify;
 
 use crate::config::{BackupType, Config, Target, settings};
 use crate::error::{Error, Exit};
-use crate::logging::{self, Output};
+use crate::logging::{self, LogOutput};
 use crate::shutdown::Shutdown;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -59,9 +59,9 @@ enum Command {
     Schedule(schedule::Arguments),
     /// Examine database, client tools, targets and webhook before anything depends on them
     #[command(visible_alias = "test")]
-    Check(Format),
+    Check(OutputFormat),
     /// The effective configuration, secrets hidden, each value with its source
-    Config(Format),
+    Config(OutputFormat),
     /// Completions for a shell
     Completions {
         /// The shell
@@ -71,7 +71,7 @@ enum Command {
 
 /// Form of the output.
 #[derive(Debug, Args)]
-struct Format {
+struct OutputFormat {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -79,7 +79,7 @@ struct Format {
 
 /// Which side to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Location {
+enum SideArgument {
     /// The folder
     Local,
     /// The store
@@ -88,19 +88,19 @@ enum Location {
     All,
 }
 
-impl From<Location> for Target {
-    fn from(location: Location) -> Self {
+impl From<SideArgument> for Target {
+    fn from(location: SideArgument) -> Self {
         match location {
-            Location::Local => Self::Local,
-            Location::Remote => Self::Remote,
-            Location::All => Self::All,
+            SideArgument::Local => Self::Local,
+            SideArgument::Remote => Self::Remote,
+            SideArgument::All => Self::All,
         }
     }
 }
 
 /// `--type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum TypeArgument {
     /// Pruned by age
     Auto,
     /// Newest N kept
@@ -113,14 +113,14 @@ enum Kind {
     Manual,
 }
 
-impl From<Kind> for BackupType {
-    fn from(kind: Kind) -> Self {
+impl From<TypeArgument> for BackupType {
+    fn from(kind: TypeArgument) -> Self {
         match kind {
-            Kind::Auto => Self::Auto,
-            Kind::Daily => Self::Daily,
-            Kind::Weekly => Self::Weekly,
-            Kind::Monthly => Self::Monthly,
-            Kind::Manual => Self::Manual,
+            TypeArgument::Auto => Self::Auto,
+            TypeArgument::Daily => Self::Daily,
+            TypeArgument::Weekly => Self::Weekly,
+            TypeArgument::Monthly => Self::Monthly,
+            TypeArgument::Manual => Self::Manual,
         }
     }
 }
@@ -153,7 +153,7 @@ pub async fn run(process: Process) -> Exit {
         }
     };
     // a daemon's log is what it has to say
-    let output = if matches!(command, Command::Schedule(_)) { Output::Stdout } else { Output::Stderr };
+    let output = if matches!(command, Command::Schedule(_)) { LogOutput::Stdout } else { LogOutput::Stderr };
     logging::init(config.log, output);
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     let outcome = match command {

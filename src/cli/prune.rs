@@ -3,9 +3,9 @@
 use super::output;
 use super::output::{Cell, Colour};
 use crate::config::Config;
-use crate::error::{Error, Exit, exit_of};
+use crate::error::{Error, Exit, SettingsError, exit_of};
 use crate::inventory::overview::Overview;
-use crate::inventory::prune::{self, Plan};
+use crate::inventory::prune::{self, PrunePlan};
 use crate::inventory::retention::Decision;
 use crate::inventory::shrink::Fall;
 use crate::inventory::sides::{self, new_run_id};
@@ -47,7 +47,7 @@ impl Arguments {
         if self.yes || output::confirm(question, word) {
             return Ok(());
         }
-        Err(Error::Usage(format!("nothing was {done}: confirm on a terminal, or say --yes")))
+        Err(Error::Settings(SettingsError::Usage(format!("nothing was {done}: confirm on a terminal, or say --yes"))))
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         return Err(Error::Io("nothing was deleted: the lock was lost; try again".to_owned()));
     }
     // much may have happened while the question waited: what is deleted was shown, and would be now
-    let shown: HashSet<(Side, String)> = plans.iter().flat_map(Plan::going).collect();
+    let shown: HashSet<(Side, String)> = plans.iter().flat_map(PrunePlan::going).collect();
     let plans = prune::plan(config, &sides, Utc::now()).await?;
     let (mut pruned, mut errors) = (Vec::new(), Vec::new());
     for plan in plans {
@@ -121,9 +121,9 @@ async fn adopt(arguments: &Arguments, config: &Config, sides: &[Repository], ser
     }
     if meant.is_empty() {
         let source = &config.source.name;
-        return Err(Error::Usage(format!(
+        return Err(Error::Settings(SettingsError::Usage(format!(
             "--adopt: there is no backup of another server {server} under the name {source}"
-        )));
+        ))));
     }
     for (repository, count) in &meant {
         let (place, backups) = (repository.location().name, text::count(*count, "backup"));
@@ -182,7 +182,7 @@ async fn release(arguments: &Arguments, config: &Config, sides: &[Repository]) -
     Ok(Exit::Done)
 }
 
-fn show(plan: &Plan) -> Result<(), Error> {
+fn show(plan: &PrunePlan) -> Result<(), Error> {
     plan.namesakes.iter().for_each(|text| warn!("{text}"));
     let side = plan.side.as_str();
     if plan.decisions.is_empty() {

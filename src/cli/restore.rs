@@ -3,13 +3,13 @@
 use super::find::{LATEST, Named};
 use super::output;
 use crate::config::Config;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, SettingsError};
 use crate::inventory::sides::new_run_id;
 use crate::job;
 use crate::record::facts::Subject;
 use crate::repository::{Backup, Repository};
 use crate::restore::Restorer;
-use crate::restore::plan::{Content, Done, Plan, Request};
+use crate::restore::plan::{Done, Plan, Request, RestoreContent};
 use crate::shutdown::Shutdown;
 use crate::text;
 use crate::verify::report::Verdict;
@@ -89,12 +89,12 @@ impl Arguments {
             ""
         };
         if !problem.is_empty() {
-            return Err(Error::Usage(problem.to_owned()));
+            return Err(Error::Settings(SettingsError::Usage(problem.to_owned())));
         }
         let content = match (self.schema_only, self.data_only) {
-            (true, _) => Content::Schema,
-            (_, true) => Content::Data,
-            _ => Content::All,
+            (true, _) => RestoreContent::Schema,
+            (_, true) => RestoreContent::Data,
+            _ => RestoreContent::All,
         };
         Ok(Request {
             into: self.into.clone(),
@@ -118,13 +118,15 @@ impl Arguments {
             output::print(&format!("{what:width$}  {how}\n"))?;
         }
         if self.dry_run {
-            return Err(Error::OnlyPlanned);
+            return Err(Error::Settings(SettingsError::OnlyPlanned));
         }
         let Some(word) = plan.confirm.as_ref().filter(|_| !self.yes) else { return Ok(()) };
         if output::confirm("This replaces what is there.", word) {
             return Ok(());
         }
-        Err(Error::Usage("nothing was restored: confirm on a terminal, or say --yes".to_owned()))
+        Err(Error::Settings(SettingsError::Usage(
+            "nothing was restored: confirm on a terminal, or say --yes".to_owned(),
+        )))
     }
 }
 
@@ -164,7 +166,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     // what was done before an error is as important as the error
     show(&done)?;
     match outcome {
-        Ok(()) | Err(Error::OnlyPlanned) => Ok(Exit::Done),
+        Ok(()) | Err(Error::Settings(SettingsError::OnlyPlanned)) => Ok(Exit::Done),
         Err(error) => Err(error),
     }
 }
@@ -222,7 +224,7 @@ async fn set(
         of_run.iter().position(|other| other.manifest.subject == Subject::Globals).map(|at| of_run.remove(at));
     if globals.is_none() && !request.cluster {
         let why = format!("the run that made {} saved no roles; BACKUP_GLOBALS=true does", backup.manifest.id);
-        return Err(Error::Usage(why));
+        return Err(Error::Settings(SettingsError::Usage(why)));
     }
     if let Some(globals) = globals.as_ref().filter(|_| request.cluster) {
         let others = others.into_iter().filter(|other| is_same_source(other, globals) && may(other));
@@ -247,9 +249,9 @@ fn parse_time(text: &str, zone: Tz) -> Result<DateTime<Utc>, Error> {
     let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0);
     let local = time.or_else(day).and_then(|time| zone.from_local_datetime(&time).earliest());
     local.map(|time| time.to_utc()).ok_or_else(|| {
-        Error::Usage(format!(
+        Error::Settings(SettingsError::Usage(format!(
             "--before: `{text}` is no time; write 2026-01-28, \"2026-01-28 02:05\" or 2026-01-28T02:05:00Z"
-        ))
+        )))
     })
 }
 

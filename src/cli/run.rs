@@ -1,8 +1,8 @@
 //! `backup run`
 
-use super::{Kind, output};
+use super::{TypeArgument, output};
 use crate::config::{Config, Mode, Shard};
-use crate::error::{Error, Exit, exit_of};
+use crate::error::{Error, Exit, SettingsError, exit_of};
 use crate::inventory::prune;
 use crate::inventory::sides::{self, new_run_id};
 use crate::job::{self, Context};
@@ -19,7 +19,7 @@ use std::io::IsTerminal;
 pub(super) struct Arguments {
     /// Type of the backup, by which retention keeps it [default: BACKUP_TYPE]
     #[arg(long = "type", value_name = "TYPE")]
-    kind: Option<Kind>,
+    kind: Option<TypeArgument>,
     /// Save this database instead of what BACKUP_DATABASES says; may be given several times
     #[arg(long = "database", value_name = "D")]
     databases: Vec<String>,
@@ -38,7 +38,7 @@ impl Arguments {
         if is_cluster && !(self.databases.is_empty() && self.shard.is_none()) {
             let why = "--database and --shard choose among databases, and BACKUP_MODE=cluster saves them all in one \
                        archive; leave one of them out";
-            return Err(Error::Usage(why.to_owned()));
+            return Err(Error::Settings(SettingsError::Usage(why.to_owned())));
         }
         if !self.databases.is_empty() {
             config.selection.narrow(self.databases.clone());

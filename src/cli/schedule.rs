@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Problems};
 use crate::daemon::{self, Daemon};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, SettingsError};
 use crate::shutdown::Shutdown;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shutdown) -> Result<Exit, Error> {
     if config.daemon.schedule.entries.is_empty() {
         let problem = "every schedule is off; set BACKUP_SCHEDULE, SCHEDULE_DAILY, SCHEDULE_WEEKLY or SCHEDULE_MONTHLY";
-        return Err(Error::Config(Problems(vec![problem.to_owned()])));
+        return Err(Error::Settings(SettingsError::Config(Problems(vec![problem.to_owned()]))));
     }
     let listener = daemon::listen(&config.daemon).await?;
     let max_age = arguments.max_age.map(|age| TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX));

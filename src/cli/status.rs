@@ -6,7 +6,7 @@ use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit};
 use crate::inventory::overview::Overview;
 use crate::inventory::sides::{self, new_run_id};
-use crate::inventory::status::{Kept, Status, Trend, Verdict};
+use crate::inventory::status::{Kept, Status, StatusVerdict, Trend};
 use crate::job::identity::identify;
 use crate::schedule;
 use crate::text;
@@ -128,11 +128,11 @@ fn show(status: &Status) -> Result<(), Error> {
 
 fn row(kept: &Kept, now: DateTime<Utc>) -> Vec<Cell> {
     let (word, colour) = match kept.verdict {
-        Verdict::Ok => ("ok", Colour::Green),
-        Verdict::TooOld => ("TOO OLD", Colour::Red),
-        Verdict::Missing => ("NO GOOD BACKUP", Colour::Red),
-        Verdict::Shrunk => ("shrunk", Colour::Red),
-        Verdict::NotSelected => ("not selected", Colour::Dim),
+        StatusVerdict::Ok => ("ok", Colour::Green),
+        StatusVerdict::TooOld => ("TOO OLD", Colour::Red),
+        StatusVerdict::Missing => ("NO GOOD BACKUP", Colour::Red),
+        StatusVerdict::Shrunk => ("shrunk", Colour::Red),
+        StatusVerdict::NotSelected => ("not selected", Colour::Dim),
     };
     let newest = kept.newest.as_ref();
     let text = |text: Option<String>| Cell::plain(text.unwrap_or_else(|| "-".to_owned()));

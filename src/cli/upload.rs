@@ -1,10 +1,10 @@
 //! `backup upload`
 
 use super::find::Named;
-use super::{Location, output};
+use super::{SideArgument, output};
 use crate::background::AbortOnDrop;
 use crate::config::{Config, Target};
-use crate::error::{Error, Exit, exit_of};
+use crate::error::{Error, Exit, SettingsError, exit_of};
 use crate::inventory::sides::{self, new_run_id};
 use crate::inventory::upload;
 use crate::job::identity::identify;
@@ -60,10 +60,10 @@ async fn choose(
 ) -> Result<(Vec<(Repository, Backup)>, Repository), Error> {
     let remote = sides::open(config, Target::Remote, run_id).await?;
     let store = remote.into_iter().next();
-    let store = store.ok_or_else(|| Error::Usage("there is no store".to_owned()))?;
+    let store = store.ok_or_else(|| Error::Settings(SettingsError::Usage("there is no store".to_owned())))?;
     let mut wanted = Vec::new();
     for name in arguments.backups.iter().chain(&arguments.file) {
-        let (source, location) = (arguments.source.clone(), Some(Location::Local));
+        let (source, location) = (arguments.source.clone(), Some(SideArgument::Local));
         let named = Named { name: name.clone(), database: None, source, location };
         wanted.push(named.find(config, run_id).await?);
     }

@@ -1,9 +1,9 @@
 //! `backup verify`
 
-use super::find::{Found, Named};
+use super::find::{FoundBackup, Named};
 use super::output;
 use crate::config::Config;
-use crate::error::{Error, Exit, exit_of};
+use crate::error::{BackupError, Error, Exit, exit_of};
 use crate::inventory::sides::{self, new_run_id};
 use crate::job;
 use crate::job::identity::identify;
@@ -59,7 +59,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     };
     let mut unwritten = None;
     if let Ok((proofs, _)) = &proved {
-        let reports: Vec<&report::Report> =
+        let reports: Vec<&report::VerificationReport> =
             proofs.iter().filter_map(|proof| Some(&proof.verified.as_ref().ok()?.report)).collect();
         let json = if arguments.each { json(&reports) } else { reports.first().map(json).unwrap_or_default() };
         if let (Some(file), Some(path), false) = (&mut file, &arguments.report, json.is_empty()) {
@@ -96,7 +96,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
 }
 
 /// What is to be verified, and why a side could not be looked at.
-async fn find(arguments: &Arguments, config: &Config, run_id: &str) -> Result<(Vec<Found>, Vec<Error>), Error> {
+async fn find(arguments: &Arguments, config: &Config, run_id: &str) -> Result<(Vec<FoundBackup>, Vec<Error>), Error> {
     match arguments.each {
         true => arguments.backup.find_each(config, run_id).await,
         false => arguments.backup.find(config, run_id).await.map(|found| (vec![found], Vec::new())),
@@ -104,7 +104,7 @@ async fn find(arguments: &Arguments, config: &Config, run_id: &str) -> Result<(V
 }
 
 async fn verify(
-    found: Vec<Found>,
+    found: Vec<FoundBackup>,
     arguments: &Arguments,
     config: &Config,
     run_id: &str,
@@ -147,8 +147,8 @@ impl Proof {
     }
 }
 
-fn unproved(report: &report::Report) -> Error {
-    Error::Unproved { id: report.id.clone(), failures: report.failures() }
+fn unproved(report: &report::VerificationReport) -> Error {
+    Error::Backup(BackupError::Unproved { id: report.id.clone(), failures: report.failures() })
 }
 
 fn json(report: &impl serde::Serialize) -> String {
@@ -164,7 +164,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Error {
     Error::Io(format!("--report: writing {}: {error}", path.display()))
 }
 
-fn show(report: &report::Report) -> Result<(), Error> {
+fn show(report: &report::VerificationReport) -> Result<(), Error> {
     let several = report.databases.len() > 1;
     let row = |(database, check): (Option<&str>, &Check)| {
         let verdict = match check.verdict {

@@ -11,7 +11,7 @@ const OFF: &str = "off";
 
 /// What the daemon does and when.
 #[derive(Debug, Clone)]
-pub struct Daemon {
+pub struct DaemonSettings {
     /// When runs are due.
     pub schedule: Schedule,
     /// Somebody has chosen a schedule; else the defaults hold, whether or not there is a daemon.
@@ -22,7 +22,7 @@ pub struct Daemon {
     pub listen: SocketAddr,
 }
 
-pub(super) fn read(raw: &mut RawSettings) -> Option<Daemon> {
+pub(super) fn read(raw: &mut RawSettings) -> Option<DaemonSettings> {
     const TYPED: [(&str, BackupType); 3] = [
         ("SCHEDULE_DAILY", BackupType::Daily),
         ("SCHEDULE_WEEKLY", BackupType::Weekly),
@@ -42,7 +42,7 @@ pub(super) fn read(raw: &mut RawSettings) -> Option<Daemon> {
     if raw.problems.len() > problems {
         return None;
     }
-    Some(Daemon {
+    Some(DaemonSettings {
         schedule: Schedule { entries, zone: raw.parsed("SCHEDULE_TIMEZONE")? },
         is_chosen,
         sync_interval: raw

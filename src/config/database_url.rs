@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 pub(super) const FORM: &str = "postgres://user:password@host:port/database?sslmode=…";
 
 /// Settings that a URL gives, with their values.
-pub(super) type Parts = Vec<(&'static str, String)>;
+pub(super) type UrlParts = Vec<(&'static str, String)>;
 
 /// What each parameter behind the `?` sets.
 const PARAMETERS: &[(&str, &str)] = &[
@@ -26,14 +26,14 @@ const PARAMETERS: &[(&str, &str)] = &[
 ];
 
 /// Reads a URL; the error says what is allowed.
-pub(super) fn parse(text: &str) -> Result<Parts, String> {
+pub(super) fn parse(text: &str) -> Result<UrlParts, String> {
     let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
     let rest = rest.ok_or_else(|| FORM.to_owned())?;
     let (credentials, rest) = match rest.find(['@', '/']) {
         Some(at) if rest[at..].starts_with('@') => (Some(&rest[..at]), &rest[at + 1..]),
         _ => (None, rest),
     };
-    let mut parts = Parts::new();
+    let mut parts = UrlParts::new();
     if let Some(credentials) = credentials {
         let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
         set(&mut parts, "POSTGRES_USER", decode(user)?);
@@ -67,7 +67,7 @@ pub(super) fn parse(text: &str) -> Result<Parts, String> {
     Ok(parts)
 }
 
-fn set(parts: &mut Parts, setting: &'static str, value: String) {
+fn set(parts: &mut UrlParts, setting: &'static str, value: String) {
     // empty means unset
     if !value.is_empty() {
         parts.push((setting, value));

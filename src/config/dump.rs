@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What pg_dump is asked for.
 #[derive(Debug, Clone)]
-pub struct Dump {
+pub struct DumpSettings {
     /// Plain SQL or custom archive.
     pub format: Format,
     /// 0 to 9.
@@ -43,7 +43,7 @@ pub struct Dump {
 /// Level of SQL where databases are saved as custom archives, whose level is pg_dump's.
 const SQL_LEVEL: u8 = 6;
 
-impl Dump {
+impl DumpSettings {
     /// The level of archives that are SQL.
     pub fn sql_level(&self) -> u8 {
         match self.format {
@@ -75,9 +75,9 @@ pub(super) fn is_base_name(text: &str) -> bool {
 }
 
 /// Reads the settings; problems are recorded in `raw`.
-pub(super) fn read(raw: &mut RawSettings, search_path: OsString) -> Option<Dump> {
+pub(super) fn read(raw: &mut RawSettings, search_path: OsString) -> Option<DumpSettings> {
     let extra_args = read_arguments(raw);
-    Some(Dump {
+    Some(DumpSettings {
         format: raw.word("BACKUP_FORMAT")?,
         level: raw.number("BACKUP_COMPRESSION_LEVEL")?,
         jobs: raw.number("BACKUP_JOBS")?,

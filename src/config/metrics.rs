@@ -5,21 +5,21 @@ use std::path::PathBuf;
 
 /// Where metrics go.
 #[derive(Debug, Clone)]
-pub struct Metrics {
+pub struct MetricsSettings {
     /// File for the node exporter's textfile collector.
     pub textfile: Option<PathBuf>,
     /// Pushgateway.
     pub pushgateway: Option<Secret>,
 }
 
-impl Metrics {
+impl MetricsSettings {
     /// True when somebody wants them.
     pub fn is_wanted(&self) -> bool {
         self.textfile.is_some() || self.pushgateway.is_some()
     }
 }
 
-pub(super) fn read(raw: &mut RawSettings) -> Metrics {
+pub(super) fn read(raw: &mut RawSettings) -> MetricsSettings {
     let pushgateway = raw.secret("PUSHGATEWAY_URL");
     let textfile = raw.path("METRICS_TEXTFILE");
     if let Some(path) = textfile.as_ref().filter(|path| path.extension().is_none_or(|ending| ending != "prom")) {
@@ -28,5 +28,5 @@ pub(super) fn read(raw: &mut RawSettings) -> Metrics {
             "METRICS_TEXTFILE: {path} does not end in .prom, and the node exporter reads only such files"
         ));
     }
-    Metrics { textfile, pushgateway }
+    MetricsSettings { textfile, pushgateway }
 }

@@ -18,10 +18,10 @@ mod verify;
 pub use crate::record::manifest::{BackupType, Format};
 pub use crate::settings::{Password, Retry, Secret};
 pub use crate::storage::key::PathFormat;
-pub use daemon::Daemon;
-pub use dump::Dump;
+pub use daemon::DaemonSettings;
+pub use dump::DumpSettings;
 pub use encryption::Encryption;
-pub use metrics::Metrics;
+pub use metrics::MetricsSettings;
 pub use remote::Remote;
 pub use retention::Retention;
 pub use selection::{Databases, Mode, Pattern, Selection, Shard};
@@ -45,11 +45,11 @@ pub struct Config {
     /// What of the server is saved.
     pub selection: Selection,
     /// What pg_dump is asked for.
-    pub dump: Dump,
+    pub dump: DumpSettings,
     /// Local folder and remote store.
     pub target: Target,
     /// The folder.
-    pub local: Local,
+    pub local: LocalSettings,
     /// The store.
     pub remote: Remote,
     /// How long local backups are kept.
@@ -63,11 +63,11 @@ pub struct Config {
     /// Who may read backups.
     pub encryption: Encryption,
     /// Who is told of runs.
-    pub notifications: notify::Recipients,
+    pub notifications: notify::NotifiedServices,
     /// Where metrics go.
-    pub metrics: Metrics,
+    pub metrics: MetricsSettings,
     /// What the daemon does and when.
-    pub daemon: Daemon,
+    pub daemon: DaemonSettings,
     /// Logs.
     pub log: Log,
     /// Deadline of the whole run.
@@ -117,7 +117,7 @@ impl Target {
 
 /// The local side.
 #[derive(Debug, Clone)]
-pub struct Local {
+pub struct LocalSettings {
     /// `BACKUP_DIR`.
     pub folder: PathBuf,
     /// Layout under it.
@@ -202,7 +202,7 @@ fn read(raw: &mut RawSettings, search_path: OsString, child_environment: Vec<(St
     if verify.as_ref().is_some_and(|verify| verify.enabled) {
         encryption::refuse_what_cannot_be_proved(raw, &encryption);
     }
-    let notifications = notify::Recipients::read(raw);
+    let notifications = notify::NotifiedServices::read(raw);
     let (metrics, daemon) = (metrics::read(raw), daemon::read(raw));
     if let (Some(selection), Some(dump)) = (&selection, &dump) {
         refuse_what_the_mode_does_not_take(raw, selection.mode, dump);
@@ -214,7 +214,7 @@ fn read(raw: &mut RawSettings, search_path: OsString, child_environment: Vec<(St
         selection: selection?,
         dump: dump?,
         target: raw.word("BACKUP_TARGET")?,
-        local: Local { folder: raw.path("BACKUP_DIR")?, path_format: raw.word("LOCAL_PATH_FORMAT")? },
+        local: LocalSettings { folder: raw.path("BACKUP_DIR")?, path_format: raw.word("LOCAL_PATH_FORMAT")? },
         remote: remote?,
         retention: retention::read_local(raw)?,
         shrink_guard: raw.number("BACKUP_SHRINK_GUARD")?,
@@ -232,7 +232,7 @@ fn read(raw: &mut RawSettings, search_path: OsString, child_environment: Vec<(St
     })
 }
 
-fn refuse_what_the_mode_does_not_take(raw: &mut RawSettings, mode: Mode, dump: &Dump) {
+fn refuse_what_the_mode_does_not_take(raw: &mut RawSettings, mode: Mode, dump: &DumpSettings) {
     let refused = match mode {
         Mode::Database => dump_options::refuse_half_of_clean(&dump.extra_args).map(|why| ("PG_DUMP_EXTRA_ARGS", why)),
         Mode::Cluster => (dump.format == Format::Custom)

@@ -9,14 +9,14 @@ mod timer;
 
 use crate::background::AbortOnDrop;
 use crate::config::{self, Config, Target};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, SettingsError};
 use crate::inventory::overview::Overview;
 use crate::inventory::sides::{self, new_run_id};
 use crate::inventory::status::Status;
 use crate::inventory::upload;
 use crate::job::identity::identify;
 use crate::job::{self, Context, presence};
-use crate::metrics::{self, Attempt, Known, Metrics};
+use crate::metrics::{self, DatabaseAttempt, Metrics, MetricsInput};
 use crate::pipeline::Workers;
 use crate::progress::Counters;
 use crate::repository::{Repository, Side, Whose};
@@ -24,7 +24,7 @@ use crate::schedule::{self, Due, History};
 use crate::shutdown::Shutdown;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
-use state::{Running, Shared, State};
+use state::{CurrentRun, Shared, State};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -230,25 +230,25 @@ impl Daemon {
     fn metrics(&self) -> Option<String> {
         let state = self.state.now();
         let (status, overview) = (self.status(&state)?, state.overview.as_ref()?);
-        let attempts: Vec<Attempt> = state
+        let attempts: Vec<DatabaseAttempt> = state
             .attempts
             .iter()
             .filter_map(|(subject, report)| {
                 let entry = report.entries.iter().find(|entry| entry.subject == *subject)?;
-                Some(Attempt { entry, report })
+                Some(DatabaseAttempt { entry, report })
             })
             .collect();
         let next = self.config.daemon.schedule.next_of_each((self.now)());
         let unread = |side: &&Side| !overview.unread.iter().any(|(kind, ..)| kind == *side);
         let sides = self.config.target.sides();
         let readable: Vec<Side> = sides.iter().filter(unread).copied().collect();
-        let daemon = metrics::Daemon {
+        let daemon = metrics::DaemonState {
             next: &next,
             running: state.running.is_some(),
             looked: state.looked,
             readable: &readable,
         };
-        let metrics = Metrics::of(&Known {
+        let metrics = Metrics::of(&MetricsInput {
             status: &status,
             inventory: &overview.inventory,
             read: &overview.read,
@@ -273,7 +273,7 @@ impl Work for Daemon {
 
     async fn run(&self, due: Due) {
         let (config, counters, run_id) = (self.config.clone(), Counters::default(), new_run_id());
-        let running = Running { due, begun: (self.now)(), since: Instant::now(), counters: counters.clone() };
+        let running = CurrentRun { due, begun: (self.now)(), since: Instant::now(), counters: counters.clone() };
         let failing_since = self.state.begin(running);
         self.running.send_replace(true);
         // a deadline ends the run, not the daemon
@@ -321,10 +321,10 @@ impl Work for Daemon {
 }
 
 /// Opens the daemon's HTTP address.
-pub async fn listen(daemon: &config::Daemon) -> Result<TcpListener, Error> {
+pub async fn listen(daemon: &config::DaemonSettings) -> Result<TcpListener, Error> {
     let address = daemon.listen;
     TcpListener::bind(address).await.map_err(|cause| {
         let problem = format!("LISTEN_ADDR: listening on {address}: {cause}; choose another address or port");
-        Error::Config(config::Problems(vec![problem]))
+        Error::Settings(SettingsError::Config(config::Problems(vec![problem])))
     })
 }

@@ -1,7 +1,7 @@
 //! Pure: what a person should look at, the worst first.
 
 use super::state::State;
-use crate::inventory::status::{Kept, Status, Verdict};
+use crate::inventory::status::{Kept, Status, StatusVerdict};
 use crate::report::Outcome;
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -73,12 +73,12 @@ pub(super) fn too_old(status: &Status) -> Vec<String> {
     let line = |kept: &Kept| {
         let name = name(kept);
         match (kept.verdict, &kept.newest) {
-            (Verdict::TooOld, Some(newest)) => {
+            (StatusVerdict::TooOld, Some(newest)) => {
                 let age = age(TimeDelta::seconds(newest.age_seconds));
                 Some(format!("{name}: the newest good backup is {age}; at most {most} is right"))
             }
-            (Verdict::TooOld | Verdict::Missing, _) => Some(format!("{name}: there is no good backup")),
-            (Verdict::Ok | Verdict::Shrunk | Verdict::NotSelected, _) => None,
+            (StatusVerdict::TooOld | StatusVerdict::Missing, _) => Some(format!("{name}: there is no good backup")),
+            (StatusVerdict::Ok | StatusVerdict::Shrunk | StatusVerdict::NotSelected, _) => None,
         }
     };
     status.databases.iter().filter_map(line).collect()
@@ -135,7 +135,7 @@ fn add_storage(all: &mut Vec<Problem>, status: Option<&Status>, state: &State, n
 }
 
 fn add_database(all: &mut Vec<Problem>, kept: &Kept) {
-    if kept.verdict == Verdict::NotSelected {
+    if kept.verdict == StatusVerdict::NotSelected {
         return;
     }
     let name = name(kept);

@@ -28,7 +28,7 @@ pub(super) struct State {
     /// For each subject the latest run that had to do with it.
     pub(super) attempts: BTreeMap<Subject, Arc<Report>>,
     /// The run under way.
-    pub(super) running: Option<Running>,
+    pub(super) running: Option<CurrentRun>,
     /// Since when runs have failed.
     pub(super) failing_since: Option<DateTime<Utc>>,
     /// Why the last upload of what is not yet remote did not do all.
@@ -37,7 +37,7 @@ pub(super) struct State {
 
 /// A run under way.
 #[derive(Debug, Clone)]
-pub(super) struct Running {
+pub(super) struct CurrentRun {
     pub(super) due: Due,
     pub(super) begun: DateTime<Utc>,
     pub(super) since: Instant,
@@ -55,7 +55,7 @@ impl Shared {
     }
 
     /// A run begins; the answer is since when those before it have failed.
-    pub(super) fn begin(&self, running: Running) -> Option<DateTime<Utc>> {
+    pub(super) fn begin(&self, running: CurrentRun) -> Option<DateTime<Utc>> {
         let mut state = self.lock();
         state.running = Some(running);
         state.failing_since

@@ -35,7 +35,7 @@ const LONGEST_STRING: i64 = 1 << 30;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The next entry of the table of contents.
-    Entry(Entry),
+    Entry(TocEntry),
     /// The data of that entry begin.
     Begin(i64),
     /// Among those data, those of a large object of that number begin.
@@ -50,7 +50,7 @@ pub enum Event<'a> {
 
 /// An entry of the table of contents.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct TocEntry {
     /// Its number, by which its data are found.
     pub number: i64,
     /// What it is, such as `TABLE DATA`.
@@ -63,7 +63,7 @@ pub struct Entry {
 
 /// How the data are compressed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
+pub enum ArchiveCompression {
     /// Not at all.
     #[default]
     None,
@@ -73,26 +73,26 @@ pub enum Compression {
     Other,
 }
 
-/// Follows an archive to its end. Feed it every byte, then ask [`Archive::finish`].
+/// Follows an archive to its end. Feed it every byte, then ask [`CustomArchive::finish`].
 #[derive(Debug, Default)]
-pub struct Archive {
+pub struct CustomArchive {
     offset: u64,
     partial: Vec<u8>,
     version: (u8, u8),
     int_size: usize,
     offset_size: usize,
-    state: State,
+    state: ArchiveState,
     fields: VecDeque<Field>,
     values: Vec<i64>,
     texts: Vec<Vec<u8>>,
-    compression: Compression,
+    compression: ArchiveCompression,
     entries_left: i64,
     expected: BTreeSet<i64>,
     error: Option<ArchiveError>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ArchiveState {
     #[default]
     Magic,
     Header,
@@ -129,8 +129,8 @@ enum Field {
     Offset,
 }
 
-impl Archive {
-    /// Takes the next bytes. Errors are kept for [`Archive::finish`].
+impl CustomArchive {
+    /// Takes the next bytes. Errors are kept for [`CustomArchive::finish`].
     pub fn feed(&mut self, mut input: &[u8]) {
         while self.next(&mut input).is_some() {}
     }
@@ -150,7 +150,7 @@ impl Archive {
     }
 
     /// How the data are compressed; known once the first entry was read.
-    pub fn compression(&self) -> Compression {
+    pub fn compression(&self) -> ArchiveCompression {
         self.compression
     }
 
@@ -163,7 +163,7 @@ impl Archive {
     pub fn finish(&self) -> Result<(), ArchiveError> {
         match &self.error {
             Some(error) => Err(error.clone()),
-            None if self.state != State::BlockType || !self.partial.is_empty() => {
+            None if self.state != ArchiveState::BlockType || !self.partial.is_empty() => {
                 Err(ArchiveError::Truncated(self.offset))
             }
             None if !self.expected.is_empty() => Err(ArchiveError::Missing(self.expected.len())),
@@ -173,61 +173,63 @@ impl Archive {
 
     fn step<'a>(&mut self, input: &mut &'a [u8]) -> Result<Step<'a>, ArchiveError> {
         match self.state {
-            State::Magic => {
+            ArchiveState::Magic => {
                 let Some(head) = self.take(input, 11) else { return Ok(Step::Wants) };
                 self.read_magic(&head)?;
             }
-            State::Header | State::Entry => {
+            ArchiveState::Header | ArchiveState::Entry => {
                 let Some(field) = self.fields.pop_front() else {
                     return Ok(self.end_of_fields()?.map_or(Step::On, |entry| Step::Event(Event::Entry(entry))));
                 };
                 return Ok(if self.read_field(field, input)? { Step::On } else { Step::Wants });
             }
-            State::BlockType => {
+            ArchiveState::BlockType => {
                 let Some(byte) = self.take(input, 1) else { return Ok(Step::Wants) };
                 self.state = match byte[0] {
-                    1 => State::BlockEntry(BlockKind::Data),
-                    3 => State::BlockEntry(BlockKind::Objects),
+                    1 => ArchiveState::BlockEntry(BlockKind::Data),
+                    3 => ArchiveState::BlockEntry(BlockKind::Objects),
                     _ => return Err(self.damaged("unknown type of block")),
                 };
             }
-            State::BlockEntry(kind) => {
+            ArchiveState::BlockEntry(kind) => {
                 let Some(entry) = self.int(input) else { return Ok(Step::Wants) };
                 if !self.expected.remove(&entry) {
                     return Err(self.damaged("a block that the table of contents does not name"));
                 }
                 self.state = match kind {
-                    BlockKind::Data => State::ChunkLength(kind),
-                    BlockKind::Objects => State::ObjectId,
+                    BlockKind::Data => ArchiveState::ChunkLength(kind),
+                    BlockKind::Objects => ArchiveState::ObjectId,
                 };
                 return Ok(Step::Event(Event::Begin(entry)));
             }
-            State::ObjectId => {
+            ArchiveState::ObjectId => {
                 let Some(object) = self.int(input) else { return Ok(Step::Wants) };
-                self.state = if object == 0 { State::BlockType } else { State::ChunkLength(BlockKind::Objects) };
+                self.state =
+                    if object == 0 { ArchiveState::BlockType } else { ArchiveState::ChunkLength(BlockKind::Objects) };
                 return Ok(Step::Event(if object == 0 { Event::End } else { Event::Object(object) }));
             }
-            State::ChunkLength(kind) => {
+            ArchiveState::ChunkLength(kind) => {
                 let Some(length) = self.int(input) else { return Ok(Step::Wants) };
                 self.state = match (u64::try_from(length), kind) {
                     (Err(_), _) => return Err(self.damaged("a chunk of negative length")),
-                    (Ok(0), BlockKind::Data) => State::BlockType,
-                    (Ok(0), BlockKind::Objects) => State::ObjectId,
-                    (Ok(length), _) => State::Chunk(length, kind),
+                    (Ok(0), BlockKind::Data) => ArchiveState::BlockType,
+                    (Ok(0), BlockKind::Objects) => ArchiveState::ObjectId,
+                    (Ok(length), _) => ArchiveState::Chunk(length, kind),
                 };
                 match self.state {
-                    State::BlockType => return Ok(Step::Event(Event::End)),
-                    State::ObjectId => return Ok(Step::Event(Event::ObjectEnd)),
+                    ArchiveState::BlockType => return Ok(Step::Event(Event::End)),
+                    ArchiveState::ObjectId => return Ok(Step::Event(Event::ObjectEnd)),
                     _ => {}
                 }
             }
-            State::Chunk(..) if input.is_empty() => return Ok(Step::Wants),
-            State::Chunk(left, kind) => {
+            ArchiveState::Chunk(..) if input.is_empty() => return Ok(Step::Wants),
+            ArchiveState::Chunk(left, kind) => {
                 let here = left.min(input.len() as u64);
                 let (data, rest) = input.split_at(usize::try_from(here).unwrap_or(input.len()));
                 *input = rest;
                 self.offset += here;
-                self.state = if here == left { State::ChunkLength(kind) } else { State::Chunk(left - here, kind) };
+                self.state =
+                    if here == left { ArchiveState::ChunkLength(kind) } else { ArchiveState::Chunk(left - here, kind) };
                 return Ok(Step::Event(Event::Data(data)));
             }
         }
@@ -251,24 +253,24 @@ impl Archive {
         self.fields.extend([Field::Int; 7]); // creation time
         self.fields.extend([Field::Text; 3]); // database, versions of server and pg_dump
         self.fields.push_back(Field::Int); // entries
-        self.state = State::Header;
+        self.state = ArchiveState::Header;
         Ok(())
     }
 
     /// Settles the header or an entry, which is the answer.
-    fn end_of_fields(&mut self) -> Result<Option<Entry>, ArchiveError> {
+    fn end_of_fields(&mut self) -> Result<Option<TocEntry>, ArchiveError> {
         let mut read = None;
-        if self.state == State::Header {
+        if self.state == ArchiveState::Header {
             self.entries_left = self.values.last().copied().unwrap_or_default();
             if self.entries_left < 0 {
                 return Err(self.damaged("number of entries"));
             }
             // a level before 1.15, and the number of a method since
             self.compression = match self.values.first() {
-                Some(0) => Compression::None,
-                Some(1) => Compression::Zlib,
-                _ if self.version.1 < 15 => Compression::Zlib,
-                _ => Compression::Other,
+                Some(0) => ArchiveCompression::None,
+                Some(1) => ArchiveCompression::Zlib,
+                _ if self.version.1 < 15 => ArchiveCompression::Zlib,
+                _ => ArchiveCompression::Other,
             };
         } else {
             // the first two integers of an entry: its number, and whether it has data
@@ -280,15 +282,15 @@ impl Archive {
             self.entries_left -= 1;
             let mut text = |index: usize| self.texts.get_mut(index).map(std::mem::take).unwrap_or_default();
             let number = self.values.first().copied().unwrap_or_default();
-            read = Some(Entry { number, kind: text(3), definition: text(4), copy: text(6) });
+            read = Some(TocEntry { number, kind: text(3), definition: text(4), copy: text(6) });
         }
         self.values.clear();
         self.texts.clear();
         if self.entries_left == 0 {
-            self.state = State::BlockType;
+            self.state = ArchiveState::BlockType;
             return Ok(read);
         }
-        self.state = State::Entry;
+        self.state = ArchiveState::Entry;
         self.fields.extend([Field::Int, Field::Int]);
         self.fields.extend([Field::Text; 4]); // table oid, oid, tag, kind
         self.fields.push_back(Field::Int); // section
@@ -434,7 +436,7 @@ mod tests {
         for minor in 14..=16 {
             let bytes = archive(minor);
             for step in [1, 5, bytes.len()] {
-                let (mut archive, mut entries, mut data) = (Archive::default(), Vec::new(), Vec::new());
+                let (mut archive, mut entries, mut data) = (CustomArchive::default(), Vec::new(), Vec::new());
                 for mut input in bytes.chunks(step) {
                     while let Some(event) = archive.next(&mut input) {
                         match event {
@@ -449,14 +451,14 @@ mod tests {
                 assert_eq!(entries[0].kind, b"TABLE DATA");
                 assert_eq!(entries[0].copy, b"COPY t FROM stdin;\n");
                 assert_eq!(data, [(7, b"abcdefg".to_vec()), (8, b"largelarge".to_vec())]);
-                assert_eq!(archive.compression(), Compression::Zlib);
+                assert_eq!(archive.compression(), ArchiveCompression::Zlib);
                 assert_eq!(archive.offset(), bytes.len() as u64);
             }
         }
     }
 
     fn read(bytes: &[u8], step: usize) -> Result<(), ArchiveError> {
-        let mut end = Archive::default();
+        let mut end = CustomArchive::default();
         bytes.chunks(step).for_each(|chunk| end.feed(chunk));
         end.finish()
     }

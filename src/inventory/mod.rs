@@ -18,14 +18,14 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub struct Inventory {
     /// Backups of every source, the newest first.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<InventoryEntry>,
     /// Places of what is no backup.
     pub foreign: Vec<String>,
 }
 
 /// A backup, wherever it is.
 #[derive(Debug)]
-pub struct Entry {
+pub struct InventoryEntry {
     /// Its manifest.
     pub manifest: Manifest,
     /// Whose it is.
@@ -54,7 +54,7 @@ pub struct Replica {
 impl Inventory {
     /// Backups of one source, id and SHA-256 are one; what has the same id and other bytes is another.
     pub fn of(sides: Vec<(Side, Location, Catalog)>) -> Self {
-        let mut entries: BTreeMap<Key, Entry> = BTreeMap::new();
+        let mut entries: BTreeMap<EntryKey, InventoryEntry> = BTreeMap::new();
         let mut foreign = Vec::new();
         for (side, location, catalog) in sides {
             for backup in catalog.backups {
@@ -67,7 +67,7 @@ impl Inventory {
                     verification: backup.verification,
                 };
                 let manifest = backup.manifest;
-                let entry = Entry { manifest, whose: backup.whose, copies: Vec::new() };
+                let entry = InventoryEntry { manifest, whose: backup.whose, copies: Vec::new() };
                 entries.entry(entry.key()).or_insert(entry).copies.push(replica);
             }
             foreign.extend(catalog.foreign.iter().map(|object| location.of(&object.key)));
@@ -80,11 +80,12 @@ impl Inventory {
     /// Takes over what another inventory has of one side.
     pub fn adopt(&mut self, other: &Self, side: Side) {
         let own = self.entries.drain(..).map(|entry| (entry.key(), entry));
-        let mut entries: BTreeMap<Key, Entry> = own.collect();
+        let mut entries: BTreeMap<EntryKey, InventoryEntry> = own.collect();
         for entry in &other.entries {
             let copies: Vec<Replica> = entry.copies.iter().filter(|copy| copy.side == side).cloned().collect();
             if !copies.is_empty() {
-                let empty = || Entry { manifest: entry.manifest.clone(), whose: entry.whose, copies: Vec::new() };
+                let empty =
+                    || InventoryEntry { manifest: entry.manifest.clone(), whose: entry.whose, copies: Vec::new() };
                 entries.entry(entry.key()).or_insert_with(empty).copies.extend(copies);
             }
         }
@@ -93,10 +94,10 @@ impl Inventory {
 }
 
 /// What makes two copies one backup, in the order of time.
-type Key = (DateTime<Utc>, String, String, String);
+type EntryKey = (DateTime<Utc>, String, String, String);
 
-impl Entry {
-    fn key(&self) -> Key {
+impl InventoryEntry {
+    fn key(&self) -> EntryKey {
         let manifest = &self.manifest;
         (manifest.started, manifest.source.clone(), manifest.id.clone(), manifest.sha256.clone())
     }

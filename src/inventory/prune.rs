@@ -1,7 +1,7 @@
 //! Retention applied to both sides.
 
 use crate::config::{Config, Retention, Target};
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::inventory::retention::{self, Candidate, Decision};
 use crate::inventory::shrink::{self, Size};
 use crate::record::facts::Subject;
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use tracing::{info, warn};
 
 /// What retention decided about the backups of this source on one side.
-pub struct Plan {
+pub struct PrunePlan {
     /// Which side.
     pub side: Side,
     /// By which rules.
@@ -25,7 +25,7 @@ pub struct Plan {
     pub namesakes: Vec<String>,
 }
 
-impl Plan {
+impl PrunePlan {
     /// The plan for these subjects alone.
     pub fn only(mut self, subjects: &[Subject]) -> Self {
         for (backup, decision) in &mut self.decisions {
@@ -61,7 +61,7 @@ impl Plan {
 
 /// Decides for each side that is pruned, the folder first. Under `all` a backup of the folder goes only when the store
 /// has it or would not keep it, and that question must be answered in full.
-pub async fn plan(config: &Config, sides: &[Repository], now: DateTime<Utc>) -> Result<Vec<Plan>, Error> {
+pub async fn plan(config: &Config, sides: &[Repository], now: DateTime<Utc>) -> Result<Vec<PrunePlan>, Error> {
     let side = |kind| sides.iter().find(|repository| repository.side() == kind);
     let (local, remote) = (side(Side::Local), side(Side::Remote));
     let replicates = config.target == Target::All;
@@ -165,7 +165,7 @@ fn candidate(backup: &Backup, replicated: bool) -> Candidate {
 }
 
 /// `own` are the backups of the side, the oldest first.
-fn decide(repository: &Repository, own: Own, rules: &Rules<'_>, is_replicated: impl Fn(&Backup) -> bool) -> Plan {
+fn decide(repository: &Repository, own: Own, rules: &Rules<'_>, is_replicated: impl Fn(&Backup) -> bool) -> PrunePlan {
     let Own { backups, namesakes } = own;
     let guarded = guarded(&backups, rules);
     let candidate = |backup: &Backup| Candidate {
@@ -175,12 +175,12 @@ fn decide(repository: &Repository, own: Own, rules: &Rules<'_>, is_replicated: i
     let candidates: Vec<Candidate> = backups.iter().map(candidate).collect();
     let decisions = retention::decide(&candidates, rules.policy, rules.now);
     let decisions = backups.into_iter().zip(decisions).collect();
-    Plan { side: repository.side(), policy: *rules.policy, repository: repository.clone(), decisions, namesakes }
+    PrunePlan { side: repository.side(), policy: *rules.policy, repository: repository.clone(), decisions, namesakes }
 }
 
 /// Deletes what the plan says, one after the other, noting each in `pruned`. One that cannot be deleted keeps none of
 /// the others from it, unless the storage does not answer at all.
-pub async fn apply(plan: &Plan, pruned: &mut Vec<Pruned>) -> Vec<Error> {
+pub async fn apply(plan: &PrunePlan, pruned: &mut Vec<Pruned>) -> Vec<Error> {
     let mut errors = Vec::new();
     for (backup, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {
         let place = plan.repository.location().of(&backup.key);
@@ -193,7 +193,7 @@ pub async fn apply(plan: &Plan, pruned: &mut Vec<Pruned>) -> Vec<Error> {
             Err(error) => {
                 let is_gone = error.is_transient();
                 warn!("{place} is not deleted: {error}");
-                errors.push(Error::NotDeleted { place, cause: error });
+                errors.push(Error::Store(StoreError::NotDeleted { place, cause: error }));
                 if is_gone {
                     break;
                 }

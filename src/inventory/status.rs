@@ -2,7 +2,7 @@
 
 use crate::inventory::retention::CLOCKS_AGREE;
 use crate::inventory::shrink::{self, Fall, RELEASE, Size};
-use crate::inventory::{Entry, Inventory};
+use crate::inventory::{Inventory, InventoryEntry};
 use crate::record::facts::Subject;
 use crate::record::manifest::{How, Identity};
 use crate::repository::Side;
@@ -68,7 +68,7 @@ pub struct Kept {
     #[serde(flatten)]
     pub subject: Subject,
     /// Whether that will do.
-    pub verdict: Verdict,
+    pub verdict: StatusVerdict,
     /// Backups of it, good or not.
     pub backups: usize,
     /// Their bytes, each backup counted once.
@@ -90,7 +90,7 @@ pub struct Kept {
 /// Whether a database is kept well enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum StatusVerdict {
     /// Its newest good backup is young enough.
     Ok,
     /// The same, and it has far fewer rows or tables than the last one before.
@@ -163,12 +163,12 @@ impl Status {
         let own = || inventory.entries.iter().filter(|entry| entry.is_of(question.source));
         let saved = own().map(|entry| &entry.manifest.subject);
         let subjects: BTreeSet<&Subject> = saved.chain(question.expected).collect();
-        let mut entries: BTreeMap<&Subject, Vec<&Entry>> = BTreeMap::new();
+        let mut entries: BTreeMap<&Subject, Vec<&InventoryEntry>> = BTreeMap::new();
         own().for_each(|entry| entries.entry(&entry.manifest.subject).or_default().push(entry));
         let kept = |subject: &Subject| Kept::of(subject, entries.get(subject).map_or(&[], Vec::as_slice), question);
         let databases: Vec<Kept> = subjects.into_iter().map(kept).collect();
-        let is_young = |kept: &Kept| matches!(kept.verdict, Verdict::Ok | Verdict::Shrunk);
-        let is_well = |kept: &Kept| is_young(kept) || kept.verdict == Verdict::NotSelected;
+        let is_young = |kept: &Kept| matches!(kept.verdict, StatusVerdict::Ok | StatusVerdict::Shrunk);
+        let is_well = |kept: &Kept| is_young(kept) || kept.verdict == StatusVerdict::NotSelected;
         Self {
             source: question.source.to_owned(),
             time: question.now,
@@ -190,25 +190,27 @@ impl Kept {
     }
 
     /// `entries` are those of the subject, the newest first.
-    fn of(subject: &Subject, entries: &[&Entry], question: &Question<'_>) -> Self {
-        let good: Vec<&&Entry> = entries.iter().filter(|entry| entry.is_good()).collect();
+    fn of(subject: &Subject, entries: &[&InventoryEntry], question: &Question<'_>) -> Self {
+        let good: Vec<&&InventoryEntry> = entries.iter().filter(|entry| entry.is_good()).collect();
         // one from the future is nobody's newest, unless there is no other
-        let is_present = |entry: &&&&Entry| entry.manifest.started <= question.now + CLOCKS_AGREE;
+        let is_present = |entry: &&&&InventoryEntry| entry.manifest.started <= question.now + CLOCKS_AGREE;
         let present = good.iter().find(is_present);
         let newest = present.or(good.first()).map(|entry| Newest::of(entry, question.now));
         let shrunk = shrunk(subject, &good, question);
         let verdict = match &newest {
-            _ if !question.expected.contains(subject) => Verdict::NotSelected,
-            None => Verdict::Missing,
-            Some(_) if present.is_none() => Verdict::TooOld,
-            Some(newest) if newest.age_seconds > question.max_age.num_seconds() => Verdict::TooOld,
-            Some(_) if shrunk.is_some() => Verdict::Shrunk,
-            Some(_) => Verdict::Ok,
+            _ if !question.expected.contains(subject) => StatusVerdict::NotSelected,
+            None => StatusVerdict::Missing,
+            Some(_) if present.is_none() => StatusVerdict::TooOld,
+            Some(newest) if newest.age_seconds > question.max_age.num_seconds() => StatusVerdict::TooOld,
+            Some(_) if shrunk.is_some() => StatusVerdict::Shrunk,
+            Some(_) => StatusVerdict::Ok,
         };
-        let is_pending =
-            |entry: &&&Entry| entry.is_good_on(Side::Local) && question.pending.contains(&entry.manifest.identity());
+        let is_pending = |entry: &&&InventoryEntry| {
+            entry.is_good_on(Side::Local) && question.pending.contains(&entry.manifest.identity())
+        };
         let pending = entries.iter().rev().filter(is_pending);
-        let is_uploaded = |entry: &&&Entry| [Side::Local, Side::Remote].into_iter().all(|side| entry.is_good_on(side));
+        let is_uploaded =
+            |entry: &&&InventoryEntry| [Side::Local, Side::Remote].into_iter().all(|side| entry.is_good_on(side));
         let verifications = entries.iter().filter_map(|entry| Some((entry, entry.verification()?)));
         let last = verifications.max_by_key(|(_, verification)| verification.finished);
         Self {
@@ -232,14 +234,14 @@ impl Kept {
 }
 
 /// `good` are the good ones, the newest first.
-fn shrunk(subject: &Subject, good: &[&&Entry], question: &Question<'_>) -> Option<Fall> {
-    let present = |entry: &&&&Entry| entry.manifest.started <= question.now + CLOCKS_AGREE;
+fn shrunk(subject: &Subject, good: &[&&InventoryEntry], question: &Question<'_>) -> Option<Fall> {
+    let present = |entry: &&&&InventoryEntry| entry.manifest.started <= question.now + CLOCKS_AGREE;
     let sizes: Vec<Size> = good.iter().rev().filter(present).map(|entry| Size::of(&entry.manifest)).collect();
     shrink::fall(&sizes, question.shrink_guard, question.releases.get(subject).copied())
 }
 
 impl Newest {
-    fn of(entry: &Entry, now: DateTime<Utc>) -> Self {
+    fn of(entry: &InventoryEntry, now: DateTime<Utc>) -> Self {
         let manifest = &entry.manifest;
         Self {
             id: manifest.id.clone(),
@@ -254,10 +256,10 @@ impl Newest {
 
 impl Trend {
     /// `good` are the good ones, the newest first. Only what was written in the same way is compared.
-    fn of(good: &[&&Entry]) -> Option<Self> {
+    fn of(good: &[&&InventoryEntry]) -> Option<Self> {
         let (newest, older) = good.split_first()?;
         let newest = &newest.manifest;
-        let way = |entry: &Entry| {
+        let way = |entry: &InventoryEntry| {
             let manifest = &entry.manifest;
             (manifest.format, manifest.compression.clone(), manifest.encryption.clone())
         };

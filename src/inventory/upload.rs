@@ -2,7 +2,7 @@
 
 use super::prune;
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::progress::Counters;
 use crate::repository::{Backup, Catalog, ReceiveError, Repository};
 use crate::shutdown::{Shutdown, budget};
@@ -28,7 +28,7 @@ enum Lot {
 fn lot(backup: &Backup, place: &str, remote: &Catalog, store: &str) -> Lot {
     let manifest = &backup.manifest;
     let same_id = |other: &&Backup| other.manifest.id == manifest.id && other.source() == backup.source();
-    let refused = |reason: String| Lot::Refused(Error::NotSent { id: manifest.id.clone(), reason });
+    let refused = |reason: String| Lot::Refused(Error::Store(StoreError::NotSent { id: manifest.id.clone(), reason }));
     let there: Vec<&Backup> = remote.backups.iter().filter(same_id).collect();
     let ours = || there.iter().filter(|other| other.manifest.sha256 == manifest.sha256);
     if ours().any(|other| other.is_good()) {
@@ -121,12 +121,12 @@ pub async fn send_all(
     let mut sent = 0;
     for (from, backup) in &choice.missing {
         match send(shutdown, counters, (from, backup), store).await {
-            Ok(Sent::Now) => sent += 1,
-            Ok(Sent::Already) => choice.present += 1,
+            Ok(SendOutcome::Now) => sent += 1,
+            Ok(SendOutcome::Already) => choice.present += 1,
             Err(Error::Stopped(stop)) => return Err(stop.into()),
             Err(error) => {
                 error!("{} is not uploaded: {error}", backup.manifest.id);
-                let is_gone = matches!(&error, Error::Storage(cause) if cause.is_transient());
+                let is_gone = matches!(&error, Error::Store(StoreError::Storage(cause)) if cause.is_transient());
                 choice.errors.push(error);
                 if is_gone {
                     break;
@@ -139,7 +139,7 @@ pub async fn send_all(
 
 /// What became of a backup that was sent.
 #[derive(Debug)]
-enum Sent {
+enum SendOutcome {
     /// It is in the store now.
     Now,
     /// Somebody else has put it there meanwhile.
@@ -152,7 +152,7 @@ async fn send(
     counters: &Counters,
     (from, backup): (&Repository, &Backup),
     store: &Repository,
-) -> Result<Sent, Error> {
+) -> Result<SendOutcome, Error> {
     let begun = Instant::now();
     let manifest = &backup.manifest;
     info!("uploading {} ({})", from.location().of(&backup.key), text::size(manifest.stored_bytes));
@@ -172,7 +172,7 @@ async fn send(
             Some(Ok(())) => {
                 let seconds = begun.elapsed().as_secs_f64();
                 info!("uploaded {place} ({}) in {seconds:.1} s", text::size(manifest.stored_bytes));
-                return Ok(Sent::Now);
+                return Ok(SendOutcome::Now);
             }
             Some(Err(error)) => error.into(),
             None => unanswered(store),
@@ -191,19 +191,19 @@ fn unanswered(store: &Repository) -> Error {
 }
 
 /// Something of that name is there: the same backup, sent by somebody else since we looked, or what is in its way.
-async fn taken(backup: &Backup, store: &Repository, key: &str) -> Result<Sent, Error> {
+async fn taken(backup: &Backup, store: &Repository, key: &str) -> Result<SendOutcome, Error> {
     let catalog = store.catalog().await?;
     let location = store.location();
     match lot(backup, "here", &catalog, &location.name) {
-        Lot::Present => Ok(Sent::Already),
+        Lot::Present => Ok(SendOutcome::Already),
         Lot::Refused(error) => Err(error),
-        Lot::Missing => Err(Error::NotSent {
+        Lot::Missing => Err(Error::Store(StoreError::NotSent {
             id: backup.manifest.id.clone(),
             reason: format!(
                 "{} is there: another upload or run is at it, or one was killed, and what that left is swept once the \
                  database can be asked who lives, or after a day",
                 location.of(key)
             ),
-        }),
+        })),
     }
 }

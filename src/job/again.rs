@@ -1,7 +1,7 @@
 //! Whether a dump that failed is tried once more, and how.
 
 use super::run::Attempt;
-use crate::error::Error;
+use crate::error::{Error, SourceError};
 use crate::postgres::cluster::ClusterError;
 use crate::postgres::connection::ConnectError;
 use crate::postgres::dump::{CONFLICT, DumpError};
@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 /// How it is tried again, and what is said of it; none where that would not help.
 pub(super) fn again(error: &Error, subject: &Subject) -> Option<(Attempt, &'static str)> {
     let lenient = Attempt { lenient: true, ..Attempt::default() };
-    let is_gone = *subject == Subject::Cluster && matches!(error, Error::NoDatabase(_));
+    let is_gone = *subject == Subject::Cluster && matches!(error, Error::Source(SourceError::NoDatabase(_)));
     if is_out_of_locks(error) {
         return Some((Attempt { alone: true, ..Attempt::default() }, "trying once more with no other dump beside it"));
     }
@@ -25,7 +25,8 @@ pub(super) fn again(error: &Error, subject: &Subject) -> Option<(Attempt, &'stat
 /// The error of pg_dump, where it is one.
 fn of_dump(error: &Error) -> Option<&DumpError> {
     match error {
-        Error::Dump(error) | Error::Cluster(ClusterError::Dump { cause: error, .. }) => Some(error),
+        Error::Source(SourceError::Dump(error))
+        | Error::Source(SourceError::Cluster(ClusterError::Dump { cause: error, .. })) => Some(error),
         _ => None,
     }
 }
@@ -33,7 +34,7 @@ fn of_dump(error: &Error) -> Option<&DumpError> {
 /// The server had no room for another lock.
 fn is_out_of_locks(error: &Error) -> bool {
     match error {
-        Error::Query(error) | Error::Cluster(ClusterError::Query(error)) => {
+        Error::Source(SourceError::Query(error)) | Error::Source(SourceError::Cluster(ClusterError::Query(error))) => {
             error.code() == Some(&SqlState::OUT_OF_MEMORY)
         }
         error => of_dump(error).is_some_and(DumpError::is_out_of_locks),
@@ -43,7 +44,7 @@ fn is_out_of_locks(error: &Error) -> bool {
 /// A standby cannot keep the rows that a dump reads for ever.
 fn is_conflict(error: &Error) -> bool {
     match error {
-        Error::SnapshotLost { why, error } => why.contains(CONFLICT) || is_conflict(error),
+        Error::Source(SourceError::SnapshotLost { why, error }) => why.contains(CONFLICT) || is_conflict(error),
         error => error.stderr().is_some_and(|stderr| stderr.contains(CONFLICT)),
     }
 }
@@ -51,16 +52,20 @@ fn is_conflict(error: &Error) -> bool {
 /// Objects, or a whole database, vanished or changed while the dump looked at them.
 fn is_concurrent_change(error: &Error) -> bool {
     match error {
-        Error::Cluster(ClusterError::Connect(ConnectError::NoDatabase { .. }) | ClusterError::Rewritten(_))
-        | Error::Rewritten(_)
-        | Error::SnapshotLost { .. }
-        | Error::Replaced(_) => true,
+        Error::Source(SourceError::Cluster(
+            ClusterError::Connect(ConnectError::NoDatabase { .. }) | ClusterError::Rewritten(_),
+        ))
+        | Error::Source(SourceError::Rewritten(_))
+        | Error::Source(SourceError::SnapshotLost { .. })
+        | Error::Source(SourceError::Replaced(_)) => true,
         // what the catalogue names is gone when it is looked at
-        Error::Query(error) | Error::Cluster(ClusterError::Query(error)) => error.code().is_some_and(|code| {
-            *code == SqlState::INTERNAL_ERROR
-                || *code == SqlState::UNDEFINED_TABLE
-                || *code == SqlState::UNDEFINED_OBJECT
-        }),
+        Error::Source(SourceError::Query(error)) | Error::Source(SourceError::Cluster(ClusterError::Query(error))) => {
+            error.code().is_some_and(|code| {
+                *code == SqlState::INTERNAL_ERROR
+                    || *code == SqlState::UNDEFINED_TABLE
+                    || *code == SqlState::UNDEFINED_OBJECT
+            })
+        }
         error => of_dump(error).is_some_and(DumpError::is_concurrent_change),
     }
 }

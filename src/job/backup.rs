@@ -4,13 +4,13 @@ use super::again::again;
 use super::context::{At, StageError};
 use super::copies::{self, Made, NewCopy};
 use super::preflight::{self, one_of};
-use super::record::{self, Described, Dumped};
+use super::record::{self, Dumped, NewRecord};
 use super::run::{Attempt, Run};
-use super::source::{self, Opened, Running, Source};
+use super::source::{self, DumpSource, Opened, Running};
 use super::tasks::{self, Task};
 use crate::background::AbortOnDrop;
 use crate::config::Format;
-use crate::error::Error;
+use crate::error::{Error, SourceError};
 use crate::pipeline::{self, CopyFacts, Encoding, Streamed, TARGET_QUEUE};
 use crate::postgres::catalog::{self, Database};
 use crate::postgres::connection;
@@ -60,7 +60,9 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
             made.failed
         }
         // services that manage the server keep its roles to themselves
-        Err(StageError { error: Error::Dump(error), .. }) if is_globals && error.is_permission() => {
+        Err(StageError { error: Error::Source(SourceError::Dump(error)), .. })
+            if is_globals && error.is_permission() =>
+        {
             let note = format!("roles and tablespaces are not saved: {error}: {}", error.stderr().unwrap_or_default());
             warn!("{note}; BACKUP_GLOBALS=false ends this warning");
             entry.notes = vec![note];
@@ -151,7 +153,7 @@ async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made,
             return Err(error).at("dump");
         }
     };
-    let Described { manifest, facts, notes } = described;
+    let NewRecord { manifest, facts, notes } = described;
     let started = Instant::now();
     let complete = |made: Made| {
         let store_stage = Stage { name: "store", seconds: started.elapsed().as_secs_f64() };
@@ -175,7 +177,7 @@ async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made,
 async fn dump(
     run: &Run<'_>,
     task: &Task,
-    source: Source,
+    source: DumpSource,
     attempt: Attempt,
     copies: &mut [NewCopy<'_>],
     counters: &Counters,
@@ -229,7 +231,10 @@ async fn stream(
             // a store that failed first makes pg_dump fail after it
             let causes = causes(copies);
             match (&error, causes.len() == copies.len()) {
-                (Error::Dump(DumpError::Exit { .. }) | Error::Cluster(_), true) => Err(one_of(causes)).at("store"),
+                (
+                    Error::Source(SourceError::Dump(DumpError::Exit { .. })) | Error::Source(SourceError::Cluster(_)),
+                    true,
+                ) => Err(one_of(causes)).at("store"),
                 _ => Err(error).at("dump"),
             }
         }

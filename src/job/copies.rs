@@ -6,10 +6,10 @@ use super::preflight::one_of;
 use super::record;
 use super::run::Run;
 use super::tasks::Task;
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::record::manifest::Manifest;
 use crate::report::{CopyReport, Stage, Stored};
-use crate::repository::{Content, NewBackup, Repository};
+use crate::repository::{BackupRecord, NewBackup, Repository};
 use crate::shutdown::budget;
 use crate::storage::StorageError;
 use crate::storage::key::Naming;
@@ -29,7 +29,7 @@ pub(super) struct NewCopy<'a> {
 }
 
 /// An archive that is announced on at least one target.
-pub(super) struct Begun<'a> {
+pub(super) struct NewCopies<'a> {
     pub(super) naming: Naming,
     pub(super) copies: Vec<NewCopy<'a>>,
     /// Why others could not begin.
@@ -50,7 +50,7 @@ pub(super) struct Made {
 }
 
 /// Announces the backup on every target, under one name that is free on all of them.
-pub(super) async fn begin<'a>(run: &Run<'a>, task: &Task) -> Result<Begun<'a>, StageError> {
+pub(super) async fn begin<'a>(run: &Run<'a>, task: &Task) -> Result<NewCopies<'a>, StageError> {
     let context = run.context;
     let mut naming = record::naming(run, &task.subject);
     // where folders are by type, the same id would not be the same name
@@ -59,7 +59,7 @@ pub(super) async fn begin<'a>(run: &Run<'a>, task: &Task) -> Result<Begun<'a>, S
     }
     let (sides, lost): (Vec<&Repository>, Vec<&Repository>) =
         run.ready.sides.iter().partition(|repository| !run.has_given_up(repository));
-    let lost = || lost.iter().map(|repository| Error::GivenUp(repository.location().name));
+    let lost = || lost.iter().map(|repository| Error::Store(StoreError::GivenUp(repository.location().name)));
     for _ in 0..NAME_ATTEMPTS {
         let (mut copies, mut failed) = (Vec::new(), Vec::new());
         let begun = begin_all(&sides, &naming, task.expected_bytes(), &mut copies, &mut failed);
@@ -81,7 +81,7 @@ pub(super) async fn begin<'a>(run: &Run<'a>, task: &Task) -> Result<Begun<'a>, S
             return Err(one_of(failed)).at("store");
         }
         let failed = failed.into_iter().map(|error| StageError { stage: "store", error }).collect();
-        return Ok(Begun { naming, copies, failed });
+        return Ok(NewCopies { naming, copies, failed });
     }
     Err(StorageError::AlreadyExists { key: naming.id() }).at("store")
 }
@@ -102,12 +102,12 @@ async fn begin_all<'a>(
     }
 }
 
-impl Begun<'_> {
+impl NewCopies<'_> {
     /// Commits on every target that took all bytes; the others are cleaned up and reported.
     pub(super) async fn commit(self, run: &Run<'_>, manifest: &Manifest, facts: Bytes) -> Result<Made, StageError> {
         let context = run.context;
         let commits = self.copies.into_iter().map(|mut copy| {
-            let content = Content::new(manifest, facts.clone());
+            let content = BackupRecord::new(manifest, facts.clone());
             async move {
                 if copy.error.is_none() {
                     copy.error = commit_one(context, &mut copy.new_backup, &content).await.err();
@@ -144,7 +144,7 @@ impl Begun<'_> {
 }
 
 /// The archive may take minutes and can be given up; the record takes moments and is not cut.
-async fn commit_one(context: &Context, new_backup: &mut NewBackup, content: &Content<'_>) -> Result<(), Error> {
+async fn commit_one(context: &Context, new_backup: &mut NewBackup, content: &BackupRecord<'_>) -> Result<(), Error> {
     {
         let mut storing = std::pin::pin!(new_backup.store_archive(content.manifest.stored_bytes));
         match context.shutdown.guard(storing.as_mut()).await {

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::inventory::overview::Overview;
-use crate::metrics::{Known, Metrics};
+use crate::metrics::{Metrics, MetricsInput};
 use crate::report::Report;
 use crate::repository::Repository;
 use crate::shutdown::{Shutdown, budget};
@@ -24,7 +24,7 @@ pub async fn publish(config: &Config, sides: &[Repository], report: Option<&Repo
     let overview = looked.unwrap_or_default();
     let work = async {
         let attempts = report.map(Report::attempts).unwrap_or_default();
-        let metrics = Metrics::of(&Known {
+        let metrics = Metrics::of(&MetricsInput {
             status: &overview.status(source, TimeDelta::MAX, now),
             inventory: &overview.inventory,
             read: &overview.read,

@@ -2,7 +2,7 @@
 
 use super::context::{Context, StageError, failure};
 use super::preflight;
-use crate::error::{Error, Exit, exit_of};
+use crate::error::{BackupError, Error, Exit, exit_of};
 use crate::record::facts::Subject;
 use crate::report::{Entry, Outcome, Report};
 use crate::text;
@@ -24,7 +24,7 @@ impl Errors {
 
     /// True when a backup failed its verification.
     pub(super) fn is_unproved(&self) -> bool {
-        self.0.iter().any(|error| matches!(error, Error::Unproved { .. }))
+        self.0.iter().any(|error| matches!(error, Error::Backup(BackupError::Unproved { .. })))
     }
 
     /// One more, which concerns the run as a whole.

@@ -3,14 +3,14 @@
 use super::context::{At, Context, StageError};
 use super::tasks::{self, Tasks};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, SourceError, StoreError};
 use crate::postgres;
 use crate::postgres::catalog::{self, Database, Known};
 use crate::postgres::connection::{self, ConnectError, Connection, ServerVersion};
 use crate::postgres::lock::{self, Lock, LockError};
 use crate::postgres::privileges::{self, Lack};
 use crate::postgres::scratch::ScratchServer;
-use crate::postgres::tools::{self, Found, ToolError};
+use crate::postgres::tools::{self, FoundTools, ToolError};
 use crate::record::facts::Subject;
 use crate::report::{Entry, Previous};
 use crate::repository::{Backup, Repository, Side, Whose};
@@ -26,7 +26,7 @@ pub struct Server {
     /// Its version.
     pub version: ServerVersion,
     /// The client tools, and those that fit it.
-    pub tools: Found,
+    pub tools: FoundTools,
     /// Its databases that allow connections.
     pub databases: Vec<Database>,
     /// The role may read the passwords of roles.
@@ -125,7 +125,7 @@ pub async fn enter(config: &Config, database: &str, application: &str) -> Result
     if lacks.is_empty() {
         return Ok(connection);
     }
-    let error = Error::Unreadable { role: config.source.user.clone(), lacks };
+    let error = Error::Source(SourceError::Unreadable { role: config.source.user.clone(), lacks });
     // pg_dump fails as a whole when it may not read one table; where some are left out on purpose only it knows which
     if config.dump.leaves_out_nothing() {
         return Err(error);
@@ -138,7 +138,7 @@ pub async fn enter(config: &Config, database: &str, application: &str) -> Result
 pub async fn look_into(config: &Config, database: &str, application: &str) -> Result<(Connection, Vec<Lack>), Error> {
     let connected = connection::connect(&config.source.of(database), application).await;
     let connection = connected.map_err(|error| match error {
-        ConnectError::NoDatabase { .. } => Error::NoDatabase(database.to_owned()),
+        ConnectError::NoDatabase { .. } => Error::Source(SourceError::NoDatabase(database.to_owned())),
         error => error.into(),
     })?;
     let lacks = privileges::lacking(&connection).await?;
@@ -280,7 +280,9 @@ pub(super) async fn newest_of_all(context: &Context) -> HashMap<Subject, Previou
 
 /// A disk with less than half of the last backups' size would be filled for nothing.
 fn check_space(place: &str, free: u64, last: u64) -> Result<(), Error> {
-    let no_space = || Error::NoSpace { place: place.to_owned(), free: text::size(free), needed: text::size(last) };
+    let no_space = || {
+        Error::Store(StoreError::NoSpace { place: place.to_owned(), free: text::size(free), needed: text::size(last) })
+    };
     if free < last / 2 {
         return Err(no_space());
     }

@@ -3,9 +3,9 @@
 use super::run::Run;
 use crate::config::Format;
 use crate::encryption;
-use crate::error::Error;
+use crate::error::{Error, SourceError};
 use crate::hex;
-use crate::pipeline::{Found, Rows, StreamError, Streamed};
+use crate::pipeline::{CountedRows, GatheredFacts, StreamError, Streamed};
 use crate::record::facts::writer::{self, NewContents, NewFacts, RowRun};
 use crate::record::facts::{DatabaseHead, FactsHead, Member, SequenceValue, Subject, Versions};
 use crate::record::manifest::{self, Compression, Manifest};
@@ -22,7 +22,7 @@ pub(super) struct Dumped {
 }
 
 /// What is written beside an archive.
-pub(super) struct Described {
+pub(super) struct NewRecord {
     pub(super) manifest: Manifest,
     /// Bytes of the facts file that the manifest names.
     pub(super) facts: Bytes,
@@ -54,7 +54,7 @@ pub(super) fn naming(run: &Run<'_>, subject: &Subject) -> Naming {
 }
 
 /// What is known of a dump as it will be stored.
-pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> Result<Described, Error> {
+pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> Result<NewRecord, Error> {
     let (context, server) = (run.context, &run.ready.server);
     let versions = Versions {
         server: server.version.text.clone(),
@@ -63,7 +63,7 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
     };
     let databases = fill(dumped.databases, dumped.streamed.found, dumped.streamed.members);
     if let Some(database) = databases.iter().find(|database| !database.replaced.is_empty()) {
-        return Err(Error::Replaced(database.replaced.clone()));
+        return Err(Error::Source(SourceError::Replaced(database.replaced.clone())));
     }
     let head = FactsHead {
         version: manifest::VERSION,
@@ -120,17 +120,17 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         properties: only.map(|head| head.properties),
     };
     let manifest = if recipients.is_some() { manifest.without_names() } else { manifest };
-    Ok(Described { manifest, facts: facts_file, notes })
+    Ok(NewRecord { manifest, facts: facts_file, notes })
 }
 
 /// Gives each database what the stream found in its part of the dump.
-fn fill(mut databases: Vec<NewFacts>, found: Found, members: Vec<Member>) -> Vec<NewFacts> {
+fn fill(mut databases: Vec<NewFacts>, found: GatheredFacts, members: Vec<Member>) -> Vec<NewFacts> {
     let begins: Vec<u64> = databases.iter().map(|database| database.head.raw_offset).collect();
     let mut contents: Vec<NewContents> = databases.iter().map(|_| NewContents::default()).collect();
     let owner = |offset: u64| begins.partition_point(|begin| *begin <= offset).checked_sub(1);
     for (block, member) in found.rows.into_iter().zip(members) {
         if let Some(owner) = owner(block.raw_offset) {
-            let Rows { table, columns, rows, fingerprint, .. } = block;
+            let CountedRows { table, columns, rows, fingerprint, .. } = block;
             contents[owner].blocks.push(RowRun { table, columns, rows, fingerprint, member });
         }
     }

@@ -3,7 +3,7 @@
 use super::context::{At, Context, StageError};
 use super::preflight::Ready;
 use super::tasks::Task;
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::pipeline::Gzip;
 use crate::postgres::lock::Lock;
 use crate::repository::Repository;
@@ -83,7 +83,7 @@ impl<'a> Run<'a> {
     pub(super) fn note_lost(&self, repository: &Repository, error: &Error) {
         let name = repository.location().name;
         warn!("{name} is dropped from this backup: {error}");
-        if matches!(error, Error::Storage(StorageError::Stalled { .. })) {
+        if matches!(error, Error::Store(StoreError::Storage(StorageError::Stalled { .. }))) {
             self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
         }
     }

@@ -5,8 +5,8 @@ use super::preflight::{self, Ready};
 use super::run::Attempt;
 use super::tasks::Task;
 use crate::config;
-use crate::error::Error;
-use crate::postgres::cluster::{self, Parts, Watch};
+use crate::error::{Error, SourceError};
+use crate::postgres::cluster::{self, ServerParts, Watch};
 use crate::postgres::connection::{self, Connection};
 use crate::postgres::dump::{self, Dump, Output, Stopper};
 use crate::postgres::snapshot::Snapshot;
@@ -20,7 +20,7 @@ use tokio_util::io::StreamReader;
 use tracing::{info, warn};
 
 /// A source that answers and can be read: nothing that can fail early is left to fail late.
-pub(super) enum Source {
+pub(super) enum DumpSource {
     Database {
         connection: Connection,
         name: String,
@@ -35,7 +35,7 @@ pub(super) enum Source {
 /// A snapshot, and what is known under it.
 type Taken = (Snapshot, Box<NewFacts>);
 
-impl Source {
+impl DumpSource {
     /// True when the session ended while it waited.
     pub(super) fn is_lost(&self) -> bool {
         match self {
@@ -98,8 +98,12 @@ impl Running {
         context.shutdown.guard(snapshot.describe(facts, !attempt.alone)).await.at("dump")?.at("dump")?;
         let is_strict = !attempt.lenient && context.config.dump.leaves_out_nothing();
         match is_strict {
-            true if !facts.replaced.is_empty() => Err(Error::Replaced(facts.replaced.clone())).at("dump"),
-            true if !facts.head.rewritten.is_empty() => Err(Error::Rewritten(facts.head.rewritten.clone())).at("dump"),
+            true if !facts.replaced.is_empty() => {
+                Err(Error::Source(SourceError::Replaced(facts.replaced.clone()))).at("dump")
+            }
+            true if !facts.head.rewritten.is_empty() => {
+                Err(Error::Source(SourceError::Rewritten(facts.head.rewritten.clone()))).at("dump")
+            }
             _ => Ok(()),
         }
     }
@@ -131,20 +135,20 @@ impl Running {
 }
 
 /// Connects, and makes sure that everything can be read.
-pub(super) async fn reach(context: &Context, task: &Task) -> Result<Source, StageError> {
+pub(super) async fn reach(context: &Context, task: &Task) -> Result<DumpSource, StageError> {
     match &task.subject {
         Subject::Database(name) => {
             let connection = enter(context, name).await?;
-            Ok(Source::Database { connection, name: name.clone(), bytes: task.expected_bytes() })
+            Ok(DumpSource::Database { connection, name: name.clone(), bytes: task.expected_bytes() })
         }
-        Subject::Globals => Ok(Source::Globals),
+        Subject::Globals => Ok(DumpSource::Globals),
         Subject::Cluster => {
             for database in &task.databases {
                 enter(context, &database.name).await?;
             }
             let application = context.application();
             let connected = connection::connect(&context.config.source, &application);
-            Ok(Source::Cluster(context.shutdown.guard(connected).await.at("connect")?.at("connect")?))
+            Ok(DumpSource::Cluster(context.shutdown.guard(connected).await.at("connect")?.at("connect")?))
         }
     }
 }
@@ -153,7 +157,7 @@ async fn enter(context: &Context, database: &str) -> Result<Connection, StageErr
     let application = context.application();
     let entered = context.shutdown.guard(preflight::enter(&context.config, database, &application)).await;
     match entered.at("connect")? {
-        Err(error @ Error::Unreadable { .. }) => Err(error).at("preflight"),
+        Err(error @ Error::Source(SourceError::Unreadable { .. })) => Err(error).at("preflight"),
         entered => entered.at("connect"),
     }
 }
@@ -164,21 +168,21 @@ pub(super) async fn open(
     context: &Context,
     ready: &Ready<'_>,
     task: &Task,
-    source: Source,
+    source: DumpSource,
     attempt: Attempt,
 ) -> Result<Opened, StageError> {
     let (config, tools) = (&context.config, &ready.server.tools.chosen);
     info!("dumping {}", task.subject);
     let (snapshot, facts) = match source {
-        Source::Snapshot(taken) => taken,
-        Source::Database { connection, name, bytes } => take(context, connection, &name, bytes).await?,
-        Source::Globals => {
+        DumpSource::Snapshot(taken) => taken,
+        DumpSource::Database { connection, name, bytes } => take(context, connection, &name, bytes).await?,
+        DumpSource::Globals => {
             let arguments = dump::globals_arguments(&config.dump, ready.server.reads_passwords, false);
             let dump = begin(context, tools, &config.source, Output::Globals, &arguments).await?;
             let running = Running::Globals { stopper: dump.stopper() };
             return Ok(Opened { reader: Box::new(dump), running, arguments });
         }
-        Source::Cluster(connection) => return open_cluster(context, ready, task, connection, attempt).await,
+        DumpSource::Cluster(connection) => return open_cluster(context, ready, task, connection, attempt).await,
     };
     let source = config.source.of(&facts.head.name);
     let arguments = dump::arguments(&config.dump, snapshot.id());
@@ -191,7 +195,7 @@ pub(super) async fn open(
 fn explain(snapshot: &Snapshot, error: StageError) -> StageError {
     match (snapshot.why_lost(), error) {
         (Some(why), StageError { stage, error }) if !matches!(error, Error::Stopped(_)) => {
-            StageError { stage, error: Error::SnapshotLost { why, error: Box::new(error) } }
+            StageError { stage, error: Error::Source(SourceError::SnapshotLost { why, error: Box::new(error) }) }
         }
         (_, error) => error,
     }
@@ -228,7 +232,7 @@ async fn open_cluster(
     attempt: Attempt,
 ) -> Result<Opened, StageError> {
     let config = &context.config;
-    let parts = Parts {
+    let parts = ServerParts {
         source: config.source.clone(),
         tools: ready.server.tools.chosen.clone(),
         settings: config.dump.clone(),
@@ -240,7 +244,7 @@ async fn open_cluster(
         takes_locks: !attempt.alone,
     };
     let opened = context.shutdown.guard(cluster::stream(&connection, parts)).await.at("dump")?;
-    let (stream, watch) = opened.map_err(Error::Cluster).at("dump")?;
+    let (stream, watch) = opened.map_err(SourceError::Cluster).at("dump")?;
     let reader = Box::new(StreamReader::new(Box::pin(stream)));
     let arguments = dump::create_arguments(&config.dump, None);
     Ok(Opened { reader, running: Running::Cluster { watch, _connection: connection }, arguments })

@@ -2,7 +2,7 @@
 
 use super::context::{At, Context, StageError, failure};
 use super::outcome::Errors;
-use crate::error::Error;
+use crate::error::{BackupError, Error};
 use crate::record::manifest::How;
 use crate::report::{self, Entry, Report};
 use crate::repository::{Backup, Repository};
@@ -42,7 +42,7 @@ pub(super) async fn verify_all(context: &Context, report: &mut Report, errors: &
 /// Verifies the backup of one entry wherever it is stored.
 async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> {
     let verifier = verifier(context);
-    let mut proof: Option<verification::Report> = None;
+    let mut proof: Option<verification::VerificationReport> = None;
     for place in entry.places.iter().filter(|place| place.stored) {
         let on_side = context.sides.iter().find(|repository| repository.side() == place.side);
         let Some((repository, key)) = on_side.zip(place.key.as_ref()) else { continue };
@@ -54,7 +54,7 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
         entry.verified = Some(summary(proof.as_ref().filter(|_| result.verification.passed).unwrap_or(&result)));
         if !result.verification.passed {
             let (id, failures) = (result.id.clone(), result.failures());
-            return Err(Error::Unproved { id, failures }).at("verify");
+            return Err(Error::Backup(BackupError::Unproved { id, failures })).at("verify");
         }
         if let Some(error) = unrecorded {
             return Err(error).at("verify");
@@ -86,17 +86,18 @@ async fn record(
     context: &Context,
     repository: &Repository,
     backup: &Backup,
-    proof: &verification::Report,
+    proof: &verification::VerificationReport,
 ) -> Result<(), Error> {
     let location = repository.location().of(&backup.key);
-    let bytes = serde_json::to_vec_pretty(&verification::Report { location, ..proof.clone() }).unwrap_or_default();
+    let bytes =
+        serde_json::to_vec_pretty(&verification::VerificationReport { location, ..proof.clone() }).unwrap_or_default();
     let recorded = repository.record_verification(backup, proof.verification.finished, bytes.into());
     Ok(context.shutdown.guard(recorded).await??)
 }
 
 /// What people are told of a verification.
-pub fn summary(report: &verification::Report) -> report::Verified {
-    report::Verified {
+pub fn summary(report: &verification::VerificationReport) -> report::VerificationSummary {
+    report::VerificationSummary {
         passed: report.verification.passed,
         tables: report.databases.iter().map(|database| database.tables).sum(),
         rows: report.databases.iter().map(|database| database.rows).sum(),

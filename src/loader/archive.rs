@@ -1,11 +1,11 @@
 //! A stored archive, read from one database of it to the next, and what its bytes came to.
 
 use super::Broken;
-use super::parts::{self, Parts};
+use super::parts::{self, ArchiveParts};
 use crate::config::Format;
 use crate::encryption::{Identities, KeyError};
-use crate::error::Error;
-use crate::pipeline::{self, Archive, ArchiveReadError, CopyFacts, Found, Wrapping};
+use crate::error::{Error, SettingsError};
+use crate::pipeline::{self, ArchiveReadError, CopyFacts, GatheredFacts, StoredArchive, Wrapping};
 use crate::record::facts::{Facts, Subject, TableRows};
 use crate::repository::{Backup, Repository};
 use crate::storage::resume::Resuming;
@@ -14,29 +14,29 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// What is read.
-enum Stored {
-    Whole(Box<Archive<Resuming>>),
-    Parts(Box<Parts>),
+enum OpenArchive {
+    Whole(Box<StoredArchive<Resuming>>),
+    Parts(Box<ArchiveParts>),
 }
 
 /// What a stored archive came to.
 pub(crate) enum Ended {
     /// It was read to its end.
-    Whole { stored: pipeline::Stored, found: Result<Found, &'static str> },
+    Whole { stored: pipeline::StoredBytes, found: Result<GatheredFacts, &'static str> },
     /// Parts of it were.
-    Parts(Box<Parts>),
+    Parts(Box<ArchiveParts>),
 }
 
 /// A stored archive that is read from one database to the next.
 pub(crate) struct Reading {
-    stored: Stored,
+    stored: OpenArchive,
     ahead: Bytes,
     position: u64,
     /// Bytes that the whole dump has: what goes on after them is none.
     raw_bytes: u64,
     /// Why nothing in it can be read.
     fault: Option<String>,
-    place: Place,
+    place: ArchivePlace,
 }
 
 impl Reading {
@@ -67,7 +67,7 @@ impl Reading {
         keys: Option<&Identities>,
     ) -> Result<Self, Error> {
         let body = repository.open(backup, WHOLE).await?;
-        let (manifest, place) = (&backup.manifest, Place::of(repository, backup));
+        let (manifest, place) = (&backup.manifest, ArchivePlace::of(repository, backup));
         let is_custom = manifest.format == Format::Custom;
         let is_encrypted = manifest.encryption.is_some();
         let is_sealed = is_encrypted && keys.is_none();
@@ -77,22 +77,22 @@ impl Reading {
             let wrapping = Wrapping { gzip: !is_custom, age: keys.filter(|_| is_encrypted) };
             (facts, wrapping)
         };
-        let (archive, fault) = match Archive::open(body, wrapping, facts).await {
+        let (archive, fault) = match StoredArchive::open(body, wrapping, facts).await {
             Ok(archive) => (archive, None),
             // its header is damaged: what is stored is read all the same, for its checksum
             Err(ArchiveReadError::Key(KeyError::Damaged(cause))) => {
                 let body = repository.open(backup, WHOLE).await?;
-                let archive = Archive::open(body, Wrapping { gzip: false, age: None }, CopyFacts::None).await;
+                let archive = StoredArchive::open(body, Wrapping { gzip: false, age: None }, CopyFacts::None).await;
                 let fault = Some(KeyError::Damaged(cause).to_string());
                 (archive.map_err(|error| place.unreadable(error))?, fault)
             }
             Err(ArchiveReadError::Key(cause)) => {
-                return Err(Error::Key { name: repository.location().of(&backup.key), cause });
+                return Err(Error::Settings(SettingsError::Key { name: repository.location().of(&backup.key), cause }));
             }
             Err(error) => return Err(place.unreadable(error)),
         };
         let raw_bytes = if is_sealed { u64::MAX } else { manifest.raw_bytes };
-        let stored = Stored::Whole(Box::new(archive));
+        let stored = OpenArchive::Whole(Box::new(archive));
         Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, fault, place })
     }
 
@@ -121,8 +121,8 @@ impl Reading {
             // it is read whole, and what is wrong with it found
             return Self::open_bytes(repository, backup, keys).await;
         };
-        let stored = Stored::Parts(Box::new(Parts::new(repository, backup, parts)));
-        let (raw_bytes, place) = (manifest.raw_bytes, Place::of(repository, backup));
+        let stored = OpenArchive::Parts(Box::new(ArchiveParts::new(repository, backup, parts)));
+        let (raw_bytes, place) = (manifest.raw_bytes, ArchivePlace::of(repository, backup));
         Ok(Self { stored, ahead: Bytes::new(), position: 0, raw_bytes, fault: None, place })
     }
 
@@ -138,8 +138,8 @@ impl Reading {
         }
         if self.ahead.is_empty() {
             let next = match &mut self.stored {
-                Stored::Whole(archive) => archive.next().await,
-                Stored::Parts(parts) => parts.next().await,
+                OpenArchive::Whole(archive) => archive.next().await,
+                OpenArchive::Parts(parts) => parts.next().await,
             };
             match next {
                 Ok(Some(bytes)) if self.position + bytes.len() as u64 > self.raw_bytes => {
@@ -166,11 +166,11 @@ impl Reading {
     /// What was read, once that is as far as it goes.
     pub(crate) async fn end(self) -> Result<Ended, Error> {
         match self.stored {
-            Stored::Whole(archive) => {
+            OpenArchive::Whole(archive) => {
                 let (stored, found) = archive.finish().await.map_err(|error| self.place.unreadable(error))?;
                 Ok(Ended::Whole { stored, found })
             }
-            Stored::Parts(parts) => Ok(Ended::Parts(parts)),
+            OpenArchive::Parts(parts) => Ok(Ended::Parts(parts)),
         }
     }
 
@@ -185,12 +185,12 @@ impl Reading {
 }
 
 /// Where an archive is, for errors.
-struct Place {
+struct ArchivePlace {
     store: Location,
     key: String,
 }
 
-impl Place {
+impl ArchivePlace {
     fn of(repository: &Repository, backup: &Backup) -> Self {
         Self { store: repository.location(), key: backup.key.clone() }
     }

@@ -6,7 +6,7 @@ pub(crate) mod sql;
 
 use crate::config::{Config, Format};
 use crate::dump_format::restore_filter::{Filter, FilterError, LeaveOut};
-use crate::error::Error;
+use crate::error::{Error, ServerError};
 use crate::postgres::connection::{Connection, ServerVersion};
 use crate::postgres::restore::{Restore, Way};
 use crate::postgres::scratch::{Scratch, ScratchServer};
@@ -237,7 +237,7 @@ pub(crate) async fn client_tools(config: &Config, manifest: &Manifest, server: &
     let (client, version) = (ServerVersion::parse(dumped_by).major, server.connection().version());
     if version.major < client {
         let (server, role) = (version.text.clone(), server.role());
-        return Err(Error::OlderServer { role, server, client: dumped_by.clone() });
+        return Err(Error::Server(ServerError::OlderServer { role, server, client: dumped_by.clone() }));
     }
     let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
     // older ones than made the dump may not read it; newer servers take what any of them sends

@@ -2,7 +2,7 @@
 //! wants are not read.
 
 use crate::hex::Sha256Digest;
-use crate::pipeline::{Archive, ArchiveReadError, CopyFacts, Wrapping};
+use crate::pipeline::{ArchiveReadError, CopyFacts, StoredArchive, Wrapping};
 use crate::record::facts::{Contents, Member};
 use crate::repository::{Backup, Repository};
 use crate::storage::resume::Resuming;
@@ -18,7 +18,7 @@ const WORTH_SKIPPING: u64 = 256 << 10;
 
 /// A run of bytes of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct ArchivePart {
     range: Range<u64>,
     /// SHA-256 of the bytes, where they are the rows of a wanted table.
     sha256: Option<Sha256Digest>,
@@ -28,7 +28,7 @@ pub(super) struct Part {
 
 /// Cuts an archive of `size` bytes so that the rows of `wanted` tables are in it and long runs of others are not.
 /// None where the facts say something impossible.
-pub(super) fn cut(contents: &Contents, wanted: &BTreeSet<String>, size: u64) -> Option<Vec<Part>> {
+pub(super) fn cut(contents: &Contents, wanted: &BTreeSet<String>, size: u64) -> Option<Vec<ArchivePart>> {
     let mut members: Vec<(bool, &Member)> = Vec::new();
     for (table, rows) in &contents.tables {
         members.extend(rows.members.iter().map(|member| (wanted.contains(table), member)));
@@ -46,9 +46,9 @@ pub(super) fn cut(contents: &Contents, wanted: &BTreeSet<String>, size: u64) -> 
     let mut members = members.into_iter().peekable();
     while let Some((is_wanted, member)) = members.next() {
         if is_wanted {
-            parts.push(Part { range: at..member.offset, sha256: None, skips: false });
+            parts.push(ArchivePart { range: at..member.offset, sha256: None, skips: false });
             at = end(member);
-            parts.push(Part { range: member.offset..at, sha256: Some(member.sha256), skips: false });
+            parts.push(ArchivePart { range: member.offset..at, sha256: Some(member.sha256), skips: false });
             continue;
         }
         let mut last = end(member);
@@ -56,27 +56,27 @@ pub(super) fn cut(contents: &Contents, wanted: &BTreeSet<String>, size: u64) -> 
             last = end(next);
         }
         if last - member.offset >= WORTH_SKIPPING {
-            parts.push(Part { range: at..member.offset, sha256: None, skips: true });
+            parts.push(ArchivePart { range: at..member.offset, sha256: None, skips: true });
             at = last;
         }
     }
-    parts.push(Part { range: at..size, sha256: None, skips: false });
+    parts.push(ArchivePart { range: at..size, sha256: None, skips: false });
     parts.retain(|part| !part.range.is_empty());
     Some(parts)
 }
 
 /// Reads parts in their order.
-pub(crate) struct Parts {
+pub(crate) struct ArchiveParts {
     repository: Repository,
     backup: Backup,
-    left: VecDeque<Part>,
-    current: Option<(Part, Archive<Resuming>)>,
+    left: VecDeque<ArchivePart>,
+    current: Option<(ArchivePart, StoredArchive<Resuming>)>,
     /// Bytes of the archive that were read.
     pub(crate) bytes: u64,
 }
 
-impl Parts {
-    pub(super) fn new(repository: &Repository, backup: &Backup, parts: Vec<Part>) -> Self {
+impl ArchiveParts {
+    pub(super) fn new(repository: &Repository, backup: &Backup, parts: Vec<ArchivePart>) -> Self {
         let (repository, backup, left) = (repository.clone(), backup.clone(), parts.into());
         Self { repository, backup, left, current: None, bytes: 0 }
     }
@@ -89,7 +89,7 @@ impl Parts {
                 let opened = self.repository.open(&self.backup, part.range.clone()).await;
                 let body = opened.map_err(|error| ArchiveReadError::Store(io::Error::other(error)))?;
                 let wrapping = Wrapping { gzip: true, age: None };
-                self.current = Some((part, Archive::open(body, wrapping, CopyFacts::None).await?));
+                self.current = Some((part, StoredArchive::open(body, wrapping, CopyFacts::None).await?));
                 continue;
             };
             if let Some(bytes) = archive.next().await? {
@@ -108,7 +108,7 @@ impl Parts {
     }
 }
 
-impl Parts {
+impl ArchiveParts {
     /// Reads the current part to its end: true when its bytes are those that were written, as far as that can be told.
     pub(crate) async fn ends_as_written(mut self) -> bool {
         let Some((part, mut archive)) = self.current.take() else { return true };

@@ -3,7 +3,7 @@
 use super::Broken;
 use super::archive::Reading;
 use crate::config::{Config, Format};
-use crate::error::Error;
+use crate::error::{Error, ServerError};
 use crate::postgres::restore::{Blame, Converter, RestoreError};
 use crate::postgres::tools::Tools;
 use bytes::BytesMut;
@@ -69,6 +69,6 @@ async fn pour_converted(
 pub(crate) fn blame(error: RestoreError) -> Broken {
     match error.blame() {
         Blame::Backup => Broken::Backup(error.to_string()),
-        _ => Broken::Other(Error::Restore(error)),
+        _ => Broken::Other(Error::Server(ServerError::Restore(error))),
     }
 }

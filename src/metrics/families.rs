@@ -10,12 +10,12 @@ pub struct Family {
     /// Names of its labels.
     pub labels: &'static [&'static str],
     /// Where its values come from.
-    pub(super) origin: Origin,
+    pub(super) origin: FamilyOrigin,
 }
 
 /// Where values come from, and with it when those of a file are out of date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum FamilyOrigin {
     /// What lies in storage: said anew for every database, wherever that could be read.
     Storage,
     /// What the latest run did for a database.
@@ -32,7 +32,7 @@ const DATABASE: &[&str] = &["database"];
 macro_rules! families {
     ($($constant:ident $name:literal $labels:expr, $origin:ident, $help:literal;)*) => {
         $(pub(super) const $constant: Family = Family {
-            name: concat!("pg_backup_", $name), help: $help, labels: $labels, origin: Origin::$origin,
+            name: concat!("pg_backup_", $name), help: $help, labels: $labels, origin: FamilyOrigin::$origin,
         };)*
         /// All of them, in the order documents show them.
         pub const FAMILIES: &[Family] = &[$($constant),*];

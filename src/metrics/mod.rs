@@ -11,7 +11,7 @@ pub use families::{FAMILIES, Family};
 
 use crate::config;
 use crate::inventory::status::Status;
-use crate::inventory::{Entry as Kept, Inventory};
+use crate::inventory::{Inventory, InventoryEntry};
 use crate::record::facts::Subject;
 use crate::record::manifest::Manifest;
 use crate::report::{Entry, Outcome, Report};
@@ -29,7 +29,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What is known.
 #[derive(Debug)]
-pub struct Known<'a> {
+pub struct MetricsInput<'a> {
     /// The state of the source's backups, on the sides that were read.
     pub status: &'a Status,
     /// The backups.
@@ -39,18 +39,18 @@ pub struct Known<'a> {
     /// Sides that should have been.
     pub sides: &'a [Side],
     /// The latest runs, of each database the latest that had to do with it.
-    pub attempts: &'a [Attempt<'a>],
+    pub attempts: &'a [DatabaseAttempt<'a>],
     /// The latest run of all.
     pub last_run: Option<&'a Report>,
     /// That run saved everything that is selected: a database that it had nothing to do with is gone.
     pub is_whole: bool,
     /// What the daemon is at; none where there is no daemon.
-    pub daemon: Option<Daemon<'a>>,
+    pub daemon: Option<DaemonState<'a>>,
 }
 
 /// What a run did for one subject.
 #[derive(Debug, Clone, Copy)]
-pub struct Attempt<'a> {
+pub struct DatabaseAttempt<'a> {
     /// What it did.
     pub entry: &'a Entry,
     /// The run.
@@ -59,7 +59,7 @@ pub struct Attempt<'a> {
 
 /// What the daemon is at.
 #[derive(Debug)]
-pub struct Daemon<'a> {
+pub struct DaemonState<'a> {
     /// Next run of each type.
     pub next: &'a [Due],
     /// A run is under way.
@@ -72,8 +72,8 @@ pub struct Daemon<'a> {
 
 impl Report {
     /// What this run did for each subject.
-    pub fn attempts(&self) -> Vec<Attempt<'_>> {
-        self.entries.iter().map(|entry| Attempt { entry, report: self }).collect()
+    pub fn attempts(&self) -> Vec<DatabaseAttempt<'_>> {
+        self.entries.iter().map(|entry| DatabaseAttempt { entry, report: self }).collect()
     }
 }
 
@@ -93,7 +93,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// The series of what is known.
-    pub fn of(known: &Known<'_>) -> Self {
+    pub fn of(known: &MetricsInput<'_>) -> Self {
         let mut gauges = Gauges::new(&known.status.source);
         gauges.set(&families::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         gauges.add_backups(known);
@@ -133,7 +133,7 @@ impl Metrics {
     }
 
     /// Writes and pushes them where the settings say; what fails is logged and changes nothing else.
-    pub async fn publish(self, wanted: &config::Metrics) {
+    pub async fn publish(self, wanted: &config::MetricsSettings) {
         let metrics = Arc::new(self);
         let write = async {
             let Some(path) = &wanted.textfile else { return };
@@ -156,7 +156,7 @@ impl Metrics {
 }
 
 /// Asks whether metrics could be written and pushed: what was looked at, the setting, and what is wrong with it.
-pub async fn check(wanted: &config::Metrics) -> Vec<(&'static str, &'static str, Option<String>)> {
+pub async fn check(wanted: &config::MetricsSettings) -> Vec<(&'static str, &'static str, Option<String>)> {
     let mut findings = Vec::new();
     if let Some(path) = &wanted.textfile {
         findings.push(("metrics file", "METRICS_TEXTFILE", textfile::check(path).err().map(|error| error.to_string())));
@@ -192,14 +192,14 @@ impl Gauges {
     }
 
     /// What lies in storage, for each database and each side that was read.
-    fn add_backups(&mut self, known: &Known<'_>) {
-        let mut entries: HashMap<&Subject, Vec<&Kept>> = HashMap::new();
+    fn add_backups(&mut self, known: &MetricsInput<'_>) {
+        let mut entries: HashMap<&Subject, Vec<&InventoryEntry>> = HashMap::new();
         for entry in known.inventory.entries.iter().filter(|entry| entry.is_of(&known.status.source)) {
             entries.entry(&entry.manifest.subject).or_default().push(entry);
         }
         for kept in &known.status.databases {
             let database = label(&kept.subject);
-            let entries = entries.get(&kept.subject).map_or(&[] as &[&Kept], Vec::as_slice);
+            let entries = entries.get(&kept.subject).map_or(&[] as &[&InventoryEntry], Vec::as_slice);
             for side in known.read {
                 self.add_side(&database, *side, entries);
             }
@@ -214,7 +214,7 @@ impl Gauges {
     }
 
     /// `entries` are those of one database, the newest first.
-    fn add_side(&mut self, database: &str, side: Side, entries: &[&Kept]) {
+    fn add_side(&mut self, database: &str, side: Side, entries: &[&InventoryEntry]) {
         let labels = [database, side.as_str()];
         let here = || entries.iter().filter(|entry| entry.copies.iter().any(|copy| copy.side == side));
         let bytes = here().fold(0_u64, |sum, entry| sum.saturating_add(entry.manifest.stored_bytes));
@@ -231,8 +231,8 @@ impl Gauges {
     }
 
     /// What the latest run did for a database.
-    fn add_attempt(&mut self, attempt: &Attempt<'_>, sides: &[Side]) {
-        let Attempt { entry, report } = attempt;
+    fn add_attempt(&mut self, attempt: &DatabaseAttempt<'_>, sides: &[Side]) {
+        let DatabaseAttempt { entry, report } = attempt;
         let database = label(&entry.subject);
         for side in sides {
             let labels = [database.as_str(), side.as_str()];
@@ -255,7 +255,7 @@ impl Gauges {
         self.set(&families::RUN_DURATION, &[shard], duration);
     }
 
-    fn add_daemon(&mut self, daemon: &Daemon<'_>, known: &Known<'_>) {
+    fn add_daemon(&mut self, daemon: &DaemonState<'_>, known: &MetricsInput<'_>) {
         for due in daemon.next {
             self.set(&families::NEXT_RUN_TIMESTAMP, &[due.backup_type.as_str()], seconds(due.time));
         }

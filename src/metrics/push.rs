@@ -2,7 +2,7 @@
 //! what is said anew: a run that failed, or that had to do with one database of many, takes nothing from the others.
 
 use super::Metrics;
-use super::families::{FAMILIES, Origin};
+use super::families::{FAMILIES, FamilyOrigin};
 use crate::delivery::{self, Undelivered};
 use crate::settings::Secret;
 use base64::Engine;
@@ -36,7 +36,9 @@ pub(super) async fn push(url: &Secret, metrics: &Metrics) -> Result<(), Undelive
 }
 
 fn is_of_run(name: &str) -> bool {
-    FAMILIES.iter().any(|family| family.name == name && matches!(family.origin, Origin::Attempt | Origin::Run))
+    FAMILIES
+        .iter()
+        .any(|family| family.name == name && matches!(family.origin, FamilyOrigin::Attempt | FamilyOrigin::Run))
 }
 
 /// Asks whether it is ready.

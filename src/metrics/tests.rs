@@ -45,7 +45,7 @@ fn metrics(databases: &[&str], is_read: bool, shard: Option<&str>) -> Metrics {
         entries: expected.iter().cloned().map(Entry::new).collect(),
         ..Report::begin(Activity::Backup, "", BackupType::Daily, now)
     };
-    Metrics::of(&Known {
+    Metrics::of(&MetricsInput {
         status: &Status::of(&inventory, &question),
         inventory: &inventory,
         read: if is_read { &[Side::Local] } else { &[] },

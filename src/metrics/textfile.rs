@@ -1,7 +1,7 @@
 //! A file for the node exporter's textfile collector, replaced at once.
 
 use super::Metrics;
-use super::families::{FAMILIES, Origin};
+use super::families::{FAMILIES, FamilyOrigin};
 use crate::repository::Side;
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Series by family, as the text has them.
-type Text = BTreeMap<String, Block>;
+type FamilyTexts = BTreeMap<String, FamilyText>;
 
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Block {
+struct FamilyText {
     header: Vec<String>,
     /// Value by name and labels.
     samples: BTreeMap<String, String>,
@@ -60,7 +60,7 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     })
 }
 
-fn merged(old: Text, mut new: Text, metrics: &Metrics) -> String {
+fn merged(old: FamilyTexts, mut new: FamilyTexts, metrics: &Metrics) -> String {
     for (family, block) in old {
         for (series, value) in block.samples {
             if still_holds(&family, &series, metrics) {
@@ -96,18 +96,18 @@ fn still_holds(family: &str, series: &str, metrics: &Metrics) -> bool {
         return false;
     }
     match family.origin {
-        Origin::Storage if has_target => !is_of_target(&metrics.read),
-        Origin::Storage => metrics.read.len() < metrics.sides.len(),
-        Origin::Attempt => {
+        FamilyOrigin::Storage if has_target => !is_of_target(&metrics.read),
+        FamilyOrigin::Storage => metrics.read.len() < metrics.sides.len(),
+        FamilyOrigin::Attempt => {
             metrics.databases.as_ref().is_none_or(|names| names.iter().any(|name| has("database", name)))
         }
         // shards of another number are no part of the whole any more
-        Origin::Run => metrics.shard.as_ref().is_none_or(|own| {
+        FamilyOrigin::Run => metrics.shard.as_ref().is_none_or(|own| {
             own.split_once('/').is_some_and(|(_, count)| {
                 (0..count.parse().unwrap_or(0)).any(|index: u32| has("shard", &format!("{index}/{count}")))
             })
         }),
-        Origin::Process => false,
+        FamilyOrigin::Process => false,
     }
 }
 
@@ -117,8 +117,8 @@ fn label(name: &str, value: &str) -> String {
     format!("{name}=\"{value}\"")
 }
 
-fn read(text: &str) -> Text {
-    let mut families = Text::new();
+fn read(text: &str) -> FamilyTexts {
+    let mut families = FamilyTexts::new();
     for line in text.lines() {
         if let Some(comment) = line.strip_prefix("# ") {
             if let Some(family) = comment.split(' ').nth(1) {

@@ -63,7 +63,7 @@ impl Message {
     /// What is told of that run.
     pub(super) fn of(report: &Report) -> Self {
         let shard = report.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
-        let mut rows = Rows::default();
+        let mut rows = MessageRows::default();
         report.alarms.iter().for_each(|alarm| rows.add("Look at this", alarm, false));
         match (report.only(), report.entries.as_slice()) {
             (Some(entry), _) => rows.add_one(report, entry),
@@ -115,9 +115,9 @@ pub(super) fn title(report: &Report) -> String {
 const CAUSE: &str = "Cause";
 
 #[derive(Default)]
-struct Rows(Vec<Row>);
+struct MessageRows(Vec<Row>);
 
-impl Rows {
+impl MessageRows {
     fn add(&mut self, name: &str, text: &str, short: bool) {
         self.0.push(Row { name: name.to_owned(), text: Text::Plain(text.to_owned()), short });
     }

@@ -20,19 +20,19 @@ const BEGIN: Duration = Duration::from_secs(2);
 
 /// Who is told of runs.
 #[derive(Debug, Clone, Default)]
-pub struct Recipients(Vec<Recipient>);
+pub struct NotifiedServices(Vec<NotifiedService>);
 
 /// A service that is told.
 #[derive(Debug, Clone)]
-struct Recipient {
+struct NotifiedService {
     kind: &'static ServiceKind,
     service: Arc<dyn Service>,
 }
 
-impl Recipients {
+impl NotifiedServices {
     /// Those that the settings name.
     pub fn read(raw: &mut crate::settings::RawSettings) -> Self {
-        let named = services::ALL.iter().filter_map(|kind| Some(Recipient { kind, service: (kind.read)(raw)? }));
+        let named = services::ALL.iter().filter_map(|kind| Some(NotifiedService { kind, service: (kind.read)(raw)? }));
         Self(named.collect())
     }
 
@@ -47,8 +47,8 @@ impl Recipients {
 pub struct Begun(Vec<JoinHandle<()>>);
 
 /// Tells those who care that a run begins, without keeping the run waiting.
-pub fn begin(recipients: &Recipients, run_id: &str) -> Begun {
-    let tell = |Recipient { kind, service }: Recipient| {
+pub fn begin(recipients: &NotifiedServices, run_id: &str) -> Begun {
+    let tell = |NotifiedService { kind, service }: NotifiedService| {
         let run_id = run_id.to_owned();
         tokio::spawn(counted(async move {
             if let Some(told) = service.begin(&run_id).await {
@@ -60,10 +60,10 @@ pub fn begin(recipients: &Recipients, run_id: &str) -> Begun {
 }
 
 /// Sends the run's notifications, all at once and in bounded time.
-pub async fn send(recipients: &Recipients, report: &Report, begun: Begun, shutdown: &Shutdown) {
+pub async fn send(recipients: &NotifiedServices, report: &Report, begun: Begun, shutdown: &Shutdown) {
     let message = Message::of(report);
     let mut begun = begun.0.into_iter();
-    let sends = recipients.0.iter().map(|Recipient { kind, service }| {
+    let sends = recipients.0.iter().map(|NotifiedService { kind, service }| {
         let (begin, notification) = (begun.next(), Notification { report, message: &message });
         async move {
             // the end must not overtake the beginning, but neither wait for one that is not answered
@@ -90,8 +90,9 @@ fn log(kind: &ServiceKind, outcome: Result<(), Undelivered>) {
 }
 
 /// Asks each service whether it is there, where that can be known without telling it anything.
-pub async fn check(recipients: &Recipients) -> Vec<(&'static ServiceKind, Result<(), Undelivered>)> {
-    let asked = recipients.0.iter().map(|Recipient { kind, service }| async { Some((*kind, service.check().await?)) });
+pub async fn check(recipients: &NotifiedServices) -> Vec<(&'static ServiceKind, Result<(), Undelivered>)> {
+    let asked =
+        recipients.0.iter().map(|NotifiedService { kind, service }| async { Some((*kind, service.check().await?)) });
     join_all(asked).await.into_iter().flatten().collect()
 }
 

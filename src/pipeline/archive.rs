@@ -1,6 +1,6 @@
 //! A stored archive on its way back: digest → decryption → gunzip → dump, and the facts that pass.
 
-use super::{CopyFacts, Found};
+use super::{CopyFacts, GatheredFacts};
 use crate::encryption::{Identities, KeyError};
 use crate::hex;
 use async_compression::tokio::bufread::GzipDecoder;
@@ -17,7 +17,7 @@ const CHUNK: usize = 256 << 10;
 
 /// What was stored, as far as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredBytes {
     /// Bytes of the archive.
     pub bytes: u64,
     /// Their SHA-256, in hexadecimal.
@@ -70,9 +70,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Digesting<R> {
 }
 
 /// The stored bytes, which the layers above read through, and which are read on when those give up.
-struct Shared<R>(Arc<Mutex<Digesting<R>>>);
+struct SharedReader<R>(Arc<Mutex<Digesting<R>>>);
 
-impl<R> Shared<R> {
+impl<R> SharedReader<R> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Digesting<R>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,7 +82,7 @@ impl<R> Shared<R> {
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Shared<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for SharedReader<R> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.lock()).poll_read(cx, buf)
     }
@@ -97,20 +97,20 @@ pub struct Wrapping<'a> {
     pub age: Option<&'a Identities>,
 }
 
-/// A stored archive; read the dump in it to its end, or give it up, then ask [`Archive::finish`].
-pub struct Archive<R> {
-    stored: Shared<R>,
+/// A stored archive; read the dump in it to its end, or give it up, then ask [`StoredArchive::finish`].
+pub struct StoredArchive<R> {
+    stored: SharedReader<R>,
     dump: Box<dyn AsyncRead + Send + Unpin>,
     wrapping: &'static str,
     facts: CopyFacts,
     raw_bytes: u64,
 }
 
-impl<R: AsyncRead + Send + Unpin + 'static> Archive<R> {
+impl<R: AsyncRead + Send + Unpin + 'static> StoredArchive<R> {
     /// An archive whose bytes are `body`.
     pub async fn open(body: R, wrapping: Wrapping<'_>, facts: CopyFacts) -> Result<Self, ArchiveReadError> {
         let digesting = Digesting { inner: body, digest: Sha256::new(), bytes: 0, failed: false };
-        let stored = Shared(Arc::new(Mutex::new(digesting)));
+        let stored = SharedReader(Arc::new(Mutex::new(digesting)));
         let mut dump: Box<dyn AsyncRead + Send + Unpin> = Box::new(stored.share());
         if let Some(identities) = wrapping.age {
             dump = match identities.decrypt(dump).await {
@@ -147,7 +147,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> Archive<R> {
     }
 
     /// Reads what is left of the stored bytes, whatever they are, so that their digest is known.
-    pub async fn finish(self) -> Result<(Stored, Result<Found, &'static str>), ArchiveReadError> {
+    pub async fn finish(self) -> Result<(StoredBytes, Result<GatheredFacts, &'static str>), ArchiveReadError> {
         let mut rest = BytesMut::with_capacity(CHUNK);
         while self.stored.share().read_buf(&mut rest).await.map_err(ArchiveReadError::Store)? > 0 {
             rest.clear();
@@ -155,6 +155,6 @@ impl<R: AsyncRead + Send + Unpin + 'static> Archive<R> {
         let digesting = self.stored.lock();
         let (bytes, sha256) = (digesting.bytes, hex::encode(&digesting.digest.clone().finalize()));
         drop(digesting);
-        Ok((Stored { bytes, sha256, raw_bytes: self.raw_bytes }, self.facts.finish()))
+        Ok((StoredBytes { bytes, sha256, raw_bytes: self.raw_bytes }, self.facts.finish()))
     }
 }

@@ -1,6 +1,6 @@
 //! What the passing bytes say of their content: rows and their fingerprint for each table, and values of sequences.
 
-use crate::dump_format::custom_archive::{Archive, Compression, Event};
+use crate::dump_format::custom_archive::{ArchiveCompression, CustomArchive, Event};
 use crate::dump_format::sql_lexer::{Charset, Copy, LargeObject, Lexer, SequenceSet, Token, client_encoding};
 use crate::record::facts::{Columns, LargeObjects, Subject};
 use crate::record::fingerprint::{Fingerprint, RowSum};
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// The rows of one table as they stood together in the dump; a table may have several such blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rows {
+pub struct CountedRows {
     /// Bytes of the dump before the first row.
     pub raw_offset: u64,
     /// The table, as [`crate::dump_format::sql_lexer::qualified`] writes it.
@@ -48,13 +48,13 @@ impl Sums {
 
 /// Everything that was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
-    /// Of rows nothing but [`Found::sums`] is noted, and of sequences nothing.
+pub struct GatheredFacts {
+    /// Of rows nothing but [`GatheredFacts::sums`] is noted, and of sequences nothing.
     only_sums: bool,
     /// The rows of each table, where nothing else of them is noted.
     pub sums: Sums,
     /// Blocks of rows, in the order of the dump.
-    pub rows: Vec<Rows>,
+    pub rows: Vec<CountedRows>,
     /// Values of sequences, each with the bytes of the dump before the end of its statement.
     pub sequences: Vec<(u64, SequenceSet)>,
     /// Runs of large objects that begin there.
@@ -63,8 +63,8 @@ pub struct Found {
     pub encodings: Vec<(u64, String)>,
 }
 
-impl Found {
-    fn add_rows(&mut self, rows: Rows) {
+impl GatheredFacts {
+    fn add_rows(&mut self, rows: CountedRows) {
         match self.only_sums {
             true => self.sums.add(&rows.table, rows.rows, rows.fingerprint),
             false => self.rows.push(rows),
@@ -160,9 +160,9 @@ impl CopyFacts {
     }
 
     /// What was found, or why the bytes cannot be read.
-    pub fn finish(self) -> Result<Found, &'static str> {
+    pub fn finish(self) -> Result<GatheredFacts, &'static str> {
         match self {
-            Self::None => Ok(Found::default()),
+            Self::None => Ok(GatheredFacts::default()),
             Self::Sql(facts) => Ok(facts.found),
             Self::Custom(facts) => facts.error.map_or(Ok(facts.found), Err),
         }
@@ -177,7 +177,7 @@ pub struct SqlFacts {
     current: Option<Current>,
     large_object: RowSum,
     had_command: bool,
-    found: Found,
+    found: GatheredFacts,
 }
 
 /// The table whose rows pass.
@@ -193,9 +193,9 @@ impl Current {
         Self { raw_offset, table, columns, sum: RowSum::default() }
     }
 
-    fn finish(self) -> Rows {
+    fn finish(self) -> CountedRows {
         let (rows, fingerprint) = self.sum.finish();
-        Rows { raw_offset: self.raw_offset, table: self.table, columns: self.columns, rows, fingerprint }
+        CountedRows { raw_offset: self.raw_offset, table: self.table, columns: self.columns, rows, fingerprint }
     }
 }
 
@@ -256,22 +256,22 @@ impl SqlFacts {
 /// they pass, so that no table is read twice.
 #[derive(Default)]
 pub struct CustomFacts {
-    archive: Archive,
+    archive: CustomArchive,
     offset: u64,
     charset: Charset,
     copies: HashMap<i64, (Box<str>, Columns)>,
     current: Option<Block>,
-    found: Found,
+    found: GatheredFacts,
     error: Option<&'static str>,
 }
 
 /// Data that pass: the rows of a table, or a large object.
 struct Block {
-    content: Content,
+    content: TableContent,
     inflate: Option<Inflate>,
 }
 
-enum Content {
+enum TableContent {
     Rows { current: Current, lexer: Box<Lexer>, is_over: bool },
     LargeObject(RowSum),
 }
@@ -279,8 +279,8 @@ enum Content {
 impl Block {
     fn rows(&self) -> Option<&Current> {
         match &self.content {
-            Content::Rows { current, .. } => Some(current),
-            Content::LargeObject(_) => None,
+            TableContent::Rows { current, .. } => Some(current),
+            TableContent::LargeObject(_) => None,
         }
     }
 }
@@ -337,13 +337,13 @@ impl CustomFacts {
                 Event::Begin(number) => {
                     let Some(copy) = self.copies.remove(&number) else { continue };
                     let current = Current::new(self.offset + at as u64, copy);
-                    self.begin(Content::Rows { current, lexer: Box::new(Lexer::in_rows()), is_over: false });
+                    self.begin(TableContent::Rows { current, lexer: Box::new(Lexer::in_rows()), is_over: false });
                     marks.push(Mark { at, begins: true });
                 }
                 Event::Object(number) => {
                     // the archive writes numbers of objects as if they had a sign
                     let number = (number & 0xffff_ffff) as u32;
-                    self.begin(Content::LargeObject(RowSum::of_large_object(number)));
+                    self.begin(TableContent::LargeObject(RowSum::of_large_object(number)));
                 }
                 Event::Data(data) => {
                     if let Some(block) = &mut self.current {
@@ -351,14 +351,14 @@ impl CustomFacts {
                     }
                 }
                 Event::ObjectEnd | Event::End => match self.current.take().map(|block| block.content) {
-                    Some(Content::Rows { current, is_over, .. }) => {
+                    Some(TableContent::Rows { current, is_over, .. }) => {
                         if !is_over {
                             self.error = Some("the rows of a table break off");
                         }
                         self.found.add_rows(current.finish());
                         marks.push(Mark { at, begins: false });
                     }
-                    Some(Content::LargeObject(large_object)) => {
+                    Some(TableContent::LargeObject(large_object)) => {
                         let fingerprint = large_object.finish_large_object();
                         self.found.add_large_object(self.offset + at as u64, false, fingerprint);
                     }
@@ -370,11 +370,11 @@ impl CustomFacts {
         marks
     }
 
-    fn begin(&mut self, content: Content) {
+    fn begin(&mut self, content: TableContent) {
         let inflate = match self.archive.compression() {
-            Compression::None => None,
-            Compression::Zlib => Some(Inflate::new()),
-            Compression::Other => {
+            ArchiveCompression::None => None,
+            ArchiveCompression::Zlib => Some(Inflate::new()),
+            ArchiveCompression::Other => {
                 self.error = Some("its data are compressed by a method that this program cannot read");
                 None
             }
@@ -401,7 +401,7 @@ impl Block {
     }
 }
 
-impl Content {
+impl TableContent {
     fn take(&mut self, mut input: &[u8]) {
         match self {
             Self::LargeObject(_) if input.is_empty() => {}

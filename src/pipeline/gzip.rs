@@ -17,9 +17,9 @@ const WORTH_SAVING: f64 = 0.08;
 
 /// An encoder that watches what it encodes; clones share what they learn.
 #[derive(Clone)]
-pub struct Gzip(Arc<Shared>);
+pub struct Gzip(Arc<GzipState>);
 
-struct Shared {
+struct GzipState {
     fast: Pool,
     thorough: Pool,
     blocks: AtomicUsize,
@@ -48,7 +48,7 @@ impl Gzip {
     pub fn new(level: u8) -> Self {
         let (fast, thorough) = LEVELS[usize::from(level).min(LEVELS.len() - 1)];
         let pool = |level| Pool { level: CompressionLvl::new(level).unwrap_or_default(), idle: Mutex::default() };
-        Self(Arc::new(Shared {
+        Self(Arc::new(GzipState {
             fast: pool(fast),
             thorough: pool(thorough),
             blocks: AtomicUsize::new(0),

@@ -9,8 +9,8 @@ mod archive;
 mod copy_facts;
 mod gzip;
 
-pub use archive::{Archive, ArchiveReadError, Stored, Wrapping};
-pub use copy_facts::{CopyFacts, Found, Mark, Rows, Sums};
+pub use archive::{ArchiveReadError, StoredArchive, StoredBytes, Wrapping};
+pub use copy_facts::{CopyFacts, CountedRows, GatheredFacts, Mark, Sums};
 pub use gzip::Gzip;
 
 use crate::encryption::Recipients;
@@ -42,8 +42,8 @@ pub struct Streamed {
     /// True for each target that took every byte.
     pub whole: Vec<bool>,
     /// What is in it.
-    pub found: Found,
-    /// Where the rows of each of [`Found::rows`] are stored.
+    pub found: GatheredFacts,
+    /// Where the rows of each of [`GatheredFacts::rows`] are stored.
     pub members: Vec<Member>,
 }
 
@@ -198,7 +198,7 @@ async fn deliver(
         stored_bytes: stored.bytes,
         sha256: hex::encode(&stored.digest.finalize()),
         whole: stored.targets.iter().map(Option::is_some).collect(),
-        found: Found::default(),
+        found: GatheredFacts::default(),
         members: index.members,
     })
 }

@@ -35,7 +35,7 @@ const DATABASE: &str = "
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
 #[derive(Default, Deserialize)]
-struct Row {
+struct DatabaseRow {
     columns: Value,
     owner: String,
     encoding: String,
@@ -54,12 +54,12 @@ struct Settings {
 pub async fn properties(session: &Session) -> Result<DatabaseProperties, Error> {
     let question = format!("SELECT {} FROM ({DATABASE}) AS database (json)", bytes_of("database.json"));
     let row = session.query_typed_one(&question, &[]).await?;
-    let row: Text = row.get(0);
+    let row: LossyText = row.get(0);
     let row = serde_json::from_str(&row.text).unwrap_or_else(|error| {
         warn!("the server's answer about the database's properties is not understood ({error}); they are not recorded");
-        Row::default()
+        DatabaseRow::default()
     });
-    let Row { columns, owner, encoding, comment, mut privileges, settings } = row;
+    let DatabaseRow { columns, owner, encoding, comment, mut privileges, settings } = row;
     let text = |names: &[&str]| names.iter().find_map(|name| columns.get(name)?.as_str().map(str::to_owned));
     let locale_provider = match text(&["datlocprovider"]).as_deref() {
         Some("i") => "icu",
@@ -94,12 +94,12 @@ pub async fn properties(session: &Session) -> Result<DatabaseProperties, Error> 
 /// Text of the server as bytes. A database of encoding SQL_ASCII may hold anything, which the server refuses to send as
 /// text; what is no UTF-8 is replaced here. Asked for by [`bytes_of`].
 #[derive(Debug)]
-pub(super) struct Text {
+pub(super) struct LossyText {
     pub(super) text: String,
     pub(super) is_whole: bool,
 }
 
-impl<'a> FromSql<'a> for Text {
+impl<'a> FromSql<'a> for LossyText {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
         let text = String::from_utf8_lossy(raw);
         Ok(Self { is_whole: matches!(text, Cow::Borrowed(_)), text: text.into_owned() })
@@ -150,7 +150,7 @@ pub async fn databases(session: &Session, is_wanted: impl Fn(&Database) -> bool)
     );
     let rows = session.query_typed(&question, &[]).await?;
     let database = |row: &tokio_postgres::Row| {
-        let name: Text = row.get(0);
+        let name: LossyText = row.get(0);
         (row.get(2), Database { name: name.text, is_text: name.is_whole, is_template: row.get(1), bytes: 0 })
     };
     let mut databases: Vec<(u32, Database)> = rows.iter().map(database).collect();
@@ -190,7 +190,7 @@ pub async fn settings_of_all_roles(session: &Session) -> Result<Vec<String>, Err
          WHERE s.setdatabase = 0 AND s.setrole = 0",
         bytes_of("one.setting")
     );
-    Ok(session.query_typed(&question, &[]).await?.iter().map(|row| row.get::<_, Text>(0).text).collect())
+    Ok(session.query_typed(&question, &[]).await?.iter().map(|row| row.get::<_, LossyText>(0).text).collect())
 }
 
 /// How far the server's clock is ahead of ours; the time that the question took is no difference.
@@ -222,7 +222,8 @@ pub async fn known(session: &Session) -> Result<Vec<Known>, Error> {
         stored_bytes_of("d.datname::text")
     );
     let rows = session.query_typed(&question, &[]).await?;
-    let known = |row: &tokio_postgres::Row| Known { name: row.get::<_, Text>(0).text, allows_connections: row.get(1) };
+    let known =
+        |row: &tokio_postgres::Row| Known { name: row.get::<_, LossyText>(0).text, allows_connections: row.get(1) };
     Ok(rows.iter().map(known).collect())
 }
 

@@ -50,13 +50,13 @@ pub enum ClusterError {
 }
 
 /// What the parts need.
-pub struct Parts {
+pub struct ServerParts {
     /// The server.
     pub source: Source,
     /// Its client tools.
     pub tools: Tools,
     /// What pg_dump is asked for.
-    pub settings: config::Dump,
+    pub settings: config::DumpSettings,
     /// Variables that child processes inherit.
     pub inherited: Vec<(String, OsString)>,
     /// Name of the sessions.
@@ -101,16 +101,16 @@ impl Watch {
 }
 
 /// The part that is read now; the snapshot lives as long as its dump.
-struct Part {
+struct ServerPart {
     name: String,
     dump: Dump,
     snapshot: Option<Snapshot>,
 }
 
 struct Cluster {
-    parts: Parts,
+    parts: ServerParts,
     left: VecDeque<Database>,
-    current: Option<Part>,
+    current: Option<ServerPart>,
     watch: Watch,
     /// Bytes handed on so far.
     offset: u64,
@@ -119,7 +119,7 @@ struct Cluster {
 /// The stream and what shows where it is. `connection` answers questions about the server.
 pub async fn stream(
     connection: &Connection,
-    parts: Parts,
+    parts: ServerParts,
 ) -> Result<(impl Stream<Item = io::Result<Bytes>> + Send + use<>, Watch), ClusterError> {
     let watch = Watch::default();
     let preamble = preamble(connection, &parts.databases).await?;
@@ -190,13 +190,13 @@ impl Cluster {
         source: &Source,
         output: Output,
         arguments: &[String],
-    ) -> Result<Part, ClusterError> {
+    ) -> Result<ServerPart, ClusterError> {
         let started = Dump::start(&self.parts.tools, source, output, arguments, &self.parts.inherited);
         let failed = |cause| ClusterError::Dump { part: name.clone(), cause };
         let mut dump = started.map_err(failed)?;
         self.watch.seen().stopper = Some(dump.stopper());
         dump.begun().await.map_err(failed)?;
-        Ok(Part { name, dump, snapshot: None })
+        Ok(ServerPart { name, dump, snapshot: None })
     }
 
     /// The next bytes; none after the last part has ended well.

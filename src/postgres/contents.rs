@@ -1,6 +1,6 @@
 //! What lies in a restored database, read back as pg_dump would write it.
 
-use super::catalog::{Text, bytes_of, literal, quote, sql_name};
+use super::catalog::{LossyText, bytes_of, literal, quote, sql_name};
 use super::connection::Connection;
 use crate::dump_format::sql_lexer::{Lexer, Token, qualified, quoted};
 use crate::record::facts::{Columns, Contents, LargeObjects, ReadBack, SequenceValue};
@@ -130,7 +130,7 @@ fn name_columns() -> String {
 
 /// The name whose two parts stand there in a row.
 fn name_of(row: &Row, at: usize) -> String {
-    let (schema, name): (Text, Text) = (row.get(at), row.get(at + 1));
+    let (schema, name): (LossyText, LossyText) = (row.get(at), row.get(at + 1));
     qualified(&schema.text, &name.text)
 }
 

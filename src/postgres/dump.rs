@@ -7,7 +7,7 @@ use super::command::Child;
 use super::libpq::{KEEPALIVES, environment};
 use super::tools::Tools;
 use crate::config::{self, Format, Source};
-use crate::dump_format::custom_archive::{Archive, ArchiveError};
+use crate::dump_format::custom_archive::{ArchiveError, CustomArchive};
 use bytes::{Bytes, BytesMut};
 use std::ffi::OsString;
 use std::future::Future;
@@ -143,7 +143,7 @@ impl From<Format> for Output {
 }
 
 /// The arguments of pg_dump for one database; connection and names travel in the environment.
-pub fn arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<String> {
+pub fn arguments(settings: &config::DumpSettings, snapshot: Option<&str>) -> Vec<String> {
     let mut arguments = vec!["--no-password".to_owned()];
     match settings.format {
         Format::Plain => arguments.push("--format=plain".to_owned()),
@@ -162,14 +162,14 @@ pub fn arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<String>
 }
 
 /// The arguments of pg_dump for a database that is dropped where it exists and made anew.
-pub fn create_arguments(settings: &config::Dump, snapshot: Option<&str>) -> Vec<String> {
+pub fn create_arguments(settings: &config::DumpSettings, snapshot: Option<&str>) -> Vec<String> {
     let mut arguments = arguments(settings, snapshot);
     arguments.extend(["--create", "--clean", "--if-exists"].map(str::to_owned));
     arguments
 }
 
 /// The arguments of pg_dumpall for roles and tablespaces; `clean` drops before it creates.
-pub fn globals_arguments(settings: &config::Dump, passwords: bool, clean: bool) -> Vec<String> {
+pub fn globals_arguments(settings: &config::DumpSettings, passwords: bool, clean: bool) -> Vec<String> {
     // names are read here, and the database that is connected to may be of another encoding
     let mut arguments = ["--no-password", "--globals-only", "--encoding=UTF8"].map(str::to_owned).to_vec();
     arguments.extend((!passwords).then(|| "--no-role-passwords".to_owned()));
@@ -180,7 +180,7 @@ pub fn globals_arguments(settings: &config::Dump, passwords: bool, clean: bool) 
     arguments
 }
 
-fn ownership(settings: &config::Dump) -> impl Iterator<Item = String> {
+fn ownership(settings: &config::DumpSettings) -> impl Iterator<Item = String> {
     let owner = settings.no_owner.then(|| "--no-owner".to_owned());
     owner.into_iter().chain(settings.no_privileges.then(|| "--no-privileges".to_owned()))
 }
@@ -206,7 +206,7 @@ pub struct Dump {
     stdout: ChildStdout,
     child: Arc<Mutex<Child>>,
     end: End,
-    state: State,
+    state: DumpState,
     /// Bytes that were read to see that there are any.
     first: Bytes,
     /// Starts the program anew, where it may know another password then.
@@ -217,13 +217,13 @@ type Spawn = dyn Fn() -> io::Result<(Child, ChildStdout)> + Send + Sync;
 
 enum End {
     Sql(Tail),
-    Custom(Box<Archive>),
+    Custom(Box<CustomArchive>),
 }
 
 /// The child's end: its status and the last lines of its stderr.
 type Waiting = dyn Future<Output = io::Result<(ExitStatus, String)>> + Send;
 
-enum State {
+enum DumpState {
     Reading,
     Finishing(Pin<Box<Waiting>>),
     Done,
@@ -272,7 +272,7 @@ impl Dump {
             Output::Custom => End::Custom(Box::default()),
         };
         let again: Option<Box<Spawn>> = rereads.then(|| Box::new(spawn) as _);
-        let (child, state, first) = (Arc::new(Mutex::new(child)), State::Reading, Bytes::new());
+        let (child, state, first) = (Arc::new(Mutex::new(child)), DumpState::Reading, Bytes::new());
         Ok(Self { program, stdout, child, end, state, first, again })
     }
 
@@ -293,7 +293,7 @@ impl Dump {
                     tokio::time::sleep(super::startup::NEW_PASSWORD).await;
                     let (child, stdout) = spawn().map_err(DumpError::Read)?;
                     *self.child.lock().await = child;
-                    (self.stdout, self.state) = (stdout, State::Reading);
+                    (self.stdout, self.state) = (stdout, DumpState::Reading);
                 }
                 _ => return Err(error),
             }
@@ -327,7 +327,7 @@ impl AsyncRead for Dump {
         }
         loop {
             match &mut this.state {
-                State::Reading => {
+                DumpState::Reading => {
                     let before = buf.filled().len();
                     ready!(Pin::new(&mut this.stdout).poll_read(cx, buf))?;
                     let new = &buf.filled()[before..];
@@ -339,18 +339,18 @@ impl AsyncRead for Dump {
                         return Poll::Ready(Ok(()));
                     }
                     let child = this.child.clone();
-                    this.state = State::Finishing(Box::pin(async move { child.lock().await.wait().await }));
+                    this.state = DumpState::Finishing(Box::pin(async move { child.lock().await.wait().await }));
                 }
-                State::Finishing(waiting) => {
+                DumpState::Finishing(waiting) => {
                     let ended = ready!(waiting.as_mut().poll(cx));
-                    this.state = State::Failed;
+                    this.state = DumpState::Failed;
                     let (status, stderr) = ended?;
                     this.verdict(status, stderr).map_err(io::Error::other)?;
-                    this.state = State::Done;
+                    this.state = DumpState::Done;
                 }
-                State::Done => return Poll::Ready(Ok(())),
+                DumpState::Done => return Poll::Ready(Ok(())),
                 // what failed is not whole for whoever asks once more
-                State::Failed => return Poll::Ready(Err(io::Error::other("the dump has failed already"))),
+                DumpState::Failed => return Poll::Ready(Err(io::Error::other("the dump has failed already"))),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What pg_dump leaves out by its own rules: it writes `CREATE EXTENSION`, and of what belongs to an extension nothing but
 //! the rows of the tables that the extension has named for that.
 
-use super::catalog::{Text, bytes_of};
+use super::catalog::{LossyText, bytes_of};
 use super::connection::Connection;
 use crate::dump_format::sql_lexer::qualified;
 use crate::record::facts::LeftOut;
@@ -67,7 +67,7 @@ pub(super) async fn left_out(connection: &Connection) -> Result<Vec<LeftOut>, Er
         bytes_of("t.name"),
         bytes_of("t.extension")
     );
-    let text = |row: &tokio_postgres::Row, at: usize| row.get::<_, Text>(at).text;
+    let text = |row: &tokio_postgres::Row, at: usize| row.get::<_, LossyText>(at).text;
     for row in connection.query_typed(&question, &[]).await? {
         let (table, extension) = (qualified(&text(&row, 0), &text(&row, 1)), text(&row, 2));
         let rows = count(connection, &table).await?;

@@ -38,7 +38,7 @@ impl Emptied {
 }
 
 /// The rows of one table on their way.
-pub struct Rows<'a> {
+pub struct LoadingRows<'a> {
     copy: CopyIn<'a>,
     waiting: BytesMut,
 }
@@ -116,11 +116,11 @@ impl<'a> Load<'a> {
     }
 
     /// Opens a table for rows of these columns.
-    pub async fn rows(&self, table: &str, columns: &[String]) -> Result<Rows<'_>, Error> {
+    pub async fn rows(&self, table: &str, columns: &[String]) -> Result<LoadingRows<'_>, Error> {
         let list = columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ");
         let list = if list.is_empty() { String::new() } else { format!("({list})") };
         let statement = format!("COPY {} {list} FROM STDIN (ENCODING {})", sql_name(table), literal(&self.encoding));
-        Ok(Rows { copy: self.connection.copy_in(&statement).await?, waiting: BytesMut::new() })
+        Ok(LoadingRows { copy: self.connection.copy_in(&statement).await?, waiting: BytesMut::new() })
     }
 
     /// Sequences that belong to columns of these tables.
@@ -157,7 +157,7 @@ impl<'a> Load<'a> {
     }
 }
 
-impl Rows<'_> {
+impl LoadingRows<'_> {
     /// Hands on bytes of rows in COPY's text format, line breaks and all.
     pub async fn write(&mut self, bytes: &[u8], ends: bool) -> Result<(), Error> {
         self.waiting.extend_from_slice(bytes);

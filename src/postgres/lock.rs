@@ -34,7 +34,7 @@ pub enum LockError {
 pub struct Lock {
     connection: Connection,
     application: String,
-    keys: Vec<Key>,
+    keys: Vec<LockKey>,
     held: Statement,
 }
 
@@ -45,7 +45,7 @@ const HELD: &str = "
 
 /// One advisory lock.
 #[derive(Debug, Clone)]
-struct Key {
+struct LockKey {
     /// What it stands for, for people.
     target: String,
     number: i64,
@@ -66,7 +66,7 @@ impl Lock {
         Self::take_keys(source, keys, application).await
     }
 
-    async fn take_keys(source: &Source, keys: Vec<Key>, application: &str) -> Result<Self, LockError> {
+    async fn take_keys(source: &Source, keys: Vec<LockKey>, application: &str) -> Result<Self, LockError> {
         let connection = connect_directly(source, application).await?;
         // asked before every commit
         let held = connection.prepare_typed(HELD, &[Type::INT8_ARRAY]).await?;
@@ -157,9 +157,9 @@ pub async fn living_runs(connection: &Connection) -> Option<Vec<String>> {
 
 /// The whole place for a run that works alone. A shard shares the place with its like and has its own part alone, so
 /// that it stands beside other shards and never beside a run of everything.
-fn keys(source: &str, target: &str, shard: Option<&str>) -> Vec<Key> {
-    let place = Key { target: target.to_owned(), number: number(&[source, target]), shared: shard.is_some() };
-    let part = shard.map(|shard| Key {
+fn keys(source: &str, target: &str, shard: Option<&str>) -> Vec<LockKey> {
+    let place = LockKey { target: target.to_owned(), number: number(&[source, target]), shared: shard.is_some() };
+    let part = shard.map(|shard| LockKey {
         target: format!("shard {shard} of {target}"),
         number: number(&[source, target, shard]),
         shared: false,

@@ -64,12 +64,12 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// A table that looks like that of a migration tool.
-pub(super) struct Candidate {
+pub(super) struct ToolTable {
     tool: &'static Tool,
     table: String,
 }
 
-impl Candidate {
+impl ToolTable {
     /// None for a table that is known neither by its name nor by its columns.
     pub(super) fn of(table: &str, columns: Option<&Vec<String>>) -> Option<Self> {
         let columns: BTreeSet<&str> =
@@ -83,10 +83,10 @@ impl Candidate {
 }
 
 /// Versions in the tables that are known by name and columns, in the order of their names.
-pub(super) async fn read(session: &Session, mut candidates: Vec<Candidate>) -> Result<Vec<Migration>, Error> {
+pub(super) async fn read(session: &Session, mut candidates: Vec<ToolTable>) -> Result<Vec<Migration>, Error> {
     candidates.sort_by(|a, b| a.table.cmp(&b.table));
     let mut found = Vec::new();
-    for Candidate { tool, table } in candidates {
+    for ToolTable { tool, table } in candidates {
         // a table that is only like it must not end the transaction
         session.batch_execute("SAVEPOINT migrations").await?;
         match session.query_typed_one(&tool.question.replace('$', &sql_name(&table)), &[]).await {

@@ -11,7 +11,7 @@ use tokio::process::ChildStdout;
 
 /// What pg_restore does with an archive that is a file.
 #[derive(Debug, Clone, Copy)]
-pub struct Options<'a> {
+pub struct ParallelOptions<'a> {
     /// The archive.
     pub file: &'a Path,
     /// Workers.
@@ -36,7 +36,7 @@ impl Parallel {
         tools: &Tools,
         target: &Source,
         way: Way<'_>,
-        Options { file, jobs, no_owner, no_tablespaces, schema_only }: Options<'_>,
+        ParallelOptions { file, jobs, no_owner, no_tablespaces, schema_only }: ParallelOptions<'_>,
         inherited: &[(String, OsString)],
     ) -> Result<Self, RestoreError> {
         let path = tools.program("pg_restore");

@@ -4,7 +4,7 @@
 //! sequence and large object, and refuses to leave out rows that row security hides. One missing privilege fails the
 //! whole dump. What is excluded on purpose is not known here and is the caller's affair.
 
-use super::catalog::{Text, bytes_of};
+use super::catalog::{LossyText, bytes_of};
 use super::connection::Connection;
 use serde::Serialize;
 use tokio_postgres::types::Type;
@@ -32,7 +32,7 @@ pub async fn lacking(connection: &Connection) -> Result<Vec<Lack>, Error> {
         let (object, mend) = (bytes_of("lack.object"), bytes_of("lack.mend"));
         let question = format!("SELECT {object}, {mend} FROM ({query}) AS lack (object, mend)");
         let rows = connection.query_typed(&question, &[(&MOST, Type::INT8)]).await?;
-        let text = |row: &Row, column| row.get::<_, Text>(column).text;
+        let text = |row: &Row, column| row.get::<_, LossyText>(column).text;
         lacks.extend(rows.iter().map(|row| Lack { object: text(row, 0), mend: text(row, 1) }));
     }
     Ok(lacks)

@@ -11,7 +11,7 @@ use tracing::info;
 
 /// A database that exists.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct ExistingDatabase {
     /// Its name.
     pub name: String,
     /// Its number, which stays with it whatever it is called.
@@ -148,7 +148,7 @@ impl Swap {
 
 impl ScratchServer {
     /// Looks at a database; none where there is none of that name.
-    pub async fn look(&self, name: &str) -> Result<Option<Target>, ScratchError> {
+    pub async fn look(&self, name: &str) -> Result<Option<ExistingDatabase>, ScratchError> {
         let action = || self.asking(format!("looking at the database {name}"));
         let row = self.connection().query_opt(LOOK, &[&name]).await.map_err(action())?;
         let Some(row) = row else { return Ok(None) };
@@ -179,7 +179,7 @@ impl ScratchServer {
         // what cannot be looked into is not taken for empty
         let is_empty = allows_connections && self.is_empty(name).await.unwrap_or(false);
         let (bytes, number, is_adorned) = (bytes.map(i64::unsigned_abs), row.get(7), row.get(8));
-        Ok(Some(Target { name: name.to_owned(), number, bytes, is_empty, is_adorned, sessions, obstacles }))
+        Ok(Some(ExistingDatabase { name: name.to_owned(), number, bytes, is_empty, is_adorned, sessions, obstacles }))
     }
 
     async fn is_empty(&self, name: &str) -> Result<bool, ScratchError> {

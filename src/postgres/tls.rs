@@ -29,11 +29,11 @@ pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig, TlsFileError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = tls.root_cert.as_ref().map(|root| chain_verifier(root, &provider)).transpose()?;
     let check = match (tls.mode, &chain) {
-        (SslMode::VerifyFull, _) => Check::ChainAndName,
-        (SslMode::VerifyCa | SslMode::Require, Some(_)) => Check::Chain,
-        _ => Check::Nothing,
+        (SslMode::VerifyFull, _) => CertificateCheck::ChainAndName,
+        (SslMode::VerifyCa | SslMode::Require, Some(_)) => CertificateCheck::Chain,
+        _ => CertificateCheck::Nothing,
     };
-    let verifier = Arc::new(Verifier { provider: provider.clone(), chain, check });
+    let verifier = Arc::new(CertificateVerifier { provider: provider.clone(), chain, check });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(Path::new("TLS settings"), error))?
@@ -68,20 +68,20 @@ fn chain_verifier(root: &RootCert, provider: &Arc<CryptoProvider>) -> Result<Arc
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
+enum CertificateCheck {
     Nothing,
     Chain,
     ChainAndName,
 }
 
 #[derive(Debug)]
-struct Verifier {
+struct CertificateVerifier {
     provider: Arc<CryptoProvider>,
     chain: Option<Arc<WebPkiServerVerifier>>,
-    check: Check,
+    check: CertificateCheck,
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -90,14 +90,14 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(chain) = self.chain.as_ref().filter(|_| self.check != Check::Nothing) else {
+        let Some(chain) = self.chain.as_ref().filter(|_| self.check != CertificateCheck::Nothing) else {
             return Ok(ServerCertVerified::assertion());
         };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // the name is compared last, after the chain was accepted
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.check == Check::Chain => Ok(ServerCertVerified::assertion()),
+            )) if self.check == CertificateCheck::Chain => Ok(ServerCertVerified::assertion()),
             verdict => verdict,
         }
     }

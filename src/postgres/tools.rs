@@ -67,7 +67,7 @@ impl Tools {
 
 /// Every installation found, and the one to use.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundTools {
     /// The one that fits the server best.
     pub chosen: Tools,
     /// All of them, in the order they were looked for.
@@ -158,7 +158,7 @@ pub async fn find(
     environment: &[(String, OsString)],
     major: u32,
     server: &str,
-) -> Result<Found, ToolError> {
+) -> Result<FoundTools, ToolError> {
     let folders = folders(bin_dir, search_path);
     let mut all: Vec<Tools> = Vec::new();
     for folder in &folders {
@@ -174,7 +174,7 @@ pub async fn find(
         }
     }
     if let Some(chosen) = all.iter().filter(|tools| tools.major >= major).min_by_key(|tools| tools.major) {
-        return Ok(Found { chosen: chosen.clone(), all });
+        return Ok(FoundTools { chosen: chosen.clone(), all });
     }
     match all.into_iter().max_by_key(|tools| tools.major) {
         Some(newest) => {

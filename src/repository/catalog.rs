@@ -5,7 +5,7 @@ use super::whose::Adoptions;
 use super::{Backup, Catalog, Repository, Whose};
 use crate::record::facts::Subject;
 use crate::record::manifest::{self, Manifest, Verification};
-use crate::storage::key::{self, Part};
+use crate::storage::key::{self, FileKind};
 use crate::storage::{Object, StorageError, read_small};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::{HashMap, HashSet};
@@ -18,9 +18,9 @@ const READS: usize = 32;
 /// Manifests that were read, by the listed object: they are never changed once written, so what has the same name, size
 /// and time is the same.
 #[derive(Clone, Default)]
-pub(super) struct Known(Arc<Mutex<HashMap<String, (Object, Manifest)>>>);
+pub(super) struct KnownManifests(Arc<Mutex<HashMap<String, (Object, Manifest)>>>);
 
-impl Known {
+impl KnownManifests {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (Object, Manifest)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -45,7 +45,7 @@ impl Known {
 
 /// Those of the listed objects that are manifests, by their names.
 fn manifests(objects: &[Object]) -> impl Iterator<Item = &Object> {
-    objects.iter().filter(|object| matches!(key::parse(&object.key), Some((_, Part::Manifest))))
+    objects.iter().filter(|object| matches!(key::parse(&object.key), Some((_, FileKind::Manifest))))
 }
 
 /// What a listed manifest came to.
@@ -73,7 +73,7 @@ impl<'a> Sizes<'a> {
         let stored = backup.manifest.stored_bytes;
         stored > 0
             && self.0.get(backup.key.as_str()) == Some(&stored)
-            && self.0.contains_key(key::companion(&backup.key, Part::Facts).as_str())
+            && self.0.contains_key(key::companion(&backup.key, FileKind::Facts).as_str())
     }
 }
 
@@ -117,7 +117,7 @@ impl Repository {
         });
         let known: HashSet<&str> = backups.iter().map(|backup| backup.key.as_str()).collect();
         let is_foreign = |object: &Object| match key::parse(&object.key) {
-            Some((_, Part::Pending | Part::Upload | Part::Deleting)) => false,
+            Some((_, FileKind::Pending | FileKind::Upload | FileKind::Deleting)) => false,
             Some((archive, _)) => !known.contains(archive),
             None => !key::is_note(&object.key),
         };
@@ -170,7 +170,7 @@ impl Repository {
     /// The backup of that archive. An error only where the store does not answer: one manifest that it does not give, or
     /// that is none, keeps nobody from the others.
     async fn read(&self, archive: String, adoptions: &Adoptions) -> Result<Read, StorageError> {
-        let key = key::companion(&archive, Part::Manifest);
+        let key = key::companion(&archive, FileKind::Manifest);
         let name = self.location().of(&key);
         let bytes = match read_small(&*self.storage, &key, manifest::LIMIT).await {
             Ok(bytes) => bytes,

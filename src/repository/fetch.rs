@@ -3,7 +3,7 @@
 use super::{Backup, Repository};
 use crate::hex;
 use crate::record::manifest;
-use crate::storage::key::{self, Part};
+use crate::storage::key::{self, FileKind};
 use crate::storage::{StorageError, read_small};
 use sha2::{Digest, Sha256};
 use std::io;
@@ -57,9 +57,9 @@ impl Repository {
         } else {
             self.fetch_archive(backup, &target).await?;
         }
-        for part in [Part::Checksum, Part::Facts, Part::Manifest] {
+        for part in [FileKind::Checksum, FileKind::Facts, FileKind::Manifest] {
             let bytes = match part {
-                Part::Facts => self.read_facts(&backup.key).await?,
+                FileKind::Facts => self.read_facts(&backup.key).await?,
                 part => read_small(&*self.storage, &key::companion(&backup.key, part), manifest::LIMIT).await?,
             };
             let path = folder.join(key::companion(name, part));

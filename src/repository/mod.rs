@@ -18,7 +18,7 @@ mod whose;
 pub use crate::storage::Side;
 pub use failure_note::FailureNote;
 pub use fetch::FetchError;
-pub use new_backup::{Content, NewBackup};
+pub use new_backup::{BackupRecord, NewBackup};
 pub use receive::ReceiveError;
 pub use release::Releases;
 pub use sweep::{Leftovers, Swept};
@@ -26,10 +26,10 @@ pub use verification::FactsError;
 pub use whose::{Whose, full_name, is_of, source_name};
 
 use crate::record::manifest::{self, How, Manifest, Marker, Verification};
-use crate::storage::key::{self, Naming, Part, PathFormat};
+use crate::storage::key::{self, FileKind, Naming, PathFormat};
 use crate::storage::{Location, Object, Owner, Space, Storage, StorageError, read_small};
 use bytes::Bytes;
-use catalog::Known;
+use catalog::KnownManifests;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct Repository {
     owner: Owner,
     /// How long the store may give or take no byte.
     stall_limit: Duration,
-    known: Known,
+    known: KnownManifests,
 }
 
 /// A backup that exists.
@@ -93,7 +93,7 @@ impl Repository {
     /// The repository of that owner's source in `storage`; keys are made by `layout`. A store that gives or takes no
     /// byte of an archive for `stall_limit` has stalled.
     pub fn new(storage: Arc<dyn Storage>, side: Side, layout: PathFormat, owner: Owner, stall_limit: Duration) -> Self {
-        Self { storage, side, layout, owner, stall_limit, known: Known::default() }
+        Self { storage, side, layout, owner, stall_limit, known: KnownManifests::default() }
     }
 
     /// Where the storage is.
@@ -134,13 +134,13 @@ impl Repository {
 
     /// Removes a backup of this source.
     pub async fn remove(&self, backup: &Backup) -> Result<(), StorageError> {
-        let marker = key::companion(&backup.key, Part::Deleting);
+        let marker = key::companion(&backup.key, FileKind::Deleting);
         match self.storage.put(&marker, self.marker()).await {
             // left by a run that died before it removed anything
             Ok(()) | Err(StorageError::AlreadyExists { .. }) => {}
             Err(error) => return Err(error),
         }
-        self.storage.delete(&key::companion(&backup.key, Part::Manifest)).await?;
+        self.storage.delete(&key::companion(&backup.key, FileKind::Manifest)).await?;
         self.finish_removal(&backup.key).await
     }
 
@@ -148,11 +148,11 @@ impl Repository {
     async fn finish_removal(&self, archive: &str) -> Result<(), StorageError> {
         for object in self.storage.list(archive).await? {
             let part = key::parse(&object.key).filter(|(of, _)| *of == archive).map(|(_, part)| part);
-            if !matches!(part, None | Some(Part::Deleting | Part::Manifest)) {
+            if !matches!(part, None | Some(FileKind::Deleting | FileKind::Manifest)) {
                 self.storage.delete(&object.key).await?;
             }
         }
-        self.storage.delete(&key::companion(archive, Part::Deleting)).await
+        self.storage.delete(&key::companion(archive, FileKind::Deleting)).await
     }
 
     /// Writes, reads back, lists and deletes a small object: the proof that a backup could be kept here. The answer is

@@ -2,7 +2,7 @@
 
 use super::Repository;
 use crate::record::manifest::Manifest;
-use crate::storage::key::{Part, companion};
+use crate::storage::key::{FileKind, companion};
 use crate::storage::{Note, StorageError, Upload, while_moving};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 /// What makes an archive a backup.
-pub struct Content<'a> {
+pub struct BackupRecord<'a> {
     /// The manifest.
     pub manifest: &'a Manifest,
     /// Its bytes.
@@ -19,7 +19,7 @@ pub struct Content<'a> {
     pub facts: Bytes,
 }
 
-impl<'a> Content<'a> {
+impl<'a> BackupRecord<'a> {
     /// What is written beside an archive that was made now.
     pub fn new(manifest: &'a Manifest, facts: Bytes) -> Self {
         Self { manifest, text: manifest.to_bytes().into(), facts }
@@ -33,7 +33,7 @@ pub struct NewBackup {
     key: String,
     upload: Option<Box<dyn Upload>>,
     /// What may exist of ours beside the marker, in the order it was written.
-    written: Vec<Part>,
+    written: Vec<FileKind>,
     /// Where the store's number of the upload is noted.
     note: Note,
     /// The store was asked to make the archive visible, and has not answered.
@@ -47,14 +47,14 @@ pub struct NewBackup {
 impl NewBackup {
     pub(super) async fn begin(repository: &Repository, key: String, expected_bytes: u64) -> Result<Self, StorageError> {
         let storage = &repository.storage;
-        let parts = [Part::Archive, Part::Checksum, Part::Facts, Part::Manifest];
+        let parts = [FileKind::Archive, FileKind::Checksum, FileKind::Facts, FileKind::Manifest];
         let names = parts.map(|part| companion(&key, part));
         let looked = try_join_all(names.iter().map(|name| storage.head(name))).await?;
         if let Some(taken) = looked.iter().position(Option::is_some) {
             return Err(StorageError::AlreadyExists { key: names[taken].clone() });
         }
-        storage.put(&companion(&key, Part::Pending), repository.marker()).await?;
-        let note = Note::new(companion(&key, Part::Upload));
+        storage.put(&companion(&key, FileKind::Pending), repository.marker()).await?;
+        let note = Note::new(companion(&key, FileKind::Upload));
         let mut new_backup = Self {
             repository: repository.clone(),
             key,
@@ -106,7 +106,7 @@ impl NewBackup {
     /// On an error, or when dropped half-way, the new_backup still needs [`NewBackup::abandon`].
     pub async fn store_archive(&mut self, expected_bytes: u64) -> Result<(), StorageError> {
         let Some(upload) = self.upload.take() else { return Ok(()) };
-        self.written.push(Part::Archive);
+        self.written.push(FileKind::Archive);
         // dropped meanwhile, nobody knows whether it appears
         self.archive_on_its_way = true;
         let committed = upload.commit().await;
@@ -119,11 +119,11 @@ impl NewBackup {
     ///
     /// On an error the new_backup still needs [`NewBackup::abandon`]. Give it time to end: dropped while the manifest is on its
     /// way, nobody knows whether there is a backup, and the next run looks.
-    pub async fn record(&mut self, content: &Content<'_>) -> Result<(), StorageError> {
+    pub async fn record(&mut self, content: &BackupRecord<'_>) -> Result<(), StorageError> {
         let storage = self.repository.storage.clone();
         let name = self.key.rsplit('/').next().unwrap_or(&self.key);
         let checksum = format!("{}  {name}\n", content.manifest.sha256);
-        for (part, bytes) in [(Part::Checksum, checksum.into()), (Part::Facts, content.facts.clone())] {
+        for (part, bytes) in [(FileKind::Checksum, checksum.into()), (FileKind::Facts, content.facts.clone())] {
             self.written.push(part);
             let put = storage.put(&companion(&self.key, part), bytes).await;
             self.unless_foreign(put)?;
@@ -131,13 +131,13 @@ impl NewBackup {
         // a run that took this one for dead would have removed both
         let archive = storage.head(&self.key).await?;
         self.check_size(archive.map_or(0, |object| object.size), content.manifest.stored_bytes)?;
-        let marker = self.repository.read_marker(&companion(&self.key, Part::Pending)).await?;
+        let marker = self.repository.read_marker(&companion(&self.key, FileKind::Pending)).await?;
         if marker.is_none_or(|marker| marker.run_id != self.repository.owner.run_id) {
             self.is_taken_over = true;
             return Err(self.failed("its marker was removed by another run".to_owned()));
         }
         self.manifest_on_its_way = true;
-        let put = storage.put(&companion(&self.key, Part::Manifest), content.text.clone()).await;
+        let put = storage.put(&companion(&self.key, FileKind::Manifest), content.text.clone()).await;
         self.manifest_on_its_way = put.as_ref().is_err_and(StorageError::is_transient);
         put?;
         self.forget_marker().await;
@@ -211,12 +211,12 @@ impl NewBackup {
         if self.note.is_written() {
             storage.delete(&self.note.key).await?;
         }
-        storage.delete(&companion(&self.key, Part::Pending)).await
+        storage.delete(&companion(&self.key, FileKind::Pending)).await
     }
 
     async fn forget_marker(&self) {
         if let Err(error) = self.delete_markers().await {
-            let marker = companion(&self.key, Part::Pending);
+            let marker = companion(&self.key, FileKind::Pending);
             warn!("{} stays until the next run: {error}", self.repository.location().of(&marker));
         }
     }

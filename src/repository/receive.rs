@@ -1,11 +1,11 @@
 //! A backup of another storage, taken in as it is.
 
-use super::new_backup::{Content, NewBackup};
+use super::new_backup::{BackupRecord, NewBackup};
 use super::{Backup, Repository};
 use crate::hex;
 use crate::progress::Counters;
 use crate::record::manifest;
-use crate::storage::key::{self, Archive, Part};
+use crate::storage::key::{self, ArchiveName, FileKind};
 use crate::storage::{StorageError, WHOLE, read_small};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -32,7 +32,7 @@ impl Repository {
     /// Announces a backup that another storage has. Ends with [`NewBackup::receive`] and [`NewBackup::record`], or [`NewBackup::abandon`].
     pub async fn expect(&self, backup: &Backup) -> Result<NewBackup, ReceiveError> {
         let manifest = &backup.manifest;
-        let archive = Archive {
+        let archive = ArchiveName {
             id: &manifest.id,
             subject: &manifest.subject,
             backup_type: manifest.backup_type,
@@ -54,10 +54,11 @@ impl NewBackup {
         from: &Repository,
         backup: &'a Backup,
         counters: &Counters,
-    ) -> Result<Content<'a>, ReceiveError> {
+    ) -> Result<BackupRecord<'a>, ReceiveError> {
         let damaged = |key: &str| ReceiveError::Damaged(from.location().of(key));
         let manifest = &backup.manifest;
-        let [facts_key, manifest_key] = [Part::Facts, Part::Manifest].map(|part| key::companion(&backup.key, part));
+        let [facts_key, manifest_key] =
+            [FileKind::Facts, FileKind::Manifest].map(|part| key::companion(&backup.key, part));
         let text = read_small(&*from.storage, &manifest_key, manifest::LIMIT).await?;
         let is_same = manifest::Manifest::parse(&text).is_ok_and(|parsed| parsed == *manifest);
         let facts = from.read_facts(&backup.key).await?;
@@ -85,6 +86,6 @@ impl NewBackup {
             return Err(damaged(&backup.key));
         }
         self.store_archive(manifest.stored_bytes).await?;
-        Ok(Content { manifest, text, facts })
+        Ok(BackupRecord { manifest, text, facts })
     }
 }

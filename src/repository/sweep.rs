@@ -3,7 +3,7 @@
 use super::Repository;
 use super::whose::Adoptions;
 use crate::record::manifest::{self, Marker};
-use crate::storage::key::{self, Naming, Part};
+use crate::storage::key::{self, FileKind, Naming};
 use crate::storage::{StorageError, Trace, Unfinished, read_small};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
@@ -35,7 +35,7 @@ impl Repository {
         let adoptions = Adoptions::among(&objects, &self.owner.source);
         let mut markers = Vec::new();
         for object in &objects {
-            if let Some((_, Part::Pending | Part::Deleting)) = key::parse(&object.key)
+            if let Some((_, FileKind::Pending | FileKind::Deleting)) = key::parse(&object.key)
                 && let Some(marker) = self.read_marker(&object.key).await?
                 && self.owns_marker(&marker, &adoptions)
             {
@@ -89,22 +89,22 @@ impl Repository {
     ) -> Result<(), StorageError> {
         let Some((archive, part)) = key::parse(name) else { return Ok(()) };
         // whoever is gone from the server may have ended well since the listing was made
-        let manifest = key::companion(archive, Part::Manifest);
+        let manifest = key::companion(archive, FileKind::Manifest);
         let exists = existing.contains(&manifest) || self.storage.head(&manifest).await?.is_some();
         match (part, exists) {
-            (Part::Pending, false) => {
+            (FileKind::Pending, false) => {
                 info!("removing {}, which a run that died left unfinished", self.location().of(archive));
                 self.undo(archive).await?;
                 swept.undone += 1;
             }
-            (Part::Deleting, false) => {
+            (FileKind::Deleting, false) => {
                 info!("finishing the removal of {}", self.location().of(archive));
                 self.finish_removal(archive).await?;
                 swept.finished += 1;
             }
             // the backup is whole: only the marker is too much
             _ => {
-                self.storage.delete(&key::companion(archive, Part::Upload)).await?;
+                self.storage.delete(&key::companion(archive, FileKind::Upload)).await?;
                 self.storage.delete(name).await?;
             }
         }
@@ -114,7 +114,7 @@ impl Repository {
     /// Takes back an announcement of this run that was cut while it was made.
     pub async fn retract(&self, naming: &Naming) -> Result<(), StorageError> {
         let archive = naming.key(self.layout);
-        let marker = self.read_marker(&key::companion(&archive, Part::Pending)).await?;
+        let marker = self.read_marker(&key::companion(&archive, FileKind::Pending)).await?;
         if marker.is_some_and(|marker| marker.run_id == self.owner.run_id) {
             self.undo(&archive).await?;
         }
@@ -129,7 +129,7 @@ impl Repository {
 
     async fn undo(&self, archive: &str) -> Result<(), StorageError> {
         self.discard_unfinished(archive).await;
-        for part in [Part::Facts, Part::Checksum, Part::Archive, Part::Upload, Part::Pending] {
+        for part in [FileKind::Facts, FileKind::Checksum, FileKind::Archive, FileKind::Upload, FileKind::Pending] {
             self.storage.delete(&key::companion(archive, part)).await?;
         }
         Ok(())
@@ -155,7 +155,7 @@ impl Repository {
 
     /// The upload whose number was noted beside the archive.
     async fn noted_upload(&self, archive: &str) -> Option<Unfinished> {
-        let note = key::companion(archive, Part::Upload);
+        let note = key::companion(archive, FileKind::Upload);
         let number = read_small(&*self.storage, &note, manifest::LIMIT).await.ok()?;
         let handle = String::from_utf8(number.to_vec()).ok()?;
         Some(Unfinished { key: archive.to_owned(), handle })

@@ -41,7 +41,7 @@ async fn commit_draft(
     facts: &'static [u8],
 ) -> Result<(), StorageError> {
     new_backup.store_archive(manifest.stored_bytes).await?;
-    new_backup.record(&Content::new(manifest, Bytes::from_static(facts))).await
+    new_backup.record(&BackupRecord::new(manifest, Bytes::from_static(facts))).await
 }
 
 /// Makes a backup of five bytes.
@@ -171,7 +171,7 @@ async fn a_cut_anywhere_in_commit_or_removal_is_finished_or_undone_by_the_next_r
     };
     let has_manifest =
         |mask: usize| complete.iter().enumerate().any(|(i, (k, _))| mask & (1 << i) != 0 && k.ends_with("gz.json"));
-    for marker in [Part::Pending, Part::Deleting] {
+    for marker in [FileKind::Pending, FileKind::Deleting] {
         for mask in 0..1_usize << complete.len() {
             let store = Memory::default();
             for (index, (key, bytes)) in complete.iter().enumerate() {
@@ -209,7 +209,7 @@ async fn a_draft_that_somebody_swept_meanwhile_does_not_become_a_backup() {
     let manifest = Manifest { stored_bytes: 5, ..sample("x") };
     new_backup.store_archive(5).await.unwrap();
     store.delete(NAME).await.unwrap();
-    assert!(new_backup.record(&Content::new(&manifest, Bytes::new())).await.is_err());
+    assert!(new_backup.record(&BackupRecord::new(&manifest, Bytes::new())).await.is_err());
     new_backup.abandon().await;
     assert!(keys(&store).await.is_empty());
 }
@@ -252,7 +252,7 @@ async fn an_archive_without_its_facts_is_no_whole_backup() {
     let store = Memory::default();
     let repository = repository(&store, "db:5432", "one");
     let backup = commit(&repository, 1).await;
-    store.delete(&key::companion(&backup.key, Part::Facts)).await.unwrap();
+    store.delete(&key::companion(&backup.key, FileKind::Facts)).await.unwrap();
     assert!(!repository.catalog().await.unwrap().backups[0].is_good());
     assert!(!repository.find(&backup.key).await.unwrap().unwrap().is_good());
 }

@@ -5,7 +5,7 @@ use crate::encryption::{Identities, KeyError};
 use crate::hex;
 use crate::record::facts::Facts;
 use crate::record::manifest::Verification;
-use crate::storage::key::{self, Part};
+use crate::storage::key::{self, FileKind};
 use crate::storage::resume::Resuming;
 use crate::storage::{Object, StorageError, WHOLE, read_small};
 use bytes::Bytes;
@@ -49,7 +49,7 @@ pub enum FactsError {
 impl Repository {
     /// The facts of a backup, whose file is held against the manifest. Encrypted ones need a key.
     pub async fn facts(&self, backup: &Backup, keys: Option<&Identities>) -> Result<Facts, FactsError> {
-        let name = key::companion(&backup.key, Part::Facts);
+        let name = key::companion(&backup.key, FileKind::Facts);
         let bytes = match self.read_facts(&backup.key).await {
             Ok(bytes) => bytes,
             Err(error @ StorageError::NotFound { .. }) => return Err(FactsError::Damaged(error.to_string())),
@@ -70,7 +70,7 @@ impl Repository {
 
     /// The bytes of an archive's facts file, however many they are.
     pub(super) async fn read_facts(&self, archive: &str) -> Result<Bytes, StorageError> {
-        let name = key::companion(archive, Part::Facts);
+        let name = key::companion(archive, FileKind::Facts);
         let opened = timeout(OPENED, Resuming::open(self.storage.clone(), &name, WHOLE, STALL)).await;
         let no_answer = |_| self.location().broke_off(&name, format!("no answer within {} s", OPENED.as_secs()));
         let mut reader = opened.map_err(no_answer)??;
@@ -143,7 +143,7 @@ impl Records {
     pub(super) fn among(objects: &[Object]) -> Self {
         let mut records: HashMap<String, Vec<String>> = HashMap::new();
         for object in objects {
-            if let Some((archive, Part::Verification)) = key::parse(&object.key) {
+            if let Some((archive, FileKind::Verification)) = key::parse(&object.key) {
                 records.entry(archive.to_owned()).or_default().push(object.key.clone());
             }
         }

@@ -3,12 +3,12 @@
 use super::plan::{Done, find_tables};
 use super::{Restorer, proved};
 use crate::dump_format::restore_filter::{LeaveOut, Rows};
-use crate::error::Error;
+use crate::error::{BackupError, Error, ServerError, SettingsError};
 use crate::loader::archive::Reading;
 use crate::loader::client_tools;
 use crate::loader::{Filled, Loader};
 use crate::postgres::scratch::{Scratch, ScratchServer};
-use crate::postgres::target::{self, Place, Target};
+use crate::postgres::target::{self, ExistingDatabase, Place};
 use crate::postgres::{LONGEST_NAME, catalog};
 use crate::record::facts::reader::DatabaseFacts;
 use crate::record::facts::{Facts, Kind};
@@ -45,7 +45,7 @@ impl From<Error> for Unplaced {
 const SESSIONS: usize = 4;
 
 /// An archive and what is wanted of it, in its order.
-pub(super) struct Archive<'f> {
+pub(super) struct ChosenArchive<'f> {
     pub(super) backup: &'f Backup,
     pub(super) facts: &'f Facts,
     pub(super) databases: Vec<Wanted<'f>>,
@@ -61,7 +61,7 @@ pub(super) struct Wanted<'f> {
     /// What the database that has the name will be called.
     pub(super) replaced: Option<String>,
     /// That database as it was when the plan was made.
-    pub(super) existing: Option<Target>,
+    pub(super) existing: Option<ExistingDatabase>,
 }
 
 /// A database that is filled.
@@ -73,7 +73,7 @@ pub(super) struct Fresh<'a> {
 
 impl Restorer<'_> {
     /// Refuses a server or client tools that cannot take the archive.
-    pub(super) async fn check_server(&self, server: &ScratchServer, archive: &Archive<'_>) -> Result<(), Error> {
+    pub(super) async fn check_server(&self, server: &ScratchServer, archive: &ChosenArchive<'_>) -> Result<(), Error> {
         self.shutdown.guard(client_tools(self.config, &archive.backup.manifest, server)).await??;
         Ok(())
     }
@@ -82,7 +82,7 @@ impl Restorer<'_> {
     pub(super) async fn restore_databases(
         &self,
         server: &ScratchServer,
-        archives: &[Archive<'_>],
+        archives: &[ChosenArchive<'_>],
         done: &mut Done,
     ) -> Result<(), Error> {
         let mut errors = Vec::new();
@@ -106,7 +106,7 @@ impl Restorer<'_> {
     async fn restore_archive(
         &self,
         server: &ScratchServer,
-        archive: &Archive<'_>,
+        archive: &ChosenArchive<'_>,
         done: &mut Done,
     ) -> Result<(), Error> {
         let loader = self.prepare(server, archive).await?;
@@ -125,7 +125,7 @@ impl Restorer<'_> {
     pub(super) async fn prepare<'a>(
         &'a self,
         server: &'a ScratchServer,
-        archive: &'a Archive<'_>,
+        archive: &'a ChosenArchive<'_>,
     ) -> Result<Loader<'a>, Error> {
         let (config, run_id, shutdown, manifest) = (self.config, self.run_id, self.shutdown, &archive.backup.manifest);
         let tools = shutdown.guard(client_tools(config, manifest, server)).await??;
@@ -143,12 +143,13 @@ impl Restorer<'_> {
     }
 
     /// The tables that are asked for, as the facts name them.
-    fn tables(&self, archive: &Archive<'_>) -> Result<BTreeSet<String>, Error> {
+    fn tables(&self, archive: &ChosenArchive<'_>) -> Result<BTreeSet<String>, Error> {
         let mut tables = BTreeSet::new();
         for wanted in archive.databases.iter().filter(|_| !self.request.tables.is_empty()) {
             let catalogue = wanted.expected.catalogue(|kind| kind == Kind::Table)?;
             let contents = wanted.expected.contents(|_| true)?;
-            tables.extend(find_tables(&contents, &catalogue, &self.request.tables).map_err(Error::Usage)?.tables);
+            tables
+                .extend(find_tables(&contents, &catalogue, &self.request.tables).map_err(SettingsError::Usage)?.tables);
         }
         Ok(tables)
     }
@@ -157,7 +158,7 @@ impl Restorer<'_> {
     pub(super) async fn fill<'a>(
         &self,
         loader: &Loader<'_>,
-        archive: &'a Archive<'a>,
+        archive: &'a ChosenArchive<'a>,
         filled: &mut Vec<Fresh<'a>>,
     ) -> Result<(), Error> {
         if let (Some(jobs), [wanted]) = (self.jobs(archive.backup), archive.databases.as_slice()) {
@@ -254,20 +255,20 @@ impl Restorer<'_> {
             return Ok(());
         }
         let failures = format!("{failed}; nothing was replaced, and --skip-checks would leave this out");
-        Err(Error::NotRestored { id: loader.manifest.id.clone(), failures })
+        Err(Error::Backup(BackupError::NotRestored { id: loader.manifest.id.clone(), failures }))
     }
 
     /// Gathers statistics, so that the first queries are planned well; several tables at once.
     async fn analyze(&self, server: &ScratchServer, scratch: &Scratch) -> Result<(), Error> {
         let started = Instant::now();
         let connection = self.shutdown.guard(server.enter(scratch, "backup analyze")).await??;
-        let tables = self.shutdown.guard(catalog::largest_first(&connection)).await?.map_err(Error::Compare)?;
+        let tables = self.shutdown.guard(catalog::largest_first(&connection)).await?.map_err(ServerError::Compare)?;
         let left = Mutex::new(VecDeque::from(tables));
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let worker = || async {
             let connection = server.enter(scratch, "backup analyze").await?;
             while let Some(table) = next() {
-                connection.batch_execute(&format!("ANALYZE {table}")).await.map_err(Error::Compare)?;
+                connection.batch_execute(&format!("ANALYZE {table}")).await.map_err(ServerError::Compare)?;
             }
             Ok::<_, Error>(())
         };
@@ -343,15 +344,15 @@ impl Restorer<'_> {
         };
         match problem {
             None => Ok(wanted.replaced.clone()),
-            Some(problem) => Err(Error::NotReplaced(format!(
+            Some(problem) => Err(Error::Server(ServerError::NotReplaced(format!(
                 "the database {name} changed while the restore ran: {problem}; it was left as it is, try again"
-            ))),
+            )))),
         }
     }
 
     /// Drops a replaced database that never held anything; whatever it is, the restore is done.
     async fn drop_if_empty(&self, server: &ScratchServer, old: &str) -> bool {
-        let is_bare = |target: &Target| target.is_empty && !target.is_adorned && target.sessions.is_empty();
+        let is_bare = |target: &ExistingDatabase| target.is_empty && !target.is_adorned && target.sessions.is_empty();
         let is_bare = matches!(server.look(old).await, Ok(Some(target)) if is_bare(&target));
         is_bare && server.drop_database(old).await.is_ok()
     }

@@ -3,7 +3,7 @@
 use super::plan::{Done, Plan};
 use super::{Restorer, proved};
 use crate::dump_format::restore_filter::globals::{self, Globals};
-use crate::error::Error;
+use crate::error::{BackupError, Error, ServerError};
 use crate::loader::Broken;
 use crate::loader::archive::Reading;
 use crate::loader::client_tools;
@@ -68,7 +68,7 @@ impl Restorer<'_> {
             restore.write(statements.as_bytes()).await?;
             restore.finish().await
         };
-        self.shutdown.guard(run).await?.map_err(Error::Restore)?;
+        self.shutdown.guard(run).await?.map_err(ServerError::Restore)?;
         let made = text::count(globals.made.len(), "role");
         info!("made {made}");
         done.lines.push(format!("{made} made, {} kept as they were", globals.kept.len()));
@@ -90,8 +90,9 @@ impl Restorer<'_> {
         proved(&backup.manifest, &check)?;
         let roles = self.shutdown.guard(server.roles()).await??;
         let passwords = self.request.reset_passwords.then_some(self.config.source.user.as_str());
-        globals::sort(&text, &roles, passwords)
-            .map_err(|error| Error::NotRestored { id: backup.manifest.id.clone(), failures: error.to_string() })
+        globals::sort(&text, &roles, passwords).map_err(|error| {
+            Error::Backup(BackupError::NotRestored { id: backup.manifest.id.clone(), failures: error.to_string() })
+        })
     }
 }
 

@@ -1,10 +1,10 @@
 //! Tables that are gone, made again: restored into a database of their own, compared there, and moved by pg_dump.
 
 use super::Restorer;
-use super::databases::{Archive, Fresh};
+use super::databases::{ChosenArchive, Fresh};
 use super::plan::Done;
 use crate::dump_format::restore_filter::{Filter, LeaveOut};
-use crate::error::Error;
+use crate::error::{Error, ServerError, SourceError};
 use crate::loader::Broken;
 use crate::loader::Loader;
 use crate::loader::sql::blame;
@@ -27,7 +27,7 @@ impl Restorer<'_> {
     pub(super) async fn move_tables(
         &self,
         server: &ScratchServer,
-        archive: &Archive<'_>,
+        archive: &ChosenArchive<'_>,
         tables: &[String],
         done: &mut Done,
     ) -> Result<Vec<String>, Error> {
@@ -62,10 +62,10 @@ impl Restorer<'_> {
                 Ok(()) => {}
                 Err(Broken::Other(error)) => return Err(error),
                 Err(Broken::Backup(cause)) => {
-                    return Err(Error::NotReplaced(format!(
+                    return Err(Error::Server(ServerError::NotReplaced(format!(
                         "the live database does not take the tables as they were: {cause}; nothing was changed; restore \
                          them into a new database, and move the rows by hand"
-                    )));
+                    ))));
                 }
             }
         }
@@ -93,8 +93,9 @@ impl Restorer<'_> {
         let (mut chunk, mut passed) = (BytesMut::with_capacity(CHUNK), b"BEGIN;\n".to_vec());
         loop {
             let count = reader.read_buf(&mut chunk).await;
-            let count =
-                count.map_err(|error| Error::Dump(error.downcast::<DumpError>().unwrap_or_else(DumpError::Read)))?;
+            let count = count.map_err(|error| {
+                Error::Source(SourceError::Dump(error.downcast::<DumpError>().unwrap_or_else(DumpError::Read)))
+            })?;
             if count == 0 {
                 break;
             }

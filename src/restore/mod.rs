@@ -11,9 +11,9 @@ pub mod plan;
 mod tables;
 
 use crate::config::{Config, Format};
-use crate::error::Error;
+use crate::error::{BackupError, Error, ServerError, SettingsError};
 use crate::postgres::scratch::ScratchServer;
-use crate::postgres::target::{self, Target};
+use crate::postgres::target::{self, ExistingDatabase};
 use crate::record::facts::reader::{DatabaseFacts, Fact};
 use crate::record::facts::{DatabaseHead, Facts, Kind, Subject};
 use crate::record::manifest::Manifest;
@@ -22,8 +22,8 @@ use crate::shutdown::{Shutdown, budget};
 use crate::text;
 use crate::verify::report::{Check, Verdict};
 use chrono::{DateTime, Utc};
-use databases::{Archive, Wanted};
-use plan::{Content, Done, Plan, Request};
+use databases::{ChosenArchive, Wanted};
+use plan::{Done, Plan, Request, RestoreContent};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use tracing::warn;
@@ -100,7 +100,7 @@ impl Restorer<'_> {
         let plain = archives.iter().find(|(backup, _)| backup.manifest.format == Format::Plain);
         if let Some((backup, _)) = plain.filter(|_| self.request.jobs.is_some_and(|jobs| jobs > 1)) {
             let why = format!("--jobs is for custom archives, and {} is a plain one", backup.manifest.id);
-            return Err(Error::Usage(why));
+            return Err(Error::Settings(SettingsError::Usage(why)));
         }
         // what dead runs left goes only with somebody's consent
         if self.is_live(server).await?
@@ -151,11 +151,11 @@ impl Restorer<'_> {
         match self.shutdown.guard(self.repository.facts(backup, keys)).await? {
             Ok(facts) => Ok(facts),
             Err(FactsError::Storage(error)) => Err(error.into()),
-            Err(FactsError::Key { name, cause }) => Err(Error::Key { name, cause }),
-            Err(FactsError::Damaged(cause)) => Err(Error::NotRestored {
+            Err(FactsError::Key { name, cause }) => Err(Error::Settings(SettingsError::Key { name, cause })),
+            Err(FactsError::Damaged(cause)) => Err(Error::Backup(BackupError::NotRestored {
                 id: backup.manifest.id.clone(),
                 failures: format!("its facts file is damaged: {cause}; docs/runbooks.md says how to restore by hand"),
-            }),
+            })),
         }
     }
 
@@ -165,7 +165,7 @@ impl Restorer<'_> {
         server: &ScratchServer,
         archives: &'f [(&'f Backup, Facts)],
         plan: &mut Plan,
-    ) -> Result<Vec<Archive<'f>>, Error> {
+    ) -> Result<Vec<ChosenArchive<'f>>, Error> {
         let source = &self.config.source;
         let version = &server.connection().version().text;
         let place = format!("{}:{} (PostgreSQL {version})", source.host, source.port);
@@ -193,7 +193,7 @@ impl Restorer<'_> {
                 databases.push(Wanted { expected, end, name, replaced, existing });
             }
             if !databases.is_empty() {
-                chosen.push(Archive { backup, facts, databases });
+                chosen.push(ChosenArchive { backup, facts, databases });
             }
         }
         Ok(chosen)
@@ -214,12 +214,12 @@ impl Restorer<'_> {
             _ if backup.manifest.subject == Subject::Globals => {
                 let why =
                     format!("{} holds roles and no database; restore it with --globals alone", backup.manifest.id);
-                Err(Error::Usage(why))
+                Err(Error::Settings(SettingsError::Usage(why)))
             }
             [] => {
                 let wanted = self.request.source_database.clone().unwrap_or_default();
                 let why = format!("{} has no database {wanted}; it has {}", backup.manifest.id, names.join(", "));
-                Err(Error::Usage(text::one_line(&why).into_owned()))
+                Err(Error::Settings(SettingsError::Usage(text::one_line(&why).into_owned())))
             }
             _ => {
                 let why = format!(
@@ -227,7 +227,7 @@ impl Restorer<'_> {
                     backup.manifest.id,
                     names.join(", ")
                 );
-                Err(Error::Usage(text::one_line(&why).into_owned()))
+                Err(Error::Settings(SettingsError::Usage(text::one_line(&why).into_owned())))
             }
         }
     }
@@ -236,30 +236,34 @@ impl Restorer<'_> {
     async fn check_target(
         &self,
         server: &ScratchServer,
-        existing: Option<&Target>,
+        existing: Option<&ExistingDatabase>,
         taken: &BTreeSet<String>,
     ) -> Result<Option<String>, Error> {
         let Some(target) = existing else { return Ok(None) };
         let name = text::one_line(&target.name);
         if ["template0", "template1"].contains(&target.name.as_str()) {
-            return Err(Error::Usage(format!("{name} belongs to the server and is not replaced")));
+            return Err(Error::Settings(SettingsError::Usage(format!(
+                "{name} belongs to the server and is not replaced"
+            ))));
         }
         if !target.is_empty && !self.request.replace {
-            return Err(Error::Usage(format!(
+            return Err(Error::Settings(SettingsError::Usage(format!(
                 "the database {name} exists and is not empty; --replace keeps it under another name and puts the \
                  restored one in its place, or give --into another name"
-            )));
+            ))));
         }
         if let Some(obstacle) = target.obstacles.first() {
-            return Err(Error::NotReplaced(format!("the database {name} cannot be replaced: {obstacle}")));
+            return Err(Error::Server(ServerError::NotReplaced(format!(
+                "the database {name} cannot be replaced: {obstacle}"
+            ))));
         }
         if !target.sessions.is_empty() && !self.request.disconnect {
             let count = text::count(target.sessions.len(), "session");
             let all = target.sessions.iter().take(10).map(|session| text::one_line(session).into_owned());
-            return Err(Error::NotReplaced(format!(
+            return Err(Error::Server(ServerError::NotReplaced(format!(
                 "the database {name} is in use: {count} ({}); end them, or let --disconnect do it at the moment of the swap",
                 all.collect::<Vec<_>>().join("; ")
-            )));
+            ))));
         }
         let time = (self.now)().format("%Y%m%d_%H%M%S").to_string();
         let there = self.shutdown.guard(server.databases()).await??;
@@ -276,7 +280,7 @@ impl Restorer<'_> {
             text::one_line(&expected.name)
         );
         let what = match self.request.content {
-            Content::Schema => format!("the objects of {}, without rows", text::one_line(&expected.name)),
+            RestoreContent::Schema => format!("the objects of {}, without rows", text::one_line(&expected.name)),
             _ if !self.request.tables.is_empty() => {
                 format!(
                     "every object of {}, and the rows of {} alone",
@@ -297,7 +301,12 @@ impl Restorer<'_> {
     }
 
     /// Refuses a server that lacks roles or extensions, before anything is done.
-    async fn check_roles(&self, server: &ScratchServer, archives: &[Archive<'_>], globals: bool) -> Result<(), Error> {
+    async fn check_roles(
+        &self,
+        server: &ScratchServer,
+        archives: &[ChosenArchive<'_>],
+        globals: bool,
+    ) -> Result<(), Error> {
         let wanted = || archives.iter().flat_map(|archive| &archive.databases).map(|wanted| wanted.expected);
         if !self.request.no_owner && !globals {
             let needed: BTreeSet<String> = wanted().flat_map(|one| crate::loader::roles_of(&one)).collect();
@@ -305,12 +314,12 @@ impl Restorer<'_> {
             let lacking: Vec<&str> =
                 needed.iter().filter(|role| !present.contains(*role)).map(String::as_str).collect();
             if !lacking.is_empty() {
-                return Err(Error::Lacking(format!(
+                return Err(Error::Server(ServerError::Lacking(format!(
                     "the server lacks {} {}; --globals makes them from the same backup run, --no-owner restores without \
                      owners and privileges",
                     if lacking.len() == 1 { "the role" } else { "the roles" },
                     text::one_line(&lacking.join(", "))
-                )));
+                ))));
             }
         }
         let (policy_roles, extensions) = names_in(wanted())?;
@@ -319,9 +328,9 @@ impl Restorer<'_> {
             let lacking: Vec<String> = policy_roles.into_iter().filter(|role| !present.contains(role)).collect();
             if !lacking.is_empty() {
                 let lacking = text::one_line(&lacking.join(", ")).into_owned();
-                return Err(Error::Lacking(format!(
+                return Err(Error::Server(ServerError::Lacking(format!(
                     "policies name {lacking}, which the server lacks; --globals makes roles from the same backup run"
-                )));
+                ))));
             }
         }
         let present = self.shutdown.guard(server.extensions()).await??;
@@ -329,23 +338,25 @@ impl Restorer<'_> {
         if lacking.is_empty() {
             return Ok(());
         }
-        Err(Error::Lacking(format!(
+        Err(Error::Server(ServerError::Lacking(format!(
             "the server lacks the files of {}; install them there first",
             text::one_line(&lacking.join(", "))
-        )))
+        ))))
     }
 }
 
 /// Refuses a backup whose stored bytes are not those that were written.
 fn proved(manifest: &Manifest, check: &Check) -> Result<(), Error> {
     match check.verdict {
-        Verdict::Failed => Err(Error::NotRestored { id: manifest.id.clone(), failures: check.details.join("; ") }),
+        Verdict::Failed => {
+            Err(Error::Backup(BackupError::NotRestored { id: manifest.id.clone(), failures: check.details.join("; ") }))
+        }
         _ => Ok(()),
     }
 }
 
 /// Databases that come with every server and hold nothing are not swapped for others that hold nothing either.
-fn is_left_alone(name: &str, expected: DatabaseFacts<'_>, existing: Option<&Target>) -> Result<bool, Error> {
+fn is_left_alone(name: &str, expected: DatabaseFacts<'_>, existing: Option<&ExistingDatabase>) -> Result<bool, Error> {
     if !MAINTENANCE.contains(&name) {
         return Ok(false);
     }
@@ -413,7 +424,7 @@ fn describe(backup: &Backup) -> String {
     )
 }
 
-fn describe_replaced(name: &str, old: &str, existing: Option<&Target>) -> String {
+fn describe_replaced(name: &str, old: &str, existing: Option<&ExistingDatabase>) -> String {
     let name = text::one_line(name);
     if existing.is_some_and(|target| target.is_empty) {
         return format!("{name}, which is empty");

@@ -1,17 +1,17 @@
 //! A custom archive restored by several workers of pg_restore, which need it as a file.
 
-use super::databases::Archive;
+use super::databases::ChosenArchive;
 use super::{Restorer, proved};
 use crate::config::Format;
 use crate::dump_format::custom_archive::{self, Event};
 use crate::dump_format::restore_filter::{Filter, Rows};
 use crate::dump_format::sql_lexer::{Charset, Copy, Lexer, SequenceSet, Token};
-use crate::error::Error;
+use crate::error::{BackupError, Error, ServerError, StoreError};
 use crate::loader::Broken;
 use crate::loader::archive::Reading;
 use crate::loader::sql::blame;
 use crate::loader::{Filled, Loader};
-use crate::postgres::parallel::{Options, Parallel, Schema};
+use crate::postgres::parallel::{Parallel, ParallelOptions, Schema};
 use crate::postgres::restore::Way;
 use crate::postgres::scratch::Scratch;
 use crate::record::facts::DatabaseHead;
@@ -58,7 +58,7 @@ impl Restorer<'_> {
     pub(super) async fn fill_in_parallel(
         &self,
         loader: &Loader<'_>,
-        archive: &Archive<'_>,
+        archive: &ChosenArchive<'_>,
         (scratch, expected): (&Scratch, &DatabaseHead),
         jobs: usize,
     ) -> Result<Filled, Error> {
@@ -78,7 +78,7 @@ impl Restorer<'_> {
             options: "",
             is_secret: false,
         };
-        let options = Options {
+        let options = ParallelOptions {
             file: &copy.path,
             jobs,
             no_owner: self.request.no_owner,
@@ -86,14 +86,20 @@ impl Restorer<'_> {
             schema_only: loader.leave_out.rows == Rows::None,
         };
         let (target, environment) = (loader.server.source(scratch), &self.config.child_environment);
-        let mut running = Parallel::start(&loader.tools, &target, way, options, environment).map_err(Error::Restore)?;
+        let mut running =
+            Parallel::start(&loader.tools, &target, way, options, environment).map_err(ServerError::Restore)?;
         let proved = async {
             match lies_here {
                 Some(_) => self.prove(archive.backup, None).await,
                 None => Ok(()),
             }
         };
-        let both = async { tokio::try_join!(async { running.finish().await.map_err(Error::Restore) }, proved) };
+        let both = async {
+            tokio::try_join!(
+                async { running.finish().await.map_err(|error| Error::Server(ServerError::Restore(error))) },
+                proved
+            )
+        };
         match self.shutdown.guard(both).await {
             Ok(Ok(_)) => Ok(Filled { seconds: started.elapsed().as_secs_f64(), subscriptions, has_tablespaces }),
             Ok(Err(error)) => {
@@ -110,7 +116,9 @@ impl Restorer<'_> {
     fn unbroken<T>(&self, backup: &Backup, read: Result<T, Broken>) -> Result<T, Error> {
         read.map_err(|broken| match broken {
             Broken::Other(error) => error,
-            Broken::Backup(failures) => Error::NotRestored { id: backup.manifest.id.clone(), failures },
+            Broken::Backup(failures) => {
+                Error::Backup(BackupError::NotRestored { id: backup.manifest.id.clone(), failures })
+            }
         })
     }
 
@@ -138,11 +146,11 @@ impl Restorer<'_> {
         let needed = backup.manifest.stored_bytes;
         let stat = rustix::fs::statvfs(&folder).map_err(|error| unwritable(&error.into()))?;
         if stat.f_bavail * stat.f_frsize < needed {
-            return Err(Error::NoSpace {
+            return Err(Error::Store(StoreError::NoSpace {
                 place: format!("{} (TMPDIR), where --jobs needs the archive as a file", folder.display()),
                 free: text::size(stat.f_bavail * stat.f_frsize),
                 needed: text::size(needed),
-            });
+            }));
         }
         let path = folder.join(format!("backup-restore-{}.dump", self.run_id));
         let mut copy = OnDisk { path, file: None, is_ours: true };
@@ -190,7 +198,7 @@ async fn examine(loader: &Loader<'_>, path: &Path) -> Result<(Vec<String>, bool)
 fn examine_entries(path: &Path) -> Result<(), Broken> {
     let unreadable = |error: std::io::Error| Broken::Other(Error::Io(format!("{}: {error}", path.display())));
     let mut file = File::open(path).map_err(unreadable)?;
-    let (mut archive, mut chunk) = (custom_archive::Archive::default(), vec![0; CHUNK]);
+    let (mut archive, mut chunk) = (custom_archive::CustomArchive::default(), vec![0; CHUNK]);
     loop {
         let count = file.read(&mut chunk).map_err(unreadable)?;
         let mut input = &chunk[..count];

@@ -16,7 +16,7 @@ pub struct Request {
     /// Only these tables, `schema.table`.
     pub tables: Vec<String>,
     /// Which half of the database.
-    pub content: Content,
+    pub content: RestoreContent,
     /// What is there may be replaced.
     pub replace: bool,
     /// Sessions of what is replaced are ended.
@@ -37,7 +37,7 @@ pub struct Request {
 
 /// Which half of a database is restored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Content {
+pub enum RestoreContent {
     /// Both.
     #[default]
     All,
@@ -51,7 +51,7 @@ impl Request {
     /// The rows of a new database.
     pub fn rows(&self, tables: &BTreeSet<String>) -> Rows {
         match self.content {
-            Content::Schema => Rows::None,
+            RestoreContent::Schema => Rows::None,
             _ if self.tables.is_empty() => Rows::All,
             _ => Rows::Of(tables.clone()),
         }

@@ -1,17 +1,17 @@
 //! Rows of tables into a database that is in use: beside a live table, in its place, or, where it is gone, the table
 //! itself.
 
-use super::databases::{Archive, Wanted};
-use super::plan::{Chosen, Content, Done, Plan, find_tables, is_below, is_partitioned, parents};
+use super::databases::{ChosenArchive, Wanted};
+use super::plan::{Chosen, Done, Plan, RestoreContent, find_tables, is_below, is_partitioned, parents};
 use super::{Consent, Restorer};
 use crate::dump_format::sql_lexer::{Lexer, Token};
-use crate::error::Error;
+use crate::error::{BackupError, Error, ServerError, SettingsError, SourceError};
 use crate::loader::Broken;
 use crate::loader::archive::Reading;
 use crate::loader::client_tools;
 use crate::loader::sql::{Sink, pour};
 use crate::postgres::connection::Connection;
-use crate::postgres::load::{self, Emptied, Load, Rows};
+use crate::postgres::load::{self, Emptied, Load, LoadingRows};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::{contents, schema};
 use crate::record::facts::reader::DatabaseFacts;
@@ -26,7 +26,7 @@ use std::time::Instant;
 use tracing::info;
 
 /// What becomes of each table.
-enum Way {
+enum TableWay {
     /// Rows go into the live tables; those that are there are removed first on demand.
     InPlace,
     /// Rows go into new tables of these names beside the live ones.
@@ -37,7 +37,7 @@ enum Way {
 
 /// Tables of the backup, each with the table of the live database that gets its rows.
 struct Tables<'f> {
-    way: Way,
+    way: TableWay,
     expected: DatabaseFacts<'f>,
     /// The tables of the backup.
     catalogue: Catalogue,
@@ -53,16 +53,16 @@ impl Restorer<'_> {
     /// True when rows go into a database that is in use.
     pub(super) async fn is_live(&self, server: &ScratchServer) -> Result<bool, Error> {
         let Some(name) = self.request.into.as_ref().filter(|_| !self.request.cluster) else { return Ok(false) };
-        let is_data = self.request.content == Content::Data;
+        let is_data = self.request.content == RestoreContent::Data;
         if !is_data && self.request.tables.is_empty() {
             return Ok(false);
         }
         match self.shutdown.guard(server.look(name)).await?? {
             Some(target) => Ok(is_data || !target.is_empty),
-            None if is_data => Err(Error::Usage(format!(
+            None if is_data => Err(Error::Settings(SettingsError::Usage(format!(
                 "--data-only needs a database that has the objects, and there is no {}; leave it out to make one",
                 text::one_line(name)
-            ))),
+            )))),
             None => Ok(false),
         }
     }
@@ -77,7 +77,7 @@ impl Restorer<'_> {
     ) -> Result<(), Error> {
         let name = self.request.into.clone().unwrap_or_default();
         let connection = self.shutdown.guard(server.enter_database(&name)).await??;
-        let live = self.shutdown.guard(live(&connection)).await?.map_err(Error::Query)?;
+        let live = self.shutdown.guard(live(&connection)).await?.map_err(SourceError::Query)?;
         let tables = self.decide(backup, facts, &live)?;
         let mut plan = Plan::default();
         plan.say("backup", super::describe(backup));
@@ -87,11 +87,11 @@ impl Restorer<'_> {
         consent(&plan)?;
         self.shutdown.guard(server.sweep()).await??;
         match tables.way {
-            Way::Lost => self.restore_lost(server, (backup, facts), &tables, &name, done).await?,
+            TableWay::Lost => self.restore_lost(server, (backup, facts), &tables, &name, done).await?,
             _ => {
                 let loaded = self.load(server, &connection, (backup, facts), &tables);
                 self.shutdown.guard(loaded).await?.map_err(|error| match error {
-                    Error::Query(cause) => Error::Load(cause),
+                    Error::Source(SourceError::Query(cause)) => Error::Server(ServerError::Load(cause)),
                     error => error,
                 })?;
             }
@@ -107,31 +107,35 @@ impl Restorer<'_> {
 
     fn decide<'f>(&self, backup: &Backup, facts: &'f Facts, live: &Catalogue) -> Result<Tables<'f>, Error> {
         let [(expected, end)] = self.wanted(backup, facts)?[..] else {
-            return Err(Error::Usage("rows are restored from one database at a time".to_owned()));
+            return Err(Error::Settings(SettingsError::Usage(
+                "rows are restored from one database at a time".to_owned(),
+            )));
         };
         let catalogue = expected.catalogue(|kind| kind == Kind::Table)?;
         let contents = expected.contents(|_| true)?;
         let Chosen { tables, roots } =
-            find_tables(&contents, &catalogue, &self.request.tables).map_err(Error::Usage)?;
+            find_tables(&contents, &catalogue, &self.request.tables).map_err(SettingsError::Usage)?;
         if let Some(view) = tables.iter().find(|table| live.views.contains_key(*table)) {
             let view = text::one_line(view);
-            return Err(Error::Usage(format!("{view} is a view in the live database; restore into a new database")));
+            return Err(Error::Settings(SettingsError::Usage(format!(
+                "{view} is a view in the live database; restore into a new database"
+            ))));
         }
         let (there, gone): (BTreeSet<String>, BTreeSet<String>) =
             tables.into_iter().partition(|name| live.tables.contains_key(name));
         let time = (self.now)().format("%Y%m%d_%H%M%S").to_string();
         let same = |names: BTreeSet<String>| names.into_iter().map(|name| (name.clone(), name)).collect();
-        let is_data = self.request.content == Content::Data;
+        let is_data = self.request.content == RestoreContent::Data;
         let (way, into) = match (there.is_empty(), gone.is_empty()) {
-            (true, _) if !is_data => (Way::Lost, same(gone)),
-            (_, true) if is_data || self.request.replace => (Way::InPlace, same(there)),
-            (_, true) => (Way::Beside, beside(there, &time, live)),
+            (true, _) if !is_data => (TableWay::Lost, same(gone)),
+            (_, true) if is_data || self.request.replace => (TableWay::InPlace, same(there)),
+            (_, true) => (TableWay::Beside, beside(there, &time, live)),
             (_, false) => {
                 let gone = gone.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-                return Err(Error::Usage(format!(
+                return Err(Error::Settings(SettingsError::Usage(format!(
                     "the database lacks {}; restore what is gone and what is there one after the other",
                     text::one_line(&gone)
-                )));
+                ))));
             }
         };
         Ok(Tables { way, expected, catalogue, contents, end, into, roots })
@@ -144,19 +148,19 @@ impl Restorer<'_> {
             plan.say(
                 "table",
                 match tables.way {
-                    Way::Lost => format!("{table} is not there any more and is made again, with {rows} rows"),
-                    Way::Beside => format!("{rows} rows of {table} go into the new table {into}"),
-                    Way::InPlace if self.request.replace => {
+                    TableWay::Lost => format!("{table} is not there any more and is made again, with {rows} rows"),
+                    TableWay::Beside => format!("{rows} rows of {table} go into the new table {into}"),
+                    TableWay::InPlace if self.request.replace => {
                         format!("{rows} rows take the place of those that are in {table}")
                     }
-                    Way::InPlace => format!("{rows} rows go into {table}, which must be empty"),
+                    TableWay::InPlace => format!("{rows} rows go into {table}, which must be empty"),
                 },
             );
         }
-        if self.request.content == Content::Data && tables.contents.large_objects.count > 0 {
+        if self.request.content == RestoreContent::Data && tables.contents.large_objects.count > 0 {
             plan.say("leave", "large objects; they come only with their whole database");
         }
-        if matches!(tables.way, Way::InPlace) && self.request.replace {
+        if matches!(tables.way, TableWay::InPlace) && self.request.replace {
             for root in &tables.roots {
                 plan.say("empty", format!("all of {}, partitions that the backup lacks as well", text::one_line(root)));
             }
@@ -182,7 +186,7 @@ impl Restorer<'_> {
         let load = Load::begin(connection, &tables.contents, &expected.lc_monetary).await?;
         let live: BTreeSet<String> = tables.into.values().cloned().collect();
         match tables.way {
-            Way::Beside => create(&load, tables).await?,
+            TableWay::Beside => create(&load, tables).await?,
             _ => self.make_room(connection, &load, tables).await?,
         }
         let how = (&tools, backup.manifest.format);
@@ -200,7 +204,7 @@ impl Restorer<'_> {
             return Err(self.unproved(backup, &check.details.join("; ")));
         }
         self.compare_rows(connection, &load, backup, tables).await?;
-        if let Way::InPlace = tables.way {
+        if let TableWay::InPlace = tables.way {
             let all = tables.contents.sequences.clone();
             let owned = load.sequences_of(&live.union(&tables.roots).cloned().collect()).await?;
             let is_all = self.request.tables.is_empty();
@@ -213,7 +217,7 @@ impl Restorer<'_> {
 
     fn unproved(&self, backup: &Backup, failures: &str) -> Error {
         let failures = format!("{failures}; nothing was changed");
-        Error::NotRestored { id: backup.manifest.id.clone(), failures }
+        Error::Backup(BackupError::NotRestored { id: backup.manifest.id.clone(), failures })
     }
 
     /// Refuses live tables that cannot take the rows, and empties the others.
@@ -226,11 +230,11 @@ impl Restorer<'_> {
         let differing = live.iter().filter(|name| columns(&now, name) != columns(&tables.catalogue, name));
         let differing: Vec<&str> = differing.map(String::as_str).collect();
         if !differing.is_empty() {
-            return Err(Error::NotReplaced(format!(
+            return Err(Error::Server(ServerError::NotReplaced(format!(
                 "the columns of {} are others now than in the backup; restore beside it (without --replace), and move \
                  the rows by hand",
                 text::one_line(&differing.join(", "))
-            )));
+            ))));
         }
         let family = tables.family(&now);
         let triggers = load.triggers(&family).await?;
@@ -241,11 +245,11 @@ impl Restorer<'_> {
             } else {
                 format!("{user} may not switch it off")
             };
-            return Err(Error::NotReplaced(format!(
+            return Err(Error::Server(ServerError::NotReplaced(format!(
                 "the trigger {} would fire for every row, because {why}; disable it (ALTER TABLE … DISABLE TRIGGER) for \
                  that time, or restore as a superuser",
                 text::one_line(&triggers.join(", "))
-            )));
+            ))));
         }
         let emptied = tables.emptied(&now);
         if !self.request.replace {
@@ -254,16 +258,16 @@ impl Restorer<'_> {
                 return Ok(());
             }
             let full = text::one_line(&full.join(", ")).into_owned();
-            return Err(Error::Usage(format!(
+            return Err(Error::Settings(SettingsError::Usage(format!(
                 "{full} has rows already; --replace puts those of the backup in their place"
-            )));
+            ))));
         }
         let keys = load.keys_from_elsewhere(&family).await?;
         if !keys.is_empty() {
-            return Err(Error::NotReplaced(format!(
+            return Err(Error::Server(ServerError::NotReplaced(format!(
                 "other tables refer to these by {}; restore them together, or restore beside (without --replace)",
                 text::one_line(&keys.join(", "))
-            )));
+            ))));
         }
         Ok(load.empty(&emptied).await?)
     }
@@ -293,7 +297,7 @@ impl Restorer<'_> {
             let names = differing.join(", ");
             return Err(self.unproved(backup, &format!("{names}: the rows are others than in the backup")));
         }
-        if load.is_quiet && matches!(tables.way, Way::InPlace) {
+        if load.is_quiet && matches!(tables.way, TableWay::InPlace) {
             let (_, orphans) = contents::orphans(connection).await?;
             let now = schema::relations(connection).await?;
             let family = tables.family(&now);
@@ -301,9 +305,9 @@ impl Restorer<'_> {
             let broken: Vec<&str> = orphans.keys().filter(ours).map(String::as_str).collect();
             if !broken.is_empty() {
                 let why = format!("rows would refer to nothing by {}", broken.join(", "));
-                return Err(Error::NotReplaced(format!(
+                return Err(Error::Server(ServerError::NotReplaced(format!(
                     "{why}; restore the tables that they refer to together with them"
-                )));
+                ))));
             }
         }
         Ok(())
@@ -320,7 +324,7 @@ impl Restorer<'_> {
     ) -> Result<(), Error> {
         let (expected, end) = (tables.expected, tables.end);
         let wanted = Wanted { expected, end, name: name.to_owned(), replaced: None, existing: None };
-        let archive = Archive { backup, facts, databases: vec![wanted] };
+        let archive = ChosenArchive { backup, facts, databases: vec![wanted] };
         self.check_roles(server, std::slice::from_ref(&archive), false).await?;
         let catalogue = &tables.catalogue;
         let below = |table: &&String| tables.roots.iter().any(|root| is_below(catalogue, table, root));
@@ -328,10 +332,10 @@ impl Restorer<'_> {
         names.extend(catalogue.tables.keys().filter(below).cloned());
         let partition = names.iter().find(|table| parents(catalogue, table).any(|parent| !names.contains(parent)));
         if let Some(partition) = partition {
-            return Err(Error::NotReplaced(format!(
+            return Err(Error::Server(ServerError::NotReplaced(format!(
                 "{} is a partition of a table that is there; restore it into a new database, and attach it by hand",
                 text::one_line(partition)
-            )));
+            ))));
         }
         let names: Vec<String> = names.into_iter().collect();
         let left_out = self.move_tables(server, &archive, &names, done).await?;
@@ -422,7 +426,7 @@ struct Loading<'l> {
     load: &'l Load<'l>,
     into: &'l BTreeMap<String, String>,
     lexer: Lexer,
-    rows: Option<Rows<'l>>,
+    rows: Option<LoadingRows<'l>>,
 }
 
 impl Sink for Loading<'_> {
@@ -433,17 +437,17 @@ impl Sink for Loading<'_> {
                 Token::CopyBegin => {
                     let copy = self.lexer.copy().and_then(|copy| Some((self.into.get(&copy.table)?, copy)));
                     if let Some((into, copy)) = copy {
-                        self.rows = Some(self.load.rows(into, &copy.columns).await.map_err(Error::Query)?);
+                        self.rows = Some(self.load.rows(into, &copy.columns).await.map_err(SourceError::Query)?);
                     }
                 }
                 Token::Row { bytes, ends } => {
                     if let Some(rows) = &mut self.rows {
-                        rows.write(bytes, ends).await.map_err(Error::Query)?;
+                        rows.write(bytes, ends).await.map_err(SourceError::Query)?;
                     }
                 }
                 Token::CopyEnd(_) => {
                     if let Some(rows) = self.rows.take() {
-                        rows.finish().await.map_err(Error::Query)?;
+                        rows.finish().await.map_err(SourceError::Query)?;
                     }
                 }
                 _ => {}

@@ -139,14 +139,14 @@ fn either(words: &[&str]) -> String {
 pub fn words_of<T: DeserializeOwned>() -> &'static [&'static str] {
     let words = Cell::new(&[] as &[&str]);
     // it asks for one of its words, and gets none
-    let _ = T::deserialize(Words(&words));
+    let _ = T::deserialize(WordProbe(&words));
     words.get()
 }
 
 /// Notes which words are asked for.
-struct Words<'a>(&'a Cell<&'static [&'static str]>);
+struct WordProbe<'a>(&'a Cell<&'static [&'static str]>);
 
-impl<'de> de::Deserializer<'de> for Words<'_> {
+impl<'de> de::Deserializer<'de> for WordProbe<'_> {
     type Error = de::value::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {

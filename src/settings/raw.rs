@@ -35,7 +35,7 @@ impl std::fmt::Display for Origin {
 }
 
 #[derive(Debug, Clone)]
-struct Value {
+struct ReceivedValue {
     text: String,
     origin: Origin,
     /// The origin is a file that holds this value and nothing else.
@@ -44,7 +44,7 @@ struct Value {
     is_refused: bool,
 }
 
-impl Value {
+impl ReceivedValue {
     fn new(text: String, origin: Origin) -> Self {
         Self { text, origin, is_whole_file: false, is_refused: false }
     }
@@ -55,7 +55,7 @@ impl Value {
 #[derive(Debug)]
 pub struct RawSettings {
     table: &'static [SettingGroup],
-    values: BTreeMap<&'static str, Value>,
+    values: BTreeMap<&'static str, ReceivedValue>,
     /// Every variable, ours or not.
     environment: BTreeMap<String, String>,
     /// Settings that somebody asked for.
@@ -177,7 +177,7 @@ impl RawSettings {
     }
 
     /// The value one layer gives a setting, by its name or by the file it names. Empty means unset.
-    fn pick(&mut self, setting: &Setting, layer: &Layer) -> Option<Value> {
+    fn pick(&mut self, setting: &Setting, layer: &Layer) -> Option<ReceivedValue> {
         let present = |name: &str| layer.values.get(name).filter(|value| !value.is_empty()).cloned();
         let direct = present(setting.name);
         let file_name = setting.file_name();
@@ -195,13 +195,13 @@ impl RawSettings {
                         setting.name
                     ));
                 }
-                Some(Value::new(text, layer.origin.clone()))
+                Some(ReceivedValue::new(text, layer.origin.clone()))
             }
             (None, Some(path)) => match std::fs::read_to_string(&path) {
                 Ok(text) => {
                     let text = without_line_end(&text).to_owned();
-                    let value = Value::new(text, Origin::File(path.into()));
-                    (!value.text.is_empty()).then_some(Value { is_whole_file: true, ..value })
+                    let value = ReceivedValue::new(text, Origin::File(path.into()));
+                    (!value.text.is_empty()).then_some(ReceivedValue { is_whole_file: true, ..value })
                 }
                 Err(error) => {
                     self.problems.push(format!("{}: reading {path}: {error}", file_name.unwrap_or_default()));
@@ -247,7 +247,7 @@ impl RawSettings {
             }
             Some(_) => {}
             None => {
-                self.values.insert(setting.name, Value::new(text, Origin::Url));
+                self.values.insert(setting.name, ReceivedValue::new(text, Origin::Url));
                 self.check(setting);
             }
         }
@@ -381,7 +381,8 @@ impl RawSettings {
     /// Refuses what no name or key has, and what a carelessly made secret often has: a line break at its end.
     pub fn refuse_odd_characters(&mut self, settings: &[Setting]) {
         for setting in settings {
-            let is_odd = |value: &&Value| value.text.chars().any(char::is_control) || value.text.trim() != value.text;
+            let is_odd =
+                |value: &&ReceivedValue| value.text.chars().any(char::is_control) || value.text.trim() != value.text;
             if self.values.get(setting.name).filter(is_odd).is_some() {
                 let name = setting.name;
                 self.problems

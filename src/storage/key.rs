@@ -77,7 +77,7 @@ impl Naming {
     /// The archive's key under a layout.
     pub fn key(&self, layout: PathFormat) -> String {
         let id = self.id();
-        let archive = Archive {
+        let archive = ArchiveName {
             id: &id,
             subject: &self.subject,
             backup_type: self.backup_type,
@@ -90,7 +90,7 @@ impl Naming {
 
 /// What of a backup decides where it lies.
 #[derive(Debug, Clone, Copy)]
-pub struct Archive<'a> {
+pub struct ArchiveName<'a> {
     /// The backup's id.
     pub id: &'a str,
     /// What it holds.
@@ -103,7 +103,7 @@ pub struct Archive<'a> {
     pub encrypted: bool,
 }
 
-impl Archive<'_> {
+impl ArchiveName<'_> {
     /// The archive's key under a layout, where the id is one that we make: it ends in the time that names show.
     pub fn key(&self, layout: PathFormat) -> Option<String> {
         let stamp = self.id.get(self.id.len().checked_sub(STAMP.len())?..)?;
@@ -175,7 +175,7 @@ pub fn encode(database: &str) -> String {
 
 /// Which file of a backup a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum FileKind {
     /// `NAME`
     Archive,
     /// `NAME.sha256`
@@ -195,14 +195,14 @@ pub enum Part {
 }
 
 /// Splits a key into its archive's key and the part it is; none for anything we do not write.
-pub fn parse(key: &str) -> Option<(&str, Part)> {
+pub fn parse(key: &str) -> Option<(&str, FileKind)> {
     let parts = [
-        (".sha256", Part::Checksum),
-        (".facts.json.gz", Part::Facts),
-        (".pending", Part::Pending),
-        (".upload", Part::Upload),
-        (".deleting", Part::Deleting),
-        (".json", Part::Manifest),
+        (".sha256", FileKind::Checksum),
+        (".facts.json.gz", FileKind::Facts),
+        (".pending", FileKind::Pending),
+        (".upload", FileKind::Upload),
+        (".deleting", FileKind::Deleting),
+        (".json", FileKind::Manifest),
     ];
     let is_archive = |name: &str| {
         let name = name.rsplit('/').next().unwrap_or(name);
@@ -211,16 +211,16 @@ pub fn parse(key: &str) -> Option<(&str, Part)> {
             && [".sql.gz", ".dump"].iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| !stem.is_empty()))
     };
     if is_archive(key) {
-        return Some((key, Part::Archive));
+        return Some((key, FileKind::Archive));
     }
     if let Some(archive) = key.strip_suffix(".facts.json.gz.age") {
-        return (archive.ends_with(ENCRYPTED) && is_archive(archive)).then_some((archive, Part::Facts));
+        return (archive.ends_with(ENCRYPTED) && is_archive(archive)).then_some((archive, FileKind::Facts));
     }
     if let Some((archive, time)) = key.rsplit_once(".verify-")
         && is_verification_time(time)
         && is_archive(archive)
     {
-        return Some((archive, Part::Verification));
+        return Some((archive, FileKind::Verification));
     }
     parts.iter().find_map(|(ending, part)| {
         let archive = key.strip_suffix(ending)?;
@@ -246,16 +246,16 @@ pub fn verification(archive: &str, time: DateTime<Utc>) -> String {
 }
 
 /// Key of a companion of an archive; verifications carry a time, and [`verification`] makes their keys.
-pub fn companion(archive: &str, part: Part) -> String {
+pub fn companion(archive: &str, part: FileKind) -> String {
     let ending = match part {
-        Part::Archive | Part::Verification => "",
-        Part::Checksum => ".sha256",
-        Part::Facts if archive.ends_with(ENCRYPTED) => ".facts.json.gz.age",
-        Part::Facts => ".facts.json.gz",
-        Part::Manifest => ".json",
-        Part::Pending => ".pending",
-        Part::Upload => ".upload",
-        Part::Deleting => ".deleting",
+        FileKind::Archive | FileKind::Verification => "",
+        FileKind::Checksum => ".sha256",
+        FileKind::Facts if archive.ends_with(ENCRYPTED) => ".facts.json.gz.age",
+        FileKind::Facts => ".facts.json.gz",
+        FileKind::Manifest => ".json",
+        FileKind::Pending => ".pending",
+        FileKind::Upload => ".upload",
+        FileKind::Deleting => ".deleting",
     };
     format!("{archive}{ending}")
 }
@@ -387,21 +387,21 @@ mod tests {
         let archive = "2026-01/backup_2026-01-28_02-05-00.sql.gz";
         for archive in [archive, "a.dump", "a.sql.gz.age", "a.dump.age"] {
             for part in [
-                Part::Archive,
-                Part::Checksum,
-                Part::Facts,
-                Part::Manifest,
-                Part::Pending,
-                Part::Upload,
-                Part::Deleting,
+                FileKind::Archive,
+                FileKind::Checksum,
+                FileKind::Facts,
+                FileKind::Manifest,
+                FileKind::Pending,
+                FileKind::Upload,
+                FileKind::Deleting,
             ] {
                 assert_eq!(parse(&companion(archive, part)), Some((archive, part)));
             }
         }
-        assert_eq!(parse(&format!("{archive}.verify-20260128T020500Z.json")), Some((archive, Part::Verification)));
+        assert_eq!(parse(&format!("{archive}.verify-20260128T020500Z.json")), Some((archive, FileKind::Verification)));
         // a database may be called so
         let odd = "backup_x.sql.gz.verify-y_2026-01-28_02-05-00.sql.gz";
-        assert_eq!(parse(&companion(odd, Part::Manifest)), Some((odd, Part::Manifest)));
+        assert_eq!(parse(&companion(odd, FileKind::Manifest)), Some((odd, FileKind::Manifest)));
         for foreign in ["notes.txt", "a.json", "x/.hidden.sql.gz", ".sql.gz", "dump.sql", "a.pending", "a.age", ""] {
             assert_eq!(parse(foreign), None, "{foreign}");
         }
@@ -446,7 +446,7 @@ mod tests {
     fn a_backup_that_exists_has_the_same_key_again_and_an_id_of_somebody_elses_has_none() {
         let naming = naming("shop");
         let id = naming.id();
-        let archive = Archive {
+        let archive = ArchiveName {
             id: &id,
             subject: &naming.subject,
             backup_type: naming.backup_type,
@@ -458,7 +458,7 @@ mod tests {
             assert_eq!(archive.key(layout), Some(naming.key(layout)));
         }
         for id in ["", "backup", "../backup_2026-01-28_02-05-00", ".x_2026-01-28_02-05-00", "é2026-01-28_02-05-0"] {
-            assert_eq!(Archive { id, ..archive }.key(PathFormat::Daily), None, "{id}");
+            assert_eq!(ArchiveName { id, ..archive }.key(PathFormat::Daily), None, "{id}");
         }
     }
 
@@ -471,7 +471,7 @@ mod tests {
                 prop_assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.%/~".contains(&b)));
                 prop_assert!(key.split('/').all(|part| !part.is_empty() && !part.starts_with(['.', '-'])));
                 prop_assert_eq!(key.split('/').count(), if layout == PathFormat::Flat { 1 } else { 2 });
-                prop_assert_eq!(parse(&key), Some((key.as_str(), Part::Archive)));
+                prop_assert_eq!(parse(&key), Some((key.as_str(), FileKind::Archive)));
             }
         }
 

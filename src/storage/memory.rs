@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
-struct Content {
+struct StoredObject {
     objects: BTreeMap<String, (Bytes, DateTime<Utc>)>,
     unfinished: Vec<Unfinished>,
     uploads: u64,
@@ -20,10 +20,10 @@ struct Content {
 
 /// Objects that live as long as the last clone.
 #[derive(Debug, Clone, Default)]
-pub struct Memory(Arc<Mutex<Content>>);
+pub struct Memory(Arc<Mutex<StoredObject>>);
 
 impl Memory {
-    fn content(&self) -> MutexGuard<'_, Content> {
+    fn content(&self) -> MutexGuard<'_, StoredObject> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

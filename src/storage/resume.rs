@@ -17,7 +17,7 @@ const ATTEMPTS: u32 = 3;
 type Body = Box<dyn AsyncRead + Send + Unpin>;
 type Opening = Pin<Box<dyn Future<Output = Result<(u64, Body), StorageError>> + Send>>;
 
-enum State {
+enum ReadState {
     /// The store is asked for the rest.
     Opening(Opening),
     Reading(Body),
@@ -32,7 +32,7 @@ pub struct Resuming {
     key: String,
     left: Range<u64>,
     size: u64,
-    state: State,
+    state: ReadState,
     limit: Duration,
     /// Runs while a read waits; the time between two reads is not the store's.
     waiting: Option<Pin<Box<Sleep>>>,
@@ -50,7 +50,7 @@ impl Resuming {
     ) -> Result<Self, StorageError> {
         let download = storage.get(key, range.clone()).await?;
         let left = range.start..range.end.min(download.size);
-        let (key, state, size) = (key.to_owned(), State::Reading(download.body), download.size);
+        let (key, state, size) = (key.to_owned(), ReadState::Reading(download.body), download.size);
         Ok(Self { storage, key, left, size, state, limit, waiting: None, attempts: 0 })
     }
 
@@ -64,12 +64,12 @@ impl Resuming {
         self.attempts += 1;
         let location = self.storage.location();
         if self.attempts > ATTEMPTS {
-            self.state = State::Failed(location.broke_off(&self.key, why.to_string()));
+            self.state = ReadState::Failed(location.broke_off(&self.key, why.to_string()));
             return;
         }
         warn!("reading {}: {why}; asking for the rest again", location.of(&self.key));
         let (storage, key, range) = (self.storage.clone(), self.key.clone(), self.left.clone());
-        self.state = State::Opening(Box::pin(async move {
+        self.state = ReadState::Opening(Box::pin(async move {
             let download = storage.get(&key, range).await?;
             Ok((download.size, download.body))
         }));
@@ -77,24 +77,24 @@ impl Resuming {
 
     fn settle_opening(&mut self, opened: Result<(u64, Body), StorageError>) {
         self.state = match opened {
-            Ok((size, body)) if size == self.size => State::Reading(body),
+            Ok((size, body)) if size == self.size => ReadState::Reading(body),
             // it was there a moment ago, and as long as its size says
             Ok(_) | Err(StorageError::NotFound { .. }) => {
-                State::Failed(StorageError::Changed { place: self.storage.location().of(&self.key) })
+                ReadState::Failed(StorageError::Changed { place: self.storage.location().of(&self.key) })
             }
-            Err(error) => State::Failed(error),
+            Err(error) => ReadState::Failed(error),
         };
     }
 
     fn poll_once(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             match &mut self.state {
-                State::Opening(opening) => {
+                ReadState::Opening(opening) => {
                     let opened = ready!(opening.as_mut().poll(cx));
                     self.settle_opening(opened);
                 }
-                State::Reading(body) => return Pin::new(body).poll_read(cx, buf),
-                State::Failed(error) => return Poll::Ready(Err(io::Error::other(error.clone()))),
+                ReadState::Reading(body) => return Pin::new(body).poll_read(cx, buf),
+                ReadState::Failed(error) => return Poll::Ready(Err(io::Error::other(error.clone()))),
             }
         }
     }
@@ -121,7 +121,9 @@ impl AsyncRead for Resuming {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Ok(())) => io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off"),
-                Poll::Ready(Err(error)) if matches!(this.state, State::Failed(_)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) if matches!(this.state, ReadState::Failed(_)) => {
+                    return Poll::Ready(Err(error));
+                }
                 Poll::Ready(Err(error)) => error,
             };
             this.waiting = None;

@@ -1,11 +1,11 @@
 //! Check 0: a stored archive is what its manifest and facts say.
 
 use super::report::{Check, Verdict};
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::loader::Broken;
 use crate::loader::archive::{Ended, Reading};
-use crate::loader::parts::Parts;
-use crate::pipeline::{self, Found, Sums};
+use crate::loader::parts::ArchiveParts;
+use crate::pipeline::{self, GatheredFacts, Sums};
 use crate::record::facts::reader::Fact;
 use crate::record::facts::{Facts, Subject};
 use crate::record::manifest::Manifest;
@@ -34,7 +34,9 @@ pub(crate) async fn prove(
         Ok(()) => {}
         Err(Broken::Backup(cause)) => details.push(cause),
         // whatever went wrong, the bytes are not to be trusted
-        Err(Broken::Other(error)) if !as_stored && !matches!(error, Error::Stopped(_) | Error::Storage(_)) => {
+        Err(Broken::Other(error))
+            if !as_stored && !matches!(error, Error::Stopped(_) | Error::Store(StoreError::Storage(_))) =>
+        {
             details.push(error.to_string());
         }
         Err(Broken::Other(error)) => return Err(error),
@@ -50,7 +52,7 @@ pub(crate) async fn prove(
 }
 
 /// Parts prove themselves as they are read: each run of wanted rows by its own SHA-256.
-async fn prove_parts(manifest: &Manifest, parts: Parts, read: Result<(), Broken>) -> Result<Check, Error> {
+async fn prove_parts(manifest: &Manifest, parts: ArchiveParts, read: Result<(), Broken>) -> Result<Check, Error> {
     match read {
         Ok(()) => {
             let found = format!("{} of {} bytes", parts.bytes, manifest.stored_bytes);
@@ -58,19 +60,25 @@ async fn prove_parts(manifest: &Manifest, parts: Parts, read: Result<(), Broken>
             Ok(Check::new(ARCHIVE, Verdict::Ok, "the SHA-256 of the rows that are read".to_owned(), found, Vec::new()))
         }
         Err(Broken::Backup(cause)) => Ok(failed_archive(manifest, None, vec![cause])),
-        Err(Broken::Other(error)) if matches!(error, Error::Stopped(_) | Error::Storage(_)) => Err(error),
+        Err(Broken::Other(error)) if matches!(error, Error::Stopped(_) | Error::Store(StoreError::Storage(_))) => {
+            Err(error)
+        }
         // whatever went wrong, the bytes are not to be trusted
         Err(Broken::Other(error)) if parts.ends_as_written().await => Err(error),
         Err(Broken::Other(error)) => Ok(failed_archive(manifest, None, vec![error.to_string()])),
     }
 }
 
-fn describe(stored: &pipeline::Stored) -> String {
+fn describe(stored: &pipeline::StoredBytes) -> String {
     format!("{} bytes, SHA-256 {}", stored.bytes, stored.sha256)
 }
 
-pub(super) fn failed_archive(manifest: &Manifest, stored: Option<&pipeline::Stored>, details: Vec<String>) -> Check {
-    let expected = describe(&pipeline::Stored {
+pub(super) fn failed_archive(
+    manifest: &Manifest,
+    stored: Option<&pipeline::StoredBytes>,
+    details: Vec<String>,
+) -> Check {
+    let expected = describe(&pipeline::StoredBytes {
         bytes: manifest.stored_bytes,
         sha256: manifest.sha256.clone(),
         raw_bytes: manifest.raw_bytes,
@@ -79,7 +87,7 @@ pub(super) fn failed_archive(manifest: &Manifest, stored: Option<&pipeline::Stor
 }
 
 /// Rows in the archive that are not those of the facts, whatever database they are of.
-fn content_differences(facts: &Facts, found: Result<Found, &'static str>) -> Result<Vec<String>, Error> {
+fn content_differences(facts: &Facts, found: Result<GatheredFacts, &'static str>) -> Result<Vec<String>, Error> {
     let found = match found {
         Ok(found) => found.sums,
         Err(cause) => return Ok(vec![cause.to_owned()]),

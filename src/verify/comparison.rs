@@ -6,7 +6,7 @@ use super::scope::Scope;
 use crate::dump_format::dump_options::{self, LeavesOut};
 use crate::dump_format::restore_filter::Rows;
 use crate::dump_format::sql_lexer::{Lexer, Token};
-use crate::error::Error;
+use crate::error::{Error, ServerError};
 use crate::loader::Loader;
 use crate::postgres::connection::{Connection, ServerVersion};
 use crate::postgres::schema::{self, Described};
@@ -78,15 +78,15 @@ impl<'a> Comparison<'a> {
         let expected = scope.expected()?;
         let (objects, described) = self.match_objects(&connection, scope, &expected).await?;
         let (head, wanted) = (&expected.head, &expected.contents);
-        let contents = contents::read(&connection, wanted, &head.lc_monetary).await.map_err(Error::Compare)?;
-        let orphans = contents::orphans(&connection).await.map_err(Error::Compare)?;
+        let contents = contents::read(&connection, wanted, &head.lc_monetary).await.map_err(ServerError::Compare)?;
+        let orphans = contents::orphans(&connection).await.map_err(ServerError::Compare)?;
         let queries = match &self.loader.config.verify.queries {
             None => None,
             Some(path) => Some(ask(&connection, &read_queries(path)?).await),
         };
         let health = self.health().await?;
         let unapplied = self.loader.apply_properties(&connection, self.scratch, head).await;
-        let properties = catalog::properties(&connection).await.map_err(Error::Compare)?;
+        let properties = catalog::properties(&connection).await.map_err(ServerError::Compare)?;
         let Described { has_texts, migrations, .. } = described;
         let found = Found {
             objects,
@@ -118,7 +118,7 @@ impl<'a> Comparison<'a> {
         }
         let Met { mut matching, described, forced } = met;
         for table in forced.iter().filter(|_| !connection.is_superuser()) {
-            contents::unforce_row_security(connection, table).await.map_err(Error::Compare)?;
+            contents::unforce_row_security(connection, table).await.map_err(ServerError::Compare)?;
         }
         if !matching.is_complete() {
             scope.each_object(|kind, name, properties| matching.recall(kind, name, properties))?;
@@ -148,7 +148,7 @@ impl<'a> Comparison<'a> {
             connection.batch_execute("COMMIT").await?;
             Ok(described)
         };
-        let described = looking.await.map_err(Error::Compare)?;
+        let described = looking.await.map_err(ServerError::Compare)?;
         Ok(Met { matching, described, forced })
     }
 
@@ -165,7 +165,7 @@ impl<'a> Comparison<'a> {
         match answer {
             Ok(answer) if answer.status().is_success() => Ok(Some(Ok(answer.status().to_string()))),
             Ok(answer) => Ok(Some(Err(answer.status().to_string()))),
-            Err(error) => Err(Error::NoHealth(error.without_url().to_string())),
+            Err(error) => Err(Error::Server(ServerError::NoHealth(error.without_url().to_string()))),
         }
     }
 }

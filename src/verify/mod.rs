@@ -10,7 +10,7 @@ pub(crate) mod scope;
 use crate::config::Config;
 use crate::dump_format::restore_filter::{LeaveOut, Rows};
 use crate::encryption::KeyError;
-use crate::error::Error;
+use crate::error::{Error, SettingsError};
 use crate::loader::archive::Reading;
 use crate::loader::{Broken, Loader, client_tools, roles_of};
 use crate::postgres::scratch::ScratchServer;
@@ -21,7 +21,7 @@ use crate::repository::{Backup, FactsError, Repository};
 use crate::shutdown::{Shutdown, budget};
 use chrono::{DateTime, Utc};
 use comparison::Comparison;
-use report::{Check, DatabaseResult, Report, Verdict};
+use report::{Check, DatabaseResult, Verdict, VerificationReport};
 use scope::Scope;
 use std::collections::BTreeSet;
 use tracing::{info, warn};
@@ -43,7 +43,7 @@ pub struct Verifier<'a> {
 /// A backup that was verified.
 pub struct Verified {
     /// What was found.
-    pub report: Report,
+    pub report: VerificationReport,
     /// Why that is not written beside the backup.
     pub unrecorded: Option<Error>,
 }
@@ -72,7 +72,7 @@ impl Verifier<'_> {
                 self.verify_sealed(repository, backup).await?
             }
             Err(FactsError::Storage(error)) => return Err(error.into()),
-            Err(FactsError::Key { name, cause }) => return Err(Error::Key { name, cause }),
+            Err(FactsError::Key { name, cause }) => return Err(Error::Settings(SettingsError::Key { name, cause })),
             Err(FactsError::Damaged(cause)) => {
                 let name = manifest.subject.to_string();
                 let check =
@@ -81,7 +81,7 @@ impl Verifier<'_> {
                 ArchiveResult { check, databases, server: None }
             }
         };
-        let mut report = Report {
+        let mut report = VerificationReport {
             verification: Verification {
                 version: manifest::VERSION,
                 sha256: manifest.sha256.clone(),

@@ -81,7 +81,7 @@ pub struct DatabaseResult {
 
 /// A verification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct VerificationReport {
     /// What it says of the backup.
     #[serde(flatten)]
     pub verification: Verification,
@@ -106,7 +106,7 @@ pub struct Report {
     pub databases: Vec<DatabaseResult>,
 }
 
-impl Report {
+impl VerificationReport {
     /// As it may lie beside an encrypted archive: verdicts, and nothing that could hold names of a schema or rows.
     pub fn without_names(&self) -> Self {
         let mut report = self.clone();

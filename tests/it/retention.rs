@@ -9,7 +9,7 @@ use postgres_backup_job::inventory::upload;
 use postgres_backup_job::progress::Counters;
 use postgres_backup_job::record::facts::{Subject, Totals, Versions};
 use postgres_backup_job::record::manifest::{self, Compression, How, Manifest, Verification};
-use postgres_backup_job::repository::{Backup, Content, Repository, Side};
+use postgres_backup_job::repository::{Backup, BackupRecord, Repository, Side};
 use postgres_backup_job::storage::key::Naming;
 use postgres_backup_job::storage::memory::Memory;
 use postgres_backup_job::storage::{Object, Owner, Storage, read_small};
@@ -174,7 +174,7 @@ impl World {
             new_backup.write(bytes.clone()).await.unwrap();
             let manifest = manifest(&naming, source, &bytes);
             new_backup.store_archive(manifest.stored_bytes).await.unwrap();
-            new_backup.record(&Content::new(&manifest, Bytes::from_static(FACTS))).await.unwrap();
+            new_backup.record(&BackupRecord::new(&manifest, Bytes::from_static(FACTS))).await.unwrap();
             let backup = repository.find(new_backup.key()).await.unwrap().unwrap();
             if self.dice.one_in(3) {
                 let how = if self.dice.one_in(3) { How::Checksum } else { How::Restore };

@@ -2,9 +2,9 @@
 
 use super::plot::{Point, plot};
 use super::problems::{self, Problem};
-use super::state::{Running, State};
-use crate::inventory::Entry;
-use crate::inventory::status::{Kept, Status, Verdict};
+use super::state::{CurrentRun, State};
+use crate::inventory::InventoryEntry;
+use crate::inventory::status::{Kept, Status, StatusVerdict};
 use crate::progress::Pace;
 use crate::record::facts::Subject;
 use crate::record::manifest::BackupType;
@@ -100,8 +100,8 @@ fn verdict(view: &View<'_>, problems: &[Problem]) -> Markup {
             Some(_) => html! { p class="verdict bad" { "The storage cannot be read." } },
         };
     };
-    let expected = status.databases.iter().filter(|kept| kept.verdict != Verdict::NotSelected);
-    let (all, well) = (expected.clone().count(), expected.filter(|kept| kept.verdict == Verdict::Ok).count());
+    let expected = status.databases.iter().filter(|kept| kept.verdict != StatusVerdict::NotSelected);
+    let (all, well) = (expected.clone().count(), expected.filter(|kept| kept.verdict == StatusVerdict::Ok).count());
     let most = text::duration(TimeDelta::seconds(status.max_age_seconds));
     let (class, text) = match problems.first() {
         _ if all == 0 => ("bad", "There are no backups.".to_owned()),
@@ -138,7 +138,7 @@ fn runs(view: &View<'_>) -> Markup {
     }
 }
 
-fn under_way(view: &View<'_>, running: &Running) -> Markup {
+fn under_way(view: &View<'_>, running: &CurrentRun) -> Markup {
     let (raw, table) = (running.counters.raw(), running.counters.table());
     let pace = Pace::of(&running.counters, running.since, 0);
     let article = if running.due.backup_type == BackupType::Auto { "An" } else { "A" };
@@ -178,7 +178,7 @@ fn list(problems: &[Problem]) -> Markup {
 fn cards(view: &View<'_>, status: &Status) -> Markup {
     let mut databases: Vec<&Kept> = status.databases.iter().collect();
     databases.sort_by_key(|kept| rank(kept));
-    let mut entries: HashMap<&Subject, Vec<&Entry>> = HashMap::new();
+    let mut entries: HashMap<&Subject, Vec<&InventoryEntry>> = HashMap::new();
     let all = view.state.overview.iter().flat_map(|overview| &overview.inventory.entries);
     for entry in all.filter(|entry| entry.is_of(&status.source)) {
         let newest = entries.entry(&entry.manifest.subject).or_default();
@@ -195,7 +195,7 @@ fn cards(view: &View<'_>, status: &Status) -> Markup {
 
 fn rank(kept: &Kept) -> u8 {
     match (kept.verdict, class(kept)) {
-        (Verdict::NotSelected, _) => 3,
+        (StatusVerdict::NotSelected, _) => 3,
         (_, "bad") => 0,
         (_, "warn") => 1,
         _ => 2,
@@ -205,26 +205,26 @@ fn rank(kept: &Kept) -> u8 {
 fn class(kept: &Kept) -> &'static str {
     let failed = kept.last_verification.as_ref().is_some_and(|last| !last.passed);
     match kept.verdict {
-        Verdict::NotSelected => "off",
-        Verdict::TooOld | Verdict::Missing | Verdict::Shrunk => "bad",
-        Verdict::Ok if failed => "bad",
-        Verdict::Ok if kept.trend.as_ref().is_some_and(|trend| trend.conspicuous) => "warn",
-        Verdict::Ok if !kept.pending_uploads.is_empty() => "warn",
-        Verdict::Ok => "good",
+        StatusVerdict::NotSelected => "off",
+        StatusVerdict::TooOld | StatusVerdict::Missing | StatusVerdict::Shrunk => "bad",
+        StatusVerdict::Ok if failed => "bad",
+        StatusVerdict::Ok if kept.trend.as_ref().is_some_and(|trend| trend.conspicuous) => "warn",
+        StatusVerdict::Ok if !kept.pending_uploads.is_empty() => "warn",
+        StatusVerdict::Ok => "good",
     }
 }
 
 /// `entries` are the newest of the database, the newest first.
-fn card(view: &View<'_>, kept: &Kept, entries: &[&Entry]) -> Markup {
+fn card(view: &View<'_>, kept: &Kept, entries: &[&InventoryEntry]) -> Markup {
     let class = class(kept);
     let badge = match (kept.verdict, class) {
-        (Verdict::TooOld, _) => "too old",
-        (Verdict::Missing, _) => "no good backup",
-        (Verdict::NotSelected, _) => "not selected",
-        (Verdict::Shrunk, _) => "shrunk",
-        (Verdict::Ok, "bad") => "verification failed",
-        (Verdict::Ok, "warn") => "worth a look",
-        (Verdict::Ok, _) => "ok",
+        (StatusVerdict::TooOld, _) => "too old",
+        (StatusVerdict::Missing, _) => "no good backup",
+        (StatusVerdict::NotSelected, _) => "not selected",
+        (StatusVerdict::Shrunk, _) => "shrunk",
+        (StatusVerdict::Ok, "bad") => "verification failed",
+        (StatusVerdict::Ok, "warn") => "worth a look",
+        (StatusVerdict::Ok, _) => "ok",
     };
     html! {
         article class=(class) {
@@ -247,7 +247,7 @@ fn card(view: &View<'_>, kept: &Kept, entries: &[&Entry]) -> Markup {
                     dt { "Where" } dd { (newest.sides.iter().map(|side| side.as_str()).collect::<Vec<_>>().join(" and ")) }
                 }
                 dt { "Verified" } dd { (verified(view, kept)) }
-                @if let Some(due) = view.next.first().filter(|_| kept.verdict != Verdict::NotSelected) {
+                @if let Some(due) = view.next.first().filter(|_| kept.verdict != StatusVerdict::NotSelected) {
                     dt { "Next" } dd { "in " (text::duration(due.time - view.now)) " (" (due.backup_type.as_str()) ")" }
                 }
                 dt { "Kept" } dd { (text::count(kept.backups, "backup")) ", " (text::size(kept.stored_bytes)) }
@@ -274,9 +274,9 @@ fn verified(view: &View<'_>, kept: &Kept) -> String {
 }
 
 /// Size and duration over time; `entries` are the newest first.
-fn plots(view: &View<'_>, entries: &[&Entry]) -> Markup {
-    let points = |value: fn(&Entry) -> f64, words: fn(&Entry) -> String| -> Vec<Point> {
-        let point = |entry: &&Entry| Point {
+fn plots(view: &View<'_>, entries: &[&InventoryEntry]) -> Markup {
+    let points = |value: fn(&InventoryEntry) -> f64, words: fn(&InventoryEntry) -> String| -> Vec<Point> {
+        let point = |entry: &&InventoryEntry| Point {
             time: entry.manifest.started,
             value: value(entry),
             bad: !entry.is_good(),
@@ -301,15 +301,15 @@ fn plots(view: &View<'_>, entries: &[&Entry]) -> Markup {
     }
 }
 
-fn size(entry: &Entry) -> String {
+fn size(entry: &InventoryEntry) -> String {
     text::size(entry.manifest.stored_bytes)
 }
 
-fn took(entry: &Entry) -> TimeDelta {
+fn took(entry: &InventoryEntry) -> TimeDelta {
     (entry.manifest.finished - entry.manifest.started).max(TimeDelta::zero())
 }
 
-fn duration(entry: &Entry) -> String {
+fn duration(entry: &InventoryEntry) -> String {
     let took = took(entry);
     if took < TimeDelta::seconds(10) { format!("{:.1} s", took.as_seconds_f64()) } else { text::duration(took) }
 }

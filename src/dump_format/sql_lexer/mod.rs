@@ -42,7 +42,7 @@ pub enum Token<'a> {
 /// Follows a text through its chunks.
 #[derive(Debug, Default)]
 pub struct Lexer {
-    state: State,
+    state: LexerState,
     /// The token without bytes that comes next.
     pending: Option<Pending>,
     /// The statement has been handed out, and the next byte begins another.
@@ -61,7 +61,7 @@ pub struct Lexer {
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-enum State {
+enum LexerState {
     #[default]
     Plain,
     /// One `-` or `/` that may begin a comment.
@@ -167,7 +167,7 @@ impl Line {
 impl Lexer {
     /// A lexer that begins among the rows of a table.
     pub fn in_rows() -> Self {
-        Self { state: State::Rows, ..Self::default() }
+        Self { state: LexerState::Rows, ..Self::default() }
     }
 
     /// The statement that has just ended, without what stood before it; at most its first MiB.
@@ -193,13 +193,13 @@ impl Lexer {
     /// True where nothing is open: no statement, no quote, no rows.
     pub fn is_between_statements(&self) -> bool {
         let is_open = !self.statement.is_empty() && !self.is_over;
-        matches!(self.state, State::Plain | State::LineComment) && !is_open
+        matches!(self.state, LexerState::Plain | LexerState::LineComment) && !is_open
     }
 
     /// The next token of `input`, which is shortened by it; none at its end.
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Token<'a>> {
-        if self.state == State::Rows && self.pending.is_none() {
+        if self.state == LexerState::Rows && self.pending.is_none() {
             return (!input.is_empty()).then(|| self.next_row(input));
         }
         self.next_sql(input)
@@ -217,7 +217,7 @@ impl Lexer {
         *input = &all[length + 1..];
         let line = std::mem::take(&mut self.line);
         if line != Line::IsRow && line.and(bytes).is_end() {
-            self.state = State::Plain;
+            self.state = LexerState::Plain;
             self.copy = None;
             return Token::CopyEnd(&all[..=length]);
         }
@@ -235,9 +235,9 @@ impl Lexer {
             None => {}
         }
         let all = *input;
-        let in_command = self.state == State::Command;
+        let in_command = self.state == LexerState::Command;
         let mut at = 0;
-        while at < all.len() && self.pending.is_none() && (self.state == State::Command) == in_command {
+        while at < all.len() && self.pending.is_none() && (self.state == LexerState::Command) == in_command {
             at += self.step(&all[at..]);
         }
         if at == 0 {
@@ -253,41 +253,41 @@ impl Lexer {
     fn step(&mut self, bytes: &[u8]) -> usize {
         let byte = bytes[0];
         match &mut self.state {
-            State::Plain => return self.step_plain(byte),
-            State::May(first) => {
+            LexerState::Plain => return self.step_plain(byte),
+            LexerState::May(first) => {
                 let first = *first;
                 self.state = match (first, byte) {
-                    (b'-', b'-') => State::LineComment,
-                    (b'/', b'*') => State::BlockComment { depth: 1, last: 0 },
+                    (b'-', b'-') => LexerState::LineComment,
+                    (b'/', b'*') => LexerState::BlockComment { depth: 1, last: 0 },
                     _ => {
                         self.remember(&[first]);
-                        State::Plain
+                        LexerState::Plain
                     }
                 };
-                return usize::from(self.state != State::Plain);
+                return usize::from(self.state != LexerState::Plain);
             }
-            State::LineComment => {
+            LexerState::LineComment => {
                 // as for psql, a carriage return ends it as well
                 let length = memchr::memchr2(b'\n', b'\r', bytes);
                 if length.is_some() {
-                    self.state = State::Plain;
+                    self.state = LexerState::Plain;
                 }
                 return length.unwrap_or(bytes.len());
             }
-            State::BlockComment { depth, last } => {
+            LexerState::BlockComment { depth, last } => {
                 match (*last, byte) {
                     (b'/', b'*') => (*depth, *last) = (*depth + 1, 0),
                     (b'*', b'/') => (*depth, *last) = (*depth - 1, 0),
                     _ => *last = byte,
                 }
                 if *depth == 0 {
-                    self.state = State::Plain;
+                    self.state = LexerState::Plain;
                     // it parts two words
                     self.remember(b" ");
                 }
                 return 1;
             }
-            State::Quoted { escapes, escaped } => {
+            LexerState::Quoted { escapes, escaped } => {
                 if *escaped {
                     *escaped = false;
                     self.remember(&[byte]);
@@ -297,49 +297,49 @@ impl Lexer {
                     if *escapes { memchr::memchr2(b'\'', b'\\', bytes) } else { memchr::memchr(b'\'', bytes) };
                 let length = special.map_or(bytes.len(), |at| at + 1);
                 match special.map(|at| bytes[at]) {
-                    Some(b'\'') => self.state = State::Closed { escapes: *escapes, new_line: false },
+                    Some(b'\'') => self.state = LexerState::Closed { escapes: *escapes, new_line: false },
                     Some(_) => *escaped = true,
                     None => {}
                 }
                 self.remember(&bytes[..length]);
                 return length;
             }
-            State::Closed { escapes, new_line } => {
-                let again = State::Quoted { escapes: *escapes, escaped: false };
+            LexerState::Closed { escapes, new_line } => {
+                let again = LexerState::Quoted { escapes: *escapes, escaped: false };
                 match byte {
                     b'\'' if *new_line || self.statement.last() == Some(&b'\'') => self.state = again,
                     b'\n' | b'\r' => *new_line = true,
                     byte if byte.is_ascii_whitespace() => {}
                     _ => {
-                        self.state = State::Plain;
+                        self.state = LexerState::Plain;
                         return 0;
                     }
                 }
                 self.remember(&[byte]);
                 return 1;
             }
-            State::Identifier => {
+            LexerState::Identifier => {
                 let end = memchr::memchr(b'"', bytes);
                 if end.is_some() {
-                    self.state = State::Plain;
+                    self.state = LexerState::Plain;
                 }
                 let length = end.map_or(bytes.len(), |at| at + 1);
                 self.remember(&bytes[..length]);
                 return length;
             }
-            State::DollarTag(tag) => {
+            LexerState::DollarTag(tag) => {
                 let is_tag = is_word(byte) && (!tag.is_empty() || !byte.is_ascii_digit());
                 if byte == b'$' {
-                    self.state = State::Dollar { tag: std::mem::take(tag), candidate: None };
+                    self.state = LexerState::Dollar { tag: std::mem::take(tag), candidate: None };
                 } else if is_tag {
                     push(tag, byte);
                 } else {
-                    self.state = State::Plain;
+                    self.state = LexerState::Plain;
                     return 0;
                 }
             }
-            State::Dollar { tag, candidate } => match candidate {
-                Some(candidate_tag) if byte == b'$' && candidate_tag == tag => self.state = State::Plain,
+            LexerState::Dollar { tag, candidate } => match candidate {
+                Some(candidate_tag) if byte == b'$' && candidate_tag == tag => self.state = LexerState::Plain,
                 _ if byte == b'$' => *candidate = Some(Vec::new()),
                 Some(tag) if is_word(byte) => push(tag, byte),
                 _ => {
@@ -349,25 +349,25 @@ impl Lexer {
                     return length;
                 }
             },
-            State::Command => {
+            LexerState::Command => {
                 let end = memchr::memchr(b'\n', bytes);
                 let length = end.unwrap_or(bytes.len());
                 let room = REMEMBERED.saturating_sub(self.command.len());
                 self.command.extend_from_slice(&bytes[..length.min(room)]);
                 if end.is_some() {
-                    (self.state, self.pending) = (State::Plain, Some(Pending::Command));
+                    (self.state, self.pending) = (LexerState::Plain, Some(Pending::Command));
                     return length + 1;
                 }
                 return length;
             }
-            State::CopyLine => {
+            LexerState::CopyLine => {
                 let end = memchr::memchr(b'\n', bytes);
                 if end.is_some() {
-                    (self.state, self.pending) = (State::Rows, Some(Pending::Copy));
+                    (self.state, self.pending) = (LexerState::Rows, Some(Pending::Copy));
                 }
                 return end.map_or(bytes.len(), |at| at + 1);
             }
-            State::Rows => return 0,
+            LexerState::Rows => return 0,
         }
         self.remember(&[byte]);
         1
@@ -387,17 +387,17 @@ impl Lexer {
         match byte {
             b'\'' => {
                 let escapes = word == b"e" || self.backslash_escapes;
-                self.state = State::Quoted { escapes, escaped: false };
+                self.state = LexerState::Quoted { escapes, escaped: false };
             }
-            b'"' => self.state = State::Identifier,
-            b'$' => self.state = State::DollarTag(Vec::new()),
+            b'"' => self.state = LexerState::Identifier,
+            b'$' => self.state = LexerState::DollarTag(Vec::new()),
             b'-' | b'/' => {
-                self.state = State::May(byte);
+                self.state = LexerState::May(byte);
                 return 1;
             }
             b'\\' => {
                 self.command.clear();
-                self.state = State::Command;
+                self.state = LexerState::Command;
                 return 0;
             }
             b'(' => self.depth.parentheses += 1,
@@ -422,7 +422,7 @@ impl Lexer {
         self.charset = Charset::parse(&self.statement).unwrap_or(self.charset);
         self.copy = Copy::parse(&self.statement, self.charset);
         if self.copy.is_some() {
-            self.state = State::CopyLine;
+            self.state = LexerState::CopyLine;
         }
     }
 

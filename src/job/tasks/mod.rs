@@ -1,7 +1,7 @@
 //! Pure: which archives a run makes, from what the settings want and what the server has.
 
 use crate::config::{Databases, Mode, Selection};
-use crate::error::Error;
+use crate::error::{Error, SettingsError, SourceError};
 use crate::postgres::catalog::Database;
 use crate::record::facts::Subject;
 
@@ -45,8 +45,8 @@ impl Tasks {
 
     /// Why some of them cannot even be tried.
     pub fn errors(&self) -> impl Iterator<Item = (&String, Error)> {
-        let absent = self.absent.iter().map(|name| (name, Error::NoDatabase(name.clone())));
-        absent.chain(self.not_text.iter().map(|name| (name, Error::NotText(name.clone()))))
+        let absent = self.absent.iter().map(|name| (name, Error::Source(SourceError::NoDatabase(name.clone()))));
+        absent.chain(self.not_text.iter().map(|name| (name, Error::Source(SourceError::NotText(name.clone())))))
     }
 }
 
@@ -62,7 +62,7 @@ pub fn choose(selection: &Selection, own: &str, server: &[Database]) -> Result<T
     if chosen.is_empty() {
         let wanted = selection.describe(own);
         let cause = format!("no database that allows connections is selected by `{wanted}`");
-        return Err(Error::NothingSelected(cause));
+        return Err(Error::Settings(SettingsError::NothingSelected(cause)));
     }
     let selected = chosen.iter().map(|database| database.name.clone()).chain(absent.iter().cloned()).collect();
     let globals = Task { subject: Subject::Globals, databases: Vec::new() };
@@ -86,13 +86,15 @@ pub fn whole_server(selection: &Selection, server: &[Database]) -> Result<Task, 
     let mut databases: Vec<Database> =
         server.iter().filter(|database| !selection.excludes(&database.name)).cloned().collect();
     if let Some(broken) = databases.iter().find(|database| database.name.contains(['\n', '\r'])) {
-        return Err(Error::Unnameable(broken.name.clone()));
+        return Err(Error::Source(SourceError::Unnameable(broken.name.clone())));
     }
     if let Some(broken) = databases.iter().find(|database| !database.is_text) {
-        return Err(Error::NotText(broken.name.clone()));
+        return Err(Error::Source(SourceError::NotText(broken.name.clone())));
     }
     if databases.is_empty() {
-        return Err(Error::NothingSelected("every database of the server is left out".to_owned()));
+        return Err(Error::Settings(SettingsError::NothingSelected(
+            "every database of the server is left out".to_owned(),
+        )));
     }
     databases.sort_by(|a, b| (a.name != "template1", &a.name).cmp(&(b.name != "template1", &b.name)));
     Ok(Task { subject: Subject::Cluster, databases })

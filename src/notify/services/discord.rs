@@ -1,7 +1,7 @@
 //! Discord: one embed for each run, within its limits.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{self, Content, Post, Undelivered};
+use crate::delivery::{self, Post, PostBody, Undelivered};
 use crate::notify::message::{Message, Row, Text, Tone, count, cut, cut_front};
 use crate::report::{Outcome, Report};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
@@ -44,8 +44,8 @@ impl Service for Discord {
     }
 
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
-        let content = Content::Json(render(notification.message));
-        let fallback = Content::Json(minimal(notification.message));
+        let content = PostBody::Json(render(notification.message));
+        let fallback = PostBody::Json(minimal(notification.message));
         Post::new(&waiting(&self.url)?, content).or(fallback).deliver().await
     }
 

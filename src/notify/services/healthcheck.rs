@@ -1,7 +1,7 @@
 //! A check that is pinged when a run begins and when it ends, and raises the alarm when that does not happen.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{Content, Post, Undelivered};
+use crate::delivery::{Post, PostBody, Undelivered};
 use crate::report::{Activity, Outcome, Report};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
@@ -67,7 +67,7 @@ impl Signal {
 /// Pings the check; `rid` lets it tell runs at the same time apart.
 async fn ping(url: &Secret, signal: Signal, run_id: &str, text: String) -> Result<(), Undelivered> {
     let address = address(url, signal, run_id).ok_or(Undelivered::Address)?;
-    Post::new(&address, Content::Text(text)).deliver().await
+    Post::new(&address, PostBody::Text(text)).deliver().await
 }
 
 fn address(url: &Secret, signal: Signal, run_id: &str) -> Option<Secret> {

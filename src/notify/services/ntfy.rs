@@ -1,7 +1,7 @@
 //! ntfy: one message to a topic for each run.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{self, Content, Post, Undelivered};
+use crate::delivery::{self, Post, PostBody, Undelivered};
 use crate::notify::message::{Message, Tone, cut};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
@@ -53,7 +53,7 @@ impl Service for Ntfy {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
         let content = render(notification.message, &self.topic);
         let minimal = json!({ "topic": self.topic, "message": first(&notification.message.minimal(), TOTAL) });
-        let post = Post::new(&self.server, Content::Json(content)).or(Content::Json(minimal));
+        let post = Post::new(&self.server, PostBody::Json(content)).or(PostBody::Json(minimal));
         post.bearer(self.token.as_ref()).deliver().await
     }
 

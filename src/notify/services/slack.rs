@@ -1,7 +1,7 @@
 //! Slack: one attachment of blocks for each run, within its limits.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{Content, Post, Undelivered};
+use crate::delivery::{Post, PostBody, Undelivered};
 use crate::notify::message::{Message, Row, Text, Tone, cut, cut_front};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
@@ -25,8 +25,8 @@ fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
 #[async_trait]
 impl Service for Slack {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
-        let content = Content::Json(render(notification.message));
-        let fallback = Content::Json(minimal(notification.message));
+        let content = PostBody::Json(render(notification.message));
+        let fallback = PostBody::Json(minimal(notification.message));
         Post::new(&self.url, content).or(fallback).deliver().await
     }
 }

@@ -1,7 +1,7 @@
 //! Microsoft Teams: one adaptive card for each run, to the webhook of a workflow or a channel.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{Content, Post, Undelivered};
+use crate::delivery::{Post, PostBody, Undelivered};
 use crate::notify::message::{Message, Row, Text, Tone, cut, cut_front};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
@@ -36,7 +36,7 @@ impl Service for Teams {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
         let message = notification.message;
         let minimal = card(message.tone, vec![line(&[bold(&message.minimal())])]);
-        Post::new(&self.url, Content::Json(render(message))).or(Content::Json(minimal)).deliver().await
+        Post::new(&self.url, PostBody::Json(render(message))).or(PostBody::Json(minimal)).deliver().await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Telegram: one message of a bot for each run.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{self, Content, Post, Undelivered};
+use crate::delivery::{self, Post, PostBody, Undelivered};
 use crate::notify::message::{Message, Tone, count, cut};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
@@ -65,7 +65,7 @@ impl Service for Telegram {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
         let content = render(notification.message, &self.chat);
         let minimal = json!({ "chat_id": self.chat, "text": cut(&notification.message.minimal(), TOTAL) });
-        Post::new(&self.method("sendMessage"), Content::Json(content)).or(Content::Json(minimal)).deliver().await
+        Post::new(&self.method("sendMessage"), PostBody::Json(content)).or(PostBody::Json(minimal)).deliver().await
     }
 
     async fn check(&self) -> Option<Result<(), Undelivered>> {

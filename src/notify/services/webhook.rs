@@ -1,7 +1,7 @@
 //! Any service: the report itself.
 
 use super::{Notification, Service, ServiceKind};
-use crate::delivery::{Content, Post, Undelivered};
+use crate::delivery::{Post, PostBody, Undelivered};
 use crate::notify::message::title;
 use crate::report::Report;
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
@@ -34,14 +34,14 @@ fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
 #[async_trait]
 impl Service for Webhook {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
-        let content = Content::Json(render(notification.report));
+        let content = PostBody::Json(render(notification.report));
         let shorter = Report { entries: Vec::new(), ..notification.report.clone() };
-        Post::new(&self.url, content).or(Content::Json(render(&shorter))).deliver().await
+        Post::new(&self.url, content).or(PostBody::Json(render(&shorter))).deliver().await
     }
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct WebhookBody<'a> {
     version: u32,
     title: String,
     #[serde(flatten)]
@@ -50,5 +50,5 @@ struct Body<'a> {
 
 /// The report as JSON; docs/schemas/report.json is its form.
 pub(in crate::notify) fn render(report: &Report) -> Value {
-    serde_json::to_value(Body { version: VERSION, title: title(report), report }).unwrap_or_default()
+    serde_json::to_value(WebhookBody { version: VERSION, title: title(report), report }).unwrap_or_default()
 }

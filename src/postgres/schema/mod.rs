@@ -7,7 +7,7 @@ mod relations;
 mod rows;
 
 use super::connection::Connection;
-use super::migrations::{self, Candidate};
+use super::migrations::{self, ToolTable};
 use crate::dump_format::sql_lexer::{qualified, quoted};
 use crate::record::facts::{Catalogue, Kind, Migration};
 use relations::Relations;
@@ -112,7 +112,7 @@ impl Names {
             }
         };
         asker.each(rows::NAMESPACES, take).await?;
-        asker.each(rows::MEMBERS, |member: rows::Member| members.extend([member.object])).await?;
+        asker.each(rows::MEMBERS, |member: rows::ExtensionMember| members.extend([member.object])).await?;
         Ok(Self { namespaces, members })
     }
 
@@ -136,7 +136,7 @@ struct Reader<'a> {
     names: Names,
     take: &'a mut TakeObject<'a>,
     described: Described,
-    candidates: Vec<Candidate>,
+    candidates: Vec<ToolTable>,
 }
 
 impl Reader<'_> {

@@ -1,6 +1,6 @@
 //! Some relations and what belongs to them, made into objects.
 
-use super::super::migrations::Candidate;
+use super::super::migrations::ToolTable;
 use super::rows::{self, Chunk, Oid};
 use super::{Names, Reader};
 use crate::dump_format::sql_lexer::quoted;
@@ -66,7 +66,7 @@ impl<'c> Relations<'c> {
             let flagged = |is: bool| name.filter(|_| is).cloned();
             reader.described.rewritten.extend(flagged(table.rewritten));
             reader.described.replaced.extend(flagged(table.replaced));
-            reader.candidates.extend(name.and_then(|name| Candidate::of(name, columns)));
+            reader.candidates.extend(name.and_then(|name| ToolTable::of(name, columns)));
             let all = json!({
                 "kind": table.kind, "is_partition": table.is_partition, "persistence": table.persistence,
                 "columns": columns, "parents": parents.get(&table.oid), "key": table.key, "bound": table.bound,

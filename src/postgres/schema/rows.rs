@@ -2,7 +2,7 @@
 //!
 //! Objects below number 16384 are the server's own.
 
-use super::super::catalog::{Text, bytes_of};
+use super::super::catalog::{LossyText, bytes_of};
 use super::super::session::Session;
 use crate::record::facts::LONGEST_SOURCE;
 use serde::Deserialize;
@@ -413,7 +413,7 @@ pub(super) const EXTENSIONS: &str = "
 
 /// What belongs to an extension.
 #[derive(Deserialize)]
-pub(super) struct Member {
+pub(super) struct ExtensionMember {
     pub(super) object: Oid,
 }
 pub(super) const MEMBERS: &str =
@@ -469,7 +469,7 @@ impl Asker<'_> {
         let json = bytes_of("pg_catalog.row_to_json(r)::text");
         let question = format!("SELECT {json} FROM ({question}) AS r");
         let take = |row: Row| {
-            let row: Text = row.get(0);
+            let row: LossyText = row.get(0);
             match serde_json::from_str(&row.text) {
                 Ok(answer) => take(answer),
                 Err(error) => warn!("a row of the server's catalogue is not understood ({error}) and not recorded"),

@@ -4,7 +4,7 @@
 mod roles;
 mod sweep;
 
-use super::catalog::{self, Text, bytes_of, literal, quote};
+use super::catalog::{self, LossyText, bytes_of, literal, quote};
 use super::connection::{ConnectError, Connection, connect_directly, connect_with};
 use super::properties;
 use super::{LONGEST_NAME, MARK, UNMARKED, waits};
@@ -124,7 +124,7 @@ impl ScratchServer {
     async fn names(&self, what: &str, question: &str) -> Result<BTreeSet<String>, ScratchError> {
         let rows = self.connection.query_typed(question, &[]).await;
         let rows = rows.map_err(self.asking(format!("asking for {what}")))?;
-        Ok(rows.iter().map(|row| row.get::<_, Text>(0).text).collect())
+        Ok(rows.iter().map(|row| row.get::<_, LossyText>(0).text).collect())
     }
 
     /// Roles.

@@ -1,7 +1,7 @@
 //! Roles that a server lacks, made for the time of a proof.
 
 use super::super::catalog::{literal, quote};
-use super::sweep::Kind;
+use super::sweep::LeftoverKind;
 use super::{ScratchError, ScratchServer, TAKEN};
 use std::collections::BTreeSet;
 use tracing::{info, warn};
@@ -74,7 +74,7 @@ impl ScratchServer {
             let unlock = format!("SELECT pg_catalog.pg_advisory_unlock_shared({ROLES_LOCK})");
             self.connection.batch_execute(&unlock).await.map_err(self.asking("giving back the lock for roles"))?;
         }
-        let others = self.leftovers().await?.into_iter().filter(|(kind, _, _)| *kind == Kind::Role);
+        let others = self.leftovers().await?.into_iter().filter(|(kind, _, _)| *kind == LeftoverKind::Role);
         for role in self.made.iter().cloned().chain(others.map(|(_, name, _)| name)) {
             if let Err(error) = self.drop_role(&role).await {
                 warn!("the role {role}, made for a verification, stays: {error}");

@@ -1,6 +1,6 @@
 //! What dead runs left on a server.
 
-use super::super::catalog::{Text, bytes_of};
+use super::super::catalog::{LossyText, bytes_of};
 use super::super::{MARK, UNMARKED, run_of};
 use super::{ScratchError, ScratchServer, drop_database};
 use tracing::{info, warn};
@@ -10,8 +10,8 @@ impl ScratchServer {
     pub async fn sweep(&self) -> Result<(), ScratchError> {
         for (kind, name, run_id) in self.leftovers().await? {
             let dropped = match kind {
-                Kind::Database => drop_database(&self.connection, &self.server, &name).await.map(|()| true),
-                Kind::Role => self.drop_role(&name).await,
+                LeftoverKind::Database => drop_database(&self.connection, &self.server, &name).await.map(|()| true),
+                LeftoverKind::Role => self.drop_role(&name).await,
             };
             match dropped {
                 Ok(false) => {}
@@ -23,7 +23,7 @@ impl ScratchServer {
     }
 
     /// What runs of this source left that have no session any more, databases first; each with its run.
-    pub(super) async fn leftovers(&self) -> Result<Vec<(Kind, String, String)>, ScratchError> {
+    pub(super) async fn leftovers(&self) -> Result<Vec<(LeftoverKind, String, String)>, ScratchError> {
         let marked = format!(
             "SELECT true, {}, {} FROM pg_catalog.pg_database d
              UNION ALL SELECT false, {}, {} FROM pg_catalog.pg_roles r ORDER BY 1 DESC",
@@ -36,11 +36,11 @@ impl ScratchServer {
         // asked after the leftovers were looked for: what was made since belongs to a run that lives
         let living = format!("SELECT {} FROM pg_catalog.pg_stat_activity", bytes_of("coalesce(application_name, '')"));
         let living = self.connection.query_typed(&living, &[]).await.map_err(self.asking("asking who lives"))?;
-        let living: Vec<Text> = living.iter().map(|row| row.get(0)).collect();
+        let living: Vec<LossyText> = living.iter().map(|row| row.get(0)).collect();
         let mut leftovers = Vec::new();
         for row in rows {
-            let (is_database, name, comment): (bool, Text, Text) = (row.get(0), row.get(1), row.get(2));
-            let kind = if is_database { Kind::Database } else { Kind::Role };
+            let (is_database, name, comment): (bool, LossyText, LossyText) = (row.get(0), row.get(1), row.get(2));
+            let kind = if is_database { LeftoverKind::Database } else { LeftoverKind::Role };
             let marked = comment.text.strip_prefix(MARK).and_then(|rest| rest.split_once(" of "));
             let marked = marked.filter(|(_, source)| *source == self.source).map(|(run_id, _)| run_id);
             // one whose maker died before it got its comment
@@ -56,12 +56,12 @@ impl ScratchServer {
 
 /// What a leftover is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum LeftoverKind {
     Database,
     Role,
 }
 
-impl std::fmt::Display for Kind {
+impl std::fmt::Display for LeftoverKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if *self == Self::Database { "database" } else { "role" })
     }

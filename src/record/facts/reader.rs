@@ -260,19 +260,19 @@ struct DocumentEntries<'a> {
 impl<'de> TakeEntry<'de> for DocumentEntries<'_> {
     fn take<A: MapAccess<'de>>(&mut self, key: String, map: &mut A) -> Result<(), A::Error> {
         match key.as_str() {
-            "databases" => map.next_value_seed(Databases { at: self.at, all: &mut self.databases }),
+            "databases" => map.next_value_seed(DatabaseList { at: self.at, all: &mut self.databases }),
             _ => map.next_value().map(|value| drop(self.head.insert(key, value))),
         }
     }
 }
 
 /// The list of databases.
-struct Databases<'a> {
+struct DatabaseList<'a> {
     at: &'a Cell<u64>,
     all: &'a mut Vec<(DatabaseHead, u64)>,
 }
 
-impl<'de> DeserializeSeed<'de> for Databases<'_> {
+impl<'de> DeserializeSeed<'de> for DatabaseList<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -280,7 +280,7 @@ impl<'de> DeserializeSeed<'de> for Databases<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Databases<'_> {
+impl<'de> Visitor<'de> for DatabaseList<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

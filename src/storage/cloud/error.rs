@@ -7,7 +7,7 @@ use object_store::Error;
 use object_store::client::HttpError;
 
 /// What was tried, and how the store is entered.
-pub(super) struct Attempt<'a> {
+pub(super) struct FailedRequest<'a> {
     pub(super) action: String,
     pub(super) key: &'a str,
     pub(super) dialect: &'static Dialect,
@@ -16,8 +16,8 @@ pub(super) struct Attempt<'a> {
 }
 
 /// Sorts an error by what helps: another try, another setting, or nothing.
-pub(super) fn explain(attempt: Attempt<'_>, error: &Error, trouble: Option<Trouble>) -> StorageError {
-    let Attempt { action, key, dialect, asks_machine } = attempt;
+pub(super) fn explain(attempt: FailedRequest<'_>, error: &Error, trouble: Option<Trouble>) -> StorageError {
+    let FailedRequest { action, key, dialect, asks_machine } = attempt;
     let setting = dialect.place;
     let Some(Trouble { from_store, answer, cause }) = trouble else {
         let cause = innermost(error);

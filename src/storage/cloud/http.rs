@@ -50,19 +50,19 @@ pub(super) struct Answer {
 
 /// What one operation of the library does on the network.
 #[derive(Debug, Clone, Default)]
-struct Watch {
+struct RequestWatch {
     sent: Sent,
     trouble: Arc<Mutex<Option<Trouble>>>,
 }
 
 tokio::task_local! {
     /// The library has no place for it: its requests are made in the task that asks for them.
-    static WATCH: Watch;
+    static WATCH: RequestWatch;
 }
 
 /// Runs one operation of the library, counting what it sends; the second answer is what went wrong on the way.
 pub(super) async fn watched<T>(sent: &Sent, operation: impl Future<Output = T>) -> (T, Option<Trouble>) {
-    let watch = Watch { sent: sent.clone(), trouble: Arc::default() };
+    let watch = RequestWatch { sent: sent.clone(), trouble: Arc::default() };
     let output = WATCH.scope(watch.clone(), operation).await;
     let trouble = watch.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
     (output, trouble)
@@ -110,7 +110,7 @@ struct Exchange<'a> {
     /// Who is asked.
     host: String,
     what: What,
-    watch: Watch,
+    watch: RequestWatch,
 }
 
 impl Exchange<'_> {

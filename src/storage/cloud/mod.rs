@@ -10,7 +10,7 @@ mod listing;
 
 use super::backends::StoreOptions;
 use super::parts::count::Sent;
-use super::parts::{Likeness, Limits, Memory, PartStore, PartUpload};
+use super::parts::{Likeness, Limits, PartStore, PartUpload, UploadMemory};
 use super::{
     Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE, innermost, read_small,
 };
@@ -18,7 +18,7 @@ use crate::hex;
 use crate::settings::Retry;
 use async_trait::async_trait;
 use bytes::Bytes;
-use error::{Attempt, explain};
+use error::{FailedRequest, explain};
 use futures_util::TryStreamExt;
 use http::{Connector, place_of, watched};
 use md5::{Digest, Md5};
@@ -96,7 +96,7 @@ impl Entrance {
         dialect: &'static Dialect,
     ) -> Result<Self, StorageError> {
         let StoreOptions { retry, max_parts, stall_limit, .. } = *options;
-        let memory = Memory::for_uploads(options.uploads);
+        let memory = UploadMemory::for_uploads(options.uploads);
         let limits = Limits { retry, part_retry, max_parts, stall_limit, memory };
         let connector = connector(base, options, &limits, dialect)?;
         Ok(Self { connector, limits, folder: options.folder.clone(), dialect })
@@ -143,7 +143,7 @@ impl Cloud {
         let (outcome, trouble) = watched(sent, operation).await;
         outcome.map_err(|error| {
             let (dialect, asks_machine) = (self.dialect, self.asks_machine);
-            explain(Attempt { action: self.action(verb, key), key, dialect, asks_machine }, &error, trouble)
+            explain(FailedRequest { action: self.action(verb, key), key, dialect, asks_machine }, &error, trouble)
         })
     }
 

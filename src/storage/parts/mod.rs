@@ -81,7 +81,7 @@ pub(super) struct Limits {
     /// How long nothing may move.
     pub(super) stall_limit: Duration,
     /// The room that all uploads share.
-    pub(super) memory: Memory,
+    pub(super) memory: UploadMemory,
 }
 
 impl Limits {
@@ -114,12 +114,12 @@ const ENOUGH: Duration = Duration::from_secs(30);
 
 /// Length of a part and how many may be in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Plan {
+struct PartPlan {
     part: u64,
     in_flight: usize,
 }
 
-impl Plan {
+impl PartPlan {
     /// Equal parts such that an object of twice the expected length still fits: compressed output is usually a
     /// fraction of the database, and sometimes more than it.
     fn new(expected_bytes: u64, max_parts: u32) -> Self {
@@ -147,13 +147,13 @@ impl Plan {
 /// begun; what is left goes to whoever has a part to fill. Parts larger than half of all there is are beside it, one
 /// upload at a time, so that they keep no small one waiting.
 #[derive(Debug, Clone)]
-pub(super) struct Memory {
+pub(super) struct UploadMemory {
     free: Arc<Semaphore>,
     units: u32,
     large: Arc<Semaphore>,
 }
 
-impl Memory {
+impl UploadMemory {
     /// Room for one part of each of `uploads` and one more, and no less than for a single upload.
     pub(super) fn for_uploads(uploads: usize) -> Self {
         let bytes = IN_MEMORY.max((uploads as u64 + 1) * SMALLEST_PART);
@@ -185,8 +185,8 @@ impl Memory {
 pub(super) struct PartUpload<S: PartStore> {
     store: S,
     key: String,
-    first_plan: Plan,
-    plan: Plan,
+    first_plan: PartPlan,
+    plan: PartPlan,
     /// Room of the part that this upload always has.
     _reserved: Option<OwnedSemaphorePermit>,
     own: Arc<Semaphore>,
@@ -204,7 +204,7 @@ pub(super) struct PartUpload<S: PartStore> {
 impl<S: PartStore> PartUpload<S> {
     /// Waits until there is memory for it.
     pub(super) async fn new(store: S, key: &str, expected_bytes: u64) -> Self {
-        let plan = Plan::new(expected_bytes, store.limits().max_parts);
+        let plan = PartPlan::new(expected_bytes, store.limits().max_parts);
         let reserved = store.limits().memory.reserve(plan.part).await;
         Self {
             store,
@@ -409,15 +409,15 @@ impl<S: PartStore> Upload for PartUpload<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LARGEST_PART, Plan};
+    use super::{LARGEST_PART, PartPlan};
     use proptest::prelude::*;
 
     const GIB: u64 = 1 << 30;
 
     #[test]
     fn a_small_database_gets_small_parts_and_a_huge_one_large_parts_one_at_a_time() {
-        assert_eq!(Plan::new(1000, 10_000), Plan { part: 16 << 20, in_flight: 4 });
-        let huge = Plan::new(5000 * GIB, 10_000);
+        assert_eq!(PartPlan::new(1000, 10_000), PartPlan { part: 16 << 20, in_flight: 4 });
+        let huge = PartPlan::new(5000 * GIB, 10_000);
         assert_eq!(huge.in_flight, 1);
         assert!(huge.part * 10_000 >= 10_000 * GIB);
     }
@@ -425,7 +425,7 @@ mod tests {
     proptest! {
         #[test]
         fn twice_the_expected_length_fits_and_four_times_does_after_doubling(expected in 0..4000 * GIB, max_parts in 100_u32..=10_000) {
-            let first = Plan::new(expected, max_parts);
+            let first = PartPlan::new(expected, max_parts);
             let capacity: u64 = (0..max_parts).map(|sent| first.after(sent, max_parts).part).sum();
             let possible = expected.min(u64::from(max_parts) * (LARGEST_PART / 2));
             prop_assert!(capacity >= possible * 2);

@@ -13,7 +13,7 @@ pub use settings::BACKEND;
 
 use super::backends::StoreOptions;
 use super::parts::count::Sent;
-use super::parts::{Limits, Memory, PartStore, PartUpload};
+use super::parts::{Limits, PartStore, PartUpload, UploadMemory};
 use super::{Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE};
 use crate::settings::Secret;
 use async_trait::async_trait;
@@ -56,12 +56,12 @@ pub struct S3 {
     /// Empty, or ending with a slash.
     prefix: String,
     name: String,
-    options: Arc<Options>,
+    options: Arc<WriteOptions>,
     limits: Limits,
 }
 
 /// How objects are written.
-struct Options {
+struct WriteOptions {
     sse: Option<ServerSideEncryption>,
     kms_key: Option<Secret>,
     storage_class: Option<StorageClass>,
@@ -107,7 +107,7 @@ impl S3 {
             Sse::Aes256 => ServerSideEncryption::Aes256,
             Sse::Kms => ServerSideEncryption::AwsKms,
         });
-        let writing = Options {
+        let writing = WriteOptions {
             sse,
             kms_key: store.kms_key.clone(),
             storage_class: store.storage_class.as_deref().map(StorageClass::from),
@@ -118,8 +118,13 @@ impl S3 {
         let name = format!("{place}/{}/{prefix}", store.bucket).trim_end_matches('/').to_owned();
         let client = Client::from_conf(builder.build());
         let StoreOptions { retry, max_parts, stall_limit, .. } = *options;
-        let limits =
-            Limits { retry, part_retry: retry, max_parts, stall_limit, memory: Memory::for_uploads(options.uploads) };
+        let limits = Limits {
+            retry,
+            part_retry: retry,
+            max_parts,
+            stall_limit,
+            memory: UploadMemory::for_uploads(options.uploads),
+        };
         Ok(Self { client, bucket: store.bucket.clone(), prefix, name, options: Arc::new(writing), limits })
     }
 
@@ -323,7 +328,7 @@ impl Storage for S3 {
     }
 }
 
-impl Options {
+impl WriteOptions {
     /// Objects have an MD5 for an ETag, as far as we decide that.
     fn kms_is_off(&self) -> bool {
         !matches!(self.sse, Some(ServerSideEncryption::AwsKms))
