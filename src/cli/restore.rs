@@ -150,7 +150,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
         warn!("{} failed its latest verification, or its archive is not whole", backup.manifest.id);
     }
     let (backups, globals) =
-        shutdown.guard(set(&repository, backup, &request, (arguments.backup.name == LATEST, may))).await??;
+        shutdown.guard(set(&repository, backup, &request, arguments.backup.name == LATEST, may)).await??;
     let restorer = Restorer {
         config,
         run_id: &run_id,
@@ -204,7 +204,8 @@ async fn set(
     repository: &Repository,
     backup: Backup,
     request: &Request,
-    (is_latest, may): (bool, impl Fn(&Backup) -> bool),
+    is_latest: bool,
+    may: impl Fn(&Backup) -> bool,
 ) -> Result<(Vec<Backup>, Option<Backup>), Error> {
     let is_of_server = backup.manifest.subject == Subject::Cluster;
     let is_globals = backup.manifest.subject == Subject::Globals;

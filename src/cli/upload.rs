@@ -38,7 +38,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     // the session ends with this
     let _session = shutdown.guard(presence::announce(config, &run_id, &store, Utc::now())).await??;
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
-    let chosen = upload::choose(config, wanted, &store, (source, is_named), Utc::now());
+    let chosen = upload::choose(config, wanted, &store, source, is_named, Utc::now());
     let mut choice = shutdown.guard(chosen).await??;
     choice.passed_over.iter().for_each(|reason| warn!("{reason}"));
     choice.errors.iter().for_each(|error| error!("{error}"));

@@ -170,7 +170,7 @@ impl Daemon {
         };
         let (wanted, store) = shutdown.guard(wanted).await??;
         let Some(store) = store.into_iter().next() else { return Ok(()) };
-        let chosen = upload::choose(config, wanted, &store, (&config.source.name, false), (self.now)());
+        let chosen = upload::choose(config, wanted, &store, &config.source.name, false, (self.now)());
         let mut choice = shutdown.guard(chosen).await??;
         let mut sent = 0;
         if !choice.missing.is_empty() {

@@ -79,7 +79,8 @@ pub async fn choose(
     config: &Config,
     wanted: Vec<(Repository, Backup)>,
     store: &Repository,
-    (source, is_named): (&str, bool),
+    source: &str,
+    is_named: bool,
     now: DateTime<Utc>,
 ) -> Result<Choice, Error> {
     let remote = store.catalog().await?;
@@ -120,7 +121,7 @@ pub async fn send_all(
 ) -> Result<usize, Error> {
     let mut sent = 0;
     for (from, backup) in &choice.missing {
-        match send(shutdown, counters, (from, backup), store).await {
+        match send(shutdown, counters, from, backup, store).await {
             Ok(SendOutcome::Now) => sent += 1,
             Ok(SendOutcome::Already) => choice.present += 1,
             Err(Error::Stopped(stop)) => return Err(stop.into()),
@@ -150,7 +151,8 @@ enum SendOutcome {
 async fn send(
     shutdown: &Shutdown,
     counters: &Counters,
-    (from, backup): (&Repository, &Backup),
+    from: &Repository,
+    backup: &Backup,
     store: &Repository,
 ) -> Result<SendOutcome, Error> {
     let begun = Instant::now();

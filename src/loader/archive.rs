@@ -101,7 +101,8 @@ impl Reading {
     pub(crate) async fn open_for(
         repository: &Repository,
         backup: &Backup,
-        (facts, tables): (&Facts, &BTreeSet<String>),
+        facts: &Facts,
+        tables: &BTreeSet<String>,
         keys: Option<&Identities>,
     ) -> Result<Self, Error> {
         let manifest = &backup.manifest;

@@ -17,7 +17,7 @@ use crate::record::facts::{DatabaseHead, Subject};
 use crate::record::manifest::Manifest;
 use crate::shutdown::{Shutdown, budget};
 use archive::Reading;
-use sql::{Sink, blame, pour};
+use sql::{Sink, blame, stream_sql};
 use std::collections::BTreeSet;
 use std::time::Instant;
 use tracing::warn;
@@ -123,12 +123,11 @@ impl Loader<'_> {
         let databases = self.manifest.subject == Subject::Cluster;
         let filter = Filter::new(LeaveOut { databases, ..self.leave_out.clone() });
         let counters = Counters::default();
-        let part = (expected.raw_offset, end);
-        let how = (&self.tools, self.manifest.format);
+        let (format, begin) = (self.manifest.format, expected.raw_offset);
         let filling = async {
             let (restore, counters) = (&mut restore, counters.clone());
             let mut sink = Filtered { filter, restore, passed: Vec::new(), counters };
-            pour(self.config, how, reading, part, &mut sink).await?;
+            stream_sql(self.config, &self.tools, format, reading, begin, end, &mut sink).await?;
             sink.finish().await
         };
         let (all, lines) = (self.manifest.raw_bytes, counters.clone());

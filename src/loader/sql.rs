@@ -19,15 +19,17 @@ pub(crate) trait Sink {
 }
 
 /// Hands the SQL between two places of the dump to a sink; a custom archive has only one database, and all of it.
-pub(crate) async fn pour(
+pub(crate) async fn stream_sql(
     config: &Config,
-    (tools, format): (&Tools, Format),
+    tools: &Tools,
+    format: Format,
     reading: &mut Reading,
-    (begin, end): (u64, Option<u64>),
+    begin: u64,
+    end: Option<u64>,
     sink: &mut impl Sink,
 ) -> Result<(), Broken> {
     if format == Format::Custom {
-        return pour_converted(config, tools, reading, sink).await;
+        return stream_converted(config, tools, reading, sink).await;
     }
     // before the first database of a whole server are roles, and statements that make room
     while reading.position() < begin && reading.next(Some(begin)).await?.is_some() {}
@@ -37,7 +39,7 @@ pub(crate) async fn pour(
     Ok(())
 }
 
-async fn pour_converted(
+async fn stream_converted(
     config: &Config,
     tools: &Tools,
     reading: &mut Reading,

@@ -189,7 +189,7 @@ struct Current {
 }
 
 impl Current {
-    fn new(raw_offset: u64, (table, columns): (Box<str>, Columns)) -> Self {
+    fn new(raw_offset: u64, table: Box<str>, columns: Columns) -> Self {
         Self { raw_offset, table, columns, sum: RowSum::default() }
     }
 
@@ -218,7 +218,7 @@ impl SqlFacts {
                 }
                 Token::CopyBegin => {
                     let copy = self.lexer.copy().map(compact);
-                    self.current = copy.map(|copy| Current::new(self.offset + at as u64, copy));
+                    self.current = copy.map(|(table, columns)| Current::new(self.offset + at as u64, table, columns));
                     marks.push(Mark { at, begins: true });
                 }
                 Token::CopyEnd(_) => {
@@ -335,8 +335,8 @@ impl CustomFacts {
                     _ => {}
                 },
                 Event::Begin(number) => {
-                    let Some(copy) = self.copies.remove(&number) else { continue };
-                    let current = Current::new(self.offset + at as u64, copy);
+                    let Some((table, columns)) = self.copies.remove(&number) else { continue };
+                    let current = Current::new(self.offset + at as u64, table, columns);
                     self.begin(TableContent::Rows { current, lexer: Box::new(Lexer::in_rows()), is_over: false });
                     marks.push(Mark { at, begins: true });
                 }

@@ -39,8 +39,6 @@ pub struct Streamed {
     pub stored_bytes: u64,
     /// SHA-256 of the stored bytes, in hexadecimal.
     pub sha256: String,
-    /// True for each target that took every byte.
-    pub whole: Vec<bool>,
     /// What is in it.
     pub found: GatheredFacts,
     /// Where the rows of each of [`GatheredFacts::rows`] are stored.
@@ -197,7 +195,6 @@ async fn deliver(
         raw_bytes: 0,
         stored_bytes: stored.bytes,
         sha256: hex::encode(&stored.digest.finalize()),
-        whole: stored.targets.iter().map(Option::is_some).collect(),
         found: GatheredFacts::default(),
         members: index.members,
     })

@@ -81,23 +81,18 @@ impl Repository {
 
     async fn fetch_archive(&self, backup: &Backup, target: &Path) -> Result<(), FetchError> {
         let partial = partial_of(target);
-        let size = backup.manifest.stored_bytes;
         let lock = partial_of(&partial);
         let held = std::fs::File::create(&lock).map_err(writing(&lock))?;
         if held.try_lock().is_err() {
             return Err(FetchError::Busy(target.to_owned()));
         }
-        let fetched = self.fetch_locked(backup, target, (&partial, size)).await;
+        let fetched = self.fetch_locked(backup, target, &partial).await;
         let _ = fs::remove_file(&lock).await;
         fetched
     }
 
-    async fn fetch_locked(
-        &self,
-        backup: &Backup,
-        target: &Path,
-        (partial, size): (&Path, u64),
-    ) -> Result<(), FetchError> {
+    async fn fetch_locked(&self, backup: &Backup, target: &Path, partial: &Path) -> Result<(), FetchError> {
+        let size = backup.manifest.stored_bytes;
         for is_fresh in [false, true] {
             let (mut digest, mut length) = (Sha256::new(), 0);
             if fs::try_exists(partial).await.map_err(writing(partial))? {

@@ -163,7 +163,7 @@ impl Restorer<'_> {
     ) -> Result<(), Error> {
         if let (Some(jobs), [wanted]) = (self.jobs(archive.backup), archive.databases.as_slice()) {
             let scratch = self.make(loader, wanted, filled).await?;
-            let whole = self.fill_in_parallel(loader, archive, (&scratch, wanted.expected.head), jobs).await?;
+            let whole = self.fill_in_parallel(loader, archive, &scratch, wanted.expected.head, jobs).await?;
             filled.iter_mut().for_each(|one| one.filled = whole.clone());
             return Ok(());
         }
@@ -171,7 +171,7 @@ impl Restorer<'_> {
         let backup = archive.backup;
         let mut reading = match &loader.leave_out.rows {
             Rows::Of(tables) => {
-                let opened = Reading::open_for(self.repository, backup, (archive.facts, tables), keys);
+                let opened = Reading::open_for(self.repository, backup, archive.facts, tables, keys);
                 self.shutdown.guard(opened).await??
             }
             _ => self.shutdown.guard(Reading::open_bytes(self.repository, backup, keys)).await??,

@@ -4,8 +4,8 @@
 //! failure or a kill leaves is a database that carries our mark, and the next run drops it.
 
 mod databases;
+mod dropped_tables;
 mod globals;
-mod lost;
 mod parallel;
 pub mod plan;
 mod tables;
@@ -106,7 +106,7 @@ impl Restorer<'_> {
         if self.is_live(server).await?
             && let [(backup, facts)] = archives
         {
-            return self.restore_rows(server, (backup, facts), done, consent).await;
+            return self.restore_rows(server, backup, facts, done, consent).await;
         }
         let mut plan = Plan::default();
         self.say_missing(globals, archives, &mut plan);

@@ -59,7 +59,8 @@ impl Restorer<'_> {
         &self,
         loader: &Loader<'_>,
         archive: &ChosenArchive<'_>,
-        (scratch, expected): (&Scratch, &DatabaseHead),
+        scratch: &Scratch,
+        expected: &DatabaseHead,
         jobs: usize,
     ) -> Result<Filled, Error> {
         let started = Instant::now();

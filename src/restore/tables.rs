@@ -9,7 +9,7 @@ use crate::error::{BackupError, Error, ServerError, SettingsError, SourceError};
 use crate::loader::Broken;
 use crate::loader::archive::Reading;
 use crate::loader::client_tools;
-use crate::loader::sql::{Sink, pour};
+use crate::loader::sql::{Sink, stream_sql};
 use crate::postgres::connection::Connection;
 use crate::postgres::load::{self, Emptied, Load, LoadingRows};
 use crate::postgres::scratch::ScratchServer;
@@ -32,7 +32,7 @@ enum TableWay {
     /// Rows go into new tables of these names beside the live ones.
     Beside,
     /// The tables are gone, and are made as the backup has them.
-    Lost,
+    Dropped,
 }
 
 /// Tables of the backup, each with the table of the live database that gets its rows.
@@ -71,7 +71,8 @@ impl Restorer<'_> {
     pub(super) async fn restore_rows(
         &self,
         server: &ScratchServer,
-        (backup, facts): (&Backup, &Facts),
+        backup: &Backup,
+        facts: &Facts,
         done: &mut Done,
         consent: Consent<'_>,
     ) -> Result<(), Error> {
@@ -87,9 +88,9 @@ impl Restorer<'_> {
         consent(&plan)?;
         self.shutdown.guard(server.sweep()).await??;
         match tables.way {
-            TableWay::Lost => self.restore_lost(server, (backup, facts), &tables, &name, done).await?,
+            TableWay::Dropped => self.restore_dropped(server, backup, facts, &tables, &name, done).await?,
             _ => {
-                let loaded = self.load(server, &connection, (backup, facts), &tables);
+                let loaded = self.load(server, &connection, backup, facts, &tables);
                 self.shutdown.guard(loaded).await?.map_err(|error| match error {
                     Error::Source(SourceError::Query(cause)) => Error::Server(ServerError::Load(cause)),
                     error => error,
@@ -127,7 +128,7 @@ impl Restorer<'_> {
         let same = |names: BTreeSet<String>| names.into_iter().map(|name| (name.clone(), name)).collect();
         let is_data = self.request.content == RestoreContent::Data;
         let (way, into) = match (there.is_empty(), gone.is_empty()) {
-            (true, _) if !is_data => (TableWay::Lost, same(gone)),
+            (true, _) if !is_data => (TableWay::Dropped, same(gone)),
             (_, true) if is_data || self.request.replace => (TableWay::InPlace, same(there)),
             (_, true) => (TableWay::Beside, beside(there, &time, live)),
             (_, false) => {
@@ -148,7 +149,7 @@ impl Restorer<'_> {
             plan.say(
                 "table",
                 match tables.way {
-                    TableWay::Lost => format!("{table} is not there any more and is made again, with {rows} rows"),
+                    TableWay::Dropped => format!("{table} is not there any more and is made again, with {rows} rows"),
                     TableWay::Beside => format!("{rows} rows of {table} go into the new table {into}"),
                     TableWay::InPlace if self.request.replace => {
                         format!("{rows} rows take the place of those that are in {table}")
@@ -173,7 +174,8 @@ impl Restorer<'_> {
         &self,
         server: &ScratchServer,
         connection: &Connection,
-        (backup, facts): (&Backup, &Facts),
+        backup: &Backup,
+        facts: &Facts,
         tables: &Tables<'_>,
     ) -> Result<(), Error> {
         let expected = tables.expected;
@@ -181,7 +183,7 @@ impl Restorer<'_> {
         // what can be done before the tables are locked is done before
         let wanted: BTreeSet<String> = tables.into.keys().cloned().collect();
         let keys = self.config.encryption.identities.as_ref();
-        let mut reading = Reading::open_for(self.repository, backup, (facts, &wanted), keys).await?;
+        let mut reading = Reading::open_for(self.repository, backup, facts, &wanted, keys).await?;
         let tools = client_tools(self.config, &backup.manifest, server).await?;
         let load = Load::begin(connection, &tables.contents, &expected.lc_monetary).await?;
         let live: BTreeSet<String> = tables.into.values().cloned().collect();
@@ -189,12 +191,11 @@ impl Restorer<'_> {
             TableWay::Beside => create(&load, tables).await?,
             _ => self.make_room(connection, &load, tables).await?,
         }
-        let how = (&tools, backup.manifest.format);
-        let part = (expected.raw_offset, tables.end);
+        let (format, begin, end) = (backup.manifest.format, expected.raw_offset, tables.end);
         let mut read = {
             // what was cut in the middle of a table's rows ends here, before anything else is asked
             let mut sink = Loading { load: &load, into: &tables.into, lexer: Lexer::default(), rows: None };
-            pour(self.config, how, &mut reading, part, &mut sink).await
+            stream_sql(self.config, &tools, format, &mut reading, begin, end, &mut sink).await
         };
         if read.is_ok() {
             read = reading.skip().await;
@@ -314,10 +315,11 @@ impl Restorer<'_> {
     }
 
     /// Makes tables that are gone: in a database of its own first, compared there, and then as pg_dump moves them.
-    async fn restore_lost(
+    async fn restore_dropped(
         &self,
         server: &ScratchServer,
-        (backup, facts): (&Backup, &Facts),
+        backup: &Backup,
+        facts: &Facts,
         tables: &Tables<'_>,
         name: &str,
         done: &mut Done,

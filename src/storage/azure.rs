@@ -146,6 +146,6 @@ impl Store for AzureSettings {
         };
         let client = builder.build().map_err(|error| DIALECT.unusable(&error))?;
         let asks_machine = matches!(self.access, AzureAccess::Managed { .. });
-        Ok(Arc::new(Cloud::new(Arc::new(client), (&base, &self.container), entrance, asks_machine)))
+        Ok(Arc::new(Cloud::new(Arc::new(client), &base, &self.container, entrance, asks_machine)))
     }
 }

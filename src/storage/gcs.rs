@@ -110,6 +110,6 @@ impl Store for GcsSettings {
         let client = builder.build().map_err(|error| DIALECT.unusable(&error))?;
         let place = self.endpoint.as_deref().unwrap_or("gs:/");
         let asks_machine = self.key.is_none();
-        Ok(Arc::new(Cloud::new(Arc::new(client), (place, &self.bucket), entrance, asks_machine)))
+        Ok(Arc::new(Cloud::new(Arc::new(client), place, &self.bucket, entrance, asks_machine)))
     }
 }

@@ -13,8 +13,8 @@ use crate::text;
 use std::collections::BTreeSet;
 use tracing::info;
 
-/// Number and title of the check that comes before those of databases.
-const ARCHIVE: (u8, &str) = (0, "archive");
+/// Title of check 0, which comes before those of databases.
+const ARCHIVE: &str = "archive";
 
 /// Check 0, once the dump was read as far as it goes; without facts it is of the stored bytes alone.
 pub(crate) async fn prove(
@@ -46,7 +46,7 @@ pub(crate) async fn prove(
     }
     if as_stored && details.is_empty() {
         let text = describe(&stored);
-        return Ok(Check::new(ARCHIVE, Verdict::Ok, text.clone(), text, Vec::new()));
+        return Ok(Check::new(0, ARCHIVE, Verdict::Ok, text.clone(), text, Vec::new()));
     }
     Ok(failed_archive(manifest, Some(&stored), details))
 }
@@ -57,7 +57,14 @@ async fn prove_parts(manifest: &Manifest, parts: ArchiveParts, read: Result<(), 
         Ok(()) => {
             let found = format!("{} of {} bytes", parts.bytes, manifest.stored_bytes);
             info!("read {found} of the archive");
-            Ok(Check::new(ARCHIVE, Verdict::Ok, "the SHA-256 of the rows that are read".to_owned(), found, Vec::new()))
+            Ok(Check::new(
+                0,
+                ARCHIVE,
+                Verdict::Ok,
+                "the SHA-256 of the rows that are read".to_owned(),
+                found,
+                Vec::new(),
+            ))
         }
         Err(Broken::Backup(cause)) => Ok(failed_archive(manifest, None, vec![cause])),
         Err(Broken::Other(error)) if matches!(error, Error::Stopped(_) | Error::Store(StoreError::Storage(_))) => {
@@ -83,7 +90,7 @@ pub(super) fn failed_archive(
         sha256: manifest.sha256.clone(),
         raw_bytes: manifest.raw_bytes,
     });
-    Check::new(ARCHIVE, Verdict::Failed, expected, stored.map(describe).unwrap_or_default(), details)
+    Check::new(0, ARCHIVE, Verdict::Failed, expected, stored.map(describe).unwrap_or_default(), details)
 }
 
 /// Rows in the archive that are not those of the facts, whatever database they are of.

@@ -43,7 +43,8 @@ const DETAILS: usize = 100;
 impl Check {
     /// A check with its verdict; details beyond the first hundred are counted.
     pub fn new(
-        (number, title): (u8, &str),
+        number: u8,
+        title: &str,
         verdict: Verdict,
         expected: String,
         found: String,

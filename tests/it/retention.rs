@@ -225,7 +225,7 @@ impl World {
         let (local, remote) = (self.repository(Side::Local, OURS), self.repository(Side::Remote, OURS));
         let here = local.catalog().await.unwrap().backups.into_iter();
         let ours = here.filter(|backup| backup.manifest.source == OURS).map(|backup| (local.clone(), backup)).collect();
-        let choice = upload::choose(&self.config, ours, &remote, (OURS, false), now).await.unwrap();
+        let choice = upload::choose(&self.config, ours, &remote, OURS, false, now).await.unwrap();
         for (_, backup) in &choice.missing {
             let mut new_backup = remote.expect(backup).await.unwrap();
             let content = new_backup.receive(&local, backup, &Counters::default()).await.unwrap();

@@ -113,7 +113,8 @@ impl Cloud {
     /// pod is given.
     pub(super) fn new(
         client: Arc<dyn Client>,
-        (place, bucket): (&str, &str),
+        place: &str,
+        bucket: &str,
         entrance: Entrance,
         asks_machine: bool,
     ) -> Self {
@@ -136,7 +137,8 @@ impl Cloud {
     /// Runs one operation of the library; an error says what helps.
     async fn ask<T>(
         &self,
-        (verb, key): (&str, &str),
+        verb: &str,
+        key: &str,
         sent: &Sent,
         operation: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, StorageError> {
@@ -151,7 +153,7 @@ impl Cloud {
         let path = self.path(key)?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let put = self.client.put_opts(&path, PutPayload::from_bytes(bytes), options);
-        self.ask(("writing", key), sent, put).await.map(drop)
+        self.ask("writing", key, sent, put).await.map(drop)
     }
 }
 
@@ -201,7 +203,7 @@ impl Storage for Cloud {
         loop {
             let options = PaginatedListOptions { page_token: token.clone(), ..PaginatedListOptions::default() };
             let page = self.client.list_paginated(full, options);
-            let page = self.ask(("listing", prefix), &Sent::default(), page).await;
+            let page = self.ask("listing", prefix, &Sent::default(), page).await;
             let page = page.map_err(|error| self.location.no_list(error, prefix))?;
             found.extend(page.result.objects.into_iter().map(|meta| Object {
                 key: self.short(&meta.location).to_owned(),
@@ -228,7 +230,7 @@ impl Storage for Cloud {
 
     async fn head(&self, key: &str) -> Result<Option<Object>, StorageError> {
         let path = self.path(key)?;
-        match self.ask(("looking at", key), &Sent::default(), self.client.head(&path)).await {
+        match self.ask("looking at", key, &Sent::default(), self.client.head(&path)).await {
             Ok(meta) => Ok(Some(Object { key: key.to_owned(), size: meta.size, modified: Some(meta.last_modified) })),
             Err(StorageError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -243,7 +245,7 @@ impl Storage for Cloud {
             part => Some(GetRange::Bounded(part)),
         };
         let options = GetOptions { range, ..GetOptions::default() };
-        let answer = self.ask(("reading", key), &Sent::default(), self.client.get_opts(&path, options)).await?;
+        let answer = self.ask("reading", key, &Sent::default(), self.client.get_opts(&path, options)).await?;
         let size = answer.meta.size;
         let body = answer.into_stream().map_err(|error| io::Error::other(innermost(&error)));
         Ok(Download { size, body: Box::new(StreamReader::new(body)) })
@@ -255,7 +257,7 @@ impl Storage for Cloud {
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {
         let path = self.path(key)?;
-        match self.ask(("deleting", key), &Sent::default(), self.client.delete(&path)).await {
+        match self.ask("deleting", key, &Sent::default(), self.client.delete(&path)).await {
             Ok(()) | Err(StorageError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -277,7 +279,7 @@ impl Storage for Cloud {
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError> {
         let path = self.path(&unfinished.key)?;
         let abort = self.client.abort_multipart(&path, &unfinished.handle);
-        match self.ask(("aborting the upload of", &unfinished.key), &Sent::default(), abort).await {
+        match self.ask("aborting the upload of", &unfinished.key, &Sent::default(), abort).await {
             Ok(()) | Err(StorageError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -302,7 +304,7 @@ impl PartStore for Cloud {
 
     async fn create(&self, key: &str) -> Result<String, StorageError> {
         let path = self.path(key)?;
-        self.ask(("beginning the upload of", key), &Sent::default(), self.client.create_multipart(&path)).await
+        self.ask("beginning the upload of", key, &Sent::default(), self.client.create_multipart(&path)).await
     }
 
     async fn send(
@@ -317,7 +319,7 @@ impl PartStore for Cloud {
         let (verb, upload_id) = (format!("writing part {number} of"), upload_id.to_owned());
         let md5 = hex::encode(&Md5::digest(&bytes));
         let part = self.client.put_part(&path, &upload_id, number as usize - 1, PutPayload::from_bytes(bytes));
-        let part = self.ask((&verb, key), sent, part).await?;
+        let part = self.ask(&verb, key, sent, part).await?;
         // Google answers with the MD5 of what it received, Azure with a name of its own
         let answered = part.content_id.trim_matches('"');
         let is_digest = self.dialect.answers_md5 && answered.len() == 32;
@@ -332,7 +334,7 @@ impl PartStore for Cloud {
     async fn complete(&self, key: &str, upload_id: &str, parts: &[PartId]) -> Result<(), StorageError> {
         let (path, upload_id) = (self.path(key)?, upload_id.to_owned());
         let completed = self.client.complete_multipart(&path, &upload_id, parts.to_vec());
-        self.ask(("completing", key), &Sent::default(), completed).await.map(drop)
+        self.ask("completing", key, &Sent::default(), completed).await.map(drop)
     }
 
     /// Nothing was there when the upload was completed first, so what has our length may be ours.

@@ -149,7 +149,7 @@ impl CheckKind {
 
     fn record(&self, judgement: Judgement) -> Check {
         let Judgement { verdict, expected, found, details } = judgement;
-        Check::new((self.number, self.title), verdict, expected, found, details)
+        Check::new(self.number, self.title, verdict, expected, found, details)
     }
 }
 
