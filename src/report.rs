@@ -12,7 +12,6 @@ use serde::{Serialize, Serializer};
 pub struct Report {
     /// What was done.
     pub activity: Activity,
-    /// The run.
     pub run_id: String,
     /// Name of the source.
     pub source: String,
@@ -20,7 +19,6 @@ pub struct Report {
     pub shard: Option<String>,
     /// What was to be saved, in a few words, for the time before that is known in full.
     pub wanted: String,
-    /// Type of the backups.
     pub backup_type: BackupType,
     /// When the run began.
     pub started: DateTime<Utc>,
@@ -33,7 +31,6 @@ pub struct Report {
     /// Where the backups go: folder, URL, or both.
     #[serde(serialize_with = "locations")]
     pub targets: Vec<(Side, String)>,
-    /// What was pruned.
     pub pruned: Vec<Pruned>,
     /// What a person must look at although nothing failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -49,7 +46,6 @@ pub struct Report {
 /// A backup that was pruned.
 #[derive(Debug, Clone, Serialize)]
 pub struct Pruned {
-    /// Its id.
     pub id: String,
     /// What it held.
     #[serde(flatten)]
@@ -86,7 +82,6 @@ pub struct Entry {
     /// What it is.
     #[serde(flatten)]
     pub subject: Subject,
-    /// The backup, when one was stored.
     pub backup: Option<Stored>,
     /// Each target and what became of it; empty when the dump never began.
     pub places: Vec<CopyReport>,
@@ -130,7 +125,6 @@ pub struct VerificationSummary {
 /// The backup of an entry.
 #[derive(Debug, Clone, Serialize)]
 pub struct Stored {
-    /// Its id.
     pub id: String,
     /// Bytes that pg_dump wrote.
     pub raw_bytes: u64,
@@ -138,7 +132,6 @@ pub struct Stored {
     pub stored_bytes: u64,
     /// SHA-256 of the archive.
     pub sha256: String,
-    /// Rows in it.
     pub rows: u64,
 }
 
@@ -158,7 +151,6 @@ impl Stored {
 /// The copy of an entry's backup on one side.
 #[derive(Debug, Clone, Serialize)]
 pub struct CopyReport {
-    /// Which side that is.
     pub side: Side,
     /// Key of the archive; none where there is none.
     #[serde(skip)]
@@ -261,7 +253,6 @@ impl Report {
         self.finished - self.started
     }
 
-    /// The one entry, where there is only one.
     pub fn only(&self) -> Option<&Entry> {
         match self.entries.as_slice() {
             [entry] => Some(entry),

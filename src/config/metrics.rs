@@ -8,7 +8,6 @@ use std::path::PathBuf;
 pub struct MetricsSettings {
     /// File for the node exporter's textfile collector.
     pub textfile: Option<PathBuf>,
-    /// Pushgateway.
     pub pushgateway: Option<Secret>,
 }
 

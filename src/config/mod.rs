@@ -68,7 +68,6 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// What the daemon does and when.
     pub daemon: DaemonSettings,
-    /// Logs.
     pub log: Log,
     /// Deadline of the whole run.
     pub deadline: Option<Duration>,

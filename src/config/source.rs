@@ -12,7 +12,6 @@ pub struct Source {
     pub name: String,
     /// Host name, address or socket folder.
     pub host: String,
-    /// Port.
     pub port: u16,
     /// Role.
     pub user: String,
@@ -78,7 +77,6 @@ impl Source {
 /// Transport security with libpq's meaning.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// `sslmode`.
     pub mode: SslMode,
     /// `sslrootcert`.
     pub root_cert: Option<RootCert>,

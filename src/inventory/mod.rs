@@ -26,9 +26,7 @@ pub struct Inventory {
 /// A backup, wherever it is.
 #[derive(Debug)]
 pub struct InventoryEntry {
-    /// Its manifest.
     pub manifest: Manifest,
-    /// Whose it is.
     pub whose: Whose,
     /// Where it is; the folder first.
     pub copies: Vec<Replica>,
@@ -37,7 +35,6 @@ pub struct InventoryEntry {
 /// One of the places where a backup is.
 #[derive(Debug, Clone)]
 pub struct Replica {
-    /// Which side.
     pub side: Side,
     /// For people.
     pub place: String,

@@ -14,7 +14,6 @@ use tracing::{info, warn};
 
 /// What retention decided about the backups of this source on one side.
 pub struct PrunePlan {
-    /// Which side.
     pub side: Side,
     /// By which rules.
     pub policy: Retention,

@@ -20,7 +20,6 @@ pub struct Size {
     pub id: String,
     /// When it began.
     pub started: DateTime<Utc>,
-    /// Rows in it.
     pub rows: u64,
     /// Tables of the database.
     pub tables: u64,

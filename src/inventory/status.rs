@@ -38,7 +38,6 @@ pub struct Question<'a> {
     pub warnings: &'a [String],
     /// Several servers have backups under the name of the source, and it is not known which of them is meant.
     pub is_ambiguous: bool,
-    /// Now.
     pub now: DateTime<Utc>,
 }
 
@@ -95,7 +94,6 @@ pub enum StatusVerdict {
     Ok,
     /// The same, and it has far fewer rows or tables than the last one before.
     Shrunk,
-    /// That is too old.
     TooOld,
     /// There is no good one.
     Missing,
@@ -106,7 +104,6 @@ pub enum StatusVerdict {
 /// The newest good backup.
 #[derive(Debug, Serialize)]
 pub struct Newest {
-    /// Id.
     pub id: String,
     /// When it began.
     pub started: DateTime<Utc>,

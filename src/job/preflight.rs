@@ -23,7 +23,6 @@ use tracing::{info, warn};
 /// What is known of the server before the dump.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Its version.
     pub version: ServerVersion,
     /// The client tools, and those that fit it.
     pub tools: FoundTools,

@@ -22,8 +22,10 @@ enum OpenArchive {
 /// What a stored archive came to.
 pub(crate) enum Ended {
     /// It was read to its end.
-    Whole { stored: pipeline::StoredBytes, found: Result<GatheredFacts, &'static str> },
-    /// Parts of it were.
+    Whole {
+        stored: pipeline::StoredBytes,
+        found: Result<GatheredFacts, &'static str>,
+    },
     Parts(Box<ArchiveParts>),
 }
 

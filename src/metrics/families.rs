@@ -3,7 +3,6 @@
 /// A family of series. Every series has the label `source` besides.
 #[derive(Debug)]
 pub struct Family {
-    /// Name.
     pub name: &'static str,
     /// What it tells.
     pub help: &'static str,
@@ -22,7 +21,6 @@ pub(super) enum FamilyOrigin {
     Attempt,
     /// The latest run of a shard, or of all.
     Run,
-    /// The process.
     Process,
 }
 

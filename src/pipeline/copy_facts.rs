@@ -19,7 +19,6 @@ pub struct CountedRows {
     pub columns: Columns,
     /// Number of rows.
     pub rows: u64,
-    /// Their fingerprint.
     pub fingerprint: Fingerprint,
 }
 
@@ -102,7 +101,6 @@ pub enum CopyFacts {
     /// Nothing is wanted.
     #[default]
     None,
-    /// SQL.
     Sql(Box<SqlFacts>),
     /// pg_dump's custom archive.
     Custom(Box<CustomFacts>),
@@ -129,7 +127,6 @@ impl CopyFacts {
         facts
     }
 
-    /// For SQL.
     pub fn of_sql() -> Self {
         Self::Sql(Box::default())
     }

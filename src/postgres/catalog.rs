@@ -129,7 +129,6 @@ fn stored_bytes_of(text: &str) -> String {
 /// One database of the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Database {
-    /// Name.
     pub name: String,
     /// False where the name is not UTF-8 and what stands here is only like it.
     pub is_text: bool,
@@ -209,7 +208,6 @@ pub async fn clock_ahead(session: &Session) -> Result<TimeDelta, Error> {
 /// A database as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Name.
     pub name: String,
     /// Somebody may connect to it.
     pub allows_connections: bool,
@@ -271,7 +269,6 @@ pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text as a string.
 pub(super) fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }

@@ -25,7 +25,6 @@ pub struct Load<'a> {
 
 /// A table that is emptied.
 pub struct Emptied {
-    /// Its name.
     pub name: String,
     /// With everything below it.
     pub is_root: bool,

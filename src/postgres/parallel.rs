@@ -74,7 +74,6 @@ impl Parallel {
 pub struct Schema(Child);
 
 impl Schema {
-    /// Starts it.
     pub fn start(
         tools: &Tools,
         file: &Path,

@@ -12,7 +12,6 @@ use tracing::info;
 /// A database that exists.
 #[derive(Debug, Clone)]
 pub struct ExistingDatabase {
-    /// Its name.
     pub name: String,
     /// Its number, which stays with it whatever it is called.
     pub number: u32,
@@ -31,7 +30,6 @@ pub struct ExistingDatabase {
 /// What another database that takes this one's name does to it.
 #[derive(Debug, Clone, Default)]
 pub struct Place {
-    /// The name.
     pub name: String,
     /// What the database that has the name is called from then on; none where there is none.
     pub replaced: Option<String>,

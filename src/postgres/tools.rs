@@ -115,7 +115,6 @@ pub enum ToolError {
          August 2025 or later"
     )]
     NoRestrict {
-        /// Its version.
         version: String,
         /// Where it is.
         path: PathBuf,
@@ -125,10 +124,7 @@ pub enum ToolError {
         "pg_dump {version} does not know POSTGRES_SSLROOTCERT=system, and no file with the system's authorities was \
          found; name one, or install the client tools of PostgreSQL 16 or later"
     )]
-    NoSystemStore {
-        /// Its version.
-        version: String,
-    },
+    NoSystemStore { version: String },
     /// The installation lacks a program.
     #[error("{path} is missing, and globals need it; install the whole client package, or set BACKUP_GLOBALS=false")]
     Incomplete {

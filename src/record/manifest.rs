@@ -210,9 +210,7 @@ pub struct Marker {
     /// The number by which PostgreSQL knows the source's server; none where it was not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_identifier: Option<String>,
-    /// The run.
     pub run_id: String,
-    /// When it was written.
     pub written: DateTime<Utc>,
 }
 

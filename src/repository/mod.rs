@@ -50,7 +50,6 @@ pub struct Repository {
 /// A backup that exists.
 #[derive(Debug, Clone)]
 pub struct Backup {
-    /// Its manifest.
     pub manifest: Manifest,
     /// Key of its archive.
     pub key: String,
@@ -58,7 +57,6 @@ pub struct Backup {
     pub intact: bool,
     /// Its latest verification.
     pub verification: Option<Verification>,
-    /// Whose it is.
     pub whose: Whose,
     /// Number of the server that it belongs to now: the one that it is of, or that took it over.
     pub server: Option<String>,

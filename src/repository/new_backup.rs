@@ -11,9 +11,7 @@ use tracing::warn;
 
 /// What makes an archive a backup.
 pub struct BackupRecord<'a> {
-    /// The manifest.
     pub manifest: &'a Manifest,
-    /// Its bytes.
     pub text: Bytes,
     /// The facts file's bytes.
     pub facts: Bytes,

@@ -39,7 +39,6 @@ pub struct Schedule {
 pub struct Due {
     /// When it is, or was.
     pub time: DateTime<Utc>,
-    /// Type of its backups.
     pub backup_type: BackupType,
 }
 

@@ -49,7 +49,6 @@ pub struct Naming {
     pub subject: Subject,
     /// True when several databases are selected, and the id must tell them apart.
     pub several: bool,
-    /// Type of the backup.
     pub backup_type: BackupType,
     /// Format of the archive.
     pub format: Format,
@@ -95,7 +94,6 @@ pub struct ArchiveName<'a> {
     pub id: &'a str,
     /// What it holds.
     pub subject: &'a Subject,
-    /// Its type.
     pub backup_type: BackupType,
     /// Format of the archive.
     pub format: Format,

@@ -86,7 +86,6 @@ pub enum StorageError {
     Stalled {
         /// What was tried.
         action: String,
-        /// The limit.
         limit: Duration,
     },
     /// An object is not what it was a moment ago, although objects are never changed.
@@ -135,7 +134,6 @@ impl Side {
 /// One stored object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
-    /// Its key.
     pub key: String,
     /// Its length in bytes.
     pub size: u64,
@@ -170,7 +168,6 @@ pub struct Owner {
     /// Name of the source.
     pub source: String,
     server: Arc<OnceLock<String>>,
-    /// The run.
     pub run_id: String,
 }
 
@@ -181,7 +178,6 @@ pub struct Trace {
     pub source: String,
     /// Number of the source's server, where that was known.
     pub server: Option<String>,
-    /// The run.
     pub run_id: String,
 }
 
@@ -307,7 +303,6 @@ pub trait Upload: Send {
 /// Where the number of an upload is noted; clones are the same note.
 #[derive(Debug, Clone)]
 pub struct Note {
-    /// Its key.
     pub key: String,
     written: Arc<AtomicBool>,
 }

@@ -24,13 +24,11 @@ pub enum Verdict {
 pub struct Check {
     /// Its number; 0 is that of the archive itself.
     pub number: u8,
-    /// What is checked.
     pub check: String,
     /// What it came to.
     pub verdict: Verdict,
     /// What the facts say.
     pub expected: String,
-    /// What was found.
     pub found: String,
     /// Differences and reasons, the first of many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -101,9 +99,7 @@ pub struct VerificationReport {
     pub started: DateTime<Utc>,
     /// Version of the server that it was restored to.
     pub server: Option<String>,
-    /// Check 0.
     pub archive: Check,
-    /// The databases in it.
     pub databases: Vec<DatabaseResult>,
 }
 

@@ -10,7 +10,6 @@ use serde::Deserialize;
 pub struct Selection {
     /// One archive for each database, or one of everything.
     pub mode: Mode,
-    /// The databases.
     pub databases: Databases,
     /// Databases that are left out all the same.
     pub exclude: Vec<Pattern>,

@@ -80,7 +80,6 @@ pub struct SequenceSet {
     pub sequence: String,
     /// `last_value`
     pub value: i64,
-    /// `is_called`
     pub is_called: bool,
 }
 

@@ -15,7 +15,6 @@ pub struct Candidate {
     pub id: String,
     /// What it holds: a database, the globals and the whole server are each kept for themselves.
     pub subject: Subject,
-    /// Type.
     pub backup_type: BackupType,
     /// When it began.
     pub started: DateTime<Utc>,

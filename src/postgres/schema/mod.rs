@@ -31,7 +31,6 @@ pub struct Described {
     pub migrations: Vec<Migration>,
     /// Roles that the database depends on.
     pub roles: Vec<String>,
-    /// `lc_monetary`
     pub lc_monetary: String,
     /// Tables whose rows were replaced since: to the snapshot they look empty.
     pub rewritten: Vec<String>,

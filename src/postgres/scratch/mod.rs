@@ -54,7 +54,6 @@ pub struct ScratchServer {
 /// A scratch database.
 #[derive(Debug, Clone)]
 pub struct Scratch {
-    /// Its name.
     pub name: String,
     /// Its number, which stays with it whatever it is called.
     pub number: u32,
@@ -90,7 +89,6 @@ impl ScratchServer {
         self.server.role
     }
 
-    /// The run that it is for.
     pub fn run_id(&self) -> &str {
         &self.run_id
     }
@@ -127,12 +125,10 @@ impl ScratchServer {
         Ok(rows.iter().map(|row| row.get::<_, LossyText>(0).text).collect())
     }
 
-    /// Roles.
     pub async fn roles(&self) -> Result<BTreeSet<String>, ScratchError> {
         self.names("roles", &format!("SELECT {} FROM pg_catalog.pg_roles", bytes_of("rolname::text"))).await
     }
 
-    /// Databases.
     pub async fn databases(&self) -> Result<BTreeSet<String>, ScratchError> {
         let question = format!("SELECT {} FROM pg_catalog.pg_database", bytes_of("datname::text"));
         self.names("databases", &question).await
@@ -144,7 +140,6 @@ impl ScratchServer {
         self.names("extensions", &question).await
     }
 
-    /// Tablespaces.
     pub async fn tablespaces(&self) -> Result<BTreeSet<String>, ScratchError> {
         let question = format!("SELECT {} FROM pg_catalog.pg_tablespace", bytes_of("spcname::text"));
         self.names("tablespaces", &question).await

@@ -25,7 +25,6 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "content", content = "database", rename_all = "lowercase")]
 pub enum Subject {
-    /// One database.
     Database(String),
     /// What belongs to no database: roles, memberships, tablespaces and their settings.
     Globals,
@@ -34,7 +33,6 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The database, where it is one.
     pub fn database(&self) -> Option<&str> {
         match self {
             Self::Database(name) => Some(name),
@@ -67,7 +65,6 @@ pub struct SnapshotRecord {
 /// The database's own properties, which `pg_dump` leaves out without `--create`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseProperties {
-    /// Owner.
     pub owner: String,
     /// Privileges; none when they are the default ones.
     pub privileges: Option<Vec<Privilege>>,
@@ -180,9 +177,7 @@ pub enum Kind {
     Table,
     /// Enum types.
     Enum,
-    /// Indexes.
     Index,
-    /// Foreign keys.
     ForeignKey,
     /// Sequences.
     Sequence,
@@ -190,11 +185,9 @@ pub enum Kind {
     View,
     /// Functions, procedures and aggregates.
     Function,
-    /// Triggers.
     Trigger,
     /// Policies.
     Policy,
-    /// Extensions.
     Extension,
 }
 
@@ -231,7 +224,6 @@ impl Kind {
 }
 
 impl Catalogue {
-    /// The objects of a kind.
     pub fn of(&self, kind: Kind) -> &Objects {
         match kind {
             Kind::Table => &self.tables,
@@ -285,7 +277,6 @@ pub struct Catalogue {
     pub triggers: Objects,
     /// Policies of row security.
     pub policies: Objects,
-    /// Extensions.
     pub extensions: Objects,
 }
 
@@ -296,7 +287,6 @@ pub struct TableRows {
     pub columns: Columns,
     /// Number of rows.
     pub rows: u64,
-    /// Their fingerprint.
     pub fingerprint: Fingerprint,
     /// The blocks of rows have their fields in different orders, and the fingerprint cannot be made again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -318,9 +308,7 @@ pub struct SequenceValue {
 /// here has no rows in the archive by somebody's wish, or because its kind has none: that is not the same as none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
-    /// Tables.
     pub tables: BTreeMap<String, TableRows>,
-    /// Sequences.
     pub sequences: BTreeMap<String, SequenceValue>,
     /// Large objects.
     #[serde(default)]
@@ -344,7 +332,6 @@ pub struct LargeObjects {
 pub struct ReadBack {
     /// Tables whose rows could be read.
     pub tables: u64,
-    /// All their rows.
     pub rows: u64,
     /// Tables with other rows than expected, and number and fingerprint of those; none where they cannot be read.
     pub differing: BTreeMap<String, Option<(u64, Fingerprint)>>,
@@ -374,7 +361,6 @@ pub struct LeftOut {
     pub object: String,
     /// Its rows; none where it is no table, or they could not be counted.
     pub rows: Option<u64>,
-    /// Why.
     pub why: String,
 }
 
@@ -390,12 +376,10 @@ impl std::fmt::Display for LeftOut {
 /// the dump as it passed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseHead {
-    /// Name.
     pub name: String,
     /// Bytes of the dump before this database's part of it.
     #[serde(default)]
     pub raw_offset: u64,
-    /// The snapshot.
     pub snapshot: SnapshotRecord,
     /// Counts.
     pub totals: Totals,
@@ -427,7 +411,6 @@ pub struct FactsHead {
     /// What the archive holds.
     #[serde(flatten)]
     pub subject: Subject,
-    /// Versions.
     pub versions: Versions,
 }
 

@@ -25,7 +25,6 @@ pub enum Fact {
     Rows(String, TableRows),
     /// The value of a sequence.
     Sequence(String, SequenceValue),
-    /// All large objects.
     LargeObjects(LargeObjects),
     /// How the bytes of the rows are to be read.
     Encoding(Option<String>),

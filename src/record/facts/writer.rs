@@ -72,13 +72,11 @@ impl Sections {
 /// A run of rows of one table, as it stands in the archive.
 #[derive(Debug)]
 pub struct RowRun {
-    /// The table.
     pub table: Box<str>,
     /// The columns in the order of the fields.
     pub columns: Columns,
     /// Number of rows.
     pub rows: u64,
-    /// Their fingerprint.
     pub fingerprint: Fingerprint,
     /// Where they are stored.
     pub member: Member,
@@ -89,9 +87,7 @@ pub struct RowRun {
 pub struct NewContents {
     /// Rows, in the order of the archive.
     pub blocks: Vec<RowRun>,
-    /// Sequences.
     pub sequences: BTreeMap<String, SequenceValue>,
-    /// Large objects.
     pub large_objects: LargeObjects,
     /// How the bytes of the rows are to be read.
     pub encoding: Option<String>,
@@ -145,7 +141,6 @@ fn join(blocks: &[RowRun]) -> TableRows {
 pub struct NewFacts {
     /// Everything beside its objects and rows.
     pub head: DatabaseHead,
-    /// Its objects.
     pub objects: Sections,
     /// What the dump has.
     pub contents: NewContents,
