@@ -1,4 +1,4 @@
-//! What happened in a run: pure data that logs and notices render.
+//! What happened in a run: pure data that logs and notifications render.
 
 use crate::record::facts::Subject;
 use crate::record::manifest::{BackupType, Manifest};

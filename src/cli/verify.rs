@@ -72,13 +72,13 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
         };
         unwritten = unwritten.or(printed.err());
     }
-    let notice = notice(arguments, config, &run_id, started, &proved);
+    let report = report(arguments, config, &run_id, started, &proved);
     if config.metrics.is_wanted() {
         let (sides, _) = sides::open_some(config, config.target, &run_id).await;
         identify(config, &sides).await;
         job::metrics::publish(config, &sides, None, shutdown).await;
     }
-    notify::send(&config.notifications, &notice, Begun::default(), shutdown).await;
+    notify::send(&config.notifications, &report, Begun::default(), shutdown).await;
     let (proofs, away) = proved?;
     let mut errors: Vec<Error> = away.into_iter().chain(proofs.into_iter().flat_map(Proof::errors)).collect();
     errors.extend(unwritten);
@@ -195,7 +195,7 @@ fn show(report: &report::VerificationReport) -> Result<(), Error> {
 }
 
 /// What people are told; an error where no backup could be found.
-fn notice(
+fn report(
     arguments: &Arguments,
     config: &Config,
     run_id: &str,

@@ -132,7 +132,7 @@ impl Daemon {
         };
         let mut running = self.running.subscribe();
         loop {
-            // a run that makes good for a missed one comes first
+            // a missed run comes first
             let idle = async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 let _ = running.wait_for(|running| !running).await;

@@ -78,14 +78,14 @@ pub async fn send(recipients: &NotifiedServices, report: &Report, begun: Begun, 
         }
     });
     if shutdown.finish(budget::NOTIFICATIONS, join_all(sends)).await.is_none() {
-        warn!("telling people: not every service answered in time; look at the webhooks among the settings");
+        warn!("notifications: not every service answered in time; look at the settings under Notifications");
     }
 }
 
 fn log(kind: &ServiceKind, outcome: Result<(), Undelivered>) {
     match outcome {
-        Ok(()) => info!("told {}", kind.name),
-        Err(error) => warn!("telling {}: {error}; look at {}", kind.name, kind.setting()),
+        Ok(()) => info!("notification sent to {}", kind.name),
+        Err(error) => warn!("notification to {} not sent: {error}; look at {}", kind.name, kind.setting()),
     }
 }
 

@@ -1,10 +1,9 @@
 //! What the passing bytes say of their content: rows and their fingerprint for each table, and values of sequences.
 
-use crate::dump_format::custom_archive::{ArchiveCompression, CustomArchive, Event};
-use crate::dump_format::sql_lexer::{Charset, Copy, LargeObject, Lexer, SequenceSet, Token, client_encoding};
+use super::custom_facts::CustomFacts;
+use crate::dump_format::sql_lexer::{Copy, LargeObject, Lexer, SequenceSet, Token, client_encoding};
 use crate::record::facts::{Columns, LargeObjects, Subject};
 use crate::record::fingerprint::{Fingerprint, RowSum};
-use flate2::{Decompress, FlushDecompress};
 use std::collections::HashMap;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -63,19 +62,19 @@ pub struct GatheredFacts {
 }
 
 impl GatheredFacts {
-    fn add_rows(&mut self, rows: CountedRows) {
+    pub(super) fn add_rows(&mut self, rows: CountedRows) {
         match self.only_sums {
             true => self.sums.add(&rows.table, rows.rows, rows.fingerprint),
             false => self.rows.push(rows),
         }
     }
 
-    fn add_sequence(&mut self, at: u64, set: Option<SequenceSet>) {
+    pub(super) fn add_sequence(&mut self, at: u64, set: Option<SequenceSet>) {
         self.sequences.extend(set.filter(|_| !self.only_sums).map(|set| (at, set)));
     }
 
     /// Adds a large object to the run that it belongs to.
-    fn add_large_object(&mut self, at: u64, begins_run: bool, fingerprint: Fingerprint) {
+    pub(super) fn add_large_object(&mut self, at: u64, begins_run: bool, fingerprint: Fingerprint) {
         if begins_run || self.large_objects.is_empty() {
             self.large_objects.push((at, LargeObjects::default()));
         }
@@ -150,7 +149,7 @@ impl CopyFacts {
         let (current, found) = match self {
             Self::None => return None,
             Self::Sql(facts) => (facts.current.as_ref(), &facts.found),
-            Self::Custom(facts) => (facts.current.as_ref().and_then(Block::rows), &facts.found),
+            Self::Custom(facts) => (facts.rows(), &facts.found),
         };
         let last = || found.rows.last().map(|rows| &*rows.table);
         current.map(|current| &*current.table).or_else(last)
@@ -178,26 +177,26 @@ pub struct SqlFacts {
 }
 
 /// The table whose rows pass.
-struct Current {
+pub(super) struct Current {
     raw_offset: u64,
     table: Box<str>,
     columns: Columns,
-    sum: RowSum,
+    pub(super) sum: RowSum,
 }
 
 impl Current {
-    fn new(raw_offset: u64, table: Box<str>, columns: Columns) -> Self {
+    pub(super) fn new(raw_offset: u64, table: Box<str>, columns: Columns) -> Self {
         Self { raw_offset, table, columns, sum: RowSum::default() }
     }
 
-    fn finish(self) -> CountedRows {
+    pub(super) fn finish(self) -> CountedRows {
         let (rows, fingerprint) = self.sum.finish();
         CountedRows { raw_offset: self.raw_offset, table: self.table, columns: self.columns, rows, fingerprint }
     }
 }
 
 /// Table and columns, in little memory.
-fn compact(copy: &Copy) -> (Box<str>, Columns) {
+pub(super) fn compact(copy: &Copy) -> (Box<str>, Columns) {
     (copy.table.as_str().into(), copy.columns.iter().collect())
 }
 
@@ -246,174 +245,5 @@ impl SqlFacts {
         }
         self.offset += bytes.len() as u64;
         marks
-    }
-}
-
-/// Reads a custom archive: its table of contents says which rows a block of data holds, and the blocks are inflated as
-/// they pass, so that no table is read twice.
-#[derive(Default)]
-pub struct CustomFacts {
-    archive: CustomArchive,
-    offset: u64,
-    charset: Charset,
-    copies: HashMap<i64, (Box<str>, Columns)>,
-    current: Option<Block>,
-    found: GatheredFacts,
-    error: Option<&'static str>,
-}
-
-/// Data that pass: the rows of a table, or a large object.
-struct Block {
-    content: TableContent,
-    inflate: Option<Inflate>,
-}
-
-enum TableContent {
-    Rows { current: Current, lexer: Box<Lexer>, is_over: bool },
-    LargeObject(RowSum),
-}
-
-impl Block {
-    fn rows(&self) -> Option<&Current> {
-        match &self.content {
-            TableContent::Rows { current, .. } => Some(current),
-            TableContent::LargeObject(_) => None,
-        }
-    }
-}
-
-/// A zlib stream, and room for what comes out of it.
-struct Inflate {
-    stream: Decompress,
-    output: Vec<u8>,
-}
-
-/// Bytes that are inflated at once.
-const INFLATED: usize = 64 << 10;
-
-impl Inflate {
-    fn new() -> Self {
-        Self { stream: Decompress::new(true), output: vec![0; INFLATED] }
-    }
-
-    /// Inflates the next of `input`, which is shortened by it; nothing when there is no more for now.
-    fn next(&mut self, input: &mut &[u8]) -> Result<&[u8], &'static str> {
-        let (read, written) = (self.stream.total_in(), self.stream.total_out());
-        let status = self.stream.decompress(input, &mut self.output, FlushDecompress::None);
-        status.map_err(|_| "the compressed rows of a table are damaged")?;
-        let taken = usize::try_from(self.stream.total_in() - read).unwrap_or(usize::MAX);
-        let made = usize::try_from(self.stream.total_out() - written).unwrap_or(usize::MAX);
-        *input = input.get(taken..).unwrap_or_default();
-        Ok(self.output.get(..made).unwrap_or_default())
-    }
-}
-
-impl CustomFacts {
-    fn take(&mut self, bytes: &[u8]) -> Vec<Mark> {
-        let (mut marks, mut input) = (Vec::new(), bytes);
-        while self.error.is_none() {
-            let Some(event) = self.archive.next(&mut input) else { break };
-            let at = bytes.len() - input.len();
-            match event {
-                Event::Entry(entry) => match entry.kind.as_slice() {
-                    b"ENCODING" => {
-                        self.charset = Charset::parse(&entry.definition).unwrap_or_default();
-                        let name = client_encoding(&entry.definition);
-                        self.found.encodings.extend(name.map(|name| (self.archive.offset(), name)));
-                    }
-                    b"TABLE DATA" => {
-                        let copy = Copy::parse(&entry.copy, self.charset);
-                        self.copies.extend(copy.map(|copy| (entry.number, compact(&copy))));
-                    }
-                    b"SEQUENCE SET" => {
-                        let set = SequenceSet::parse(&entry.definition, self.charset);
-                        self.found.add_sequence(self.archive.offset(), set);
-                    }
-                    _ => {}
-                },
-                Event::Begin(number) => {
-                    let Some((table, columns)) = self.copies.remove(&number) else { continue };
-                    let current = Current::new(self.offset + at as u64, table, columns);
-                    self.begin(TableContent::Rows { current, lexer: Box::new(Lexer::in_rows()), is_over: false });
-                    marks.push(Mark { at, begins: true });
-                }
-                Event::Object(number) => {
-                    // the archive writes numbers of objects as if they had a sign
-                    let number = (number & 0xffff_ffff) as u32;
-                    self.begin(TableContent::LargeObject(RowSum::of_large_object(number)));
-                }
-                Event::Data(data) => {
-                    if let Some(block) = &mut self.current {
-                        self.error = self.error.or(block.take(data).err());
-                    }
-                }
-                Event::ObjectEnd | Event::End => match self.current.take().map(|block| block.content) {
-                    Some(TableContent::Rows { current, is_over, .. }) => {
-                        if !is_over {
-                            self.error = Some("the rows of a table break off");
-                        }
-                        self.found.add_rows(current.finish());
-                        marks.push(Mark { at, begins: false });
-                    }
-                    Some(TableContent::LargeObject(large_object)) => {
-                        let fingerprint = large_object.finish_large_object();
-                        self.found.add_large_object(self.offset + at as u64, false, fingerprint);
-                    }
-                    None => {}
-                },
-            }
-        }
-        self.offset += bytes.len() as u64;
-        marks
-    }
-
-    fn begin(&mut self, content: TableContent) {
-        let inflate = match self.archive.compression() {
-            ArchiveCompression::None => None,
-            ArchiveCompression::Zlib => Some(Inflate::new()),
-            ArchiveCompression::Other => {
-                self.error = Some("its data are compressed by a method that this program cannot read");
-                None
-            }
-        };
-        self.current = Some(Block { content, inflate });
-    }
-}
-
-impl Block {
-    fn take(&mut self, mut data: &[u8]) -> Result<(), &'static str> {
-        let Some(mut inflate) = self.inflate.take() else {
-            self.content.take(data);
-            return Ok(());
-        };
-        loop {
-            let bytes = inflate.next(&mut data)?;
-            self.content.take(bytes);
-            if bytes.is_empty() {
-                break;
-            }
-        }
-        self.inflate = Some(inflate);
-        Ok(())
-    }
-}
-
-impl TableContent {
-    fn take(&mut self, mut input: &[u8]) {
-        match self {
-            Self::LargeObject(_) if input.is_empty() => {}
-            Self::LargeObject(sum) => sum.take(input, false),
-            Self::Rows { current, lexer, is_over } => {
-                while !*is_over && let Some(token) = lexer.next(&mut input) {
-                    match token {
-                        Token::Row { bytes, ends } => current.sum.take(bytes, ends),
-                        _ => {
-                            current.sum.forget_part();
-                            *is_over = true;
-                        }
-                    }
-                }
-            }
-        }
     }
 }

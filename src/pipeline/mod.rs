@@ -7,6 +7,7 @@
 
 mod archive;
 mod copy_facts;
+mod custom_facts;
 mod gzip;
 
 pub use archive::{ArchiveReadError, StoredArchive, StoredBytes, Wrapping};

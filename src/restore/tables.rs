@@ -2,16 +2,16 @@
 //! itself.
 
 use super::databases::{ChosenArchive, Wanted};
+use super::loading::Loading;
 use super::plan::{Chosen, Done, Plan, RestoreContent, find_tables, is_below, is_partitioned, parents};
 use super::{Consent, Restorer};
-use crate::dump_format::sql_lexer::{Lexer, Token};
+use crate::dump_format::sql_lexer::Lexer;
 use crate::error::{BackupError, Error, ServerError, SettingsError, SourceError};
-use crate::loader::Broken;
 use crate::loader::archive::Reading;
 use crate::loader::client_tools;
-use crate::loader::sql::{Sink, stream_sql};
+use crate::loader::sql::stream_sql;
 use crate::postgres::connection::Connection;
-use crate::postgres::load::{self, Emptied, Load, LoadingRows};
+use crate::postgres::load::{self, Emptied, Load};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::{contents, schema};
 use crate::record::facts::reader::DatabaseFacts;
@@ -421,40 +421,4 @@ async fn create(load: &Load<'_>, tables: &Tables<'_>) -> Result<(), Error> {
         load.create(into, &columns).await?;
     }
     Ok(())
-}
-
-/// Rows on their way into their tables; the rest of the SQL is passed over.
-struct Loading<'l> {
-    load: &'l Load<'l>,
-    into: &'l BTreeMap<String, String>,
-    lexer: Lexer,
-    rows: Option<LoadingRows<'l>>,
-}
-
-impl Sink for Loading<'_> {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        let mut input = bytes;
-        while let Some(token) = self.lexer.next(&mut input) {
-            match token {
-                Token::CopyBegin => {
-                    let copy = self.lexer.copy().and_then(|copy| Some((self.into.get(&copy.table)?, copy)));
-                    if let Some((into, copy)) = copy {
-                        self.rows = Some(self.load.rows(into, &copy.columns).await.map_err(SourceError::Query)?);
-                    }
-                }
-                Token::Row { bytes, ends } => {
-                    if let Some(rows) = &mut self.rows {
-                        rows.write(bytes, ends).await.map_err(SourceError::Query)?;
-                    }
-                }
-                Token::CopyEnd(_) => {
-                    if let Some(rows) = self.rows.take() {
-                        rows.finish().await.map_err(SourceError::Query)?;
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
 }

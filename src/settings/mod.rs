@@ -4,6 +4,7 @@
 
 mod env_file;
 mod kind;
+mod layers;
 mod raw;
 mod retry;
 mod secret;

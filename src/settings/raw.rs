@@ -1,8 +1,8 @@
 //! The strings received: which value each setting has, where it came from, and what is wrong with it.
 
 use super::kind::{Flag, Lapse, Misfit, typed};
-use super::secret::{Password, without_line_end};
-use super::{DefaultValue, Secret, Setting, SettingGroup, ValueKind, env_file};
+use super::secret::Password;
+use super::{DefaultValue, Secret, Setting, SettingGroup, ValueKind};
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,17 +35,17 @@ impl std::fmt::Display for Origin {
 }
 
 #[derive(Debug, Clone)]
-struct ReceivedValue {
-    text: String,
-    origin: Origin,
+pub(super) struct ReceivedValue {
+    pub(super) text: String,
+    pub(super) origin: Origin,
     /// The origin is a file that holds this value and nothing else.
-    is_whole_file: bool,
+    pub(super) is_whole_file: bool,
     /// It is not what the setting's kind allows.
-    is_refused: bool,
+    pub(super) is_refused: bool,
 }
 
 impl ReceivedValue {
-    fn new(text: String, origin: Origin) -> Self {
+    pub(super) fn new(text: String, origin: Origin) -> Self {
         Self { text, origin, is_whole_file: false, is_refused: false }
     }
 }
@@ -64,12 +64,6 @@ pub struct RawSettings {
     pub problems: Vec<String>,
     /// What does not.
     pub warnings: Vec<String>,
-}
-
-/// One layer of assignments: the environment, or the `.env` file under it.
-struct Layer {
-    origin: Origin,
-    values: BTreeMap<String, String>,
 }
 
 impl RawSettings {
@@ -107,7 +101,7 @@ impl RawSettings {
         raw
     }
 
-    fn all(&self) -> impl Iterator<Item = &'static Setting> + use<> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &'static Setting> + use<> {
         self.table.iter().flat_map(|group| &group.settings)
     }
 
@@ -141,101 +135,6 @@ impl RawSettings {
                 self.problems.push(format!("{alias} and {name} mean the same and differ; set one of them"));
             }
         }
-    }
-
-    fn environment_layer(&mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Layer {
-        let mut values = BTreeMap::new();
-        for (name, value) in environment {
-            let Ok(name) = name.into_string() else { continue };
-            match value.into_string() {
-                Ok(value) => drop(values.insert(name, value)),
-                Err(_) if self.is_ours(&name) => self.problems.push(format!("{name} is not valid UTF-8")),
-                Err(_) => {}
-            }
-        }
-        Layer { origin: Origin::Environment, values }
-    }
-
-    fn file_layer(&mut self, path: &Path) -> Option<Layer> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                self.problems.push(format!("{}: {error}", path.display()));
-                return None;
-            }
-        };
-        match env_file::parse(&text) {
-            Ok(assignments) => {
-                Some(Layer { origin: Origin::File(path.to_owned()), values: assignments.into_iter().collect() })
-            }
-            Err(problems) => {
-                self.problems.extend(problems.into_iter().map(|problem| format!("{}: {problem}", path.display())));
-                None
-            }
-        }
-    }
-
-    /// The value one layer gives a setting, by its name or by the file it names. Empty means unset.
-    fn pick(&mut self, setting: &Setting, layer: &Layer) -> Option<ReceivedValue> {
-        let present = |name: &str| layer.values.get(name).filter(|value| !value.is_empty()).cloned();
-        let direct = present(setting.name);
-        let file_name = setting.file_name();
-        let file = file_name.as_deref().and_then(present);
-        match (direct, file) {
-            (Some(_), Some(_)) => {
-                let file_name = file_name.unwrap_or_default();
-                self.problems.push(format!("{} and {file_name} are both set; unset one of them", setting.name));
-                None
-            }
-            (Some(text), None) => {
-                if text.len() > 1 && text.starts_with(['"', '\'']) && text.ends_with(['"', '\'']) {
-                    self.warnings.push(format!(
-                        "{} begins and ends with quotes, and they are part of the value; remove them if that is not meant",
-                        setting.name
-                    ));
-                }
-                Some(ReceivedValue::new(text, layer.origin.clone()))
-            }
-            (None, Some(path)) => match std::fs::read_to_string(&path) {
-                Ok(text) => {
-                    let text = without_line_end(&text).to_owned();
-                    let value = ReceivedValue::new(text, Origin::File(path.into()));
-                    (!value.text.is_empty()).then_some(ReceivedValue { is_whole_file: true, ..value })
-                }
-                Err(error) => {
-                    self.problems.push(format!("{}: reading {path}: {error}", file_name.unwrap_or_default()));
-                    None
-                }
-            },
-            (None, None) => None,
-        }
-    }
-
-    fn warn_of_slips<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
-        let known: BTreeSet<String> =
-            self.all().flat_map(|setting| [Some(setting.name.to_owned()), setting.file_name()]).flatten().collect();
-        let unknown: BTreeSet<&String> = names.filter(|name| self.is_ours(name) && !known.contains(*name)).collect();
-        for name in unknown {
-            // a key that is overlooked would mean backups that anybody can read
-            if name.starts_with("AGE_") {
-                let why = "is not a setting; AGE_RECIPIENTS takes keys or the path of a file, AGE_IDENTITY_FILE a path";
-                self.problems.push(format!("{name} {why}"));
-                continue;
-            }
-            let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(name, candidate));
-            if let Some(nearest) = nearest
-                && strsim::damerau_levenshtein(name, nearest) <= 3.min(name.len() / 4)
-            {
-                self.warnings.push(format!("{name} is not a setting and is ignored; did you mean {nearest}?"));
-            }
-        }
-    }
-
-    /// True for settings, and for names that begin like one: an unknown one may be a slip of the pen.
-    fn is_ours(&self, name: &str) -> bool {
-        let first = |name: &str| name.split_once('_').map(|(first, _)| first.to_owned());
-        self.all().any(|setting| setting.name == name || first(name).is_some() && first(setting.name) == first(name))
     }
 
     /// Takes a part of `DATABASE_URL` for the value of a setting.

@@ -10,6 +10,7 @@
 
 pub mod azure;
 pub mod backends;
+mod clock;
 mod cloud;
 pub mod gcs;
 pub mod key;
@@ -19,14 +20,15 @@ mod parts;
 pub mod resume;
 pub mod retry;
 pub mod s3;
+mod small;
 
 pub use parts::LARGEST_PART;
+pub use small::read_small;
 
 use crate::hex;
-use crate::text;
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
@@ -364,54 +366,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
         deepest = source;
     }
     deepest.to_string()
-}
-
-/// Clocks that are no further apart than this are no reason for a refusal.
-const CLOCKS_AGREE: TimeDelta = TimeDelta::minutes(5);
-/// What to do where they are.
-const CLOCK: &str = "set this machine's clock";
-
-/// How far apart our clock is from the one that wrote a `Date` header; nothing where there is none.
-fn clock_skew(date: Option<&str>) -> TimeDelta {
-    let theirs = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
-    theirs.map_or(TimeDelta::zero(), |theirs| (Utc::now() - theirs.to_utc()).abs())
-}
-
-fn with_skew(cause: &str, skew: TimeDelta) -> String {
-    format!("{cause}; its clock and this machine's are {} apart", text::apart(skew))
-}
-
-/// How long reading a small object may take, headers and body.
-const READ_SMALL: Duration = Duration::from_secs(30);
-/// How often a body that breaks off is read again; the request itself is repeated by [`retry::Retrying`].
-const READ_ATTEMPTS: usize = 3;
-
-/// Reads a small object whole.
-pub async fn read_small(storage: &dyn Storage, key: &str, limit: u64) -> Result<Bytes, StorageError> {
-    let mut attempt = 1;
-    loop {
-        let read = tokio::time::timeout(READ_SMALL, read_once(storage, key, limit)).await;
-        let outcome =
-            read.unwrap_or_else(|_| Err(storage.location().broke_off(key, "no answer within 30 s".to_owned())));
-        match outcome {
-            Err(error) if error.is_transient() && attempt < READ_ATTEMPTS => attempt += 1,
-            outcome => return outcome,
-        }
-    }
-}
-
-async fn read_once(storage: &dyn Storage, key: &str, limit: u64) -> Result<Bytes, StorageError> {
-    use tokio::io::AsyncReadExt;
-    let action = || format!("reading {}", storage.location().of(key));
-    let download = storage.get(key, WHOLE).await?;
-    if download.size > limit {
-        let cause = format!("it has {} bytes, more than the {limit} such a file may have", download.size);
-        return Err(StorageError::Failed { action: action(), cause });
-    }
-    let mut bytes = Vec::new();
-    match download.body.take(limit + 1).read_to_end(&mut bytes).await {
-        Ok(_) if bytes.len() as u64 == download.size => Ok(bytes.into()),
-        Ok(got) => Err(storage.location().broke_off(key, format!("got {got} of {} bytes", download.size))),
-        Err(error) => Err(storage.location().broke_off(key, error.to_string())),
-    }
 }

@@ -198,7 +198,7 @@ fn discord_is_obeyed_when_it_asks_to_wait_and_tried_again_when_it_is_broken() {
     });
     let backup = Backup::of(shared(), &shared().database("patient")).set("DISCORD_WEBHOOK_URL", &webhook.url());
     let started = Instant::now();
-    backup.run(&[]).exits(0).says("told Discord");
+    backup.run(&[]).exits(0).says("notification sent to Discord");
     assert_eq!(webhook.seen().len(), 3);
     assert!(started.elapsed() >= Duration::from_millis(2500), "{:?}", started.elapsed());
 }
@@ -222,6 +222,6 @@ fn a_webhook_that_never_answers_is_given_up_in_bounded_time() {
     let webhook = Front::start(0, |_, _| Act::Stall);
     let backup = Backup::of(shared(), &shared().database("stall")).set("DISCORD_WEBHOOK_URL", &webhook.url());
     let started = Instant::now();
-    backup.run(&[]).exits(0).says("telling Discord");
+    backup.run(&[]).exits(0).says("notification to Discord not sent");
     assert!(started.elapsed() < Duration::from_secs(55), "{:?}", started.elapsed());
 }

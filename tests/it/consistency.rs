@@ -315,6 +315,28 @@ fn circle(arrows: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
 }
 
 #[test]
+fn no_two_rooms_have_a_type_of_one_name() {
+    let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, code) in sources("src") {
+        let room = path.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+        // the types of a trait's implementation are further in
+        for line in code.lines().filter(|line| !line.starts_with(' ')) {
+            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            let kind = words.iter().position(|word| ["struct", "enum", "trait", "type"].contains(word));
+            let is_first = kind.is_some_and(|at| {
+                words[..at].iter().all(|w| ["pub", "crate", "super", "in", "", "storage", "notify"].contains(w))
+            });
+            if let Some(name) = kind.filter(|_| is_first).and_then(|at| words.get(at + 1)) {
+                rooms.entry((*name).to_owned()).or_default().insert(room.clone());
+            }
+        }
+    }
+    assert!(rooms.len() > 300, "{}", rooms.len());
+    let shared: Vec<_> = rooms.iter().filter(|(_, rooms)| rooms.len() > 1).collect();
+    assert!(shared.is_empty(), "one name for one thing: {shared:?}");
+}
+
+#[test]
 fn what_is_pure_does_no_io_and_asks_no_clock() {
     for room in PURE {
         let files = sources("src").into_iter().filter(|(path, _)| path.starts_with(room)).collect::<Vec<_>>();
@@ -364,7 +386,9 @@ fn the_map_in_lib_names_every_module_and_no_file_is_too_long() {
         }
     }
     for (path, _) in sources("src") {
-        let lines = read(&format!("src/{path}")).lines().count();
-        assert!(lines <= 550, "src/{path} has {lines} lines");
+        let text = read(&format!("src/{path}"));
+        let (lines, head) = (text.lines().count(), text.lines().take_while(|line| line.starts_with("//!")));
+        let has_reason = head.clone().any(|line| line.contains("Longer than other files, because"));
+        assert!(lines <= 400 || has_reason && lines <= 550, "src/{path} has {lines} lines, and no reason at its head");
     }
 }

@@ -16,7 +16,7 @@ mod encryption;
 mod failures;
 mod kubernetes;
 mod metrics;
-mod notices;
+mod notifications;
 mod restore;
 mod restore_faults;
 mod restore_tables;

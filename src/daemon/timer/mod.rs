@@ -1,4 +1,4 @@
-//! The beat of the daemon: each run when it is due, one at a time, and one that makes good for what was missed.
+//! The beat of the daemon: each run when it is due, one at a time, and once for what was missed.
 
 use crate::schedule::{self, Due, History, Schedule};
 use crate::shutdown::Shutdown;
@@ -36,7 +36,7 @@ pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shut
             caught_up = true;
             if let Some(missed) = schedule.missed(&history, begun) {
                 let (kind, time) = (missed.backup_type.as_str(), schedule::show(missed.time, schedule.zone));
-                info!("the {kind} run of {time} was missed and is made good for now");
+                info!("missed the {kind} run of {time}; running it now");
                 work.run(missed).await;
             }
         }

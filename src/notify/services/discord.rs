@@ -13,9 +13,14 @@ pub const KIND: ServiceKind = ServiceKind { name: "Discord", settings: SETTINGS,
 
 const SETTINGS: &[Setting] = &[
     Setting::new("DISCORD_WEBHOOK_URL", ValueKind::Url, "Discord webhook.").secret(),
-    Setting::new("DISCORD_NOTIFY_SUCCESS", ValueKind::Flag, "Tell of runs that succeeded.").default("true"),
-    Setting::new("DISCORD_NOTIFY_FAILURE", ValueKind::Flag, "Tell of runs that failed or were partly done.")
+    Setting::new("DISCORD_NOTIFY_SUCCESS", ValueKind::Flag, "Send a notification of runs that succeeded.")
         .default("true"),
+    Setting::new(
+        "DISCORD_NOTIFY_FAILURE",
+        ValueKind::Flag,
+        "Send a notification of runs that failed or were partly done.",
+    )
+    .default("true"),
 ];
 
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub const KIND: ServiceKind = ServiceKind { name: "Slack", settings: SETTINGS, read };
 
 const SETTINGS: &[Setting] =
-    &[Setting::new("SLACK_WEBHOOK_URL", ValueKind::Url, "Slack webhook; told of every run.").secret()];
+    &[Setting::new("SLACK_WEBHOOK_URL", ValueKind::Url, "Slack webhook; a notification of every run.").secret()];
 
 #[derive(Debug)]
 struct Slack {

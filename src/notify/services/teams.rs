@@ -13,7 +13,7 @@ pub const KIND: ServiceKind = ServiceKind { name: "Microsoft Teams", settings: S
 const SETTINGS: &[Setting] = &[Setting::new(
     "TEAMS_WEBHOOK_URL",
     ValueKind::Url,
-    "Webhook of a Microsoft Teams workflow (\"Post to a channel when a webhook request is received\"); told of every run.",
+    "Webhook of a Microsoft Teams workflow (\"Post to a channel when a webhook request is received\"); a notification of every run.",
 )
 .secret()];
 
@@ -35,7 +35,7 @@ fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
 impl Service for Teams {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
         let message = notification.message;
-        let minimal = card(message.tone, vec![line(&[bold(&message.minimal())])]);
+        let minimal = card(message.tone, &[line(&[bold(&message.minimal())])]);
         Post::new(&self.url, PostBody::Json(render(message))).or(PostBody::Json(minimal)).deliver().await
     }
 }
@@ -52,7 +52,7 @@ fn render(message: &Message) -> Value {
         room -= length;
         body.push(row);
     }
-    card(message.tone, body)
+    card(message.tone, &body)
 }
 
 fn describe(row: &Row) -> (Value, usize) {
@@ -68,7 +68,7 @@ fn describe(row: &Row) -> (Value, usize) {
     (line(&[bold(&name), value]), length)
 }
 
-fn card(tone: Tone, body: Vec<Value>) -> Value {
+fn card(tone: Tone, body: &[Value]) -> Value {
     let style = match tone {
         Tone::Good => "good",
         Tone::Mixed => "warning",

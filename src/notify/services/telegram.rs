@@ -14,7 +14,7 @@ const SETTINGS: &[Setting] = &[
     Setting::new(
         "TELEGRAM_BOT_TOKEN",
         ValueKind::Form("the token that BotFather gave", is_token),
-        "Token of a Telegram bot; its chat is told of every run.",
+        "Token of a Telegram bot; its chat gets a notification of every run.",
     )
     .secret(),
     Setting::new("TELEGRAM_CHAT_ID", ValueKind::Text, "Chat that the bot writes to: its number, or @channel."),

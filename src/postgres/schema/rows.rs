@@ -1,6 +1,8 @@
 //! Rows of the system catalogues, so many at once as are held in memory at once.
 //!
 //! Objects below number 16384 are the server's own.
+//!
+//! Longer than other files, because it is one list: what is asked of each catalogue, beside what comes of it.
 
 use super::super::catalog::{LossyText, bytes_of};
 use super::super::session::Session;

@@ -2,7 +2,8 @@
 
 use super::Dialect;
 use super::http::Trouble;
-use crate::storage::{CLOCK, CLOCKS_AGREE, StorageError, innermost, with_skew};
+use crate::storage::clock::{CLOCK, CLOCKS_AGREE, with_skew};
+use crate::storage::{StorageError, innermost};
 use object_store::Error;
 use object_store::client::HttpError;
 

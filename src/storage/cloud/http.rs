@@ -1,9 +1,10 @@
 //! The requests of the library, watched: what of a body was taken, and what was answered that was no success.
 
 use super::listing;
+use crate::storage::clock::clock_skew;
 use crate::storage::parts::count::{Counting, Sent};
 use crate::storage::parts::{COMPLETE, Limits};
-use crate::storage::{Progress, clock_skew, innermost};
+use crate::storage::{Progress, innermost};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::TimeDelta;

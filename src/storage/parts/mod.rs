@@ -1,28 +1,26 @@
 //! An object of unknown length in a store that takes it in parts: one request when it is small, equal parts when it is not.
 
 pub(super) mod count;
+mod limits;
+mod plan;
+
+pub(super) use limits::Limits;
+pub use plan::LARGEST_PART;
+pub(super) use plan::UploadMemory;
 
 use super::retry::with_retry;
-use super::{Note, Object, Progress, Storage, StorageError, Unfinished, Upload, while_moving};
+use super::{Note, Object, Progress, Storage, StorageError, Unfinished, Upload};
 use crate::background::counted;
-use crate::settings::Retry;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use count::Sent;
+use plan::PartPlan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 
-/// Smallest part; S3 and GCS allow 5 MiB, and larger ones save requests.
-const SMALLEST_PART: u64 = 16 << 20;
-/// Largest part: that of Azure is the smallest of all largest ones, 4000 MiB.
-pub const LARGEST_PART: u64 = 4000 << 20;
-/// Bytes of parts in memory, over all uploads, unless one part alone is larger or many uploads run at once.
-const IN_MEMORY: u64 = 64 << 20;
-/// Unit in which memory is counted.
-const UNIT: u64 = 1 << 20;
 /// Longest wait for the store to put parts together; Amazon speaks of minutes.
 pub(super) const COMPLETE: Duration = Duration::from_secs(600);
 
@@ -67,118 +65,6 @@ pub(super) enum Likeness {
     SameLength,
     /// It is another, or there is none.
     Other,
-}
-
-/// How a store takes parts.
-#[derive(Debug, Clone)]
-pub(super) struct Limits {
-    /// Attempts of everything but parts.
-    pub(super) retry: Retry,
-    /// Attempts of a part.
-    pub(super) part_retry: Retry,
-    /// Most parts of an upload.
-    pub(super) max_parts: u32,
-    /// How long nothing may move.
-    pub(super) stall_limit: Duration,
-    /// The room that all uploads share.
-    pub(super) memory: UploadMemory,
-}
-
-impl Limits {
-    /// How long one attempt may move nothing: the attempts share the limit, as far as that leaves each of them enough.
-    pub(super) fn patience(&self) -> Duration {
-        (self.stall_limit / self.part_retry.attempts).max(self.stall_limit.min(ENOUGH))
-    }
-
-    /// Waits as long as bytes move. Once all `length` of them are handed over, what is still on its way and the store's
-    /// work have the whole limit.
-    pub(super) async fn moving<T>(
-        &self,
-        progress: &Progress,
-        length: u64,
-        request: impl Future<Output = T>,
-    ) -> Option<T> {
-        let mut request = std::pin::pin!(request);
-        let patience = self.patience();
-        match while_moving(progress, patience, request.as_mut()).await {
-            None if progress.get() >= length => {
-                tokio::time::timeout(self.stall_limit.saturating_sub(patience), request).await.ok()
-            }
-            outcome => outcome,
-        }
-    }
-}
-
-/// Long enough for one attempt, whatever the number of attempts.
-const ENOUGH: Duration = Duration::from_secs(30);
-
-/// Length of a part and how many may be in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PartPlan {
-    part: u64,
-    in_flight: usize,
-}
-
-impl PartPlan {
-    /// Equal parts such that an object of twice the expected length still fits: compressed output is usually a
-    /// fraction of the database, and sometimes more than it.
-    fn new(expected_bytes: u64, max_parts: u32) -> Self {
-        let wanted = expected_bytes.saturating_mul(2).div_ceil(u64::from(max_parts)).next_multiple_of(1 << 20);
-        Self::of(wanted.clamp(SMALLEST_PART, LARGEST_PART))
-    }
-
-    fn of(part: u64) -> Self {
-        Self { part, in_flight: usize::try_from(IN_MEMORY / part).unwrap_or(1).clamp(1, 4) }
-    }
-
-    /// Past four fifths of the parts that the store allows they double, so that a guess too low is no dead end.
-    fn after(self, parts: u32, max_parts: u32) -> Self {
-        if u64::from(parts) * 5 >= u64::from(max_parts) * 4 {
-            Self::of((self.part * 2).min(LARGEST_PART))
-        } else {
-            self
-        }
-    }
-}
-
-/// The memory that all uploads of a store share.
-///
-/// Every upload holds the room of one part for as long as it lives, so that it never waits for another one once it has
-/// begun; what is left goes to whoever has a part to fill. Parts larger than half of all there is are beside it, one
-/// upload at a time, so that they keep no small one waiting.
-#[derive(Debug, Clone)]
-pub(super) struct UploadMemory {
-    free: Arc<Semaphore>,
-    units: u32,
-    large: Arc<Semaphore>,
-}
-
-impl UploadMemory {
-    /// Room for one part of each of `uploads` and one more, and no less than for a single upload.
-    pub(super) fn for_uploads(uploads: usize) -> Self {
-        let bytes = IN_MEMORY.max((uploads as u64 + 1) * SMALLEST_PART);
-        let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX);
-        Self { free: Arc::new(Semaphore::new(units as usize)), units, large: Arc::new(Semaphore::new(1)) }
-    }
-
-    /// What a part takes; none when it is a large one.
-    fn units(&self, part: u64) -> Option<u32> {
-        u32::try_from(part / UNIT).ok().filter(|units| *units <= self.units / 2)
-    }
-
-    /// Waits for the room of one part.
-    async fn reserve(&self, part: u64) -> Option<OwnedSemaphorePermit> {
-        let reserved = match self.units(part) {
-            Some(units) => self.free.clone().acquire_many_owned(units).await,
-            None => self.large.clone().acquire_owned().await,
-        };
-        reserved.ok()
-    }
-
-    /// The room of one more part, when it is there now.
-    fn try_reserve(&self, part: u64) -> Option<OwnedSemaphorePermit> {
-        self.free.clone().try_acquire_many_owned(self.units(part)?).ok()
-    }
 }
 
 /// An upload on its way to a store.
@@ -408,28 +294,4 @@ impl<S: PartStore> Upload for PartUpload<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{LARGEST_PART, PartPlan};
-    use proptest::prelude::*;
-
-    const GIB: u64 = 1 << 30;
-
-    #[test]
-    fn a_small_database_gets_small_parts_and_a_huge_one_large_parts_one_at_a_time() {
-        assert_eq!(PartPlan::new(1000, 10_000), PartPlan { part: 16 << 20, in_flight: 4 });
-        let huge = PartPlan::new(5000 * GIB, 10_000);
-        assert_eq!(huge.in_flight, 1);
-        assert!(huge.part * 10_000 >= 10_000 * GIB);
-    }
-
-    proptest! {
-        #[test]
-        fn twice_the_expected_length_fits_and_four_times_does_after_doubling(expected in 0..4000 * GIB, max_parts in 100_u32..=10_000) {
-            let first = PartPlan::new(expected, max_parts);
-            let capacity: u64 = (0..max_parts).map(|sent| first.after(sent, max_parts).part).sum();
-            let possible = expected.min(u64::from(max_parts) * (LARGEST_PART / 2));
-            prop_assert!(capacity >= possible * 2);
-            prop_assert!(capacity >= u64::from(max_parts) * first.part);
-        }
-    }
-}
+mod tests;

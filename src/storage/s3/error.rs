@@ -1,6 +1,7 @@
 //! What an answer of the store means.
 
-use crate::storage::{CLOCK, CLOCKS_AGREE, StorageError, clock_skew, innermost, with_skew};
+use crate::storage::clock::{CLOCK, CLOCKS_AGREE, clock_skew, with_skew};
+use crate::storage::{StorageError, innermost};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error;

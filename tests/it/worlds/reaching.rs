@@ -103,7 +103,7 @@ fn no_part_of_a_password_is_shown_whatever_is_wrong_with_the_url() {
         }
     }
     for url in ["postgres://u:x@db/x?port=abc", "postgres://u:x@db:0/x", "postgres://db:99999/x"] {
-        bare(&postgres, url).run(&["run"]).exits(78).says("DATABASE_URL").says("a port from 1 to 65535");
+        bare(&postgres, url).run(&["run"]).exits(78).says("DATABASE_URL").says("a number from 1 to 65535");
     }
 }
 

@@ -42,7 +42,8 @@ fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
         .set("SLACK_WEBHOOK_URL", &format!("{}/slack/secret-token", front.url()))
         .set("WEBHOOK_URL", &format!("{}/hook?key=secret-token", front.url()))
         .set("HEALTHCHECK_URL", &format!("{}/ping/secret-token", front.url()));
-    let outcome = backup.run(&["run"]).exits(0).says("told Slack").says("told the health check");
+    let outcome =
+        backup.run(&["run"]).exits(0).says("notification sent to Slack").says("notification sent to the health check");
     assert!(!outcome.log.contains("secret-token"), "{}", outcome.log);
     let mut seen = paths(&front);
     assert_eq!(seen.remove(0), "/ping/secret-token/start");
@@ -84,7 +85,7 @@ fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
 fn teams_is_told_by_a_card_of_the_colour_of_the_outcome() {
     let front = listening();
     let backup = backup(&small_database()).set("TEAMS_WEBHOOK_URL", &format!("{}/teams/secret-token", front.url()));
-    backup.run(&["run"]).exits(0).says("told Microsoft Teams");
+    backup.run(&["run"]).exits(0).says("notification sent to Microsoft Teams");
     let failed = backup.with("POSTGRES_PORT", "1").run(&["run"]).exits(69);
     assert!(!failed.log.contains("secret-token"), "{}", failed.log);
     let styles: Vec<Value> = front.seen().iter().map(|seen| card(&json(seen))["body"][0]["style"].clone()).collect();
@@ -108,7 +109,7 @@ fn a_telegram_bot_writes_to_its_chat_and_waits_as_long_as_it_is_told_to() {
         .set("TELEGRAM_BOT_TOKEN", "123:secret-token")
         .set("TELEGRAM_CHAT_ID", "-1001");
     let begun = Instant::now();
-    let outcome = backup.run(&["run"]).exits(0).says("told Telegram");
+    let outcome = backup.run(&["run"]).exits(0).says("notification sent to Telegram");
     assert!(begun.elapsed() >= Duration::from_secs(1) && !outcome.log.contains("secret-token"), "{}", outcome.log);
     let seen = front.seen();
     assert!(seen.iter().all(|seen| seen.target == "/bot123:secret-token/sendMessage"), "{seen:?}");
@@ -128,7 +129,7 @@ fn a_telegram_bot_writes_to_its_chat_and_waits_as_long_as_it_is_told_to() {
 fn an_ntfy_topic_rings_louder_for_a_failure() {
     let front = listening();
     let backup = backup(&small_database()).set("NTFY_URL", &format!("{}/push/topic", front.url()));
-    backup.run(&["run"]).exits(0).says("told ntfy");
+    backup.run(&["run"]).exits(0).says("notification sent to ntfy");
     let failed = backup.with("POSTGRES_PORT", "1").with("NTFY_TOKEN", "secret-token").run(&["run"]).exits(69);
     assert!(!failed.log.contains("secret-token"), "{}", failed.log);
     let told: Vec<(String, Value)> = front.seen().iter().map(|seen| (seen.target.clone(), json(seen))).collect();
@@ -208,7 +209,7 @@ fn what_is_refused_as_malformed_is_told_in_one_line() {
     let backup = backup(&small_database())
         .set("DISCORD_WEBHOOK_URL", &format!("{}/discord", front.url()))
         .set("SLACK_WEBHOOK_URL", &format!("{}/slack", front.url()));
-    backup.run(&["run"]).exits(0).says("told Discord").says("told Slack");
+    backup.run(&["run"]).exits(0).says("notification sent to Discord").says("notification sent to Slack");
     let seen = front.seen();
     let last = |path: &str| json(seen.iter().rfind(|seen| seen.target.starts_with(path)).unwrap());
     assert_eq!(seen.len(), 4);
@@ -231,7 +232,12 @@ fn services_that_do_not_answer_keep_nobody_waiting_after_a_signal_and_change_no_
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let outcome = finish(child).exits(143);
     assert!(asked.elapsed() < Duration::from_secs(18), "{:?}", asked.elapsed());
-    for text in ["backup done", "telling Slack: it answered 404", "look at PUSHGATEWAY_URL", "telling Discord"] {
+    for text in [
+        "backup done",
+        "notification to Slack not sent: it answered 404",
+        "look at PUSHGATEWAY_URL",
+        "notification to Discord not sent",
+    ] {
         assert!(outcome.log.contains(text), "no `{text}` in {}", outcome.log);
     }
     backup.with("DISCORD_WEBHOOK_URL", "").with("HEALTHCHECK_URL", "").run(&["run"]).exits(0);
