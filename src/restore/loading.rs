@@ -1,11 +1,14 @@
 //! Rows of an archive into tables of a live database.
 
+use super::tables::{Tables, columns};
 use crate::dump_format::sql_lexer::{Lexer, Token};
-use crate::error::SourceError;
+use crate::error::{Error, SourceError};
 use crate::loader::Broken;
 use crate::loader::sql::Sink;
-use crate::postgres::load::{Load, LoadingRows};
-use std::collections::BTreeMap;
+use crate::postgres::load::{self, Load, LoadingRows};
+use crate::record::facts::Catalogue;
+use crate::text;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows on their way into their tables; the rest of the SQL is passed over.
 pub(super) struct Loading<'l> {
@@ -41,4 +44,37 @@ impl Sink for Loading<'_> {
         }
         Ok(())
     }
+}
+
+/// New names beside the live tables, each another.
+pub(super) fn beside(tables: BTreeSet<String>, time: &str, live: &Catalogue) -> BTreeMap<String, String> {
+    let (mut into, mut taken) = (BTreeMap::new(), BTreeSet::new());
+    for table in tables {
+        let is_taken =
+            |name: &str| live.tables.contains_key(name) || live.views.contains_key(name) || taken.contains(name);
+        if let Some(name) = load::beside(&table, time, is_taken) {
+            taken.insert(name.clone());
+            into.insert(table, name);
+        }
+    }
+    into
+}
+
+/// Makes the tables that stand beside the live ones.
+pub(super) async fn create(load: &Load<'_>, tables: &Tables<'_>) -> Result<(), Error> {
+    for (table, into) in &tables.into {
+        let described = columns(&tables.catalogue, table).and_then(|all| all.as_array());
+        let described: Vec<String> =
+            described.into_iter().flatten().filter_map(|column| column.as_str().map(str::to_owned)).collect();
+        let rows = tables.contents.tables.get(table);
+        let wanted: Vec<String> = rows.into_iter().flat_map(|rows| rows.columns.names()).map(str::to_owned).collect();
+        let Some(columns) = load::plain_columns(&described, &wanted) else {
+            let name = text::one_line(table);
+            return Err(Error::Io(format!(
+                "the facts do not tell the columns of {name}; restore it into a new database"
+            )));
+        };
+        load.create(into, &columns).await?;
+    }
+    Ok(())
 }

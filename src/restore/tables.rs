@@ -2,7 +2,7 @@
 //! itself.
 
 use super::databases::{ChosenArchive, Wanted};
-use super::loading::Loading;
+use super::loading::{Loading, beside, create};
 use super::plan::{Chosen, Done, Plan, RestoreContent, find_tables, is_below, is_partitioned, parents};
 use super::{Consent, Restorer};
 use crate::dump_format::sql_lexer::Lexer;
@@ -11,7 +11,7 @@ use crate::loader::archive::Reading;
 use crate::loader::client_tools;
 use crate::loader::sql::stream_sql;
 use crate::postgres::connection::Connection;
-use crate::postgres::load::{self, Emptied, Load};
+use crate::postgres::load::{Emptied, Load};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::{contents, schema};
 use crate::record::facts::reader::DatabaseFacts;
@@ -36,15 +36,15 @@ enum TableWay {
 }
 
 /// Tables of the backup, each with the table of the live database that gets its rows.
-struct Tables<'f> {
+pub(super) struct Tables<'f> {
     way: TableWay,
     expected: DatabaseFacts<'f>,
     /// The tables of the backup.
-    catalogue: Catalogue,
+    pub(super) catalogue: Catalogue,
     /// Their rows.
-    contents: Contents,
+    pub(super) contents: Contents,
     end: Option<u64>,
-    into: BTreeMap<String, String>,
+    pub(super) into: BTreeMap<String, String>,
     /// Partitioned tables that are meant as a whole.
     roots: BTreeSet<String>,
 }
@@ -379,20 +379,6 @@ impl Tables<'_> {
     }
 }
 
-/// New names beside the live tables, each another.
-fn beside(tables: BTreeSet<String>, time: &str, live: &Catalogue) -> BTreeMap<String, String> {
-    let (mut into, mut taken) = (BTreeMap::new(), BTreeSet::new());
-    for table in tables {
-        let is_taken =
-            |name: &str| live.tables.contains_key(name) || live.views.contains_key(name) || taken.contains(name);
-        if let Some(name) = load::beside(&table, time, is_taken) {
-            taken.insert(name.clone());
-            into.insert(table, name);
-        }
-    }
-    into
-}
-
 async fn live(connection: &Connection) -> Result<Catalogue, tokio_postgres::Error> {
     connection.batch_execute("BEGIN READ ONLY").await?;
     let live = schema::relations(connection).await?;
@@ -400,25 +386,6 @@ async fn live(connection: &Connection) -> Result<Catalogue, tokio_postgres::Erro
     Ok(live)
 }
 
-fn columns<'c>(catalogue: &'c Catalogue, table: &str) -> Option<&'c serde_json::Value> {
+pub(super) fn columns<'c>(catalogue: &'c Catalogue, table: &str) -> Option<&'c serde_json::Value> {
     catalogue.tables.get(table)?.get("columns")
-}
-
-/// Makes the tables that stand beside the live ones.
-async fn create(load: &Load<'_>, tables: &Tables<'_>) -> Result<(), Error> {
-    for (table, into) in &tables.into {
-        let described = columns(&tables.catalogue, table).and_then(|all| all.as_array());
-        let described: Vec<String> =
-            described.into_iter().flatten().filter_map(|column| column.as_str().map(str::to_owned)).collect();
-        let rows = tables.contents.tables.get(table);
-        let wanted: Vec<String> = rows.into_iter().flat_map(|rows| rows.columns.names()).map(str::to_owned).collect();
-        let Some(columns) = load::plain_columns(&described, &wanted) else {
-            let name = text::one_line(table);
-            return Err(Error::Io(format!(
-                "the facts do not tell the columns of {name}; restore it into a new database"
-            )));
-        };
-        load.create(into, &columns).await?;
-    }
-    Ok(())
 }

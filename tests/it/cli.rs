@@ -1,4 +1,4 @@
-//! The program as people meet it: help, configuration, list, prune, check, notices.
+//! The program as people meet it: help, configuration, list, prune, check, notifications.
 
 use crate::support;
 
@@ -18,6 +18,24 @@ fn a_bad_command_line_exits_64_and_help_exits_0() {
     backup.run(&["--version"]).exits(0).says(env!("CARGO_PKG_VERSION"));
     for shell in ["bash", "zsh", "fish"] {
         backup.run(&["completions", shell]).exits(0).says("backup");
+    }
+}
+
+#[test]
+fn every_command_explains_itself_as_recorded() {
+    let backup = Backup::of(shared(), "postgres");
+    let short = backup.run(&["-h"]).exits(0).stdout;
+    insta::assert_snapshot!("help", short);
+    // the settings behind it stand in the README as well
+    let long = backup.run(&["--help"]).exits(0).stdout;
+    insta::assert_snapshot!("help-long", long.split("Settings (").next().unwrap());
+    let section = short.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let listed = section.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    let commands: Vec<&str> =
+        listed.filter_map(|line| line.split_whitespace().next()).filter(|w| *w != "help").collect();
+    assert!(commands.len() > 10 && commands.contains(&"restore"), "{commands:?}");
+    for command in commands {
+        insta::assert_snapshot!(format!("help-{command}"), backup.run(&[command, "--help"]).exits(0).stdout);
     }
 }
 

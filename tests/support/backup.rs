@@ -172,7 +172,9 @@ impl Backup {
     #[track_caller]
     pub fn verify(&self, arguments: &[&str], code: i32) -> Report {
         let outcome = self.run(&[&["verify", "--json"], arguments].concat()).exits(code);
-        Report(serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("no report: {}", outcome.log)))
+        let report = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("no report: {}", outcome.log));
+        assert_fits_schema("verify", &report);
+        Report(report)
     }
 
     /// Records of verifications, oldest first.
