@@ -2,7 +2,8 @@
 
 use super::PathFormat;
 use crate::settings::{RawSettings, Retry};
-use crate::storage::backends::{self, Store, StoreOptions};
+use crate::storage::backends;
+use crate::storage::store::{Store, StoreOptions};
 use crate::storage::{Storage, StorageError};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::notify::services;
 use crate::settings::{ChartUse, Setting, SettingGroup, ValueKind, words_of};
-use crate::storage::backends;
+use crate::storage::{backends, store};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -153,11 +153,7 @@ const PLACES: &[Setting] = &[
     )
     .computed("s3, or gcs when GCS_BUCKET_NAME is set", backends::default_kind)
     .chart(ChartUse::Reads),
-    Setting::new(
-        "REMOTE_PREFIX",
-        backends::FOLDER,
-        "Folder inside the bucket or container; GCS_BACKUP_PREFIX for gcs.",
-    ),
+    Setting::new("REMOTE_PREFIX", store::FOLDER, "Folder inside the bucket or container; GCS_BACKUP_PREFIX for gcs."),
     Setting::new(
         "REMOTE_PATH_FORMAT",
         ValueKind::Words(words_of::<PathFormat>),

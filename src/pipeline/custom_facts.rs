@@ -1,6 +1,6 @@
 //! The facts of a custom archive as it streams by.
 
-use super::copy_facts::{Current, GatheredFacts, Mark, compact};
+use super::gathered::{Current, GatheredFacts, Mark, compact};
 use crate::dump_format::custom_archive::{ArchiveCompression, CustomArchive, Event};
 use crate::dump_format::sql_lexer::{Charset, Copy, Lexer, SequenceSet, Token, client_encoding};
 use crate::record::facts::Columns;

@@ -8,10 +8,13 @@
 mod archive;
 mod copy_facts;
 mod custom_facts;
+mod gathered;
 mod gzip;
+mod sql_facts;
 
 pub use archive::{ArchiveReadError, StoredArchive, StoredBytes, Wrapping};
-pub use copy_facts::{CopyFacts, CountedRows, GatheredFacts, Mark, Sums};
+pub use copy_facts::CopyFacts;
+pub use gathered::{CountedRows, GatheredFacts, Mark, Sums};
 pub use gzip::Gzip;
 
 use crate::encryption::Recipients;

@@ -1,12 +1,11 @@
 //! Rows of an archive into tables of a live database.
 
-use super::tables::{Tables, columns};
 use crate::dump_format::sql_lexer::{Lexer, Token};
 use crate::error::{Error, SourceError};
 use crate::loader::Broken;
 use crate::loader::sql::Sink;
 use crate::postgres::load::{self, Load, LoadingRows};
-use crate::record::facts::Catalogue;
+use crate::record::facts::{Catalogue, Contents};
 use crate::text;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,12 +60,17 @@ pub(super) fn beside(tables: BTreeSet<String>, time: &str, live: &Catalogue) -> 
 }
 
 /// Makes the tables that stand beside the live ones.
-pub(super) async fn create(load: &Load<'_>, tables: &Tables<'_>) -> Result<(), Error> {
-    for (table, into) in &tables.into {
-        let described = columns(&tables.catalogue, table).and_then(|all| all.as_array());
+pub(super) async fn create(
+    load: &Load<'_>,
+    catalogue: &Catalogue,
+    contents: &Contents,
+    into: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    for (table, into) in into {
+        let described = columns(catalogue, table).and_then(|all| all.as_array());
         let described: Vec<String> =
             described.into_iter().flatten().filter_map(|column| column.as_str().map(str::to_owned)).collect();
-        let rows = tables.contents.tables.get(table);
+        let rows = contents.tables.get(table);
         let wanted: Vec<String> = rows.into_iter().flat_map(|rows| rows.columns.names()).map(str::to_owned).collect();
         let Some(columns) = load::plain_columns(&described, &wanted) else {
             let name = text::one_line(table);
@@ -77,4 +81,8 @@ pub(super) async fn create(load: &Load<'_>, tables: &Tables<'_>) -> Result<(), E
         load.create(into, &columns).await?;
     }
     Ok(())
+}
+
+pub(super) fn columns<'c>(catalogue: &'c Catalogue, table: &str) -> Option<&'c serde_json::Value> {
+    catalogue.tables.get(table)?.get("columns")
 }

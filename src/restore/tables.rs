@@ -2,7 +2,7 @@
 //! itself.
 
 use super::databases::{ChosenArchive, Wanted};
-use super::loading::{Loading, beside, create};
+use super::loading::{Loading, beside, columns, create};
 use super::plan::{Chosen, Done, Plan, RestoreContent, find_tables, is_below, is_partitioned, parents};
 use super::{Consent, Restorer};
 use crate::dump_format::sql_lexer::Lexer;
@@ -36,15 +36,15 @@ enum TableWay {
 }
 
 /// Tables of the backup, each with the table of the live database that gets its rows.
-pub(super) struct Tables<'f> {
+struct Tables<'f> {
     way: TableWay,
     expected: DatabaseFacts<'f>,
     /// The tables of the backup.
-    pub(super) catalogue: Catalogue,
+    catalogue: Catalogue,
     /// Their rows.
-    pub(super) contents: Contents,
+    contents: Contents,
     end: Option<u64>,
-    pub(super) into: BTreeMap<String, String>,
+    into: BTreeMap<String, String>,
     /// Partitioned tables that are meant as a whole.
     roots: BTreeSet<String>,
 }
@@ -188,7 +188,7 @@ impl Restorer<'_> {
         let load = Load::begin(connection, &tables.contents, &expected.lc_monetary).await?;
         let live: BTreeSet<String> = tables.into.values().cloned().collect();
         match tables.way {
-            TableWay::Beside => create(&load, tables).await?,
+            TableWay::Beside => create(&load, &tables.catalogue, &tables.contents, &tables.into).await?,
             _ => self.make_room(connection, &load, tables).await?,
         }
         let (format, begin, end) = (backup.manifest.format, expected.raw_offset, tables.end);
@@ -384,8 +384,4 @@ async fn live(connection: &Connection) -> Result<Catalogue, tokio_postgres::Erro
     let live = schema::relations(connection).await?;
     connection.batch_execute("COMMIT").await?;
     Ok(live)
-}
-
-pub(super) fn columns<'c>(catalogue: &'c Catalogue, table: &str) -> Option<&'c serde_json::Value> {
-    catalogue.tables.get(table)?.get("columns")
 }

@@ -1,7 +1,7 @@
 //! Azure Blob Storage.
 
-use super::backends::{Backend, Store, StoreOptions, read_endpoint};
 use super::cloud::{Cloud, Dialect, Entrance};
+use super::store::{Backend, Store, StoreOptions, read_endpoint};
 use super::{Storage, StorageError};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;

@@ -1,7 +1,7 @@
 //! Google Cloud Storage.
 
-use super::backends::{Backend, FOLDER, Store, StoreOptions, read_endpoint};
 use super::cloud::{Cloud, Dialect, Entrance};
+use super::store::{Backend, FOLDER, Store, StoreOptions, read_endpoint};
 use super::{Storage, StorageError};
 use crate::settings::{RawSettings, Retry, Secret, Setting, ValueKind};
 use async_trait::async_trait;

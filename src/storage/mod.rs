@@ -21,6 +21,7 @@ pub mod resume;
 pub mod retry;
 pub mod s3;
 mod small;
+pub mod store;
 
 pub use parts::LARGEST_PART;
 pub use small::read_small;

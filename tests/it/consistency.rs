@@ -6,6 +6,7 @@ use postgres_backup_job::config::{Config, settings};
 use postgres_backup_job::metrics::FAMILIES;
 use postgres_backup_job::settings::{ChartUse, DefaultValue, ValueKind};
 use postgres_backup_job::storage::backends;
+use postgres_backup_job::storage::store::Backend;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -136,7 +137,7 @@ fn the_charts_values_take_every_setting_and_know_which_are_secret() {
     assert_generated(path, &schema);
     let secrets = of_the_chart().filter(|setting| setting.secret).map(|setting| format!("{}\n", setting.name));
     assert_generated("charts/postgres-backup/files/secret-settings.txt", &secrets.collect::<String>());
-    let describe = |backend: &backends::Backend| {
+    let describe = |backend: &Backend| {
         let chosen_by = backend.chosen_by.unwrap_or_default();
         (backend.name.to_owned(), json!({ "chosenBy": chosen_by, "needed": backend.needed }))
     };

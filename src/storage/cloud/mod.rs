@@ -8,9 +8,9 @@ mod error;
 mod http;
 mod listing;
 
-use super::backends::StoreOptions;
 use super::parts::count::Sent;
 use super::parts::{Likeness, Limits, PartStore, PartUpload, UploadMemory};
+use super::store::StoreOptions;
 use super::{
     Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE, innermost, read_small,
 };

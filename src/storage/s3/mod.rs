@@ -9,11 +9,9 @@ mod error;
 pub mod settings;
 mod upload;
 
-pub use settings::BACKEND;
-
-use super::backends::StoreOptions;
 use super::parts::count::Sent;
 use super::parts::{Limits, PartStore, PartUpload, UploadMemory};
+use super::store::{Backend, Store, StoreOptions};
 use super::{Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE};
 use crate::settings::Secret;
 use async_trait::async_trait;
@@ -36,6 +34,24 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// S3, or what speaks like it.
+pub const BACKEND: Backend = Backend {
+    name: "s3",
+    title: "S3-compatible store",
+    settings: settings::SETTINGS,
+    needed: &["REMOTE_ENDPOINT", "REMOTE_BUCKET"],
+    chosen_by: None,
+    folder: "REMOTE_PREFIX",
+    read: |raw, _| Some(Arc::new(settings::read(raw)?)),
+};
+
+#[async_trait]
+impl Store for S3Settings {
+    async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn Storage>, StorageError> {
+        Ok(Arc::new(S3::new(self, options).await?))
+    }
+}
 
 /// The setting that says where the store is.
 const SETTING: &str = "REMOTE_ENDPOINT";

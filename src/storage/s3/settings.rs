@@ -1,26 +1,11 @@
 //! Where an S3-compatible store is, and how it is entered.
 
-use super::S3;
 use crate::settings::{RawSettings, Secret, Setting, ValueKind, is_local_host, words_of};
-use crate::storage::backends::{Backend, Store, StoreOptions, read_endpoint};
-use crate::storage::{Storage, StorageError};
-use async_trait::async_trait;
+use crate::storage::store::read_endpoint;
 use serde::Deserialize;
-use std::sync::Arc;
 use url::Url;
 
-/// S3, or what speaks like it.
-pub const BACKEND: Backend = Backend {
-    name: "s3",
-    title: "S3-compatible store",
-    settings: SETTINGS,
-    needed: &["REMOTE_ENDPOINT", "REMOTE_BUCKET"],
-    chosen_by: None,
-    folder: "REMOTE_PREFIX",
-    read: |raw, _| Some(Arc::new(read(raw)?)),
-};
-
-const SETTINGS: &[Setting] = &[
+pub(super) const SETTINGS: &[Setting] = &[
 Setting::new("REMOTE_ENDPOINT", ValueKind::Text, "URL of the S3-compatible store; `aws` is Amazon itself.").default("http://localhost:9000"),
 Setting::new("REMOTE_BUCKET", ValueKind::Text, "Bucket; it must exist.").default("test-backup"),
 Setting::new("REMOTE_ACCESS_KEY", ValueKind::Text, "Access key. The default holds only for a localhost endpoint; elsewhere unset means the standard AWS credential chain.").default_where("minioadmin", is_local).secret(),
@@ -103,11 +88,4 @@ pub(crate) fn read(raw: &mut RawSettings) -> Option<S3Settings> {
         storage_class: raw.text("REMOTE_STORAGE_CLASS"),
         checksum: raw.word("REMOTE_CHECKSUM")?,
     })
-}
-
-#[async_trait]
-impl Store for S3Settings {
-    async fn open(&self, options: &StoreOptions) -> Result<Arc<dyn Storage>, StorageError> {
-        Ok(Arc::new(S3::new(self, options).await?))
-    }
 }
