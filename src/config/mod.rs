@@ -174,15 +174,10 @@ pub struct Problems(pub Vec<String>);
 impl Config {
     /// Reads and checks all settings from `environment`, and from `.env` in `folder` for what that leaves open.
     pub fn load(environment: impl IntoIterator<Item = (OsString, OsString)>, folder: &Path) -> Result<Self, Problems> {
-        let environment: Vec<(OsString, OsString)> = environment.into_iter().collect();
-        let mut raw = RawSettings::gather(settings::groups(), environment.clone(), folder);
-        let variable = |name: &str| {
-            let own = environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-            own.or_else(|| raw.foreign(name).map(OsString::from))
-        };
-        let child_environment =
-            INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect();
-        let search_path = variable("PATH").unwrap_or_default();
+        let mut raw = RawSettings::gather(settings::groups(), environment, folder);
+        let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), raw.of_process(name)?)));
+        let child_environment = inherited.collect();
+        let search_path = raw.of_process("PATH").unwrap_or_default();
         match read(&mut raw, search_path, child_environment) {
             Some(config) if raw.problems.is_empty() => Ok(config),
             _ => Err(Problems(raw.problems)),

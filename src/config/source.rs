@@ -146,8 +146,8 @@ impl SslMode {
 
 /// libpq's password file, where there is one.
 pub(super) fn passfile(raw: &RawSettings) -> Option<PathBuf> {
-    let usual = || raw.foreign("HOME").map(|home| Path::new(&home).join(".pgpass")).filter(|path| path.exists());
-    raw.foreign("PGPASSFILE").map(PathBuf::from).or_else(usual)
+    let usual = || raw.of_process("HOME").map(|home| Path::new(&home).join(".pgpass")).filter(|path| path.exists());
+    raw.of_process("PGPASSFILE").map(PathBuf::from).or_else(usual)
 }
 
 /// True where the password of the compose file's server may be tried: on this machine, when nobody says otherwise.
@@ -158,7 +158,8 @@ pub(super) fn default_password_holds(raw: &RawSettings) -> bool {
 
 /// Name of the source where `BACKUP_SOURCE` does not say.
 pub(super) fn default_name(raw: &RawSettings) -> Option<String> {
-    Some(format!("{}:{}", raw.text("POSTGRES_HOST")?, raw.text("POSTGRES_PORT")?))
+    let port: u16 = raw.number("POSTGRES_PORT")?;
+    Some(format!("{}:{port}", raw.text("POSTGRES_HOST")?))
 }
 
 /// Reads the source's settings; problems are recorded in `raw`.

@@ -37,6 +37,21 @@ fn nothing_set_gives_the_documented_defaults() {
 }
 
 #[test]
+fn a_port_is_a_number_in_the_name_of_the_source_however_it_is_written() {
+    assert_eq!(load(&[("POSTGRES_PORT", "05432")]).unwrap().source.name, "localhost:5432");
+    assert_eq!(load(&[("DATABASE_URL", "postgres://u:p@h:06432/d")]).unwrap().source.name, "h:6432");
+}
+
+#[test]
+fn what_is_no_setting_is_not_taken_from_the_env_file_for_child_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "PGPASSFILE=/tmp/passfile\nTMPDIR=/elsewhere\n").unwrap();
+    let config = load_in(&[("HOME", "/nonexistent")], folder.path()).unwrap();
+    assert_eq!(config.child_environment, [("HOME".to_owned(), OsString::from("/nonexistent"))]);
+    assert!(config.source.passfile.is_none() && config.source.password.is_some());
+}
+
+#[test]
 fn all_problems_are_reported_at_once_with_what_is_allowed() {
     let text = problems(&[
         ("POSTGRES_PORT", "abc"),

@@ -4,7 +4,6 @@ use super::raw::{Origin, RawSettings, ReceivedValue};
 use super::secret::without_line_end;
 use super::{Setting, env_file};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::path::Path;
 
 /// One layer of assignments: the environment, or the `.env` file under it.
@@ -14,13 +13,13 @@ pub(super) struct Layer {
 }
 
 impl RawSettings {
-    pub(super) fn environment_layer(&mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Layer {
+    pub(super) fn environment_layer(&mut self) -> Layer {
         let mut values = BTreeMap::new();
-        for (name, value) in environment {
+        for (name, value) in self.process.clone() {
             let Ok(name) = name.into_string() else { continue };
             match value.into_string() {
                 Ok(value) => drop(values.insert(name, value)),
-                Err(_) if self.is_ours(&name) => self.problems.push(format!("{name} is not valid UTF-8")),
+                Err(_) if self.is_known(&name) => self.problems.push(format!("{name} is not valid UTF-8")),
                 Err(_) => {}
             }
         }
@@ -105,7 +104,13 @@ impl RawSettings {
 
     /// True for settings, and for names that begin like one: an unknown one may be a slip of the pen.
     pub(super) fn is_ours(&self, name: &str) -> bool {
-        let first = |name: &str| name.split_once('_').map(|(first, _)| first.to_owned());
-        self.all().any(|setting| setting.name == name || first(name).is_some() && first(setting.name) == first(name))
+        let begins_alike = |setting: &Setting| {
+            setting.name.split_once('_').is_some_and(|(first, _)| name.strip_prefix(first).is_some())
+        };
+        self.all().any(|setting| setting.name == name || begins_alike(setting))
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        self.all().any(|setting| setting.name == name || setting.file_name().as_deref() == Some(name))
     }
 }

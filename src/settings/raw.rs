@@ -56,8 +56,10 @@ impl ReceivedValue {
 pub struct RawSettings {
     table: &'static [SettingGroup],
     values: BTreeMap<&'static str, ReceivedValue>,
-    /// Every variable, ours or not.
+    /// Every variable, ours or not, of the environment and of `.env`.
     environment: BTreeMap<String, String>,
+    /// The environment alone, as it was given.
+    pub(super) process: BTreeMap<OsString, OsString>,
     /// Settings that somebody asked for.
     read: RefCell<BTreeSet<&'static str>>,
     /// What keeps us from working.
@@ -78,11 +80,12 @@ impl RawSettings {
             table,
             values: BTreeMap::new(),
             environment: BTreeMap::new(),
+            process: environment.into_iter().collect(),
             read: RefCell::default(),
             problems: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut layers = vec![raw.environment_layer(environment)];
+        let mut layers = vec![raw.environment_layer()];
         layers.extend(raw.file_layer(&folder.join(".env")));
         for setting in table.iter().flat_map(|group| &group.settings) {
             for layer in &layers {
@@ -167,6 +170,11 @@ impl RawSettings {
     /// The value of a variable that is somebody else's.
     pub fn foreign(&self, name: &str) -> Option<String> {
         self.environment.get(name).filter(|text| !text.is_empty()).cloned()
+    }
+
+    /// A variable of this process, whatever `.env` says.
+    pub fn of_process(&self, name: &str) -> Option<OsString> {
+        self.process.get(std::ffi::OsStr::new(name)).cloned()
     }
 
     /// Where the setting's value came from.

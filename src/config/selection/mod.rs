@@ -170,6 +170,7 @@ fn are_several(patterns: &[Pattern]) -> bool {
 pub(super) fn read(raw: &mut RawSettings) -> Option<Selection> {
     let mode = raw.word("BACKUP_MODE");
     let wanted = patterns(raw, "BACKUP_DATABASES");
+    let is_refused = raw.is_set("BACKUP_DATABASES") && raw.text("BACKUP_DATABASES").is_none();
     let exclude = patterns(raw, "BACKUP_EXCLUDE_DATABASES");
     let is_auto = raw.text("BACKUP_GLOBALS")?.eq_ignore_ascii_case("auto");
     let globals = (!is_auto).then(|| raw.flag("BACKUP_GLOBALS"));
@@ -188,7 +189,7 @@ pub(super) fn read(raw: &mut RawSettings) -> Option<Selection> {
         if shard.is_some() {
             raw.refuse("SHARD_COUNT", "unset with BACKUP_MODE=cluster, because one archive cannot be shared");
         }
-    } else if !raw.is_set("BACKUP_DATABASES") && !exclude.is_empty() {
+    } else if databases == Databases::One && !is_refused && !exclude.is_empty() {
         raw.refuse("BACKUP_EXCLUDE_DATABASES", "unset, unless BACKUP_DATABASES or BACKUP_MODE=cluster is set");
     }
     let selection = Selection {

@@ -11,6 +11,7 @@ use lettre::transport::smtp::Error;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 use tracing::debug;
 use url::Url;
 
@@ -19,14 +20,12 @@ pub const KIND: ServiceKind = ServiceKind { name: "the mail server", settings: S
 const SETTINGS: &[Setting] = &[
     Setting::new(
         "SMTP_URL",
-        ValueKind::Form("smtps://user:password@host, smtp://user:password@host?tls=required, or smtp://host", |text| {
-            transport(text).is_ok()
-        }),
+        ValueKind::Form("smtps://user:password@host, smtp://user:password@host?tls=required, or smtp://host", is_server),
         "Mail server for e-mails about every run: smtps://user:password@host, or smtp://user:password@host:587?tls=required for STARTTLS.",
     )
     .secret(),
-    Setting::new("SMTP_FROM", ValueKind::Form("one address", |text| text.parse::<Mailbox>().is_ok()), "Address that e-mails come from."),
-    Setting::new("SMTP_TO", ValueKind::Form("addresses between commas", |text| text.parse::<Mailboxes>().is_ok()), "Addresses that e-mails go to, between commas."),
+    Setting::new("SMTP_FROM", ValueKind::Text, "Address that e-mails come from."),
+    Setting::new("SMTP_TO", ValueKind::Text, "Addresses that e-mails go to, between commas."),
 ];
 
 /// One attempt may take this long.
@@ -50,9 +49,13 @@ struct Mail {
 fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
     let (url, from, to) = (raw.text("SMTP_URL"), raw.parsed("SMTP_FROM"), raw.parsed("SMTP_TO"));
     let url = url?;
-    for name in ["SMTP_FROM", "SMTP_TO"] {
-        if !raw.is_set(name) {
-            raw.problems.push(format!("{name}: SMTP_URL needs it"));
+    for (name, is_read, allowed) in
+        [("SMTP_FROM", from.is_some(), "one address"), ("SMTP_TO", to.is_some(), "addresses between commas")]
+    {
+        match raw.is_set(name) {
+            false => raw.problems.push(format!("{name}: SMTP_URL needs it")),
+            true if !is_read => raw.refuse(name, allowed),
+            true => {}
         }
     }
     let parsed = Url::parse(&url).ok()?;
@@ -65,6 +68,12 @@ fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
     Some(Arc::new(Mail { url: url.into(), from: from?, to: to? }))
 }
 
+/// A URL that can be used as it is; a user without a password would be left out in silence.
+fn is_server(text: &str) -> bool {
+    let is_whole = |url: Url| url.username().is_empty() == url.password().is_none();
+    transport(text).is_ok() && Url::parse(text).is_ok_and(is_whole)
+}
+
 fn transport(url: &str) -> Result<Transport, Error> {
     Ok(Transport::from_url(url)?.timeout(Some(ATTEMPT)).build())
 }
@@ -72,19 +81,18 @@ fn transport(url: &str) -> Result<Transport, Error> {
 #[async_trait]
 impl Service for Mail {
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered> {
-        let mail = self.compose(notification.message)?;
+        let mail = self.compose(notification.message, &notification.report.run_id)?;
         let transport = transport(self.url.expose()).map_err(|error| failed(&error))?;
         let mut attempt = 1;
         loop {
-            match transport.send(mail.clone()).await {
+            // what was not answered in time may well have been taken
+            let Ok(sent) = timeout(ATTEMPT, transport.send(mail.clone())).await else { return Err(no_answer()) };
+            match sent {
                 Ok(_) => return Ok(()),
-                // what was not answered in time may well have been taken
-                Err(error)
-                    if attempt == ATTEMPTS || error.is_permanent() || error.is_client() || error.is_timeout() =>
-                {
-                    return Err(failed(&error));
+                Err(error) if attempt < ATTEMPTS && is_not_taken(&error) => {
+                    debug!("an e-mail was not taken: {error}, trying again");
                 }
-                Err(error) => debug!("an e-mail was not taken: {error}, trying again"),
+                Err(error) => return Err(failed(&error)),
             }
             tokio::time::sleep(PAUSE).await;
             attempt += 1;
@@ -93,27 +101,40 @@ impl Service for Mail {
 
     async fn check(&self) -> Option<Result<(), Undelivered>> {
         let asked = async { transport(self.url.expose())?.test_connection().await };
-        Some(match asked.await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Undelivered::Mail("it does not answer as a mail server".to_owned())),
-            Err(error) => Err(failed(&error)),
+        Some(match timeout(ATTEMPT, asked).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(Undelivered::Mail("it does not answer as a mail server".to_owned())),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(no_answer()),
         })
     }
 }
 
 impl Mail {
-    fn compose(&self, message: &Message) -> Result<lettre::Message, Undelivered> {
+    fn compose(&self, message: &Message, run_id: &str) -> Result<lettre::Message, Undelivered> {
         let builder = lettre::Message::builder().from(self.from.clone()).header(ContentType::TEXT_PLAIN);
         let builder = self.to.iter().fold(builder, |builder, to| builder.to(to.clone()));
         let builder = builder.subject(cut(&message.title, SUBJECT)).date(message.time.into());
+        // by which a receiver knows one that comes twice
+        let id = format!("<{run_id}.{}@backup.invalid>", message.time.timestamp_millis());
+        let builder = builder.message_id(Some(id));
         builder.body(message.text(TEXT) + "\n").map_err(|error| Undelivered::Mail(error.to_string()))
     }
 }
 
+/// The server was busy, or was not even reached: then nothing was taken.
+fn is_not_taken(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    error.is_transient() || cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
 /// Never holds the URL.
 fn failed(error: &Error) -> Undelivered {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    Undelivered::Mail(format!("{error}{cause}"))
+    Undelivered::Mail(error.to_string())
+}
+
+fn no_answer() -> Undelivered {
+    Undelivered::Mail(format!("no answer within {} s", ATTEMPT.as_secs()))
 }
 
 #[cfg(test)]

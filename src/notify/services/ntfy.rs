@@ -58,8 +58,10 @@ impl Service for Ntfy {
     }
 
     async fn check(&self) -> Option<Result<(), Undelivered>> {
-        let health = format!("{}/v1/health", self.server.expose().trim_end_matches('/'));
-        Some(delivery::probe(&health).await)
+        let mut health = Url::parse(self.server.expose()).ok()?;
+        let path = format!("{}/v1/health", health.path().trim_end_matches('/'));
+        health.set_path(&path);
+        Some(delivery::probe(health.as_str()).await)
     }
 }
 
