@@ -7,7 +7,7 @@ use crate::error::{Error, SourceError};
 use crate::hex;
 use crate::pipeline::{CountedRows, GatheredFacts, StreamError, Streamed};
 use crate::record::facts::writer::{self, NewContents, NewFacts, RowRun};
-use crate::record::facts::{DatabaseHead, FactsHead, Member, SequenceValue, Subject, Versions};
+use crate::record::facts::{DatabaseHead, FactsHead, SequenceValue, Subject, Versions};
 use crate::record::manifest::{self, Compression, Manifest};
 use crate::storage::key::Naming;
 use crate::text;
@@ -61,7 +61,7 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
         client: server.tools.chosen.version.clone(),
         tool: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let databases = fill(dumped.databases, dumped.streamed.found, dumped.streamed.members);
+    let databases = fill(dumped.databases, dumped.streamed.found);
     if let Some(database) = databases.iter().find(|database| !database.replaced.is_empty()) {
         return Err(Error::Source(SourceError::Replaced(database.replaced.clone())));
     }
@@ -124,13 +124,13 @@ pub(super) async fn describe(run: &Run<'_>, naming: &Naming, dumped: Dumped) -> 
 }
 
 /// Gives each database what the stream found in its part of the dump.
-fn fill(mut databases: Vec<NewFacts>, found: GatheredFacts, members: Vec<Member>) -> Vec<NewFacts> {
+fn fill(mut databases: Vec<NewFacts>, found: GatheredFacts) -> Vec<NewFacts> {
     let begins: Vec<u64> = databases.iter().map(|database| database.head.raw_offset).collect();
     let mut contents: Vec<NewContents> = databases.iter().map(|_| NewContents::default()).collect();
     let owner = |offset: u64| begins.partition_point(|begin| *begin <= offset).checked_sub(1);
-    for (block, member) in found.rows.into_iter().zip(members) {
+    for block in found.rows {
         if let Some(owner) = owner(block.raw_offset) {
-            let CountedRows { table, columns, rows, fingerprint, .. } = block;
+            let CountedRows { table, columns, rows, fingerprint, member, .. } = block;
             contents[owner].blocks.push(RowRun { table, columns, rows, fingerprint, member });
         }
     }

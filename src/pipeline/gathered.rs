@@ -1,7 +1,7 @@
 //! What is gathered from the passing bytes, whatever their format.
 
 use crate::dump_format::sql_lexer::{Copy, SequenceSet};
-use crate::record::facts::{Columns, LargeObjects};
+use crate::record::facts::{Columns, LargeObjects, Member};
 use crate::record::fingerprint::{Fingerprint, RowSum};
 use std::collections::HashMap;
 use xxhash_rust::xxh3::xxh3_128;
@@ -18,6 +18,8 @@ pub struct CountedRows {
     /// Number of rows.
     pub rows: u64,
     pub fingerprint: Fingerprint,
+    /// Where they are stored, once that is known.
+    pub member: Member,
 }
 
 /// Rows and their fingerprint by table, whatever database they are of; in little memory, by a digest of the name.
@@ -108,7 +110,14 @@ impl Current {
 
     pub(super) fn finish(self) -> CountedRows {
         let (rows, fingerprint) = self.sum.finish();
-        CountedRows { raw_offset: self.raw_offset, table: self.table, columns: self.columns, rows, fingerprint }
+        CountedRows {
+            raw_offset: self.raw_offset,
+            table: self.table,
+            columns: self.columns,
+            rows,
+            fingerprint,
+            member: Member::default(),
+        }
     }
 }
 

@@ -45,8 +45,6 @@ pub struct Streamed {
     pub sha256: String,
     /// What is in it.
     pub found: GatheredFacts,
-    /// Where the rows of each of [`GatheredFacts::rows`] are stored.
-    pub members: Vec<Member>,
 }
 
 /// Why the stream did not reach its end.
@@ -123,12 +121,13 @@ pub async fn stream(
     counters: &Counters,
 ) -> Result<Streamed, StreamError> {
     let (encoded, in_order) = mpsc::channel(workers.queue);
-    let ((raw_bytes, facts), mut streamed) = tokio::try_join!(
+    let ((raw_bytes, facts), (mut streamed, members)) = tokio::try_join!(
         read_blocks(source, facts, encoding, workers, encoded, counters),
         deliver(in_order, encoding.recipients.as_ref(), targets, counters),
     )?;
     streamed.raw_bytes = raw_bytes;
     streamed.found = facts.finish().map_err(StreamError::Unreadable)?;
+    streamed.found.rows.iter_mut().zip(members).for_each(|(rows, member)| rows.member = member);
     Ok(streamed)
 }
 
@@ -173,13 +172,13 @@ async fn read_blocks(
     }
 }
 
-/// Hands encoded blocks to the digests and to every target, in order.
+/// Hands encoded blocks to the digests and to every target, in order; the answer are also the members of the rows.
 async fn deliver(
     mut in_order: mpsc::Receiver<JoinHandle<Encoded>>,
     recipients: Option<&Recipients>,
     targets: Vec<mpsc::Sender<Bytes>>,
     counters: &Counters,
-) -> Result<Streamed, StreamError> {
+) -> Result<(Streamed, Vec<Member>), StreamError> {
     let mut encryptor = recipients.map(Recipients::encryptor).transpose().map_err(StreamError::Encrypt)?;
     let mut index = MemberIndex::default();
     let targets = targets.into_iter().map(Some).collect();
@@ -195,13 +194,8 @@ async fn deliver(
     if let Some(encryptor) = encryptor {
         stored.take(encryptor.finish().map_err(StreamError::Encrypt)?).await?;
     }
-    Ok(Streamed {
-        raw_bytes: 0,
-        stored_bytes: stored.bytes,
-        sha256: hex::encode(&stored.digest.finalize()),
-        found: GatheredFacts::default(),
-        members: index.members,
-    })
+    let (stored_bytes, sha256) = (stored.bytes, hex::encode(&stored.digest.finalize()));
+    Ok((Streamed { raw_bytes: 0, stored_bytes, sha256, found: GatheredFacts::default() }, index.members))
 }
 
 /// What leaves for the targets.

@@ -182,8 +182,9 @@ async fn the_rows_of_a_table_can_be_read_alone_from_their_members() {
     let text = dump();
     let (streamed, stored) = run_with_facts(&text).await;
     assert_eq!(gunzip(&stored).await, text.as_bytes());
-    assert_eq!(streamed.members.len(), streamed.found.rows.len());
-    for (member, rows) in streamed.members.iter().zip(&streamed.found.rows) {
+    assert!(streamed.found.rows.iter().all(|rows| rows.member.length > 0));
+    for rows in &streamed.found.rows {
+        let member = &rows.member;
         let range = usize::try_from(member.offset).unwrap()..usize::try_from(member.offset + member.length).unwrap();
         assert_eq!(hex::encode(&Sha256::digest(&stored[range.clone()])), member.sha256.to_string());
         let alone = String::from_utf8(gunzip(&stored[range]).await).unwrap();

@@ -109,7 +109,7 @@ pub struct Privilege {
 
 /// A run of bytes in the archive, before that is encrypted: for SQL, whole gzip members that hold the rows of a table in COPY's text
 /// format and the line `\\.` that ends them, nothing else; in a custom archive, the chunks of a block of data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Bytes of the archive before them.
     pub offset: u64,
