@@ -3,6 +3,7 @@
 //! Asked in the transaction of a snapshot it shows the database as pg_dump does under it: catalogues are read as the
 //! snapshot has them, and so are views and constraints.
 
+mod oid;
 mod relations;
 mod rows;
 
@@ -10,8 +11,9 @@ use super::connection::Connection;
 use super::migrations::{self, ToolTable};
 use crate::dump_format::sql_lexer::{qualified, quoted};
 use crate::record::facts::{Catalogue, Kind, Migration};
+use oid::Oid;
 use relations::Relations;
-use rows::{Asker, Oid};
+use rows::Asker;
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
 use tokio_postgres::Error;

@@ -1,7 +1,8 @@
 //! Some relations and what belongs to them, made into objects.
 
 use super::super::migrations::ToolTable;
-use super::rows::{self, Chunk, Oid};
+use super::oid::Oid;
+use super::rows::{self, Chunk};
 use super::{Names, Reader};
 use crate::dump_format::sql_lexer::quoted;
 use crate::record::facts::Kind;

@@ -1,48 +1,15 @@
 //! Rows of the system catalogues, so many at once as are held in memory at once.
 //!
-//! Objects below number 16384 are the server's own.
-//!
 //! Longer than other files, because it is one list: what is asked of each catalogue, beside what comes of it.
 
 use super::super::catalog::{LossyText, bytes_of};
 use super::super::session::Session;
+use super::oid::{Oid, Range, list};
 use crate::record::facts::LONGEST_SOURCE;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::{Error, Row};
 use tracing::warn;
-
-/// The number of an object, which is text in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Oid(u32);
-
-impl TryFrom<String> for Oid {
-    type Error = std::num::ParseIntError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Self)
-    }
-}
-
-impl Oid {
-    /// The last number that is the server's own.
-    pub(super) const OF_SYSTEM: Self = Self(16383);
-}
-
-/// Relations by number, from behind the first up to and with the last.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Range {
-    pub(super) after: Oid,
-    pub(super) last: Oid,
-}
-
-impl Range {
-    /// The condition that a column of this name is in the range.
-    fn of(self, column: &str) -> String {
-        format!("{column} > {} AND {column} <= {}", self.after.0, self.last.0)
-    }
-}
 
 /// Relations that are asked for at once: what is known of them is in memory at the same time.
 const RELATIONS_AT_ONCE: usize = 200;
@@ -114,9 +81,8 @@ fn relations(after: Oid) -> String {
                                            || pg_catalog.quote_ident(relname)) <> oid, false)
                     ELSE false END AS replaced
          FROM pg_catalog.pg_class
-         WHERE oid > {} AND relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND relpersistence <> 't'
-         ORDER BY oid LIMIT {RELATIONS_AT_ONCE}",
-        after.0
+         WHERE oid > {after} AND relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND relpersistence <> 't'
+         ORDER BY oid LIMIT {RELATIONS_AT_ONCE}"
     )
 }
 
@@ -133,10 +99,6 @@ pub(super) fn definitions(views: &[Oid]) -> String {
         "SELECT oid, pg_catalog.pg_get_viewdef(oid) AS text FROM pg_catalog.pg_class WHERE oid IN ({})",
         list(views)
     )
-}
-
-fn list(numbers: &[Oid]) -> String {
-    numbers.iter().map(|oid| oid.0.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[derive(Deserialize)]
@@ -336,8 +298,7 @@ pub(super) fn functions(major: u32, after: Oid) -> String {
                      WHEN pg_catalog.octet_length({bytes}) <= {LONGEST_SOURCE} THEN prosrc
                      ELSE 'sha256:' || pg_catalog.encode(pg_catalog.sha256({bytes}), 'hex') || ', '
                           || pg_catalog.octet_length({bytes}) || ' bytes' END AS source
-         FROM pg_catalog.pg_proc WHERE oid > {} ORDER BY oid LIMIT {FUNCTIONS_AT_ONCE}",
-        after.0
+         FROM pg_catalog.pg_proc WHERE oid > {after} ORDER BY oid LIMIT {FUNCTIONS_AT_ONCE}"
     )
 }
 
