@@ -113,7 +113,7 @@ pub(crate) fn read(raw: &mut RawSettings, is_meant: bool) -> Option<AzureSetting
         }
         (None, None, client, ..) => AzureAccess::Managed { client, endpoint: raw.foreign("IDENTITY_ENDPOINT") },
     };
-    Some(AzureSettings { account: account?, container: container?, access, endpoint: endpoint.map(|(url, _)| url) })
+    Some(AzureSettings { account: account?, container: container?, access, endpoint })
 }
 
 #[async_trait]

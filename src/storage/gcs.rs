@@ -73,7 +73,7 @@ pub(crate) fn read(raw: &mut RawSettings, is_meant: bool) -> Option<GcsSettings>
     if raw.is_set("REMOTE_PREFIX") {
         raw.problems.push("REMOTE_PREFIX: the folder in Google's bucket is GCS_BACKUP_PREFIX".to_owned());
     }
-    Some(GcsSettings { bucket: bucket?, key, endpoint: endpoint.map(|(url, _)| url), attempts: attempts? })
+    Some(GcsSettings { bucket: bucket?, key, endpoint, attempts: attempts? })
 }
 
 /// What a service account's key file must hold, as far as we look into it.

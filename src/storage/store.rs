@@ -55,14 +55,11 @@ pub const FOLDER: ValueKind = ValueKind::Form("folder names between single slash
     !text.trim_matches('/').split('/').any(|part| matches!(part, "." | "..")) && !text.trim_matches('/').contains("//")
 });
 
-/// The URL of a store, and its host. What may hold a secret is not shown.
-pub(super) fn read_endpoint(raw: &mut RawSettings, name: &'static str, allowed: &str) -> Option<(String, String)> {
+/// The URL of a store. What may hold a secret is not shown.
+pub(super) fn read_endpoint(raw: &mut RawSettings, name: &'static str, allowed: &str) -> Option<String> {
     let text = raw.text(name)?;
     match Url::parse(&text) {
-        Ok(url) if is_clean(&url, &text) => {
-            let host = url.host_str().unwrap_or_default().to_owned();
-            Some((url.as_str().trim_end_matches('/').to_owned(), host))
-        }
+        Ok(url) if is_clean(&url, &text) => Some(url.as_str().trim_end_matches('/').to_owned()),
         _ if text.contains(['@', '?', ';']) => {
             let why = "has a user, a password or a query in it and is not shown here";
             raw.problems.push(format!("{name}: what it is set to {why}; allowed: {allowed}"));

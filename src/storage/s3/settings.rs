@@ -79,7 +79,7 @@ pub(crate) fn read(raw: &mut RawSettings) -> Option<S3Settings> {
         raw.problems.push("REMOTE_SSE_KMS_KEY needs REMOTE_SSE=aws:kms".to_owned());
     }
     Some(S3Settings {
-        endpoint: endpoint.map(|(url, _)| url),
+        endpoint,
         bucket: raw.text("REMOTE_BUCKET")?,
         keys: raw.secret("REMOTE_ACCESS_KEY").zip(raw.secret("REMOTE_SECRET_KEY")),
         region: raw.text("REMOTE_REGION")?,
