@@ -1,7 +1,8 @@
 //! Our own connections: to sessions that no timeout of the server's ends, and that nobody shares with us.
 
 use super::pooler;
-use super::startup::{SESSION, Unprepared, WHERE_OPTIONS, connect_unprepared, explain, reach};
+use super::startup::{SESSION, SessionKind, Unprepared, WHERE_OPTIONS, explain, reach};
+use super::wire::SqlText;
 use crate::config::Source;
 use tokio_postgres::SimpleQueryMessage;
 
@@ -16,12 +17,22 @@ pub async fn connect(source: &Source, application: &str) -> Result<Connection, C
 
 /// The same with `options` for the server, as `-c name=value`; they hold from the first moment of the session.
 pub async fn connect_with(source: &Source, application: &str, options: &str) -> Result<Connection, ConnectError> {
-    prepare(reach(source, application, options).await?, source).await
+    prepare(reach(source, SessionKind { options, ..SessionKind::of(application) }).await?, source).await
+}
+
+/// The same, to a session whose SQL may have any bytes: it is handed to it as [`super::wire::as_text`] writes it.
+pub(super) async fn connect_for_bytes(
+    source: &Source,
+    application: &str,
+    options: &str,
+) -> Result<Connection, ConnectError> {
+    let kind = SessionKind { application, options, text: SqlText::Bytes };
+    prepare(reach(source, kind).await?, source).await
 }
 
 /// Connects to a server whose sessions are our own; the first session of a run is made by this.
 pub async fn connect_directly(source: &Source, application: &str) -> Result<Connection, ConnectError> {
-    let first = connect_unprepared(source, application).await?;
+    let first = reach(source, SessionKind::of(application)).await?;
     pooler::refuse(source, &first).await?;
     prepare(first, source).await
 }

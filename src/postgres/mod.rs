@@ -27,6 +27,7 @@ pub mod target;
 mod tls;
 pub mod tools;
 pub mod waits;
+mod wire;
 
 pub use cause::cause;
 

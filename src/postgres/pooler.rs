@@ -4,7 +4,7 @@
 //! snapshot would be another client's. So before anything is set, two sessions are asked which process of the server
 //! answers them. Sessions of their own keep theirs, and never share one.
 
-use super::startup::{ConnectError, Unprepared, connect_unprepared};
+use super::startup::{ConnectError, SessionKind, Unprepared, reach};
 use crate::config::Source;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// An error where that session is shared with others.
 pub(super) async fn refuse(source: &Source, first: &Unprepared) -> Result<(), ConnectError> {
     // a server that has no room for a second one is looked at no further
-    if let Ok(second) = connect_unprepared(&source.trying_once(), "backup probe").await
+    if let Ok(second) = reach(&source.trying_once(), SessionKind::of("backup probe")).await
         && are_shared(first, &second).await
     {
         return Err(ConnectError::pooled(source, "its sessions are shared among clients, transaction by transaction"));

@@ -4,7 +4,8 @@
 use super::cause;
 use super::passfile;
 use super::session::Session;
-use super::tls::{self, TlsFileError};
+use super::tls::TlsFileError;
+use super::wire::{self, Encrypted, Encryption, SqlText, TransportError, Wire};
 use crate::background::counted;
 use crate::config::{ServerRole, Source, SslMode};
 use backon::{ConstantBuilder, Retryable};
@@ -13,7 +14,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
-use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::{debug, warn};
 
 /// How long one attempt may take, from the first packet to a session that is ready.
@@ -136,16 +136,30 @@ impl std::ops::Deref for Connection {
     }
 }
 
-/// A session in which nothing was set, beyond what its startup asked for.
-pub(super) async fn connect_unprepared(source: &Source, application: &str) -> Result<Unprepared, ConnectError> {
-    reach(source, application, "").await
+/// What a session is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SessionKind<'a> {
+    /// Its name in `pg_stat_activity`.
+    pub(super) application: &'a str,
+    /// More options for the server, as `-c name=value`; they hold from its first moment.
+    pub(super) options: &'a str,
+    /// How SQL is written that is handed to it.
+    pub(super) text: SqlText,
 }
 
-pub(super) async fn reach(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
+impl<'a> SessionKind<'a> {
+    /// For questions of our own.
+    pub(super) fn of(application: &'a str) -> Self {
+        Self { application, options: "", text: SqlText::Utf8 }
+    }
+}
+
+/// A session in which nothing was set, beyond what its startup asked for.
+pub(super) async fn reach(source: &Source, kind: SessionKind<'_>) -> Result<Unprepared, ConnectError> {
     let attempts = source.retry.attempts as usize;
     let policy = ConstantBuilder::default().with_delay(source.retry.delay).with_max_times(attempts - 1).with_jitter();
     let mut failed = 0;
-    (|| connect_once(source, application, options))
+    (|| connect_once(source, kind))
         .retry(policy)
         .when(ConnectError::is_transient)
         .notify(|error, pause| {
@@ -158,75 +172,82 @@ pub(super) async fn reach(source: &Source, application: &str, options: &str) -> 
 /// How long a file with a password is given to hold another one, once the server has refused the one in it.
 pub(super) const NEW_PASSWORD: Duration = Duration::from_secs(1);
 
-async fn connect_once(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
-    match connect_by_password(source, application, options).await {
+async fn connect_once(source: &Source, kind: SessionKind<'_>) -> Result<Unprepared, ConnectError> {
+    match connect_by_password(source, kind).await {
         Err(ConnectError::Refused { cause, .. }) if source.rereads_password() => {
             debug!("{cause}; the password is read once more");
             tokio::time::sleep(NEW_PASSWORD).await;
-            connect_by_password(source, application, options).await
+            connect_by_password(source, kind).await
         }
         outcome => outcome,
     }
 }
 
-async fn connect_by_password(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
+async fn connect_by_password(source: &Source, kind: SessionKind<'_>) -> Result<Unprepared, ConnectError> {
     let unreachable = |cause: &str| ConnectError::Unreachable { server: source.display(), cause: cause.to_owned() };
-    match tokio::time::timeout(ATTEMPT, negotiate(source, application, options)).await {
+    match tokio::time::timeout(ATTEMPT, negotiate(source, kind)).await {
         Err(_) => Err(unreachable("no answer within 20 s")),
         Ok(connection) => connection,
     }
 }
 
 /// One attempt, or two where libpq makes two: `allow` and `prefer` try the other way when the first is refused.
-async fn negotiate(source: &Source, application: &str, options: &str) -> Result<Unprepared, ConnectError> {
-    use tokio_postgres::config::SslMode as Wire;
-    if source.host.starts_with('/') {
-        return establish(source, application, options, Wire::Disable).await;
-    }
-    let ways: &[Wire] = match source.tls.mode {
-        SslMode::Disable => &[Wire::Disable],
-        SslMode::Allow => &[Wire::Disable, Wire::Require],
-        SslMode::Prefer => &[Wire::Prefer, Wire::Disable],
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Wire::Require],
+async fn negotiate(source: &Source, kind: SessionKind<'_>) -> Result<Unprepared, ConnectError> {
+    let ways: &[Encryption] = match source.tls.mode {
+        _ if source.host.starts_with('/') => &[Encryption::Never],
+        SslMode::Disable => &[Encryption::Never],
+        SslMode::Allow => &[Encryption::Never, Encryption::Always],
+        SslMode::Prefer => &[Encryption::Offered, Encryption::Never],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Encryption::Always],
     };
-    let first = establish(source, application, options, ways[0]).await;
+    let first = establish(source, kind, ways[0]).await;
     match (first, ways.get(1)) {
-        (Err(first), Some(other)) if !first.is_transient() => {
-            establish(source, application, options, *other).await.map_err(|_| first)
-        }
+        (Err(first), Some(other)) if !first.is_transient() => establish(source, kind, *other).await.map_err(|_| first),
         (first, _) => first,
     }
 }
 
 async fn establish(
     source: &Source,
-    application: &str,
-    options: &str,
-    mode: tokio_postgres::config::SslMode,
+    kind: SessionKind<'_>,
+    encryption: Encryption,
 ) -> Result<Unprepared, ConnectError> {
+    let transport = wire::open(source, encryption).await.map_err(|error| no_way(source, error))?;
     let mut config = tokio_postgres::Config::new();
-    config.host(&source.host).port(source.port).user(&source.user).dbname(&source.database);
-    config.application_name(application).ssl_mode(mode).connect_timeout(ATTEMPT);
-    config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(Duration::from_secs(10));
-    config.options(format!("{} {options}", startup_options()));
+    config.user(&source.user).dbname(&source.database).application_name(kind.application);
+    config.options(format!("{} {}", startup_options(), kind.options));
     let from_file = || source.passfile.as_ref().and_then(|path| passfile::find(path, source, &source.database));
     let given = source.password.as_ref().map(|password| password.current().expose().to_owned());
     if let Some(password) = given.or_else(from_file) {
         config.password(password);
     }
     let explain = |error| explain(source, &error);
-    if mode == tokio_postgres::config::SslMode::Disable {
-        let (client, connection) = config.connect(NoTls).await.map_err(explain)?;
+    let is_encrypted = transport.is_encrypted();
+    let wire = Wire::new(transport, kind.text);
+    if is_encrypted {
+        use tokio_postgres::config::{SslMode, SslNegotiation};
+        config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+        let (client, connection) = config.connect_raw(wire, Encrypted).await.map_err(explain)?;
         Ok(Unprepared(Connection::drive(client, connection)))
     } else {
-        let tls = MakeRustlsConnect::new(tls::client_config(&source.tls)?);
-        let (client, connection) = config.connect(tls).await.map_err(explain)?;
+        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+        let (client, connection) = config.connect_raw(wire, NoTls).await.map_err(explain)?;
         Ok(Unprepared(Connection::drive(client, connection)))
     }
 }
 
-/// Idle time after which the kernel asks whether the other side still lives.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+fn no_way(source: &Source, error: TransportError) -> ConnectError {
+    let server = source.display();
+    match error {
+        TransportError::Unreachable(error) => {
+            ConnectError::Unreachable { server, cause: format!("error connecting to server: {error}") }
+        }
+        TransportError::Tls(cause) => {
+            ConnectError::Misconfigured { server, cause, setting: "POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT" }
+        }
+        TransportError::File(error) => error.into(),
+    }
+}
 
 impl Connection {
     fn drive<S, T>(client: Client, connection: tokio_postgres::Connection<S, T>) -> Self
@@ -314,7 +335,6 @@ fn startup_options() -> String {
 pub(super) fn explain(source: &Source, error: &tokio_postgres::Error) -> ConnectError {
     let server = source.display();
     let cause = cause(error);
-    let misconfigured = |setting| ConnectError::Misconfigured { server: server.clone(), cause: cause.clone(), setting };
     match error.code() {
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => ConnectError::NoDatabase { server, cause },
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
@@ -330,7 +350,6 @@ pub(super) fn explain(source: &Source, error: &tokio_postgres::Error) -> Connect
         Some(code) if TRANSIENT.contains(&code) => ConnectError::Unreachable { server, cause },
         Some(_) => ConnectError::Refused { server, cause },
         None if broke_off(error) => ConnectError::Unreachable { server, cause },
-        None if error.to_string().contains("TLS") => misconfigured("POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT"),
         None if cause.contains("password missing") => {
             ConnectError::Refused { server, cause: "the server asks for a password; set POSTGRES_PASSWORD".to_owned() }
         }
@@ -341,14 +360,10 @@ pub(super) fn explain(source: &Source, error: &tokio_postgres::Error) -> Connect
 
 /// True when the network broke, be it in the middle of a TLS handshake.
 fn broke_off(error: &tokio_postgres::Error) -> bool {
-    use std::io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof,
-    };
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(cause) = cause.downcast_ref::<std::io::Error>() {
-            let kinds = [BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof];
-            return kinds.contains(&cause.kind());
+            return wire::broke_off(cause);
         }
         source = cause.source();
     }
