@@ -2,5 +2,5 @@
 
 pub mod custom_archive;
 pub mod dump_options;
-pub mod restore_filter;
+pub mod script;
 pub mod sql_lexer;

@@ -17,6 +17,14 @@ pub enum ServerError {
     /// A backup could not be restored.
     #[error("restoring: {0}")]
     Restore(RestoreError),
+    /// The server did not take a statement or rows of a dump, and that is not the dump's fault.
+    #[error("loading: {cause}")]
+    Loading {
+        /// What the server said, and of what.
+        cause: String,
+        /// Whose fault it is.
+        blame: Blame,
+    },
     /// A restored database could not be looked at.
     #[error("comparing the restored database: {}", postgres::cause(.0))]
     Compare(tokio_postgres::Error),
@@ -66,11 +74,8 @@ impl ServerError {
             }
             Self::Scratch(ScratchError::Connect { cause, .. }) => exit_of_connecting(cause),
             Self::Scratch(ScratchError::Query { cause, .. }) | Self::Compare(cause) => exit_of_query(cause),
-            Self::Restore(error) => match error.blame() {
-                Blame::Connection(_) => Exit::Unreachable,
-                Blame::Privilege(_) => Exit::Refused,
-                Blame::Backup | Blame::Server(_) => Exit::Failed,
-            },
+            Self::Restore(error) => error.blame().exit(),
+            Self::Loading { blame, .. } => blame.exit(),
             Self::NoHealth(_) => Exit::Unreachable,
             Self::OlderServer { .. } | Self::Lacking(_) => Exit::Config,
             Self::NotReplaced(_) => Exit::Refused,
@@ -92,6 +97,7 @@ impl ServerError {
             }
             Self::Scratch(ScratchError::Query { cause, server, .. }) => return hint_of_scratch(cause, *server),
             Self::Restore(error) => return error.blame().hint(),
+            Self::Loading { blame, .. } => return blame.clone().hint(),
             Self::Compare(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                 "VERIFY_USER lacks a privilege on the verify server; a superuser has it"
             }
@@ -100,6 +106,16 @@ impl ServerError {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+impl Blame {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Connection(_) => Exit::Unreachable,
+            Self::Privilege(_) => Exit::Refused,
+            Self::Backup | Self::Server(_) => Exit::Failed,
+        }
     }
 }
 

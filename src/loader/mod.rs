@@ -1,26 +1,39 @@
-//! A stored archive into databases: read, filtered, and handed to PostgreSQL's own tools.
+//! A stored archive into databases: SQL of either format, statement by statement and row by row over our own session.
+//! Rows come first; what PostgreSQL cannot load from its own dump is left out, and noted.
 
 pub(crate) mod archive;
+pub(crate) mod exception;
+mod execution;
+mod judgement;
 pub(crate) mod parts;
+mod plain_table;
 pub(crate) mod sql;
+pub(crate) mod transfer;
 
-use crate::config::{Config, Format};
-use crate::dump_format::restore_filter::{Filter, FilterError, LeaveOut};
+use crate::config::{Config, Format, ServerRole, Source};
+use crate::dump_format::script::{LeaveOut, Script, ScriptError};
+use crate::dump_format::sql_lexer::{Charset, Intent};
 use crate::error::{Error, ServerError};
 use crate::postgres::connection::{Connection, ServerVersion};
-use crate::postgres::restore::{Restore, Way};
-use crate::postgres::scratch::{Scratch, ScratchServer};
+use crate::postgres::loading::{LoadSession, SessionOptions};
+use crate::postgres::restore::Blame;
+use crate::postgres::scratch::{Scratch, ScratchError, ScratchServer};
 use crate::postgres::tools::{self, ToolError, Tools};
 use crate::postgres::{self, properties};
 use crate::progress::{self, Counters};
+use crate::record::facts::reader::DatabaseFacts;
 use crate::record::facts::{DatabaseHead, Subject};
 use crate::record::manifest::Manifest;
+use crate::repository::{Backup, Repository};
 use crate::shutdown::{Shutdown, budget};
 use archive::Reading;
-use sql::{Sink, blame, stream_sql};
+use exception::LeftOut;
+use judgement::Matter;
+use execution::{Execution, Progress, Target, take_all_off};
+use sql::stream_sql;
 use std::collections::BTreeSet;
 use std::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// Why a dump does not go on into a database: what is wrong with the backup, or with something else.
 pub(crate) enum Broken {
@@ -34,8 +47,8 @@ impl<E: Into<Error>> From<E> for Broken {
     }
 }
 
-impl From<FilterError> for Broken {
-    fn from(error: FilterError) -> Self {
+impl From<ScriptError> for Broken {
+    fn from(error: ScriptError) -> Self {
         Self::Backup(error.to_string())
     }
 }
@@ -43,13 +56,15 @@ impl From<FilterError> for Broken {
 /// What loading an archive needs.
 pub(crate) struct Loader<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) run_id: &'a str,
     pub(crate) shutdown: &'a Shutdown,
-    pub(crate) manifest: &'a Manifest,
+    pub(crate) repository: &'a Repository,
+    pub(crate) backup: &'a Backup,
     pub(crate) server: &'a ScratchServer,
     pub(crate) tools: Tools,
     /// Roles of the source that the server has.
     pub(crate) roles: BTreeSet<String>,
+    /// What the schema of the source makes impossible is left out and noted; otherwise it ends the load.
+    pub(crate) is_tolerant: bool,
     /// What of the dump does not get into the database.
     pub(crate) leave_out: LeaveOut,
     /// A bar shows how far it has come, instead of lines.
@@ -65,6 +80,8 @@ pub(crate) struct Filled {
     pub(crate) subscriptions: Vec<String>,
     /// Every tablespace that the dump names is on the server.
     pub(crate) has_tablespaces: bool,
+    /// What the database does not hold, or not as it was.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 impl Loader<'_> {
@@ -96,41 +113,67 @@ impl Loader<'_> {
         }
     }
 
-    /// Hands the database's part of the dump, which ends there, to psql.
+    /// Loads the database's part of the dump, which ends there. Rows that break a constraint while they are loaded are
+    /// loaded once more without it, from a second reading; the first one goes on, for the checksum.
     pub(crate) async fn fill(
         &self,
         scratch: &Scratch,
         reading: &mut Reading,
-        expected: &DatabaseHead,
+        expected: DatabaseFacts<'_>,
         end: Option<u64>,
     ) -> Result<Filled, Broken> {
-        let shutdown = self.shutdown;
         let started = Instant::now();
+        let session = self.shutdown.guard(self.open_session(scratch, &expected)).await??;
+        let target = Target { loader: self, scratch, expected, session: &session };
+        let mut state = Progress::default();
+        let (mut subscriptions, mut has_tablespaces) = self.pass(target, reading, end, &mut state).await?;
+        if state.again.is_some() {
+            info!("rows of {} break a constraint; they are loaded again, and it is checked behind them", expected.name);
+            self.shutdown.guard(take_all_off(target, &mut state)).await??;
+            let keys = self.config.encryption.identities.as_ref();
+            let opened = Reading::open_bytes(self.repository, self.backup, keys);
+            let mut second = self.shutdown.guard(opened).await??;
+            (subscriptions, has_tablespaces) = self.pass(target, &mut second, end, &mut state).await?;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Filled { seconds, subscriptions, has_tablespaces, left_out: state.left_out })
+    }
+
+    /// A session as the dump wants it, in which things are as at the source.
+    async fn open_session(&self, scratch: &Scratch, expected: &DatabaseHead) -> Result<LoadSession, Error> {
         let lc_monetary = &expected.lc_monetary;
-        let knows_locale = shutdown.guard(self.server.knows_locale(lc_monetary)).await?;
+        let knows_locale = self.server.knows_locale(lc_monetary).await;
         if !knows_locale {
             warn!("the server lacks the locale {lc_monetary}, so values of type money may be read as others");
         }
-        let way = Way {
-            lc_monetary: if knows_locale { lc_monetary } else { "" },
-            restriction: self.run_id,
-            options: self.server.quietly(),
-            is_secret: false,
-        };
-        let (target, environment) = (self.server.source(scratch), &self.config.child_environment);
-        let mut restore =
-            shutdown.guard(Restore::start(&self.tools, &target, way, environment)).await?.map_err(blame)?;
-        let databases = self.manifest.subject == Subject::Cluster;
-        let filter = Filter::new(LeaveOut { databases, ..self.leave_out.clone() });
+        let lc_monetary = if knows_locale { lc_monetary } else { "" };
+        let options = SessionOptions { lc_monetary, more: self.server.quietly() };
+        let (target, server) = (self.server.source(scratch), self.server.role());
+        let opened = LoadSession::open(&target, options).await;
+        let session = opened.map_err(|cause| ScratchError::Connect { server, cause })?;
+        session.set_as_at_source(expected, &target.user).await.map_err(ServerError::Compare)?;
+        Ok(session)
+    }
+
+    /// Reads the dump once, and says how far it has come.
+    async fn pass(
+        &self,
+        target: Target<'_>,
+        reading: &mut Reading,
+        end: Option<u64>,
+        state: &mut Progress,
+    ) -> Result<(Vec<String>, bool), Broken> {
+        let expected = target.expected;
+        let databases = self.manifest().subject == Subject::Cluster;
+        let script = Script::new(LeaveOut { databases, ..self.leave_out.clone() });
         let counters = Counters::default();
-        let (format, begin) = (self.manifest.format, expected.raw_offset);
+        let (format, begin) = (self.manifest().format, expected.raw_offset);
         let filling = async {
-            let (restore, counters) = (&mut restore, counters.clone());
-            let mut sink = Filtered { filter, restore, passed: Vec::new(), counters };
-            stream_sql(self.config, &self.tools, format, reading, begin, end, &mut sink).await?;
-            sink.finish().await
+            let mut execution = Execution::new(target, script, state, counters.clone());
+            stream_sql(self.config, &self.tools, format, reading, begin, end, &mut execution).await?;
+            execution.finish().await
         };
-        let (all, lines) = (self.manifest.raw_bytes, counters.clone());
+        let (all, lines) = (self.manifest().raw_bytes, counters.clone());
         let progress = async {
             if self.terminal {
                 progress::show_restore_bar(lines, all).await
@@ -138,27 +181,18 @@ impl Loader<'_> {
                 progress::write_restore_lines(lines, &expected.name, all).await
             }
         };
-        let filled = shutdown.guard(async {
+        let filled = self.shutdown.guard(async {
             tokio::select! {
                 filled = filling => filled,
                 never = progress => match never {},
             }
         });
-        match filled.await {
-            Ok(Ok((subscriptions, has_tablespaces))) => {
-                shutdown.guard(restore.finish()).await?.map_err(blame)?;
-                let seconds = started.elapsed().as_secs_f64();
-                Ok(Filled { seconds, subscriptions, has_tablespaces })
-            }
-            Ok(Err(broken)) => {
-                restore.stop().await;
-                Err(broken)
-            }
-            Err(stop) => {
-                restore.stop().await;
-                Err(stop.into())
-            }
-        }
+        filled.await?
+    }
+
+    /// What is known of the backup.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.backup.manifest
     }
 
     /// Gives a filled database the properties of the source; the answer is what was refused.
@@ -200,33 +234,23 @@ impl Loader<'_> {
     }
 }
 
-/// psql behind the filter.
-struct Filtered<'a> {
-    filter: Filter,
-    restore: &'a mut Restore,
-    passed: Vec<u8>,
-    counters: Counters,
+/// A session for statements in UTF-8, into no database in particular.
+pub(crate) async fn open_session(target: &Source) -> Result<LoadSession, Error> {
+    let opened = LoadSession::open(target, SessionOptions { lc_monetary: "", more: "" }).await;
+    Ok(opened.map_err(|cause| ScratchError::Connect { server: target.role, cause })?)
 }
 
-impl Sink for Filtered<'_> {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        self.filter.take(bytes, &mut self.passed)?;
-        self.restore.write(&self.passed).await.map_err(blame)?;
-        self.passed.clear();
-        self.counters.add_raw(bytes.len() as u64);
-        self.filter.table().into_iter().for_each(|table| self.counters.set_table(table));
-        Ok(())
-    }
-}
-
-impl Filtered<'_> {
-    /// What is left, once the SQL is at its end; the answer are the subscriptions that were left out, and whether no
-    /// tablespace was.
-    async fn finish(mut self) -> Result<(Vec<String>, bool), Broken> {
-        let has_tablespaces = self.filter.has_every_tablespace();
-        let subscriptions = self.filter.finish(&mut self.passed)?;
-        self.restore.write(&self.passed).await.map_err(blame)?;
-        Ok((subscriptions, has_tablespaces))
+/// Runs one statement that was put together from a dump, all or nothing; it is not shown, because it may hold a password.
+pub(crate) async fn run_alone(session: &LoadSession, statement: &str, server: ServerRole) -> Result<(), Error> {
+    let intent = Intent::of(statement.as_bytes(), Charset::default());
+    match session.run(statement.as_bytes()).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(match execution::judge_alone(&error, &intent) {
+            (Matter::Bytes | Matter::Schema, cause) => {
+                Error::Server(ServerError::Loading { cause, blame: Blame::Backup })
+            }
+            (matter, cause) => Error::Server(ServerError::Loading { cause, blame: matter.blame(server) }),
+        }),
     }
 }
 

@@ -108,10 +108,8 @@ impl<'a> Load<'a> {
 
     /// Makes a table of these columns, which are a name and SQL behind it, and nothing else: no keys, no defaults.
     pub async fn create(&self, table: &str, columns: &[(String, String)]) -> Result<(), Error> {
-        let columns: Vec<String> = columns.iter().map(|(name, rest)| format!("{} {rest}", quote(name))).collect();
-        let (name, list) = (sql_name(table), columns.join(", "));
         // one statement is all that this way of asking takes
-        self.connection.execute(&format!("CREATE TABLE {name} ({list})"), &[]).await.map(drop)
+        self.connection.execute(&create_table(table, columns), &[]).await.map(drop)
     }
 
     /// Opens a table for rows of these columns.
@@ -192,6 +190,12 @@ pub fn beside(table: &str, time: &str, taken: impl Fn(&str) -> bool) -> Option<S
 
 fn beside_as(schema: &str, name: &str, ending: &str) -> String {
     qualified(schema, &format!("{}{ending}", &name[..name.floor_char_boundary(LONGEST_NAME - ending.len())]))
+}
+
+/// A table of these columns, which are a name and SQL behind it, and nothing else.
+pub fn create_table(table: &str, columns: &[(String, String)]) -> String {
+    let columns: Vec<String> = columns.iter().map(|(name, rest)| format!("{} {rest}", quote(name))).collect();
+    format!("CREATE TABLE {} ({})", sql_name(table), columns.join(", "))
 }
 
 /// The columns of a table, as the facts have them, that its rows have: name and type, without what only a whole table

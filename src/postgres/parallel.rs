@@ -2,7 +2,7 @@
 
 use super::command::Child;
 use super::libpq::{KEEPALIVES, environment};
-use super::restore::{RestoreError, Way, session_options, visible};
+use super::restore::{RestoreError, session_options, visible};
 use super::tools::Tools;
 use crate::config::{ServerRole, Source};
 use std::ffi::OsString;
@@ -35,7 +35,7 @@ impl Parallel {
     pub fn start(
         tools: &Tools,
         target: &Source,
-        way: Way<'_>,
+        lc_monetary: &str,
         ParallelOptions { file, jobs, no_owner, no_tablespaces, schema_only }: ParallelOptions<'_>,
         inherited: &[(String, OsString)],
     ) -> Result<Self, RestoreError> {
@@ -49,7 +49,7 @@ impl Parallel {
         arguments.extend(schema_only.then(|| "--schema-only".into()));
         arguments.push(file.into());
         // the workers share the processors already
-        let options = format!("{} -c max_parallel_maintenance_workers=0", session_options(way.lc_monetary));
+        let options = format!("{} -c max_parallel_maintenance_workers=0", session_options(lc_monetary));
         let variables = environment(target, tools.major, "backup pg_restore", &options);
         let (child, _) = Child::reader(&path, &arguments, visible(inherited).chain(variables))
             .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;

@@ -196,8 +196,26 @@ pub struct Verification {
     pub how: How,
     /// Nothing failed.
     pub passed: bool,
+    /// Objects that PostgreSQL cannot load from its own dump; the report names them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub exceptions: usize,
     /// When it ended.
     pub finished: DateTime<Utc>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
+/// What of a database cannot be loaded from its dump.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exception {
+    /// The object, and what became of it.
+    pub object: String,
+    /// What the server said.
+    pub reason: String,
+    /// SQL that would make it, once the reason is gone.
+    pub sql: String,
 }
 
 /// What `.pending` and `.deleting` hold: whose they are.

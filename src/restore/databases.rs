@@ -2,7 +2,7 @@
 
 use super::plan::{Done, find_tables};
 use super::{Restorer, proved};
-use crate::dump_format::restore_filter::{LeaveOut, Rows};
+use crate::dump_format::script::{LeaveOut, Rows};
 use crate::error::{BackupError, Error, ServerError, SettingsError};
 use crate::loader::archive::Reading;
 use crate::loader::client_tools;
@@ -127,7 +127,7 @@ impl Restorer<'_> {
         server: &'a ScratchServer,
         archive: &'a ChosenArchive<'_>,
     ) -> Result<Loader<'a>, Error> {
-        let (config, run_id, shutdown, manifest) = (self.config, self.run_id, self.shutdown, &archive.backup.manifest);
+        let (config, shutdown, manifest) = (self.config, self.shutdown, &archive.backup.manifest);
         let tools = shutdown.guard(client_tools(config, manifest, server)).await??;
         let tables = self.tables(archive)?;
         let leave_out = LeaveOut {
@@ -139,7 +139,8 @@ impl Restorer<'_> {
         };
         let roles = shutdown.guard(server.roles()).await??;
         let terminal = self.terminal;
-        Ok(Loader { config, run_id, shutdown, manifest, server, tools, roles, leave_out, terminal })
+        let (repository, backup, is_tolerant) = (self.repository, archive.backup, true);
+        Ok(Loader { config, shutdown, repository, backup, server, tools, roles, is_tolerant, leave_out, terminal })
     }
 
     /// The tables that are asked for, as the facts name them.
@@ -179,7 +180,7 @@ impl Restorer<'_> {
         let mut read = Ok(());
         for wanted in &archive.databases {
             let scratch = self.make(loader, wanted, filled).await?;
-            match loader.fill(&scratch, &mut reading, wanted.expected.head, wanted.end).await {
+            match loader.fill(&scratch, &mut reading, wanted.expected, wanted.end).await {
                 Ok(whole) => {
                     if let Some(last) = filled.last_mut() {
                         last.filled = whole;
@@ -207,9 +208,9 @@ impl Restorer<'_> {
     ) -> Result<Scratch, Error> {
         let kept = &wanted.name[..wanted.name.floor_char_boundary(LONGEST_NAME - RESTORING.len())];
         let scratch = loader.make(&format!("{kept}{RESTORING}"), wanted.expected.head).await?;
-        let nothing = Filled { seconds: 0.0, subscriptions: Vec::new(), has_tablespaces: true };
+        let nothing = Filled { seconds: 0.0, subscriptions: Vec::new(), has_tablespaces: true, left_out: Vec::new() };
         filled.push(Fresh { wanted, scratch: scratch.clone(), filled: nothing });
-        info!("restoring {} into {}", loader.manifest.id, scratch.name);
+        info!("restoring {} into {}", loader.manifest().id, scratch.name);
         Ok(scratch)
     }
 
@@ -248,14 +249,14 @@ impl Restorer<'_> {
             return Ok(());
         }
         let scope = Scope { facts: one.wanted.expected, rows: &loader.leave_out.rows };
-        let result = Comparison::of(loader, &one.scratch).compare(scope, one.filled.seconds).await?;
+        let result = Comparison::of(loader, &one.scratch).compare(scope, &one.filled).await?;
         let failed = failures(&result);
         done.checks.push(result);
         if failed.is_empty() {
             return Ok(());
         }
         let failures = format!("{failed}; nothing was replaced, and --skip-checks would leave this out");
-        Err(Error::Backup(BackupError::NotRestored { id: loader.manifest.id.clone(), failures }))
+        Err(Error::Backup(BackupError::NotRestored { id: loader.manifest().id.clone(), failures }))
     }
 
     /// Gathers statistics, so that the first queries are planned well; several tables at once.

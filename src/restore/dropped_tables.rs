@@ -3,15 +3,14 @@
 use super::Restorer;
 use super::databases::{ChosenArchive, Fresh};
 use super::plan::Done;
-use crate::dump_format::restore_filter::{Filter, LeaveOut};
 use crate::error::{Error, ServerError, SourceError};
 use crate::loader::Broken;
 use crate::loader::Loader;
-use crate::loader::sql::blame;
+use crate::loader::transfer::Transfer;
 use crate::postgres::catalog::sql_name;
 use crate::postgres::dump::{Dump, DumpError, Output};
-use crate::postgres::restore::{Restore, Way};
-use crate::postgres::scratch::ScratchServer;
+use crate::postgres::loading::{LoadSession, SessionOptions};
+use crate::postgres::scratch::{ScratchError, ScratchServer};
 use crate::postgres::tools;
 use crate::record::facts::Kind;
 use crate::record::facts::reader::DatabaseFacts;
@@ -72,7 +71,7 @@ impl Restorer<'_> {
         Ok(())
     }
 
-    /// pg_dump of the tables into psql on the live database, in one transaction.
+    /// pg_dump of the tables into the live database, in one transaction.
     async fn copy_over(&self, loader: &Loader<'_>, one: &Fresh<'_>, tables: &[String]) -> Result<(), Broken> {
         let (server, dump) = (loader.server, &self.config.dump);
         let version = server.connection().version();
@@ -86,11 +85,12 @@ impl Restorer<'_> {
         let source = server.source(&one.scratch);
         let mut reader = Dump::start(&tools, &source, Output::Plain, &arguments, environment).map_err(Error::from)?;
         let lc_monetary = one.wanted.expected.head.lc_monetary.as_str();
-        let way = Way { lc_monetary, restriction: self.run_id, options: "", is_secret: false };
-        let target = server.server().of(&one.wanted.name);
-        let mut restore = Restore::start(&loader.tools, &target, way, environment).await.map_err(blame)?;
-        let mut filter = Filter::new(LeaveOut::default());
-        let (mut chunk, mut passed) = (BytesMut::with_capacity(CHUNK), b"BEGIN;\n".to_vec());
+        let options = SessionOptions { lc_monetary, more: "" };
+        let (target, role) = (server.server().of(&one.wanted.name), server.role());
+        let opened = LoadSession::open(&target, options).await;
+        let session = opened.map_err(|cause| Error::from(ScratchError::Connect { server: role, cause }))?;
+        let mut transfer = Transfer::begin(&session, role).await?;
+        let mut chunk = BytesMut::with_capacity(CHUNK);
         loop {
             let count = reader.read_buf(&mut chunk).await;
             let count = count.map_err(|error| {
@@ -99,16 +99,11 @@ impl Restorer<'_> {
             if count == 0 {
                 break;
             }
-            filter.take(&chunk, &mut passed)?;
-            restore.write(&passed).await.map_err(blame)?;
+            transfer.take(&chunk).await?;
             chunk.clear();
-            passed.clear();
         }
         // only a dump that was whole gets here
-        filter.finish(&mut passed)?;
-        passed.extend_from_slice(b"\nCOMMIT;\n");
-        restore.write(&passed).await.map_err(blame)?;
-        restore.finish().await.map_err(blame)
+        transfer.commit().await
     }
 }
 

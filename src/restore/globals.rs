@@ -2,13 +2,11 @@
 
 use super::plan::{Done, Plan};
 use super::{Restorer, proved};
-use crate::dump_format::restore_filter::globals::{self, Globals};
-use crate::error::{BackupError, Error, ServerError};
-use crate::loader::Broken;
+use crate::dump_format::script::globals::{self, Globals};
+use crate::error::{BackupError, Error};
 use crate::loader::archive::Reading;
-use crate::loader::client_tools;
+use crate::loader::{self, Broken};
 use crate::postgres::properties::settings_of_all;
-use crate::postgres::restore::{Restore, Way};
 use crate::postgres::scratch::ScratchServer;
 use crate::record::facts::Subject;
 use crate::repository::Backup;
@@ -58,17 +56,16 @@ impl Restorer<'_> {
         done: &mut Done,
     ) -> Result<(), Error> {
         let of_all = settings_of_all(&backup.manifest.settings_of_all_roles);
-        let all = globals.statements.iter().cloned().chain(of_all).collect::<Vec<_>>().join("\n");
-        let statements = format!("SET client_encoding = 'UTF8';\nBEGIN;\n{all}\nCOMMIT;\n");
-        let tools = self.shutdown.guard(client_tools(self.config, &backup.manifest, server)).await??;
-        let way = Way { lc_monetary: "", restriction: self.run_id, options: "", is_secret: true };
-        let restore = Restore::start(&tools, server.server(), way, &self.config.child_environment);
+        let statements = globals.statements.iter().cloned().chain(of_all);
         let run = async {
-            let mut restore = restore.await?;
-            restore.write(statements.as_bytes()).await?;
-            restore.finish().await
+            let session = loader::open_session(server.server()).await?;
+            loader::run_alone(&session, "BEGIN", server.role()).await?;
+            for statement in statements {
+                loader::run_alone(&session, &statement, server.role()).await?;
+            }
+            loader::run_alone(&session, "COMMIT", server.role()).await
         };
-        self.shutdown.guard(run).await?.map_err(ServerError::Restore)?;
+        self.shutdown.guard(run).await??;
         let made = text::count(globals.made.len(), "role");
         info!("made {made}");
         done.lines.push(format!("{made} made, {} kept as they were", globals.kept.len()));

@@ -4,7 +4,7 @@ use super::databases::ChosenArchive;
 use super::{Restorer, proved};
 use crate::config::Format;
 use crate::dump_format::custom_archive::{self, Event};
-use crate::dump_format::restore_filter::{Filter, Rows};
+use crate::dump_format::script::{Rows, Script};
 use crate::dump_format::sql_lexer::{Charset, Copy, Lexer, SequenceSet, Token};
 use crate::error::{BackupError, Error, ServerError, StoreError};
 use crate::loader::Broken;
@@ -12,7 +12,6 @@ use crate::loader::archive::Reading;
 use crate::loader::sql::blame;
 use crate::loader::{Filled, Loader};
 use crate::postgres::parallel::{Parallel, ParallelOptions, Schema};
-use crate::postgres::restore::Way;
 use crate::postgres::scratch::Scratch;
 use crate::record::facts::DatabaseHead;
 use crate::repository::Backup;
@@ -73,12 +72,7 @@ impl Restorer<'_> {
         let (subscriptions, has_tablespaces) = self.unbroken(archive.backup, examined)?;
         let lc_monetary = &expected.lc_monetary;
         let knows_locale = self.shutdown.guard(loader.server.knows_locale(lc_monetary)).await?;
-        let way = Way {
-            lc_monetary: if knows_locale { lc_monetary } else { "" },
-            restriction: self.run_id,
-            options: "",
-            is_secret: false,
-        };
+        let lc_monetary = if knows_locale { lc_monetary } else { "" };
         let options = ParallelOptions {
             file: &copy.path,
             jobs,
@@ -88,7 +82,7 @@ impl Restorer<'_> {
         };
         let (target, environment) = (loader.server.source(scratch), &self.config.child_environment);
         let mut running =
-            Parallel::start(&loader.tools, &target, way, options, environment).map_err(ServerError::Restore)?;
+            Parallel::start(&loader.tools, &target, lc_monetary, options, environment).map_err(ServerError::Restore)?;
         let proved = async {
             match lies_here {
                 Some(_) => self.prove(archive.backup, None).await,
@@ -102,7 +96,7 @@ impl Restorer<'_> {
             )
         };
         match self.shutdown.guard(both).await {
-            Ok(Ok(_)) => Ok(Filled { seconds: started.elapsed().as_secs_f64(), subscriptions, has_tablespaces }),
+            Ok(Ok(_)) => Ok(Filled { seconds: started.elapsed().as_secs_f64(), subscriptions, has_tablespaces, left_out: Vec::new() }),
             Ok(Err(error)) => {
                 running.stop().await;
                 Err(error)
@@ -179,20 +173,20 @@ async fn examine(loader: &Loader<'_>, path: &Path) -> Result<(Vec<String>, bool)
     tokio::task::block_in_place(|| examine_entries(path))?;
     let environment = &loader.config.child_environment;
     let (schema, mut sql) = Schema::start(&loader.tools, path, environment).map_err(blame)?;
-    let mut filter = Filter::new(loader.leave_out.clone());
-    let (mut chunk, mut passed) = (BytesMut::with_capacity(CHUNK), Vec::new());
+    let mut script = Script::new(loader.leave_out.clone());
+    let mut chunk = BytesMut::with_capacity(CHUNK);
     loop {
         let count = sql.read_buf(&mut chunk).await.map_err(|error| Broken::Other(Error::Io(error.to_string())))?;
         if count == 0 {
             break;
         }
-        filter.take(&chunk, &mut passed)?;
+        let mut input = &chunk[..];
+        while script.next(&mut input)?.is_some() {}
         chunk.clear();
-        passed.clear();
     }
     schema.finish().await.map_err(blame)?;
-    let has_tablespaces = filter.has_every_tablespace();
-    Ok((filter.finish(&mut passed)?, has_tablespaces))
+    let has_tablespaces = script.has_every_tablespace();
+    Ok((script.finish()?, has_tablespaces))
 }
 
 /// What goes with rows is not in the SQL of objects alone: values of sequences, and how rows are handed over.

@@ -1,6 +1,6 @@
 //! Pure: what a restore is asked for, and what it says before it does anything.
 
-use crate::dump_format::restore_filter::Rows;
+use crate::dump_format::script::Rows;
 use crate::dump_format::sql_lexer::{parts, qualified};
 use crate::record::facts::{Catalogue, Contents};
 use crate::text;

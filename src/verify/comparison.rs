@@ -1,13 +1,14 @@
 //! A restored database, looked at as the source was.
 
-use super::checks::{self, Expected, Found, Matched, Matching, Terms};
+use super::checks::{self, Excused, Expected, Found, Matched, Matching, Terms};
 use super::report::DatabaseResult;
 use super::scope::Scope;
 use crate::dump_format::dump_options::{self, LeavesOut};
-use crate::dump_format::restore_filter::Rows;
+use crate::dump_format::script::Rows;
 use crate::dump_format::sql_lexer::{Lexer, Token};
 use crate::error::{Error, ServerError};
-use crate::loader::Loader;
+use crate::loader::exception::LeftOut;
+use crate::loader::{Filled, Loader};
 use crate::postgres::connection::{Connection, ServerVersion};
 use crate::postgres::schema::{self, Described};
 use crate::postgres::scratch::Scratch;
@@ -41,8 +42,8 @@ struct Met {
 impl Terms {
     /// For what a loader restores.
     fn of(loader: &Loader<'_>) -> Self {
-        let versions = &loader.manifest.versions;
-        let left_out = dump_options::leaves_out(&loader.manifest.arguments);
+        let versions = &loader.manifest().versions;
+        let left_out = dump_options::leaves_out(&loader.manifest().arguments);
         Self {
             texts: loader.server.connection().version().major == ServerVersion::parse(&versions.server).major,
             owners: !loader.leave_out.owners,
@@ -64,19 +65,20 @@ impl<'a> Comparison<'a> {
     }
 
     /// Holds the database against the facts, and gives it the properties of the source.
-    pub(crate) async fn compare(&self, scope: Scope<'_>, restore_seconds: f64) -> Result<DatabaseResult, Error> {
-        info!("restored {} in {restore_seconds:.1} s, comparing", self.scratch.name);
-        let (expected, found) = self.loader.shutdown.guard(self.found(scope, restore_seconds)).await??;
-        let result = checks::compare(&expected, &found, self.terms);
+    pub(crate) async fn compare(&self, scope: Scope<'_>, filled: &Filled) -> Result<DatabaseResult, Error> {
+        info!("restored {} in {:.1} s, comparing", self.scratch.name, filled.seconds);
+        let (expected, found) = self.loader.shutdown.guard(self.found(scope, filled)).await??;
+        let mut result = checks::compare(&expected, &found, self.terms);
+        result.exceptions = filled.left_out.iter().map(LeftOut::record).collect();
         info!("compared {} tables and {} rows of {}", result.tables, result.rows, expected.head.name);
         Ok(result)
     }
 
     /// What is expected, and everything that the checks compare with it. What may change the database comes last.
-    async fn found(&self, scope: Scope<'_>, restore_seconds: f64) -> Result<(Expected, Found), Error> {
+    async fn found(&self, scope: Scope<'_>, filled: &Filled) -> Result<(Expected, Found), Error> {
         let connection = self.loader.server.enter(self.scratch, "backup verify").await?;
         let expected = scope.expected()?;
-        let (objects, described) = self.match_objects(&connection, scope, &expected).await?;
+        let (objects, described) = self.match_objects(&connection, scope, &expected, &Excused::of(&filled.left_out)).await?;
         let (head, wanted) = (&expected.head, &expected.contents);
         let contents = contents::read(&connection, wanted, &head.lc_monetary).await.map_err(ServerError::Compare)?;
         let orphans = contents::orphans(&connection).await.map_err(ServerError::Compare)?;
@@ -98,7 +100,7 @@ impl<'a> Comparison<'a> {
             orphans,
             health,
             queries,
-            restore_seconds,
+            restore_seconds: filled.seconds,
         };
         Ok((expected, found))
     }
@@ -109,12 +111,13 @@ impl<'a> Comparison<'a> {
         connection: &Connection,
         scope: Scope<'_>,
         expected: &Expected,
+        excused: &Excused,
     ) -> Result<(Matched, Described), Error> {
         let texts = self.terms.texts && expected.head.has_texts;
-        let mut met = self.meet_objects(connection, scope, expected, texts).await?;
+        let mut met = self.meet_objects(connection, scope, expected, excused, texts).await?;
         if texts && !met.described.has_texts {
             // what was met before the texts were given up was compared with them
-            met = self.meet_objects(connection, scope, expected, false).await?;
+            met = self.meet_objects(connection, scope, expected, excused, false).await?;
         }
         let Met { mut matching, described, forced } = met;
         for table in forced.iter().filter(|_| !connection.is_superuser()) {
@@ -131,9 +134,10 @@ impl<'a> Comparison<'a> {
         connection: &Connection,
         scope: Scope<'_>,
         expected: &Expected,
+        excused: &Excused,
         texts: bool,
     ) -> Result<Met, Error> {
-        let mut matching = Matching::new(texts);
+        let mut matching = Matching::new(texts, excused.clone());
         scope.each_object(|kind, name, properties| matching.expect(kind, name, &properties, &expected.contents))?;
         let mut forced = Vec::new();
         let mut meet = |kind, name: String, properties: Map<String, Value>| {

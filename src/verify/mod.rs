@@ -8,7 +8,7 @@ pub mod report;
 pub(crate) mod scope;
 
 use crate::config::Config;
-use crate::dump_format::restore_filter::{LeaveOut, Rows};
+use crate::dump_format::script::{LeaveOut, Rows};
 use crate::encryption::KeyError;
 use crate::error::{Error, SettingsError};
 use crate::loader::archive::Reading;
@@ -87,6 +87,7 @@ impl Verifier<'_> {
                 sha256: manifest.sha256.clone(),
                 how,
                 passed: true,
+                exceptions: result.databases.iter().map(|one| one.exceptions.len()).sum(),
                 finished: (self.now)(),
             },
             id: manifest.id.clone(),
@@ -174,7 +175,7 @@ impl Verifier<'_> {
         facts: &Facts,
     ) -> Result<ArchiveResult, Error> {
         let version = server.connection().version().text.clone();
-        let loader = self.prepare(server, backup, facts).await?;
+        let loader = self.prepare(server, repository, backup, facts).await?;
         let keys = self.config.encryption.identities.as_ref();
         let opened = Reading::open(repository, backup, keys);
         let mut reading = self.shutdown.guard(opened).await??;
@@ -187,6 +188,7 @@ impl Verifier<'_> {
     async fn prepare<'a>(
         &'a self,
         server: &'a mut ScratchServer,
+        repository: &'a Repository,
         backup: &'a Backup,
         facts: &Facts,
     ) -> Result<Loader<'a>, Error> {
@@ -209,8 +211,9 @@ impl Verifier<'_> {
             info!("restoring without owners and privileges, because not every role of the source is to be had here");
         }
         let leave_out = LeaveOut { owners: !owners, surroundings: true, ..LeaveOut::default() };
-        let (run_id, shutdown, terminal) = (self.run_id, self.shutdown, self.terminal);
-        Ok(Loader { config, run_id, shutdown, manifest, server, tools, roles, leave_out, terminal })
+        let (shutdown, terminal) = (self.shutdown, self.terminal);
+        let is_tolerant = true;
+        Ok(Loader { config, shutdown, repository, backup, server, tools, roles, is_tolerant, leave_out, terminal })
     }
 
     /// Restores and compares every database; an error says why it did not go on, and those that were not restored say
@@ -247,12 +250,12 @@ impl Verifier<'_> {
         end: Option<u64>,
     ) -> Result<DatabaseResult, Broken> {
         let scratch = loader.make(&self.config.verify.wanted(&expected.name), &expected).await?;
-        let restored = match loader.fill(&scratch, reading, &expected, end).await {
+        let restored = match loader.fill(&scratch, reading, expected, end).await {
             Ok(filled) => {
                 let scope = Scope { facts: expected, rows: &Rows::All };
                 Comparison::of(loader, &scratch)
                     .with_health()
-                    .compare(scope, filled.seconds)
+                    .compare(scope, &filled)
                     .await
                     .map_err(Broken::from)
             }

@@ -1,7 +1,7 @@
 //! Pure: what a verification found; stored beside its backup as `NAME.verify-<time>.json`.
 
 use crate::record::facts::Subject;
-use crate::record::manifest::Verification;
+use crate::record::manifest::{Exception, Verification};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,9 @@ pub struct DatabaseResult {
     pub tables: u64,
     /// Rows that were compared.
     pub rows: u64,
+    /// What PostgreSQL could not load from its own dump, although all rows came back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Exception>,
     /// Checks 1 to 14.
     pub checks: Vec<Check>,
 }
@@ -107,6 +110,7 @@ impl VerificationReport {
     /// As it may lie beside an encrypted archive: verdicts, and nothing that could hold names of a schema or rows.
     pub fn without_names(&self) -> Self {
         let mut report = self.clone();
+        report.databases.iter_mut().for_each(|database| database.exceptions.clear());
         let checks = report.databases.iter_mut().flat_map(|database| &mut database.checks);
         for check in checks {
             (check.expected, check.found) = (String::new(), String::new());

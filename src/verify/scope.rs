@@ -1,7 +1,7 @@
 //! Facts of a database, as far as a restored one is to hold what they say.
 
 use super::checks::Expected;
-use crate::dump_format::restore_filter::Rows;
+use crate::dump_format::script::Rows;
 use crate::error::Error;
 use crate::record::facts::reader::{DatabaseFacts, Fact};
 use crate::record::facts::{Contents, Kind};

@@ -7,12 +7,16 @@
 //!
 //! Longer than other files, because a lexer's states are read together.
 
+mod intent;
 mod statement;
 
+pub use intent::{DumpedObject, Intent, ObjectKind};
 pub use statement::{
-    Charset, Copy, ForeignKey, LargeObject, Membership, SequenceSet, client_encoding, name_after, parts, qualified,
-    quoted,
+    Charset, Copy, ForeignKey, LargeObject, Membership, SequenceSet, client_encoding, is_call_of_literals, is_row_copy,
+    name_after, parts, qualified, quoted,
 };
+
+use statement::is_search_path;
 
 /// Bytes of one statement that are remembered; what comes after them is read all the same.
 const REMEMBERED: usize = 1 << 20;
@@ -78,10 +82,12 @@ enum LexerState {
         /// Behind a backslash.
         escaped: bool,
     },
-    /// Behind a closing quote: another one, at once or in a later line, goes on with the same string.
+    /// Behind a closing quote: another one, at once or in a later line, goes on with the same string. Comments that end
+    /// with their line may stand between.
     Closed {
         escapes: bool,
         new_line: bool,
+        comment: Comment,
     },
     Identifier,
     DollarTag(Vec<u8>),
@@ -93,6 +99,16 @@ enum LexerState {
     /// Between a COPY statement and its rows.
     CopyLine,
     Rows,
+}
+
+/// How far a comment has begun.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Comment {
+    #[default]
+    None,
+    /// One `-` that may begin it.
+    May,
+    Line,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -300,25 +316,38 @@ impl Lexer {
                     if *escapes { memchr::memchr2(b'\'', b'\\', bytes) } else { memchr::memchr(b'\'', bytes) };
                 let length = special.map_or(bytes.len(), |at| at + 1);
                 match special.map(|at| bytes[at]) {
-                    Some(b'\'') => self.state = LexerState::Closed { escapes: *escapes, new_line: false },
+                    Some(b'\'') => self.state = LexerState::Closed { escapes: *escapes, new_line: false, comment: Comment::None },
                     Some(_) => *escaped = true,
                     None => {}
                 }
                 self.remember(&bytes[..length]);
                 return length;
             }
-            LexerState::Closed { escapes, new_line } => {
+            LexerState::Closed { escapes, new_line, comment } => {
                 let again = LexerState::Quoted { escapes: *escapes, escaped: false };
-                match byte {
-                    b'\'' if *new_line || self.statement.last() == Some(&b'\'') => self.state = again,
-                    b'\n' | b'\r' => *new_line = true,
-                    byte if byte.is_ascii_whitespace() => {}
-                    _ => {
+                match (*comment, byte) {
+                    (Comment::Line, b'\n' | b'\r') => (*comment, *new_line) = (Comment::None, true),
+                    (Comment::Line, _) => {}
+                    (Comment::May, b'-') => *comment = Comment::Line,
+                    (Comment::May, _) => {
+                        self.state = LexerState::Plain;
+                        self.remember(b"-");
+                        return 0;
+                    }
+                    (Comment::None, b'-') => *comment = Comment::May,
+                    (Comment::None, b'\'') if *new_line || self.statement.last() == Some(&b'\'') => {
+                        self.state = again;
+                        self.remember(&[byte]);
+                    }
+                    (Comment::None, byte) if byte.is_ascii_whitespace() || byte == VERTICAL_TAB => {
+                        *new_line |= matches!(byte, b'\n' | b'\r');
+                        self.remember(&[byte]);
+                    }
+                    (Comment::None, _) => {
                         self.state = LexerState::Plain;
                         return 0;
                     }
                 }
-                self.remember(&[byte]);
                 return 1;
             }
             LexerState::Identifier => {
@@ -437,6 +466,45 @@ impl Lexer {
         let room = REMEMBERED.saturating_sub(self.statement.len());
         self.statement.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
+}
+
+/// Space for the server, and not for ASCII's own list.
+const VERTICAL_TAB: u8 = 0x0b;
+
+/// SQL without the space and the comments that stand before its first word.
+pub fn without_comments(sql: &[u8]) -> &[u8] {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_ascii_start();
+        rest = match rest {
+            [VERTICAL_TAB, rest @ ..] => rest,
+            [b'-', b'-', comment @ ..] => match memchr::memchr2(b'\n', b'\r', comment) {
+                Some(end) => &comment[end..],
+                None => return &[],
+            },
+            [b'/', b'*', ..] => match comment_length(rest) {
+                Some(length) => &rest[length..],
+                None => return rest,
+            },
+            _ => return rest,
+        };
+    }
+}
+
+/// Bytes of a comment in `/* */`, which may have others in it.
+fn comment_length(text: &[u8]) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(two) = text.get(at..at + 2) {
+        match two {
+            b"/*" => (depth, at) = (depth + 1, at + 2),
+            b"*/" => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
 }
 
 /// Bytes of a word or a dollar quote's tag that are told apart.

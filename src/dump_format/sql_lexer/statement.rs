@@ -13,7 +13,7 @@ pub fn client_encoding(statement: &[u8]) -> Option<String> {
 }
 
 /// How the names in a dump are written: as the database they came from, which `SET client_encoding` says.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Charset(Option<&'static Encoding>);
 
 impl Charset {
@@ -47,7 +47,8 @@ impl Charset {
         }
     }
 
-    fn text(self, bytes: &[u8]) -> String {
+    /// The text of these bytes; what is not in this encoding stands there as something like it.
+    pub fn text(self, bytes: &[u8]) -> String {
         match self.0 {
             Some(encoding) => encoding.decode_without_bom_handling(bytes).0.into_owned(),
             None => String::from_utf8_lossy(bytes).into_owned(),
@@ -137,7 +138,10 @@ pub fn quoted(name: &str) -> String {
 impl Copy {
     /// None for any other statement.
     pub fn parse(statement: &[u8], charset: Charset) -> Option<Self> {
-        let mut words = Words::new(statement, charset);
+        Self::read(&mut Words::new(statement, charset))
+    }
+
+    fn read(words: &mut Words<'_>) -> Option<Self> {
         words.keyword("copy")?;
         let table = words.qualified_name()?;
         let mut columns = Vec::new();
@@ -154,6 +158,46 @@ impl Copy {
         words.keyword("stdin")?;
         Some(Self { table, columns })
     }
+}
+
+/// True for `COPY … FROM stdin;` in the format of rows that are told apart by their lines, and nothing behind it.
+pub fn is_row_copy(statement: &[u8]) -> bool {
+    let mut words = Words::new(statement, Charset::default());
+    Copy::read(&mut words).is_some() && words.ends()
+}
+
+/// True for `SELECT pg_catalog.set_config('search_path', …)`.
+pub(super) fn is_search_path(statement: &[u8]) -> bool {
+    let mut words = Words::new(statement, Charset::default());
+    words.call().as_deref() == Some("set_config")
+}
+
+/// True for one call of a function of `pg_catalog` whose values are written out, and nothing behind it: no other function
+/// is called for them.
+pub fn is_call_of_literals(statement: &[u8]) -> bool {
+    let mut words = Words::new(statement, Charset::default());
+    let mut read = || {
+        words.keyword("select")?;
+        if words.symbol(b'*') {
+            words.keyword("from")?;
+        }
+        words.keyword("pg_catalog")?;
+        words.symbol(b'.').then_some(())?;
+        words.name()?;
+        words.symbol(b'(').then_some(())?;
+        if words.symbol(b')') {
+            return words.ends().then_some(());
+        }
+        loop {
+            words.literal()?;
+            if !words.symbol(b',') {
+                break;
+            }
+        }
+        words.symbol(b')').then_some(())?;
+        words.ends().then_some(())
+    };
+    read().is_some()
 }
 
 impl ForeignKey {
@@ -244,13 +288,13 @@ pub(super) fn standard_conforming_strings(statement: &[u8]) -> Option<bool> {
 }
 
 /// The words of one statement, as pg_dump writes them: without comments between.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     text: &'a [u8],
     charset: Charset,
 }
 
 impl<'a> Words<'a> {
-    fn new(text: &'a [u8], charset: Charset) -> Self {
+    pub(super) fn new(text: &'a [u8], charset: Charset) -> Self {
         Self { text, charset }
     }
 
@@ -259,7 +303,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes the word; none, and nothing taken, when another one stands there.
-    fn keyword(&mut self, word: &str) -> Option<()> {
+    pub(super) fn keyword(&mut self, word: &str) -> Option<()> {
         self.skip_space();
         let (first, rest) = self.text.split_at_checked(word.len())?;
         let ends = rest.first().is_none_or(|byte| !super::is_word(*byte) && *byte != b'$');
@@ -279,7 +323,7 @@ impl<'a> Words<'a> {
         self.symbol(b'(').then_some(function)
     }
 
-    fn symbol(&mut self, symbol: u8) -> bool {
+    pub(super) fn symbol(&mut self, symbol: u8) -> bool {
         self.skip_space();
         let found = self.text.first() == Some(&symbol);
         if found {
@@ -288,7 +332,7 @@ impl<'a> Words<'a> {
         found
     }
 
-    fn qualified_name(&mut self) -> Option<String> {
+    pub(super) fn qualified_name(&mut self) -> Option<String> {
         let first = self.name()?;
         if !self.symbol(b'.') {
             return Some(quoted(&first));
@@ -296,8 +340,34 @@ impl<'a> Words<'a> {
         Some(qualified(&first, &self.name()?))
     }
 
+    /// Both parts of a name.
+    pub(super) fn two_names(&mut self) -> Option<(String, String)> {
+        let schema = self.name()?;
+        self.symbol(b'.').then_some(())?;
+        Some((schema, self.name()?))
+    }
+
+    /// The schema of a name of two parts.
+    pub(super) fn schema(&mut self) -> Option<String> {
+        Some(self.two_names()?.0)
+    }
+
+    /// Goes on to behind the next such word that stands by itself.
+    pub(super) fn skip_to(&mut self, word: &str) -> Option<()> {
+        loop {
+            if self.keyword(word).is_some() {
+                return Some(());
+            }
+            match self.text.first()? {
+                b'\'' => drop(self.enclosed(b'\'')?),
+                _ if self.name().is_some() => {}
+                _ => self.text = &self.text[1..],
+            }
+        }
+    }
+
     /// An identifier; one without quotes in small letters, as the server reads it.
-    fn name(&mut self) -> Option<String> {
+    pub(super) fn name(&mut self) -> Option<String> {
         self.skip_space();
         if self.text.first() == Some(&b'"') {
             let name = self.enclosed(b'"')?;
@@ -326,6 +396,30 @@ impl<'a> Words<'a> {
             plain.push(if byte == b'\\' { bytes.next()? } else { byte });
         }
         Some(plain)
+    }
+
+    /// A value that is written out, be it cast to a type: a string, a number, `true`, `false` or `NULL`.
+    fn literal(&mut self) -> Option<()> {
+        self.skip_space();
+        match self.text.first()? {
+            b'\'' | b'E' | b'e' => drop(self.string()?),
+            b'-' | b'0'..=b'9' => drop(self.number()?),
+            _ => ["true", "false", "null"].iter().find_map(|word| self.keyword(word))?,
+        }
+        if self.symbol(b':') {
+            self.symbol(b':').then_some(())?;
+            // `double precision`, `integer[]`
+            while self.name().is_some() {}
+            while self.symbol(b'[') {
+                self.symbol(b']').then_some(())?;
+            }
+        }
+        Some(())
+    }
+
+    /// True when the statement ends here.
+    fn ends(&mut self) -> bool {
+        self.symbol(b';') && self.text.trim_ascii().is_empty()
     }
 
     /// What stands between two of these quotes, where a doubled one is itself.

@@ -1,6 +1,7 @@
 //! The objects of two databases, matched as they come: what is alike on both sides is counted and not kept.
 
 use super::comparable::comparable;
+use super::excused::Excused;
 use crate::record::facts::{Catalogue, Contents, Kind, Objects};
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -41,6 +42,7 @@ pub struct Matched {
 pub struct Matching {
     /// Text that servers make of their own trees is compared.
     texts: bool,
+    excused: Excused,
     /// Digests of the expected objects that were not met.
     unmet: HashSet<u128>,
     /// Digests of those that were met, of names that are not UTF-8: several objects may have one name here.
@@ -66,9 +68,9 @@ fn keep(kept: &mut Objects, name: String, properties: Map<String, Value>) -> usi
 }
 
 impl Matching {
-    /// For objects whose texts can be compared, or cannot.
-    pub fn new(texts: bool) -> Self {
-        Self { texts, ..Self::default() }
+    /// For objects whose texts can be compared, or cannot; those that are excused are not.
+    pub fn new(texts: bool, excused: Excused) -> Self {
+        Self { texts, excused, ..Self::default() }
     }
 
     /// Takes an expected object; `contents` are those that are expected.
@@ -84,7 +86,9 @@ impl Matching {
             Kind::Table => self.note_table(&name, properties, contents),
             _ => {}
         }
-        self.unmet.insert(self.digest(kind, &name, properties));
+        if !self.excused.has(kind, &name) {
+            self.unmet.insert(self.digest(kind, &name, properties));
+        }
     }
 
     fn note_table(&mut self, name: &str, properties: &Map<String, Value>, contents: &Contents) {
@@ -115,7 +119,7 @@ impl Matching {
     }
 
     fn is_skipped(&self, kind: Kind, name: &str) -> bool {
-        kind == Kind::Index && self.matched.invalid.contains(name)
+        kind == Kind::Index && self.matched.invalid.contains(name) || self.excused.has(kind, name)
     }
 
     /// True when every expected object was met.
@@ -140,7 +144,9 @@ impl Matching {
     }
 
     fn digest(&self, kind: Kind, name: &str, properties: &Map<String, Value>) -> u128 {
-        let text = Value::Object(comparable(properties, self.texts)).to_string();
+        let mut properties = comparable(properties, self.texts);
+        self.excused.rest(kind, name, &mut properties);
+        let text = Value::Object(properties).to_string();
         xxh3_128(format!("{}\0{name}\0{text}", kind.key()).as_bytes())
     }
 

@@ -4,6 +4,7 @@ mod code;
 mod comparable;
 mod difference;
 mod enums;
+mod excused;
 mod foreign_keys;
 mod health;
 mod indexes;
@@ -16,6 +17,7 @@ mod rows;
 mod sequences;
 mod tables;
 
+pub use excused::Excused;
 pub use matching::{Matched, Matching};
 
 use super::report::{Check, DatabaseResult, Verdict};
@@ -126,6 +128,7 @@ pub fn compare(expected: &Expected, found: &Found, terms: Terms) -> DatabaseResu
         restore_seconds: Some(found.restore_seconds),
         tables: found.contents.tables,
         rows: found.contents.rows,
+        exceptions: Vec::new(),
         checks: ALL.iter().map(|kind| kind.check(&compared)).collect(),
     }
 }
@@ -133,7 +136,7 @@ pub fn compare(expected: &Expected, found: &Found, terms: Terms) -> DatabaseResu
 /// Every check without sense because there is nothing to compare.
 pub fn not_restored(database: &str, reason: &str) -> DatabaseResult {
     let checks = ALL.iter().map(|kind| kind.record(Judgement::not_applicable(reason))).collect();
-    DatabaseResult { database: database.to_owned(), restore_seconds: None, tables: 0, rows: 0, checks }
+    DatabaseResult { database: database.to_owned(), restore_seconds: None, tables: 0, rows: 0, exceptions: Vec::new(), checks }
 }
 
 impl CheckKind {

@@ -32,7 +32,7 @@ fn found(expected: &Database, there: &Database, terms: Terms) -> Found {
         let of = |kind: Kind| side.catalogue.of(kind).clone().into_iter().map(move |(name, all)| (kind, name, all));
         Kind::ALL.into_iter().flat_map(of).collect::<Vec<_>>()
     };
-    let mut matching = Matching::new(terms.texts);
+    let mut matching = Matching::new(terms.texts, Excused::default());
     all(expected).iter().for_each(|(kind, name, all)| matching.expect(*kind, name.clone(), all, contents));
     all(there).into_iter().rev().for_each(|(kind, name, all)| matching.meet(kind, name, all));
     all(expected).into_iter().for_each(|(kind, name, all)| matching.recall(kind, name, all));
@@ -207,7 +207,7 @@ fn a_long_source_is_the_same_whether_it_was_recorded_whole_or_as_its_digest() {
 #[test]
 fn names_that_are_not_utf8_may_be_those_of_several_objects() {
     let expected = facts(json!({ "public.\"caf\u{fffd}\"": { "kind": "p" } }), &[]);
-    let mut matching = Matching::new(true);
+    let mut matching = Matching::new(true, Excused::default());
     let each = |take: &mut dyn FnMut(Kind, String, Map<String, Value>)| {
         for (name, all) in &expected.catalogue.tables {
             take(Kind::Table, name.clone(), all.clone());

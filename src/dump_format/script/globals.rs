@@ -3,7 +3,7 @@
 //! Roles that are there keep everything: their attributes, settings, and passwords unless those are asked for.
 //! Nothing is dropped, and tablespaces, which need folders, are left to people.
 
-use super::FilterError;
+use super::ScriptError;
 use crate::dump_format::sql_lexer::{Charset, Lexer, Membership, Token, name_after};
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub struct Globals {
 
 /// Sorts the statements of a dump of globals; `existing` are the roles of the server. Passwords of those become the dump's
 /// only where `but` names the role that is connected: under another password it could not go on.
-pub fn sort(text: &[u8], existing: &BTreeSet<String>, but: Option<&str>) -> Result<Globals, FilterError> {
+pub fn sort(text: &[u8], existing: &BTreeSet<String>, but: Option<&str>) -> Result<Globals, ScriptError> {
     let (mut lexer, mut input, mut globals, mut line) = (Lexer::default(), text, Globals::default(), 1);
     let mut charset = Charset::default();
     while let Some(token) = lexer.next(&mut input) {
@@ -34,8 +34,8 @@ pub fn sort(text: &[u8], existing: &BTreeSet<String>, but: Option<&str>) -> Resu
                 charset = Charset::parse(lexer.statement()).unwrap_or(charset);
                 // what stands for something else would be another role
                 let statement =
-                    charset.exact(lexer.statement()).ok_or(FilterError::Encoding { line })?.trim().to_owned();
-                globals.take(&statement, existing, but).ok_or_else(|| FilterError::Statement {
+                    charset.exact(lexer.statement()).ok_or(ScriptError::Encoding { line })?.trim().to_owned();
+                globals.take(&statement, existing, but).ok_or_else(|| ScriptError::Statement {
                     line,
                     statement: statement
                         .split_whitespace()
@@ -51,14 +51,14 @@ pub fn sort(text: &[u8], existing: &BTreeSet<String>, but: Option<&str>) -> Resu
                 let command = String::from_utf8_lossy(lexer.command());
                 let command = command.split_whitespace().next().unwrap_or("\\");
                 if !["\\restrict", "\\unrestrict", "\\connect"].contains(&command) {
-                    return Err(FilterError::Command { line, command: command.chars().take(40).collect() });
+                    return Err(ScriptError::Command { line, command: command.chars().take(40).collect() });
                 }
                 line += 1;
             }
             _ => {}
         }
     }
-    if lexer.is_between_statements() { Ok(globals) } else { Err(FilterError::BreaksOff) }
+    if lexer.is_between_statements() { Ok(globals) } else { Err(ScriptError::BreaksOff) }
 }
 
 impl Globals {
@@ -159,7 +159,7 @@ mod tests {
         let globals = sort(&dump("LATIN1"), &roles(&[]), None).unwrap();
         assert_eq!((globals.made.as_slice(), globals.statements.len()), (&["müller".to_owned()][..], 1));
         assert_eq!(globals.statements[0], "CREATE ROLE \"müller\";");
-        assert_eq!(sort(&dump("UTF8"), &roles(&[]), None), Err(FilterError::Encoding { line: 2 }));
+        assert_eq!(sort(&dump("UTF8"), &roles(&[]), None), Err(ScriptError::Encoding { line: 2 }));
     }
 
     #[test]
@@ -191,6 +191,6 @@ mod tests {
         {
             assert!(sort(text.as_bytes(), &roles(&[]), None).is_err(), "{text}");
         }
-        assert_eq!(sort(b"CREATE ROLE 'x", &roles(&[]), None), Err(FilterError::BreaksOff));
+        assert_eq!(sort(b"CREATE ROLE 'x", &roles(&[]), None), Err(ScriptError::BreaksOff));
     }
 }

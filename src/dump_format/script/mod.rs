@@ -1,13 +1,15 @@
-//! Pure: a dump as SQL on its way into psql, without what must not get there.
+//! Pure: a dump as the statements and rows that a loader hands to a server, without what must not get there.
 //!
-//! The dump's own `\restrict` pair is left out, because ours is around it and such pairs do not nest. Any other command
-//! of psql is refused: pg_dump writes none, and in a file that came from elsewhere it could run a program here.
+//! A file may come from elsewhere, so nothing of it is guessed at. Commands of psql are refused wherever they stand, but for
+//! those that pg_dump writes between two statements. A statement is handed on whole and begins with its first word; it is
+//! of a kind that pg_dump writes, or refused; and the server that gets it as one prepared statement refuses it in turn if
+//! it were several. So a statement that was cut wrongly is an error, and never something else that is run.
 
+mod allowed;
 pub mod globals;
-mod statements;
 
-use crate::dump_format::sql_lexer::{ForeignKey, LargeObject, Lexer, SequenceSet, Token, name_after};
-use statements::is_foreign;
+use crate::dump_format::sql_lexer::{Charset, ForeignKey, LargeObject, Lexer, SequenceSet, Token, name_after, without_comments};
+use allowed::is_foreign;
 use std::collections::BTreeSet;
 
 /// What else is left out.
@@ -50,11 +52,11 @@ impl Rows {
     }
 }
 
-/// Why a dump is not handed to psql.
+/// Why a dump is not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FilterError {
+pub enum ScriptError {
     /// A command of psql.
-    #[error("line {line} has the command `{command}` of psql, which pg_dump does not write; it was not run")]
+    #[error("line {line} has the command `{command}` of psql, which pg_dump does not write there; it was not run")]
     Command {
         /// Line of the dump, from 1.
         line: u64,
@@ -75,6 +77,12 @@ pub enum FilterError {
         /// Line of the dump, from 1.
         line: u64,
     },
+    /// A byte that no statement has.
+    #[error("line {line} ends a statement with a byte 0 in it, which pg_dump does not write; it was not run")]
+    Zero {
+        /// Line of the dump, from 1.
+        line: u64,
+    },
     /// A name, or what is said of one, is not in the encoding that the dump says it is in.
     #[error("line {line} is not in the encoding that the dump says it is in; restore it by hand with psql")]
     Encoding {
@@ -86,48 +94,87 @@ pub enum FilterError {
     BreaksOff,
 }
 
-/// Bytes of a statement that are held back to be looked at; nothing of a longer one passes before that.
-const HELD: usize = 1 << 20;
-
-/// Longest statement, in bytes; psql holds all of it.
+/// Longest statement, in bytes; all of it is in memory.
 const LONGEST: usize = 256 << 20;
 
-/// Passes a dump on in chunks.
-pub struct Filter {
+/// Room that is kept for the next statement.
+const KEPT: usize = 1 << 20;
+
+/// A statement of a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScriptStatement<'a> {
+    /// From its first word to its `;`, in the encoding of the dump.
+    pub text: &'a [u8],
+    pub charset: Charset,
+    /// Line of the dump, from 1, on which it ends.
+    pub line: u64,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A statement.
+    Statement(ScriptStatement<'a>),
+    /// The rows of a table begin, with this statement.
+    Copy {
+        statement: ScriptStatement<'a>,
+        /// As [`crate::dump_format::sql_lexer::qualified`] writes it.
+        table: &'a str,
+    },
+    /// A row, or the next part of one; where the row `ends` its line break belongs to it.
+    Row {
+        /// The row's text.
+        bytes: &'a [u8],
+        /// True when this is all of it.
+        ends: bool,
+    },
+    /// The rows have ended.
+    RowsEnd,
+}
+
+/// Takes a dump in chunks, and gives what is to be done.
+pub struct Script {
     lexer: Lexer,
     leave_out: LeaveOut,
-    /// Of the current statement, as long as it may be left out.
+    /// Of the current statement, with what stood before it.
     held: Vec<u8>,
-    /// Bytes of the current statement.
-    length: usize,
-    /// It was too long to be held to its end: whether it is left out.
-    verdict: Option<bool>,
+    /// The statement that was handed out last.
+    statement: Vec<u8>,
     /// The rows that pass are left out.
     is_skipping: bool,
+    /// The beginning of a line that may end the rows.
+    row: Vec<u8>,
+    /// It was handed on, or has ended the rows.
+    is_row_over: bool,
+    /// The next bytes of rows are behind the first of their line.
+    is_in_row: bool,
     subscriptions: Vec<String>,
     lacks_tablespace: bool,
     line: u64,
 }
 
-impl Filter {
-    /// A filter at the beginning of a dump.
+/// The line that ends the rows, with what may stand before its line break.
+const END: &[u8] = b"\\.\r";
+
+/// In the place of a tablespace that is left out: what was set before must not hold any longer.
+const NO_TABLESPACE: &[u8] = b"SET default_tablespace = '';";
+
+impl Script {
+    /// At the beginning of a dump.
     pub fn new(leave_out: LeaveOut) -> Self {
         Self {
             lexer: Lexer::default(),
             leave_out,
             held: Vec::new(),
-            length: 0,
-            verdict: None,
+            statement: Vec::new(),
             is_skipping: false,
+            row: Vec::new(),
+            is_row_over: false,
+            is_in_row: false,
             subscriptions: Vec::new(),
             lacks_tablespace: false,
             line: 1,
         }
-    }
-
-    /// The table whose rows pass now.
-    pub fn table(&self) -> Option<&str> {
-        self.lexer.copy().map(|copy| copy.table.as_str())
     }
 
     /// True when no tablespace was left out.
@@ -135,13 +182,16 @@ impl Filter {
         !self.lacks_tablespace
     }
 
-    /// Adds to `output` what psql may have of the next bytes.
-    pub fn take(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Result<(), FilterError> {
-        let mut input = bytes;
-        while let Some(token) = self.lexer.next(&mut input) {
+    /// The next step in `input`, which is shortened by what was read; none at its end.
+    pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Result<Option<Step<'s>>, ScriptError> {
+        while let Some(token) = self.lexer.next(input) {
             match token {
-                Token::Sql(sql) => self.take_sql(sql, output)?,
-                Token::StatementEnd => self.end_statement(output)?,
+                Token::Sql(sql) => self.take_sql(sql)?,
+                Token::StatementEnd => {
+                    if self.end_statement()? {
+                        return Ok(Some(Step::Statement(self.statement())));
+                    }
+                }
                 Token::Command(_) => {}
                 Token::CommandEnd => {
                     self.check_command()?;
@@ -149,120 +199,124 @@ impl Filter {
                 }
                 Token::CopyBegin => {
                     // psql would run what stands behind the statement on its line, after the rows
-                    if !self.held.trim_ascii().is_empty() {
+                    if !std::mem::take(&mut self.held).trim_ascii().is_empty() {
                         return Err(self.foreign("COPY … FROM stdin; …"));
                     }
                     self.is_skipping = self.lexer.copy().is_some_and(|copy| !self.leave_out.rows.has(&copy.table));
                     if !self.is_skipping {
-                        output.append(&mut self.held);
+                        let table = self.lexer.copy().map(|copy| copy.table.as_str()).unwrap_or_default();
+                        return Ok(Some(Step::Copy { statement: self.statement(), table }));
                     }
-                    self.held.clear();
                 }
                 Token::Row { bytes, ends } => {
                     self.line += u64::from(ends);
-                    if !self.is_skipping {
-                        output.extend_from_slice(bytes);
-                        output.extend(ends.then_some(b'\n'));
+                    if self.is_skipping || self.holds_back(bytes, ends) {
+                        continue;
                     }
+                    if self.row.is_empty() {
+                        return Ok(Some(Step::Row { bytes, ends }));
+                    }
+                    self.row.extend_from_slice(bytes);
+                    (self.is_row_over, self.is_in_row) = (true, !ends);
+                    return Ok(Some(Step::Row { bytes: &self.row, ends }));
                 }
-                Token::CopyEnd(bytes) => {
+                Token::CopyEnd(_) => {
                     self.line += 1;
+                    (self.is_row_over, self.is_in_row) = (true, false);
                     if !self.is_skipping {
-                        output.extend_from_slice(bytes);
+                        return Ok(Some(Step::RowsEnd));
                     }
                 }
             }
         }
+        Ok(None)
+    }
+
+    /// True for the beginning of a line that may end the rows, as long as it is not seen how it goes on.
+    fn holds_back(&mut self, bytes: &[u8], ends: bool) -> bool {
+        if std::mem::take(&mut self.is_row_over) {
+            self.row.clear();
+        }
+        let length = self.row.len();
+        let may_end = !self.is_in_row && !ends && END.get(length..).is_some_and(|rest| rest.starts_with(bytes));
+        if may_end {
+            self.row.extend_from_slice(bytes);
+        } else {
+            self.is_in_row = !ends;
+        }
+        may_end
+    }
+
+    fn take_sql(&mut self, sql: &[u8]) -> Result<(), ScriptError> {
+        self.line += memchr::memchr_iter(b'\n', sql).count() as u64;
+        self.held.extend_from_slice(sql);
+        if self.held.len() > LONGEST {
+            return Err(ScriptError::TooLong { line: self.line });
+        }
         Ok(())
     }
 
-    fn take_sql(&mut self, sql: &[u8], output: &mut Vec<u8>) -> Result<(), FilterError> {
-        self.count(sql);
-        self.length += sql.len();
-        if self.length > LONGEST {
-            return Err(FilterError::TooLong { line: self.line });
+    /// True when the statement is to be run by itself.
+    fn end_statement(&mut self) -> Result<bool, ScriptError> {
+        self.statement.clear();
+        self.statement.extend_from_slice(without_comments(&self.held));
+        self.held.clear();
+        self.held.shrink_to(KEPT);
+        if memchr::memchr(0, &self.statement).is_some() {
+            return Err(ScriptError::Zero { line: self.line });
         }
-        match self.verdict {
-            Some(true) => {}
-            Some(false) => output.extend_from_slice(sql),
-            None => {
-                self.held.extend_from_slice(sql);
-                if self.held.len() > HELD {
-                    // what is between two statements is none yet
-                    let statement = String::from_utf8_lossy(self.lexer.statement()).into_owned();
-                    if statement.trim().is_empty() {
-                        return Err(FilterError::TooLong { line: self.line });
-                    }
-                    let is_left_out = self.is_left_out(&statement)?;
-                    self.verdict = Some(is_left_out);
-                    if !is_left_out {
-                        output.append(&mut self.held);
-                    }
-                    self.held.clear();
-                }
+        let text = String::from_utf8_lossy(&self.statement).into_owned();
+        if self.is_left_out(&text)? {
+            if let Some(name) = name_after(&self.statement, &["create", "subscription"]) {
+                self.subscriptions.push(name);
+            } else if self.statement.starts_with(DEFAULT_TABLESPACE.as_bytes()) {
+                self.lacks_tablespace = true;
+                self.statement = NO_TABLESPACE.to_vec();
+                return Ok(true);
             }
+            return Ok(false);
         }
-        Ok(())
+        Ok(self.lexer.copy().is_none() && self.statement != b";")
     }
 
-    fn end_statement(&mut self, output: &mut Vec<u8>) -> Result<(), FilterError> {
-        self.length = 0;
-        let statement = String::from_utf8_lossy(self.lexer.statement()).into_owned();
-        let is_left_out = match self.verdict.take() {
-            Some(verdict) => verdict,
-            None => self.is_left_out(&statement)?,
-        };
-        if !is_left_out {
-            output.append(&mut self.held);
-        } else if let Some(name) = name_after(self.lexer.statement(), &["create", "subscription"]) {
-            self.subscriptions.push(name);
-        } else if self.lexer.statement().starts_with(DEFAULT_TABLESPACE.as_bytes()) {
-            self.lacks_tablespace = true;
-            // what was set before must not hold any longer
-            output.extend_from_slice(b"\nSET default_tablespace = '';");
-        }
-        // errors name the lines of the dump
-        output.extend(self.held.drain(..).filter(|byte| *byte == b'\n'));
-        Ok(())
+    fn statement(&self) -> ScriptStatement<'_> {
+        ScriptStatement { text: &self.statement, charset: self.lexer.charset(), line: self.line }
     }
 
-    fn foreign(&self, statement: &str) -> FilterError {
-        FilterError::Statement { line: self.line, statement: statement.to_owned() }
+    fn foreign(&self, statement: &str) -> ScriptError {
+        ScriptError::Statement { line: self.line, statement: statement.to_owned() }
     }
 
-    /// The rest of what psql may have, once the dump is at its end; the answer are the subscriptions that were left out.
-    pub fn finish(self, output: &mut Vec<u8>) -> Result<Vec<String>, FilterError> {
-        // psql would run a statement that lacks its end
-        output.extend(self.held.iter().filter(|byte| **byte == b'\n'));
-        if self.lexer.is_between_statements() { Ok(self.subscriptions) } else { Err(FilterError::BreaksOff) }
+    /// Ends at the end of the dump; the answer are the subscriptions that were left out.
+    pub fn finish(self) -> Result<Vec<String>, ScriptError> {
+        let is_whole = self.lexer.is_between_statements() && without_comments(&self.held).is_empty();
+        if is_whole { Ok(self.subscriptions) } else { Err(ScriptError::BreaksOff) }
     }
 
-    fn count(&mut self, bytes: &[u8]) {
-        self.line += memchr::memchr_iter(b'\n', bytes).count() as u64;
-    }
-
-    fn check_command(&self) -> Result<(), FilterError> {
+    /// pg_dump writes commands between statements alone: in one, what is left of it would be another.
+    fn check_command(&self) -> Result<(), ScriptError> {
         let text = String::from_utf8_lossy(self.lexer.command());
         let command = text.split_whitespace().next().unwrap_or("\\");
+        let is_between = without_comments(&self.held).is_empty();
         match command {
-            "\\restrict" | "\\unrestrict" => Ok(()),
+            "\\restrict" | "\\unrestrict" if is_between => Ok(()),
             // pg_dump writes it before a name that needs quotes
-            "\\connect" | "\\encoding" if self.leave_out.databases => Ok(()),
+            "\\connect" | "\\encoding" if is_between && self.leave_out.databases => Ok(()),
             _ => {
                 let command = command.chars().take(40).collect();
-                Err(FilterError::Command { line: self.line, command })
+                Err(ScriptError::Command { line: self.line, command })
             }
         }
     }
 
-    fn is_left_out(&self, statement: &str) -> Result<bool, FilterError> {
+    fn is_left_out(&self, statement: &str) -> Result<bool, ScriptError> {
         let words: Vec<&str> = statement.split_whitespace().collect();
         let leave_out = &self.leave_out;
         let is_left_out = leave_out.databases && is_of_database(&words)
             || leave_out.owners && names_roles(&words)
             || leave_out.surroundings && is_of_surroundings(&words) && !self.has_tablespace(&words)
             || leave_out.rows != Rows::All && self.is_data(&words);
-        if !is_left_out && is_foreign(statement, self.lexer.copy().is_some()) {
+        if !is_left_out && is_foreign(&self.statement, self.lexer.copy().is_some()) {
             let words = words.iter().take(3).copied().collect::<Vec<_>>().join(" ");
             return Err(self.foreign(&words.chars().take(80).collect::<String>()));
         }
@@ -270,7 +324,7 @@ impl Filter {
     }
 }
 
-impl Filter {
+impl Script {
     /// True for a tablespace that is there, or none.
     fn has_tablespace(&self, words: &[&str]) -> bool {
         let ["SET", "default_tablespace", "=", name @ ..] = words else { return false };
@@ -282,7 +336,7 @@ impl Filter {
 
     /// True for data that go with rows, where not all of those are wanted.
     fn is_data(&self, words: &[&str]) -> bool {
-        let (statement, charset) = (self.lexer.statement(), self.lexer.charset());
+        let (statement, charset) = (self.statement.as_slice(), self.lexer.charset());
         let is_large_object = match words {
             ["SELECT", call, ..] => {
                 call.starts_with("pg_catalog.lo_create(") || LargeObject::parse(statement).is_some()

@@ -1,0 +1,155 @@
+//! A session that a dump is loaded into: each statement goes over the wire as one prepared statement, which the server
+//! refuses if it were several, and rows go by COPY. No client program is in between, so nothing of a dump is read by one.
+
+use super::connection::{ConnectError, Connection, connect_for_bytes};
+use super::session::CopyIn;
+use super::wire::as_text;
+use crate::config::Source;
+use crate::record::facts::DatabaseHead;
+use bytes::BytesMut;
+use futures_util::SinkExt;
+use tokio_postgres::Error;
+use tokio_postgres::types::Type;
+use tracing::debug;
+
+/// Bytes of rows handed to the server at once.
+const CHUNK: usize = 64 << 10;
+
+/// A session for statements of any bytes, in whatever encoding the dump sets.
+pub struct LoadSession {
+    connection: Connection,
+}
+
+/// How a session is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionOptions<'a> {
+    /// `lc_monetary` of the dump, by which values of type money are read; empty is the server's own.
+    pub lc_monetary: &'a str,
+    /// More options of the session, as `-c name=value`.
+    pub more: &'a str,
+}
+
+impl LoadSession {
+    /// Connects to the database that `target` names.
+    pub async fn open(target: &Source, options: SessionOptions<'_>) -> Result<Self, ConnectError> {
+        let money = options.lc_monetary.replace('\\', "\\\\").replace(' ', "\\ ");
+        let money = if money.is_empty() { String::new() } else { format!(" -c lc_monetary={money}") };
+        let all =
+            format!("-c synchronous_commit=off -c default_transaction_read_only=off{money} {}", options.more);
+        Ok(Self { connection: connect_for_bytes(target, "backup load", &all).await? })
+    }
+
+    /// Runs one statement.
+    pub async fn run(&self, statement: &[u8]) -> Result<(), Error> {
+        self.connection.query_typed(&as_text(statement), &[]).await.map(drop)
+    }
+
+    /// Runs one statement of ours, whatever encoding the dump has set.
+    pub async fn run_text(&self, statement: &str) -> Result<(), Error> {
+        if statement.is_ascii() {
+            return self.run(statement.as_bytes()).await;
+        }
+        let encoding = self.connection.query_typed_one("SELECT pg_catalog.current_setting('client_encoding')", &[]);
+        let encoding: String = encoding.await?.get(0);
+        self.run(b"SET client_encoding = 'UTF8'").await?;
+        let ran = self.run(statement.as_bytes()).await;
+        self.run(format!("SET client_encoding = '{encoding}'").as_bytes()).await?;
+        ran
+    }
+
+    /// Begins `COPY … FROM stdin`.
+    pub async fn copy(&self, statement: &[u8]) -> Result<RowsIn<'_>, Error> {
+        Ok(RowsIn { copy: self.connection.copy_in(&as_text(statement)).await?, waiting: BytesMut::new() })
+    }
+
+    /// True when the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+
+    /// Sets what sessions of the source's database have, so that rows are judged and views are filled as there. What the
+    /// server does not know, or would change how a dump is read, is left out.
+    pub async fn set_as_at_source(&self, head: &DatabaseHead, role: &str) -> Result<(), Error> {
+        let of_role = head.properties.role_settings.get(role).into_iter().flatten();
+        for setting in head.properties.settings.iter().chain(of_role) {
+            let Some((name, value)) = setting.split_once('=') else { continue };
+            if OURS.contains(&name.to_ascii_lowercase().as_str()) || !name.is_ascii() || !value.is_ascii() {
+                continue;
+            }
+            let set = self
+                .connection
+                .query_typed("SELECT pg_catalog.set_config($1, $2, false)", &[(&name, Type::TEXT), (&value, Type::TEXT)])
+                .await;
+            match set {
+                Ok(_) => {}
+                Err(error) if error.code().is_some() => debug!("{name} is not set while loading: {}", super::cause(&error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Settings that a dump sets for itself, that decide how it is read, or that would keep it out.
+const OURS: &[&str] = &[
+    "backslash_quote",
+    "check_function_bodies",
+    "client_encoding",
+    "default_table_access_method",
+    "default_tablespace",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "event_triggers",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "intervalstyle",
+    "lc_messages",
+    "lc_monetary",
+    "lock_timeout",
+    "role",
+    "row_security",
+    "search_path",
+    "session_authorization",
+    "session_replication_role",
+    "standard_conforming_strings",
+    "statement_timeout",
+    "synchronous_commit",
+    "transaction_timeout",
+    "xmloption",
+];
+
+/// Rows on their way into a table.
+pub struct RowsIn<'a> {
+    copy: CopyIn<'a>,
+    waiting: BytesMut,
+}
+
+impl RowsIn<'_> {
+    /// Hands on bytes of rows in COPY's text format, line breaks and all.
+    pub async fn write(&mut self, bytes: &[u8], ends: bool) -> Result<(), Error> {
+        self.waiting.extend_from_slice(bytes);
+        if ends {
+            self.waiting.extend_from_slice(b"\n");
+        }
+        if self.waiting.len() >= CHUNK { self.send().await } else { Ok(()) }
+    }
+
+    /// Ends them; the answer is how many they were.
+    pub async fn finish(mut self) -> Result<u64, Error> {
+        if !self.waiting.is_empty() {
+            self.send().await?;
+        }
+        self.copy.sink.as_mut().finish().await
+    }
+
+    async fn send(&mut self) -> Result<(), Error> {
+        let chunk = self.waiting.split().freeze();
+        match self.copy.sink.as_mut().send(chunk).await {
+            Ok(()) => Ok(()),
+            // the server has ended it, and its answer says why
+            Err(error) => Err(self.copy.sink.as_mut().finish().await.err().unwrap_or(error)),
+        }
+    }
+}
+
