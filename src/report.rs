@@ -120,6 +120,8 @@ pub struct VerificationSummary {
     pub restore_seconds: Option<f64>,
     /// Checks that a person should look at although nothing failed.
     pub warnings: usize,
+    /// Objects that PostgreSQL cannot load from its own dump, each with its reason; all rows came back.
+    pub exceptions: Vec<String>,
 }
 
 /// The backup of an entry.

@@ -56,6 +56,9 @@ pub(super) struct Arguments {
     /// Leave out owners and privileges
     #[arg(long)]
     no_owner: bool,
+    /// Give up when an object cannot be made, instead of leaving it out and saying so
+    #[arg(long)]
+    strict: bool,
     /// Compare the stored bytes with their SHA-256 and nothing else
     #[arg(long)]
     skip_checks: bool,
@@ -107,6 +110,7 @@ impl Arguments {
             reset_passwords: self.reset_passwords,
             cluster: self.cluster,
             no_owner: self.no_owner,
+            strict: self.strict,
             skip_checks: self.skip_checks,
             jobs: self.jobs.map(usize::from),
         })

@@ -140,7 +140,11 @@ fn row(kept: &Kept, now: DateTime<Utc>) -> Vec<Cell> {
     let verified = match (&kept.last_verification, newest) {
         (Some(last), _) if !last.passed => Cell::coloured("FAILED", Colour::Red),
         (Some(last), Some(newest)) if last.id == newest.id => {
-            Cell::coloured(&format!("{} ago", text::duration(now - last.finished)), Colour::Green)
+            let exceptions = match last.exceptions {
+                0 => String::new(),
+                count => format!(", {}", text::count(count, "exception")),
+            };
+            Cell::coloured(&format!("{} ago{exceptions}", text::duration(now - last.finished)), Colour::Green)
         }
         (Some(last), _) => Cell::plain(format!("{} ago, an older one", text::duration(now - last.finished))),
         (None, _) => Cell::coloured("never", Colour::Dim),

@@ -190,8 +190,17 @@ fn show(report: &report::VerificationReport) -> Result<(), Error> {
     }
     output::print_table(&headings, report.checks().map(row).collect())?;
     let restored = report.restore_seconds().map(|seconds| format!(", restored in {seconds:.1} s")).unwrap_or_default();
+    for (database, exception) in report.exceptions() {
+        let database = database.filter(|_| several).map(|name| format!("{name}: ")).unwrap_or_default();
+        let line = format!("exception: {database}{} ({})", exception.object, exception.reason);
+        output::print(&format!("{}\n", text::one_line(&line)))?;
+    }
+    let exceptions = match report.verification.exceptions {
+        0 => String::new(),
+        count => format!(" with {}", text::count(count, "exception")),
+    };
     let word = if report.verification.passed { "passed" } else { "FAILED" };
-    output::print(&format!("{} {word}{restored}\n", report.id))
+    output::print(&format!("{} {word}{exceptions}{restored}\n", report.id))
 }
 
 /// What people are told; an error where no backup could be found.

@@ -193,6 +193,7 @@ Setting::new("VERIFY_PORT", ValueKind::Number(1, 65535), "Its port.").computed("
 Setting::new("VERIFY_USER", ValueKind::Text, "Role that may create databases there.").computed("POSTGRES_USER", |raw| raw.text("POSTGRES_USER")),
 Setting::new("VERIFY_PASSWORD", ValueKind::Text, "Its password.").computed("POSTGRES_PASSWORD", |_| None).secret(),
 Setting::new("VERIFY_DB", SCRATCH_NAME, "Wanted name of the scratch database; where somebody else's has it, the run's id is added.").computed("<database>_verify", |_| None),
+Setting::new("VERIFY_STRICT", ValueKind::Flag, "Objects that PostgreSQL cannot load from its own dump make a verification fail, instead of being exceptions of one that passed.").default("false"),
 Setting::new("VERIFY_HEALTH_URL", ValueKind::Url, "URL that must answer 2xx while the restored database is up, for example of an application that is pointed at it."),
 Setting::new("VERIFY_QUERIES_FILE", ValueKind::File, "File of SQL queries, each ended by `;`, that must each return true in the restored database."),
 ];

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct Verify {
     /// Prove each backup of a run.
     pub enabled: bool,
+    /// Exceptions count as a failure.
+    pub strict: bool,
     /// The server to restore to, and the database that is connected to for making others.
     pub server: Source,
     /// The settings name the same server as for the source.
@@ -48,6 +50,7 @@ pub(super) fn read(raw: &RawSettings, source: &Source) -> Option<Verify> {
     let (host, port): (String, u16) = (raw.text("VERIFY_HOST")?, raw.number("VERIFY_PORT")?);
     Some(Verify {
         enabled: raw.flag("VERIFY_ENABLED"),
+        strict: raw.flag("VERIFY_STRICT"),
         is_source: host == source.host && port == source.port,
         server: Source {
             name: format!("{host}:{port}"),

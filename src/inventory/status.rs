@@ -139,6 +139,8 @@ pub struct LastVerification {
     pub how: How,
     /// Nothing failed.
     pub passed: bool,
+    /// Objects that PostgreSQL cannot load from its own dump.
+    pub exceptions: usize,
 }
 
 /// The volume of the folder.
@@ -224,6 +226,7 @@ impl Kept {
                 finished: verification.finished,
                 how: verification.how,
                 passed: verification.passed,
+                exceptions: verification.exceptions,
             }),
             shrunk,
         }

@@ -6,6 +6,7 @@ use crate::error::{BackupError, Error};
 use crate::record::manifest::How;
 use crate::report::{self, Entry, Report};
 use crate::repository::{Backup, Repository};
+use crate::text;
 use crate::verify::report::{self as verification, Verdict};
 use crate::verify::{Verified, Verifier};
 use std::time::Instant;
@@ -72,7 +73,14 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
         warn!("{note}");
         entry.notes.push(note);
     }
-    info!("verified {}", proof.id);
+    match proof.verification.exceptions {
+        0 => info!("verified {}", proof.id),
+        count => warn!(
+            "verified {}: every row came back, with {}; its record lists them, and the SQL that would make them",
+            proof.id,
+            text::count(count, "exception")
+        ),
+    }
     Ok(())
 }
 
@@ -103,5 +111,6 @@ pub fn summary(report: &verification::VerificationReport) -> report::Verificatio
         rows: report.databases.iter().map(|database| database.rows).sum(),
         restore_seconds: report.restore_seconds(),
         warnings: report.with(Verdict::Warning).count(),
+        exceptions: report.exceptions().map(|(_, one)| format!("{} ({})", one.object, one.reason)).collect(),
     }
 }

@@ -6,7 +6,7 @@ use crate::text;
 
 /// An object that is not as it was, or a statement about one.
 #[derive(Debug, Clone)]
-pub(crate) struct LeftOut {
+pub(crate) struct Omission {
     /// What was to be made; none for a statement about an object that is there, or is left out itself.
     pub(crate) object: Option<DumpedObject>,
     /// It was made in part: what it lacks.
@@ -20,7 +20,7 @@ pub(crate) struct LeftOut {
 /// Letters of a statement that are kept.
 const LONGEST: usize = 20_000;
 
-impl LeftOut {
+impl Omission {
     /// For people, and for the record.
     pub(crate) fn record(&self) -> Exception {
         let object = match &self.object {
@@ -39,7 +39,8 @@ impl LeftOut {
     }
 }
 
-fn first_words(sql: &str) -> String {
+/// Enough of a statement to know it by.
+pub(super) fn first_words(sql: &str) -> String {
     let words = sql.split_whitespace().take(8).collect::<Vec<_>>().join(" ");
     text::one_line(words.trim_end_matches(';')).into_owned()
 }

@@ -1,8 +1,7 @@
-//! The statements and rows of a dump, run one after the other on one session; and what becomes of those that fail.
+//! The statements and rows of a dump, run one after the other on one session.
 
-use super::exception::LeftOut;
-use super::judgement::{self, Failure, Lack, Matter, RowsFailure};
-use super::plain_table;
+use super::exception::Omission;
+use super::failures::NOT_VALID;
 use super::sql::Sink;
 use super::{Broken, Loader};
 use crate::dump_format::script::{Script, ScriptStatement, Step};
@@ -19,7 +18,7 @@ use tracing::{info, warn};
 
 /// Who is filled, and over which session.
 #[derive(Clone, Copy)]
-pub(super) struct Target<'a> {
+pub(super) struct Filling<'a> {
     pub(super) loader: &'a Loader<'a>,
     pub(super) scratch: &'a Scratch,
     pub(super) expected: DatabaseFacts<'a>,
@@ -28,38 +27,38 @@ pub(super) struct Target<'a> {
 
 /// What the statements that ran so far have come to; it outlives a pass over the dump.
 #[derive(Default)]
-pub(super) struct Progress {
-    pub(super) left_out: Vec<LeftOut>,
+pub(super) struct LoadState {
+    pub(super) left_out: Vec<Omission>,
     /// Constraints that are off while rows are loaded.
     taken_off: Vec<TakenOff>,
     /// Rows have begun.
     has_rows: bool,
     /// What follows rows has begun.
     is_behind_rows: bool,
-    in_transaction: bool,
+    pub(super) in_transaction: bool,
     /// Tables whose rows did not find a table.
-    lost: Vec<String>,
+    pub(super) lost: Vec<String>,
     /// Every constraint was taken off, because rows broke one.
-    all_off: bool,
+    pub(super) all_off: bool,
     /// COPY number so many has to be done again, and everything behind it.
     pub(super) again: Option<u64>,
 }
 
 /// One pass over a dump.
 pub(super) struct Execution<'a> {
-    target: Target<'a>,
+    pub(super) target: Filling<'a>,
     script: Option<Script>,
-    state: &'a mut Progress,
-    rows: Rows<'a>,
+    pub(super) state: &'a mut LoadState,
+    rows: CopyState<'a>,
     /// COPY statements so far.
-    copies: u64,
+    pub(super) copies: u64,
     /// What stands before that COPY was done by an earlier pass.
     from: Option<u64>,
     counters: Counters,
 }
 
 /// The rows that pass.
-enum Rows<'a> {
+enum CopyState<'a> {
     None,
     Into(RowsIn<'a>, String),
     /// They failed, or were loaded by an earlier pass.
@@ -68,9 +67,9 @@ enum Rows<'a> {
 
 impl<'a> Execution<'a> {
     /// From the beginning, or from the COPY on at which an earlier pass had to stop.
-    pub(super) fn new(target: Target<'a>, script: Script, state: &'a mut Progress, counters: Counters) -> Self {
+    pub(super) fn new(target: Filling<'a>, script: Script, state: &'a mut LoadState, counters: Counters) -> Self {
         let from = state.again.take();
-        Self { target, script: Some(script), state, rows: Rows::None, copies: 0, from, counters }
+        Self { target, script: Some(script), state, rows: CopyState::None, copies: 0, from, counters }
     }
 
     /// Ends at the end of the dump; the answer are the subscriptions that were left out, and whether no tablespace was.
@@ -97,24 +96,26 @@ impl<'a> Execution<'a> {
                 self.from = self.from.filter(|from| *from != self.copies);
                 self.counters.set_table(table);
                 if self.from.is_some() {
-                    self.rows = Rows::Skipped;
+                    self.rows = CopyState::Skipped;
                     return Ok(());
                 }
                 self.begin_rows(statement, table).await
             }
             Step::Row { bytes, ends } => {
-                let Rows::Into(rows, table) = &mut self.rows else { return Ok(()) };
+                let CopyState::Into(rows, table) = &mut self.rows else { return Ok(()) };
                 match rows.write(bytes, ends).await {
                     Ok(()) => Ok(()),
                     Err(error) => {
                         let table = std::mem::take(table);
-                        self.rows = Rows::Skipped;
+                        self.rows = CopyState::Skipped;
                         self.judge_rows(&error, &table)
                     }
                 }
             }
             Step::RowsEnd => {
-                let Rows::Into(rows, table) = std::mem::replace(&mut self.rows, Rows::None) else { return Ok(()) };
+                let CopyState::Into(rows, table) = std::mem::replace(&mut self.rows, CopyState::None) else {
+                    return Ok(());
+                };
                 match rows.finish().await {
                     Ok(_) => Ok(()),
                     Err(error) => self.judge_rows(&error, &table),
@@ -152,11 +153,11 @@ impl<'a> Execution<'a> {
         }
         match self.target.session.copy(statement.text).await {
             Ok(rows) => {
-                self.rows = Rows::Into(rows, table.to_owned());
+                self.rows = CopyState::Into(rows, table.to_owned());
                 Ok(())
             }
             Err(error) => {
-                self.rows = Rows::Skipped;
+                self.rows = CopyState::Skipped;
                 self.judge_rows(&error, table)
             }
         }
@@ -182,151 +183,15 @@ impl<'a> Execution<'a> {
                 Err(_) => (None, one.add()),
             };
             let object = Some(DumpedObject { kind, name });
-            self.leave_out(LeftOut { object, in_part, reason: postgres::cause(&error), sql: format!("{sql};") });
+            self.leave_out(Omission { object, in_part, reason: postgres::cause(&error), sql: format!("{sql};") });
         }
         Ok(())
-    }
-
-    fn leave_out(&mut self, one: LeftOut) {
-        if one.object.is_some() {
-            let record = one.record();
-            warn!("{}: {} ({})", self.target.expected.name, record.object, record.reason);
-        }
-        self.state.left_out.push(one);
-    }
-
-    async fn judge(
-        &mut self,
-        error: &tokio_postgres::Error,
-        intent: &Intent,
-        statement: ScriptStatement<'_>,
-    ) -> Result<(), Broken> {
-        let Some(failure) = failure(error) else { return Err(self.lost_connection(error)) };
-        let matter = judgement::of_statement(intent, failure);
-        let at = || format!("line {}: {}", statement.line, postgres::cause(error));
-        if self.state.in_transaction || !self.target.loader.is_tolerant {
-            return Err(match matter {
-                Matter::Bytes | Matter::Schema => Broken::Backup(at()),
-                _ => self.blame(matter, at()),
-            });
-        }
-        let is_superuser = self.target.loader.server.connection().is_superuser();
-        match (matter, intent) {
-            (Matter::Bytes, _) => Err(Broken::Backup(at())),
-            // every database has that of the name `public`
-            (Matter::Schema, Intent::Make(object)) if object.kind == ObjectKind::Schema && failure.state == "42P06" => {
-                Ok(())
-            }
-            (Matter::Schema, Intent::Data) => Err(Broken::Backup(at())),
-            (Matter::Schema, intent) => self.except(error, intent, statement).await,
-            (Matter::Privilege, Intent::Make(_) | Intent::Change | Intent::Grant | Intent::Refresh(_))
-                if !is_superuser =>
-            {
-                self.except(error, intent, statement).await
-            }
-            // a superuser may do everything but what the schema's own functions refuse
-            (Matter::Privilege, intent) if is_superuser => self.except(error, intent, statement).await,
-            (matter, _) => Err(self.blame(matter, at())),
-        }
-    }
-
-    /// Does what can be done of a statement that the schema makes impossible, and notes what cannot.
-    async fn except(
-        &mut self,
-        error: &tokio_postgres::Error,
-        intent: &Intent,
-        statement: ScriptStatement<'_>,
-    ) -> Result<(), Broken> {
-        let session = self.target.session;
-        let sql = statement.charset.text(statement.text);
-        let reason = postgres::cause(error);
-        let left_out = LeftOut { object: None, in_part: None, reason, sql };
-        let object = match intent {
-            Intent::Make(object) | Intent::Refresh(object) => object.clone(),
-            _ => {
-                self.leave_out(left_out);
-                return Ok(());
-            }
-        };
-        let left_out = LeftOut { object: Some(object.clone()), ..left_out };
-        let left_out = match object.kind {
-            ObjectKind::ForeignKey | ObjectKind::Check => {
-                let body = statement.text.strip_suffix(b";").unwrap_or(statement.text);
-                match session.run(&[body, b" NOT VALID;"].concat()).await {
-                    Ok(()) => {
-                        let sql = validation(&left_out.sql);
-                        LeftOut { in_part: Some(NOT_VALID), sql, ..left_out }
-                    }
-                    Err(_) => left_out,
-                }
-            }
-            ObjectKind::Table => match plain_table::make(session, self.target.expected, &object.name).await? {
-                true => LeftOut { in_part: Some("made with its columns alone"), ..left_out },
-                false => left_out,
-            },
-            ObjectKind::Function => match without_leakproof(statement.text) {
-                Some(text) if session.run(&text).await.is_ok() => {
-                    LeftOut { in_part: Some("made without LEAKPROOF"), ..left_out }
-                }
-                _ => left_out,
-            },
-            _ => left_out,
-        };
-        self.leave_out(left_out);
-        Ok(())
-    }
-
-    fn judge_rows(&mut self, error: &tokio_postgres::Error, table: &str) -> Result<(), Broken> {
-        let Some(failure) = failure(error) else { return Err(self.lost_connection(error)) };
-        let at = || format!("the rows of {}: {}", text::one_line(table), postgres::cause(error));
-        match judgement::of_rows(failure) {
-            RowsFailure::Check if !self.state.all_off && self.target.loader.is_tolerant => {
-                self.state.again = Some(self.copies);
-                Ok(())
-            }
-            RowsFailure::NoTable if self.target.loader.is_tolerant => {
-                self.state.lost.push(table.to_owned());
-                Ok(())
-            }
-            RowsFailure::Check | RowsFailure::NoTable | RowsFailure::Matter(Matter::Bytes | Matter::Schema) => {
-                Err(Broken::Backup(at()))
-            }
-            RowsFailure::Matter(matter) => Err(self.blame(matter, at())),
-        }
-    }
-
-    /// Rows that found no table are missing, and nobody may take that for an exception.
-    fn judge_lost(&self) -> Result<(), Broken> {
-        let Some(table) = self.state.lost.first() else { return Ok(()) };
-        let is_extension =
-            |one: &&LeftOut| one.object.as_ref().is_some_and(|object| object.kind == ObjectKind::Extension);
-        let count = text::count(self.state.lost.len(), "table");
-        let table = text::one_line(table);
-        match self.state.left_out.iter().find(is_extension) {
-            Some(extension) => {
-                let record = extension.record();
-                let cause = format!(
-                    "the rows of {count} ({table}) found no table, and {} ({})",
-                    record.object, record.reason
-                );
-                Err(self.blame(Matter::Server(Lack::Installed), cause))
-            }
-            None => Err(Broken::Backup(format!("the rows of {count} ({table}) found no table"))),
-        }
-    }
-
-    fn lost_connection(&self, error: &tokio_postgres::Error) -> Broken {
-        self.blame(Matter::Connection, postgres::cause(error))
-    }
-
-    fn blame(&self, matter: Matter, cause: String) -> Broken {
-        Broken::Other(Error::Server(ServerError::Loading { cause, blame: matter.blame(self.target.loader.server.role()) }))
     }
 }
 
 /// Takes constraints off that rows may break while they are loaded.
-async fn take_off(target: Target<'_>, state: &mut Progress, which: Unsteady) -> Result<(), Error> {
-    let Target { loader, scratch, expected, .. } = target;
+async fn take_off(target: Filling<'_>, state: &mut LoadState, which: Unsteady) -> Result<(), Error> {
+    let Filling { loader, scratch, expected, .. } = target;
     let connection = loader.server.enter(scratch, "backup load").await?;
     match constraints::take_off(&connection, which).await {
         Ok(all) => {
@@ -347,7 +212,7 @@ async fn take_off(target: Target<'_>, state: &mut Progress, which: Unsteady) -> 
 }
 
 /// Takes off every constraint, because rows broke one that looked steady.
-pub(super) async fn take_all_off(target: Target<'_>, state: &mut Progress) -> Result<(), Error> {
+pub(super) async fn take_all_off(target: Filling<'_>, state: &mut LoadState) -> Result<(), Error> {
     state.all_off = true;
     take_off(target, state, Unsteady::All).await
 }
@@ -362,67 +227,5 @@ impl Sink for Execution<'_> {
         self.script = Some(script);
         self.counters.add_raw(bytes.len() as u64);
         Ok(())
-    }
-}
-
-/// What a constraint is whose rows break it.
-const NOT_VALID: &str = "made as NOT VALID, because rows break it";
-
-/// Whose matter it is that a statement failed, and what the server said.
-pub(super) fn judge_alone(error: &tokio_postgres::Error, intent: &Intent) -> (Matter, String) {
-    let matter = failure(error).map_or(Matter::Connection, |failure| judgement::of_statement(intent, failure));
-    (matter, postgres::cause(error))
-}
-
-fn failure(error: &tokio_postgres::Error) -> Option<Failure<'_>> {
-    let answer = error.as_db_error()?;
-    Some(Failure { state: answer.code().code(), routine: answer.routine() })
-}
-
-/// The statement that looks at the rows of a constraint that was added as not valid.
-fn validation(add: &str) -> String {
-    let (alter, rest) = add.split_once("ADD CONSTRAINT").unwrap_or((add, ""));
-    let rest = rest.trim_start();
-    let name = match rest.strip_prefix('"') {
-        Some(quoted) => {
-            let end = quoted.replace("\"\"", "xx").find('"').unwrap_or(quoted.len());
-            &rest[..(end + 2).min(rest.len())]
-        }
-        None => rest.split_whitespace().next().unwrap_or_default(),
-    };
-    format!("{} VALIDATE CONSTRAINT {name};", alter.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-/// A function's statement without that word, which only superusers may use; pg_dump writes it on the line behind `LANGUAGE`.
-fn without_leakproof(text: &[u8]) -> Option<Vec<u8>> {
-    let at = memchr::memmem::find(text, b" LEAKPROOF")?;
-    let line = text[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let is_head = text[line..].trim_ascii_start().starts_with(b"LANGUAGE");
-    is_head.then(|| [&text[..at], &text[at + b" LEAKPROOF".len()..]].concat())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_constraint_that_is_not_valid_is_validated_by_its_own_name() {
-        for (add, validate) in [
-            ("ALTER TABLE ONLY s.t\n    ADD CONSTRAINT k FOREIGN KEY (a) REFERENCES s.u(a);", "k"),
-            ("ALTER TABLE s.t\n    ADD CONSTRAINT \"a \"\"b\" CHECK (true);", "\"a \"\"b\""),
-        ] {
-            let only = if add.contains("ONLY") { "ONLY " } else { "" };
-            assert_eq!(validation(add), format!("ALTER TABLE {only}s.t VALIDATE CONSTRAINT {validate};"));
-        }
-    }
-
-    #[test]
-    fn only_the_head_of_a_function_loses_the_word_for_superusers() {
-        let text = b"CREATE FUNCTION s.f() RETURNS int\n    LANGUAGE sql LEAKPROOF\n    AS $$ SELECT 1 $$;";
-        assert_eq!(
-            without_leakproof(text).unwrap(),
-            b"CREATE FUNCTION s.f() RETURNS int\n    LANGUAGE sql\n    AS $$ SELECT 1 $$;"
-        );
-        assert_eq!(without_leakproof(b"CREATE FUNCTION s.f()\n LANGUAGE sql\n AS $$ -- \n x LEAKPROOF $$;"), None);
     }
 }

@@ -13,7 +13,7 @@ pub(crate) enum Matter {
     /// The schema's of the source: PostgreSQL cannot load from its own dump what is there.
     Schema,
     /// The server's that was asked: it lacks something, or is full.
-    Server(Lack),
+    Server(ServerLack),
     /// The role's: a superuser may.
     Privilege,
     /// The connection's.
@@ -22,7 +22,7 @@ pub(crate) enum Matter {
 
 /// What a server lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lack {
+pub(crate) enum ServerLack {
     /// Room on its disk.
     Space,
     /// Memory, locks, connections.
@@ -39,23 +39,22 @@ impl Matter {
         let user = server.setting("USER");
         match self {
             Self::Bytes | Self::Schema => Blame::Backup,
-            Self::Connection => Blame::Connection(format!(
-                "look at {}, and at the log of the {server}",
-                server.setting("HOST")
-            )),
+            Self::Connection => {
+                Blame::Connection(format!("look at {}, and at the log of the {server}", server.setting("HOST")))
+            }
             Self::Privilege => {
                 Blame::Privilege(format!("{user} lacks a privilege on the {server}; a superuser has it"))
             }
-            Self::Server(Lack::Space) => {
+            Self::Server(ServerLack::Space) => {
                 Blame::Server(format!("free some space on the {server}, or give it a larger disk"))
             }
-            Self::Server(Lack::Limit) => {
+            Self::Server(ServerLack::Limit) => {
                 Blame::Server(format!("raise the limit on the {server}, or give it more memory"))
             }
-            Self::Server(Lack::Undisturbed) => {
+            Self::Server(ServerLack::Undisturbed) => {
                 Blame::Server("somebody or a timeout was in the way; try again".to_owned())
             }
-            Self::Server(Lack::Installed) => Blame::Server(format!(
+            Self::Server(ServerLack::Installed) => Blame::Server(format!(
                 "the {server} lacks a role, a tablespace, an extension, a locale or a setting of the source"
             )),
         }
@@ -64,7 +63,7 @@ impl Matter {
 
 /// What a server said.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Failure<'a> {
+pub(crate) struct ServerAnswer<'a> {
     /// SQLSTATE, five letters and digits.
     pub(crate) state: &'a str,
     /// Where in the server's sources it arose, if it says so.
@@ -76,18 +75,18 @@ const INSTALLED: &[&str] =
     &["get_role_oid", "get_rolespec_oid", "get_rolespec_tuple", "regrolein", "get_tablespace_oid", "get_table_am_oid"];
 
 /// Codes of what no statement can help, whatever it does.
-fn of_server(failure: Failure<'_>) -> Option<Matter> {
-    let Failure { state, routine } = failure;
+fn of_server(failure: ServerAnswer<'_>) -> Option<Matter> {
+    let ServerAnswer { state, routine } = failure;
     let matter = match (&state[..2.min(state.len())], state) {
         ("08", _) => Matter::Connection,
-        ("57", "57014") => Matter::Server(Lack::Undisturbed),
+        ("57", "57014") => Matter::Server(ServerLack::Undisturbed),
         ("57", _) => Matter::Connection,
-        ("53", "53100") => Matter::Server(Lack::Space),
-        ("53", _) => Matter::Server(Lack::Limit),
-        ("55", "55006" | "55P03") | ("40", _) => Matter::Server(Lack::Undisturbed),
-        ("58", _) | ("XX", "XX001" | "XX002") | ("F0", _) => Matter::Server(Lack::Installed),
+        ("53", "53100") => Matter::Server(ServerLack::Space),
+        ("53", _) => Matter::Server(ServerLack::Limit),
+        ("55", "55006" | "55P03") | ("40", _) => Matter::Server(ServerLack::Undisturbed),
+        ("58", _) | ("XX", "XX001" | "XX002") | ("F0", _) => Matter::Server(ServerLack::Installed),
         (_, "42704" | "42P01") if routine.is_some_and(|routine| INSTALLED.contains(&routine)) => {
-            Matter::Server(Lack::Installed)
+            Matter::Server(ServerLack::Installed)
         }
         _ => return None,
     };
@@ -95,7 +94,7 @@ fn of_server(failure: Failure<'_>) -> Option<Matter> {
 }
 
 /// Whose matter it is that a statement failed.
-pub(crate) fn of_statement(intent: &Intent, failure: Failure<'_>) -> Matter {
+pub(crate) fn of_statement(intent: &Intent, failure: ServerAnswer<'_>) -> Matter {
     if let Some(matter) = of_server(failure) {
         return matter;
     }
@@ -103,12 +102,12 @@ pub(crate) fn of_statement(intent: &Intent, failure: Failure<'_>) -> Matter {
         (_, "42501") => Matter::Privilege,
         (_, "42601") => Matter::Bytes,
         // a setting that the server does not know
-        (Intent::Session, _) => Matter::Server(Lack::Installed),
+        (Intent::Session, _) => Matter::Server(ServerLack::Installed),
         (Intent::Make(object), state) => match (object.kind, state) {
-            (ObjectKind::Collation, _) => Matter::Server(Lack::Installed),
+            (ObjectKind::Collation, _) => Matter::Server(ServerLack::Installed),
             // its files are not there, or not in that version; anything else its own script has said
             (ObjectKind::Extension | ObjectKind::Language, "0A000" | "22023" | "42704") => {
-                Matter::Server(Lack::Installed)
+                Matter::Server(ServerLack::Installed)
             }
             _ => Matter::Schema,
         },
@@ -127,7 +126,7 @@ pub(crate) enum RowsFailure {
 }
 
 /// Whose matter it is that rows failed.
-pub(crate) fn of_rows(failure: Failure<'_>) -> RowsFailure {
+pub(crate) fn of_rows(failure: ServerAnswer<'_>) -> RowsFailure {
     match (of_server(failure), failure.state) {
         (Some(matter), _) => RowsFailure::Matter(matter),
         (None, "42501") => RowsFailure::Matter(Matter::Privilege),
@@ -143,12 +142,12 @@ mod tests {
     use crate::dump_format::sql_lexer::Charset;
 
     fn judge(statement: &str, state: &str, routine: Option<&str>) -> Matter {
-        of_statement(&Intent::of(statement.as_bytes(), Charset::default()), Failure { state, routine })
+        of_statement(&Intent::of(statement.as_bytes(), Charset::default()), ServerAnswer { state, routine })
     }
 
     #[test]
     fn the_statement_and_the_code_decide_together() {
-        let lacks = Matter::Server(Lack::Installed);
+        let lacks = Matter::Server(ServerLack::Installed);
         for (statement, state, routine, matter) in [
             ("CREATE EXTENSION IF NOT EXISTS x WITH SCHEMA public;", "0A000", None, lacks),
             ("CREATE EXTENSION IF NOT EXISTS x WITH SCHEMA public;", "58P01", None, lacks),
@@ -158,7 +157,7 @@ mod tests {
             ("ALTER TABLE public.t OWNER TO app;", "42704", Some("get_role_oid"), lacks),
             ("COMMENT ON INDEX public.i IS 'x';", "42P01", Some("relation_openrv"), Matter::Schema),
             ("CREATE INDEX i ON public.t USING btree (public.f(a));", "42P17", None, Matter::Schema),
-            ("CREATE INDEX i ON public.t USING btree (a);", "53100", None, Matter::Server(Lack::Space)),
+            ("CREATE INDEX i ON public.t USING btree (a);", "53100", None, Matter::Server(ServerLack::Space)),
             ("CREATE INDEX i ON public.t USING btree (a);", "57P01", None, Matter::Connection),
             ("CREATE VIEW public.v AS SELECT 1;", "42601", None, Matter::Bytes),
             ("CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f();", "42501", None, Matter::Privilege),
@@ -170,12 +169,12 @@ mod tests {
 
     #[test]
     fn rows_that_no_column_takes_are_the_bytes_and_others_are_not() {
-        let rows = |state, routine| of_rows(Failure { state, routine });
+        let rows = |state, routine| of_rows(ServerAnswer { state, routine });
         assert_eq!(rows("22P02", None), RowsFailure::Matter(Matter::Bytes));
         assert_eq!(rows("22P04", None), RowsFailure::Matter(Matter::Bytes));
         assert_eq!(rows("23514", None), RowsFailure::Check);
         assert_eq!(rows("42P01", None), RowsFailure::NoTable);
-        assert_eq!(rows("42704", Some("regrolein")), RowsFailure::Matter(Matter::Server(Lack::Installed)));
-        assert_eq!(rows("53100", None), RowsFailure::Matter(Matter::Server(Lack::Space)));
+        assert_eq!(rows("42704", Some("regrolein")), RowsFailure::Matter(Matter::Server(ServerLack::Installed)));
+        assert_eq!(rows("53100", None), RowsFailure::Matter(Matter::Server(ServerLack::Space)));
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod archive;
 pub(crate) mod exception;
 mod execution;
+mod failures;
 mod judgement;
 pub(crate) mod parts;
 mod plain_table;
@@ -27,9 +28,9 @@ use crate::record::manifest::Manifest;
 use crate::repository::{Backup, Repository};
 use crate::shutdown::{Shutdown, budget};
 use archive::Reading;
-use exception::LeftOut;
+use exception::Omission;
+use execution::{Execution, Filling, LoadState, take_all_off};
 use judgement::Matter;
-use execution::{Execution, Progress, Target, take_all_off};
 use sql::stream_sql;
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -81,7 +82,7 @@ pub(crate) struct Filled {
     /// Every tablespace that the dump names is on the server.
     pub(crate) has_tablespaces: bool,
     /// What the database does not hold, or not as it was.
-    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<Omission>,
 }
 
 impl Loader<'_> {
@@ -124,8 +125,8 @@ impl Loader<'_> {
     ) -> Result<Filled, Broken> {
         let started = Instant::now();
         let session = self.shutdown.guard(self.open_session(scratch, &expected)).await??;
-        let target = Target { loader: self, scratch, expected, session: &session };
-        let mut state = Progress::default();
+        let target = Filling { loader: self, scratch, expected, session: &session };
+        let mut state = LoadState::default();
         let (mut subscriptions, mut has_tablespaces) = self.pass(target, reading, end, &mut state).await?;
         if state.again.is_some() {
             info!("rows of {} break a constraint; they are loaded again, and it is checked behind them", expected.name);
@@ -158,10 +159,10 @@ impl Loader<'_> {
     /// Reads the dump once, and says how far it has come.
     async fn pass(
         &self,
-        target: Target<'_>,
+        target: Filling<'_>,
         reading: &mut Reading,
         end: Option<u64>,
-        state: &mut Progress,
+        state: &mut LoadState,
     ) -> Result<(Vec<String>, bool), Broken> {
         let expected = target.expected;
         let databases = self.manifest().subject == Subject::Cluster;
@@ -245,7 +246,7 @@ pub(crate) async fn run_alone(session: &LoadSession, statement: &str, server: Se
     let intent = Intent::of(statement.as_bytes(), Charset::default());
     match session.run(statement.as_bytes()).await {
         Ok(()) => Ok(()),
-        Err(error) => Err(match execution::judge_alone(&error, &intent) {
+        Err(error) => Err(match failures::judge_alone(&error, &intent) {
             (Matter::Bytes | Matter::Schema, cause) => {
                 Error::Server(ServerError::Loading { cause, blame: Blame::Backup })
             }

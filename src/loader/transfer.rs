@@ -1,7 +1,7 @@
 //! A dump of some tables into a database that is in use: in one transaction, all of it or nothing.
 
 use super::Broken;
-use super::execution::judge_alone;
+use super::failures::judge_alone;
 use super::judgement::Matter;
 use crate::config::ServerRole;
 use crate::dump_format::script::{LeaveOut, Script, Step};

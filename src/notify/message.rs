@@ -33,7 +33,7 @@ pub(super) enum Tone {
 impl Tone {
     fn of(report: &Report) -> Self {
         match report.outcome {
-            Outcome::Success if report.alarms.is_empty() => Self::Good,
+            Outcome::Success if report.alarms.is_empty() && !has_exceptions(report) => Self::Good,
             Outcome::Success | Outcome::Partial => Self::Mixed,
             Outcome::Failure => Self::Bad,
         }
@@ -103,13 +103,20 @@ pub(super) fn title(report: &Report) -> String {
     let word = match (report.outcome, report.activity) {
         (Outcome::Success, Activity::Backup) if report.failing_since.is_some() => "Backup recovered",
         (Outcome::Success, Activity::Backup) if !report.alarms.is_empty() => "Backup done, and worth a look",
+        (Outcome::Success, Activity::Backup) if has_exceptions(report) => "Backup done, verified with exceptions",
         (Outcome::Success, Activity::Backup) => "Backup done",
+        (Outcome::Success, Activity::Verification) if has_exceptions(report) => "Verification passed with exceptions",
         (Outcome::Success, Activity::Verification) => "Verification passed",
         (Outcome::Partial, _) => "Backup partly done",
         (Outcome::Failure, Activity::Backup) if !unproved => "Backup failed",
         (Outcome::Failure, _) => "Verification failed",
     };
     format!("{word}: {}", text::one_line(&report.summary()))
+}
+
+/// True when a backup is good, and PostgreSQL cannot load all of its objects.
+fn has_exceptions(report: &Report) -> bool {
+    report.entries.iter().filter_map(|entry| entry.verified.as_ref()).any(|verified| !verified.exceptions.is_empty())
 }
 
 const CAUSE: &str = "Cause";
@@ -139,12 +146,24 @@ impl MessageRows {
             self.add("Verified", &verified(entry), entry.verified.is_none());
             self.add("Pruned", &report.pruned.len().to_string(), true);
         }
+        self.add_exceptions(entry);
         self.add_kept(report);
         entry.failures.iter().chain(&report.failures).for_each(|failure| self.add_failure(failure));
         if report.outcome == Outcome::Failure {
             self.add("Last good backup", &age(report, entry.previous), false);
         }
         entry.notes.iter().for_each(|note| self.add("Note", note, false));
+    }
+
+    /// The first of them; the verification's record has all.
+    fn add_exceptions(&mut self, entry: &Entry) {
+        let Some(verified) = entry.verified.as_ref().filter(|verified| !verified.exceptions.is_empty()) else { return };
+        let mut lines: Vec<String> =
+            verified.exceptions.iter().take(EXCEPTIONS).map(|line| text::one_line(line).into_owned()).collect();
+        if verified.exceptions.len() > EXCEPTIONS {
+            lines.push(format!("and {} more", verified.exceptions.len() - EXCEPTIONS));
+        }
+        self.add("Exceptions (every row came back)", &cut(&lines.join("\n"), FAILURE_ROW), false);
     }
 
     /// Several databases: sums, and a row for each one that failed.
@@ -167,6 +186,12 @@ impl MessageRows {
         }
         self.add("Pruned", &report.pruned.len().to_string(), true);
         self.add_kept(report);
+        for entry in entries {
+            if let Some(count) = entry.verified.as_ref().map(|one| one.exceptions.len()).filter(|count| *count > 0) {
+                let name = text::one_line(&entry.subject.to_string()).into_owned();
+                self.add(&name, &format!("verified with {}", text::count(count, "exception")), true);
+            }
+        }
         report.failures.iter().for_each(|failure| self.add_failure(failure));
         let failed: Vec<&Entry> = entries.iter().filter(|entry| !entry.failures.is_empty()).collect();
         for entry in failed.iter().take(FAILURE_ROWS) {
@@ -227,6 +252,9 @@ impl MessageRows {
         }
     }
 }
+
+/// Exceptions that a message names.
+const EXCEPTIONS: usize = 5;
 
 fn verified(entry: &Entry) -> String {
     let Some(verified) = &entry.verified else { return "no (no restore was tried)".to_owned() };

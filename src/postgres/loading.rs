@@ -34,8 +34,7 @@ impl LoadSession {
     pub async fn open(target: &Source, options: SessionOptions<'_>) -> Result<Self, ConnectError> {
         let money = options.lc_monetary.replace('\\', "\\\\").replace(' ', "\\ ");
         let money = if money.is_empty() { String::new() } else { format!(" -c lc_monetary={money}") };
-        let all =
-            format!("-c synchronous_commit=off -c default_transaction_read_only=off{money} {}", options.more);
+        let all = format!("-c synchronous_commit=off -c default_transaction_read_only=off{money} {}", options.more);
         Ok(Self { connection: connect_for_bytes(target, "backup load", &all).await? })
     }
 
@@ -78,11 +77,16 @@ impl LoadSession {
             }
             let set = self
                 .connection
-                .query_typed("SELECT pg_catalog.set_config($1, $2, false)", &[(&name, Type::TEXT), (&value, Type::TEXT)])
+                .query_typed(
+                    "SELECT pg_catalog.set_config($1, $2, false)",
+                    &[(&name, Type::TEXT), (&value, Type::TEXT)],
+                )
                 .await;
             match set {
                 Ok(_) => {}
-                Err(error) if error.code().is_some() => debug!("{name} is not set while loading: {}", super::cause(&error)),
+                Err(error) if error.code().is_some() => {
+                    debug!("{name} is not set while loading: {}", super::cause(&error));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -152,4 +156,3 @@ impl RowsIn<'_> {
         }
     }
 }
-

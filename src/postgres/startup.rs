@@ -207,11 +207,7 @@ async fn negotiate(source: &Source, kind: SessionKind<'_>) -> Result<Unprepared,
     }
 }
 
-async fn establish(
-    source: &Source,
-    kind: SessionKind<'_>,
-    encryption: Encryption,
-) -> Result<Unprepared, ConnectError> {
+async fn establish(source: &Source, kind: SessionKind<'_>, encryption: Encryption) -> Result<Unprepared, ConnectError> {
     let transport = wire::open(source, encryption).await.map_err(|error| no_way(source, error))?;
     let mut config = tokio_postgres::Config::new();
     config.user(&source.user).dbname(&source.database).application_name(kind.application);

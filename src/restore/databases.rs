@@ -1,12 +1,11 @@
 //! Databases out of archives: filled, read to the end, compared, and put in their place.
 
 use super::plan::{Done, find_tables};
-use super::{Restorer, proved};
+use super::{Consent, Restorer, proved};
 use crate::dump_format::script::{LeaveOut, Rows};
 use crate::error::{BackupError, Error, ServerError, SettingsError};
 use crate::loader::archive::Reading;
-use crate::loader::client_tools;
-use crate::loader::{Filled, Loader};
+use crate::loader::{Filled, Loader, client_tools};
 use crate::postgres::scratch::{Scratch, ScratchServer};
 use crate::postgres::target::{self, ExistingDatabase, Place};
 use crate::postgres::{LONGEST_NAME, catalog};
@@ -68,7 +67,7 @@ pub(super) struct Wanted<'f> {
 pub(super) struct Fresh<'a> {
     pub(super) wanted: &'a Wanted<'a>,
     pub(super) scratch: Scratch,
-    filled: Filled,
+    pub(super) filled: Filled,
 }
 
 impl Restorer<'_> {
@@ -84,10 +83,11 @@ impl Restorer<'_> {
         server: &ScratchServer,
         archives: &[ChosenArchive<'_>],
         done: &mut Done,
+        consent: Consent<'_>,
     ) -> Result<(), Error> {
         let mut errors = Vec::new();
         for archive in archives {
-            match self.restore_archive(server, archive, done).await {
+            match self.restore_archive(server, archive, done, consent).await {
                 Ok(()) => {}
                 Err(error @ Error::Stopped(_)) => return Err(error),
                 Err(error) if archives.len() == 1 => return Err(error),
@@ -108,11 +108,12 @@ impl Restorer<'_> {
         server: &ScratchServer,
         archive: &ChosenArchive<'_>,
         done: &mut Done,
+        consent: Consent<'_>,
     ) -> Result<(), Error> {
         let loader = self.prepare(server, archive).await?;
         let mut filled = Vec::new();
         let outcome = match self.fill(&loader, archive, &mut filled).await {
-            Ok(()) => self.replace(&loader, &mut filled, done).await,
+            Ok(()) => self.replace(&loader, &mut filled, done, consent).await,
             Err(error) => Err(error),
         };
         // what has its name is taken out before
@@ -215,7 +216,13 @@ impl Restorer<'_> {
     }
 
     /// Compares everything that was filled, and only then puts each in its place.
-    async fn replace(&self, loader: &Loader<'_>, filled: &mut Vec<Fresh<'_>>, done: &mut Done) -> Result<(), Error> {
+    async fn replace(
+        &self,
+        loader: &Loader<'_>,
+        filled: &mut Vec<Fresh<'_>>,
+        done: &mut Done,
+        consent: Consent<'_>,
+    ) -> Result<(), Error> {
         for one in filled.iter() {
             // before the database has properties that could be in its way
             if let Err(error) = self.analyze(loader.server, &one.scratch).await {
@@ -226,6 +233,7 @@ impl Restorer<'_> {
             }
             self.compare(loader, one, done).await?;
         }
+        self.accept_exceptions(loader, filled, done, consent)?;
         let all = filled.len();
         while !filled.is_empty() {
             let one = filled.remove(0);

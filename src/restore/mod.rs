@@ -5,6 +5,7 @@
 
 mod databases;
 mod dropped_tables;
+mod exceptions;
 mod globals;
 mod loading;
 mod parallel;
@@ -126,7 +127,7 @@ impl Restorer<'_> {
         if let Some((globals, roles)) = roles {
             self.restore_globals(server, globals, &roles, done).await?;
         }
-        self.restore_databases(server, &archives, done).await
+        self.restore_databases(server, &archives, done, consent).await
     }
 
     /// A run that lost a database must not be taken for the whole server.

@@ -96,7 +96,12 @@ impl Restorer<'_> {
             )
         };
         match self.shutdown.guard(both).await {
-            Ok(Ok(_)) => Ok(Filled { seconds: started.elapsed().as_secs_f64(), subscriptions, has_tablespaces, left_out: Vec::new() }),
+            Ok(Ok(_)) => Ok(Filled {
+                seconds: started.elapsed().as_secs_f64(),
+                subscriptions,
+                has_tablespaces,
+                left_out: Vec::new(),
+            }),
             Ok(Err(error)) => {
                 running.stop().await;
                 Err(error)

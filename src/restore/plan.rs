@@ -29,6 +29,8 @@ pub struct Request {
     pub cluster: bool,
     /// Owners and privileges are left out.
     pub no_owner: bool,
+    /// What PostgreSQL cannot load from its own dump ends the restore.
+    pub strict: bool,
     /// The restored database is not compared with the facts.
     pub skip_checks: bool,
     /// Workers of pg_restore.

@@ -3,6 +3,7 @@
 use super::Restorer;
 use super::databases::ChosenArchive;
 use super::plan::{Plan, RestoreContent};
+use crate::dump_format::sql_lexer::name_after;
 use crate::error::{Error, ServerError, SettingsError};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::target::{self, ExistingDatabase};
@@ -138,7 +139,7 @@ fn names_in<'f>(
                 let named = named.filter_map(Value::as_str).filter(|role| *role != "public");
                 roles.extend(named.map(str::to_owned));
             }
-            Kind::Extension => drop(extensions.insert(name)),
+            Kind::Extension => extensions.extend(name_after(name.as_bytes(), &[])),
             _ => {}
         };
         database.each_object(take)?;

@@ -7,7 +7,7 @@ use crate::dump_format::dump_options::{self, LeavesOut};
 use crate::dump_format::script::Rows;
 use crate::dump_format::sql_lexer::{Lexer, Token};
 use crate::error::{Error, ServerError};
-use crate::loader::exception::LeftOut;
+use crate::loader::exception::Omission;
 use crate::loader::{Filled, Loader};
 use crate::postgres::connection::{Connection, ServerVersion};
 use crate::postgres::schema::{self, Described};
@@ -69,7 +69,7 @@ impl<'a> Comparison<'a> {
         info!("restored {} in {:.1} s, comparing", self.scratch.name, filled.seconds);
         let (expected, found) = self.loader.shutdown.guard(self.found(scope, filled)).await??;
         let mut result = checks::compare(&expected, &found, self.terms);
-        result.exceptions = filled.left_out.iter().map(LeftOut::record).collect();
+        result.exceptions = filled.left_out.iter().map(Omission::record).collect();
         info!("compared {} tables and {} rows of {}", result.tables, result.rows, expected.head.name);
         Ok(result)
     }
@@ -78,7 +78,8 @@ impl<'a> Comparison<'a> {
     async fn found(&self, scope: Scope<'_>, filled: &Filled) -> Result<(Expected, Found), Error> {
         let connection = self.loader.server.enter(self.scratch, "backup verify").await?;
         let expected = scope.expected()?;
-        let (objects, described) = self.match_objects(&connection, scope, &expected, &Excused::of(&filled.left_out)).await?;
+        let (objects, described) =
+            self.match_objects(&connection, scope, &expected, &Excused::of(&filled.left_out)).await?;
         let (head, wanted) = (&expected.head, &expected.contents);
         let contents = contents::read(&connection, wanted, &head.lc_monetary).await.map_err(ServerError::Compare)?;
         let orphans = contents::orphans(&connection).await.map_err(ServerError::Compare)?;

@@ -101,7 +101,7 @@ impl Verifier<'_> {
             databases: result.databases,
         };
         let failed = report.with(Verdict::Failed).count();
-        report.verification.passed = failed == 0;
+        report.verification.passed = failed == 0 && (report.verification.exceptions == 0 || !self.config.verify.strict);
         let mut unrecorded = None;
         // bytes that are as they were say nothing of a restore that failed
         if how == How::Restore || is_globals || !report.verification.passed {
@@ -253,11 +253,7 @@ impl Verifier<'_> {
         let restored = match loader.fill(&scratch, reading, expected, end).await {
             Ok(filled) => {
                 let scope = Scope { facts: expected, rows: &Rows::All };
-                Comparison::of(loader, &scratch)
-                    .with_health()
-                    .compare(scope, &filled)
-                    .await
-                    .map_err(Broken::from)
+                Comparison::of(loader, &scratch).with_health().compare(scope, &filled).await.map_err(Broken::from)
             }
             Err(broken) => Err(broken),
         };

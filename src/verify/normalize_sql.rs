@@ -3,7 +3,8 @@
 //! A server reads its own text back into another tree now and then: `x IN ('a', 'b')` on a varchar is written as
 //! `(ARRAY['a'::character varying, …])::text[]` where people typed it, and as
 //! `ARRAY[('a'::character varying)::text, …]` once that was restored. What differs are casts, and parentheses around a
-//! single thing; neither is compared.
+//! single thing; neither is compared. And a literal that had no name in a nested list, `NULL::text`, has that of its
+//! type there once that was read back: `NULL::text AS text`.
 
 use serde_json::Value;
 
@@ -32,7 +33,8 @@ pub(super) fn plain(text: &str) -> String {
                 continue;
             }
             ':' if letters.get(at + 1) == Some(&':') => {
-                at = end_of_type(&letters, at + 2);
+                let end = end_of_type(&letters, at + 2);
+                at = end + length_of_alias(&letters[at + 2..end], &letters[end..]);
                 continue;
             }
             '(' | '[' => {
@@ -93,6 +95,49 @@ fn end_of_type(letters: &[char], begin: usize) -> usize {
     }
 }
 
+/// What a server calls a type where it names a column by it, and writes otherwise.
+const INTERNAL: &[(&str, &str)] = &[
+    ("integer", "int4"),
+    ("bigint", "int8"),
+    ("smallint", "int2"),
+    ("boolean", "bool"),
+    ("real", "float4"),
+    ("double precision", "float8"),
+    ("character varying", "varchar"),
+    ("character", "bpchar"),
+    ("bit varying", "varbit"),
+    ("timestamp with time zone", "timestamptz"),
+    ("timestamp without time zone", "timestamp"),
+    ("time with time zone", "timetz"),
+    ("time without time zone", "time"),
+];
+
+const AS: [char; 4] = [' ', 'A', 'S', ' '];
+
+/// Letters of ` AS name` behind a cast, where the name is only that of the type.
+fn length_of_alias(kind: &[char], rest: &[char]) -> usize {
+    let Some(name) = rest.strip_prefix(&AS) else { return 0 };
+    let length = match name.first() {
+        Some('"') => end_of_quote(name, 0),
+        _ => name.iter().take_while(|letter| letter.is_alphanumeric() || **letter == '_').count(),
+    };
+    let text: String = kind.iter().collect();
+    // `numeric(10,2)`, `text[]`, `timestamp(3) with time zone`
+    let (mut plain, mut depth) = (String::new(), 0);
+    for letter in text.chars() {
+        match letter {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth -= 1,
+            letter if depth == 0 => plain.push(letter),
+            _ => {}
+        }
+    }
+    let internal = INTERNAL.iter().find(|(written, _)| *written == plain).map(|(_, internal)| *internal);
+    let last = internal.unwrap_or_else(|| plain.rsplit('.').next().unwrap_or_default()).trim_matches('"');
+    let alias: String = name[..length].iter().collect();
+    if length > 0 && alias.trim_matches('"') == last { AS.len() + length } else { 0 }
+}
+
 /// The same for every text in a value. A default of NULL is none.
 pub(super) fn comparable(value: Value) -> Value {
     match value {
@@ -118,6 +163,12 @@ mod tests {
             ),
             ("'x'::character varying(10)", "'x'"),
             ("(a)::timestamp without time zone > now()", "a > now()"),
+            ("SELECT NULL::text FROM a b", "SELECT NULL::text AS text FROM a b"),
+            (
+                "SELECT '1'::numeric(10,2), 'x'::character varying(3)",
+                "SELECT '1'::numeric(10,2) AS \"numeric\", 'x'::character varying(3) AS \"varchar\"",
+            ),
+            ("SELECT NULL::s.\"My type\"[]", "SELECT NULL::s.\"My type\"[] AS \"My type\""),
         ] {
             assert_eq!(plain(before), plain(after));
         }
@@ -130,6 +181,8 @@ mod tests {
             ("x = 'a::b'", "x = 'a::c'"),
             ("sum(o.total)", "(sum(o.total) + 1)"),
             ("f(a)", "f(b)"),
+            ("SELECT NULL::text AS text", "SELECT NULL::text AS other"),
+            ("SELECT a AS text", "SELECT a"),
             ("\"a (b)\" = 1", "\"a b\" = 1"),
         ] {
             assert_ne!(plain(one), plain(other));

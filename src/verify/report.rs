@@ -132,6 +132,13 @@ impl VerificationReport {
         self.checks().filter(move |(_, check)| check.verdict == verdict)
     }
 
+    /// What PostgreSQL could not load from its own dump, each with its database.
+    pub fn exceptions(&self) -> impl Iterator<Item = (Option<&str>, &Exception)> {
+        self.databases
+            .iter()
+            .flat_map(|one| one.exceptions.iter().map(|exception| (Some(one.database.as_str()), exception)))
+    }
+
     /// Seconds that restoring took in all; none when nothing was restored.
     pub fn restore_seconds(&self) -> Option<f64> {
         let seconds = self.databases.iter().filter_map(|database| database.restore_seconds);
@@ -141,11 +148,20 @@ impl VerificationReport {
     /// What failed, in one line.
     pub fn failures(&self) -> String {
         let several = self.databases.len() > 1;
+        let exceptions = self.exceptions().map(|(database, exception)| {
+            let database = database.filter(|_| several).map(|name| format!("{name}: ")).unwrap_or_default();
+            format!("{database}{} ({})", exception.object, exception.reason)
+        });
+        // only a strict verification fails by them
+        let mut exceptions: Vec<String> = exceptions.collect();
+        if self.with(Verdict::Failed).next().is_some() {
+            exceptions.clear();
+        }
         let failed = self.with(Verdict::Failed).map(|(database, check)| {
             let database = database.filter(|_| several).map(|name| format!("{name}: ")).unwrap_or_default();
             let detail = check.details.first().map(|detail| format!(" ({detail})")).unwrap_or_default();
             format!("{database}{}{detail}", check.check)
         });
-        failed.collect::<Vec<_>>().join("; ")
+        failed.chain(exceptions).collect::<Vec<_>>().join("; ")
     }
 }

@@ -234,7 +234,10 @@ const ARROWS: &[(&str, &str)] = &[
     ("storage", "settings record background text hex"),
     ("repository", "encryption record storage progress text hex"),
     ("inventory", "config postgres record storage repository report schedule error shutdown progress text"),
-    ("loader", "config postgres dump_format pipeline encryption record storage repository error shutdown progress hex"),
+    (
+        "loader",
+        "config postgres dump_format pipeline encryption record storage repository error shutdown progress text",
+    ),
     ("verify", "config postgres dump_format pipeline encryption record repository loader error shutdown text"),
     ("restore", "config postgres dump_format record repository loader verify error shutdown text"),
     ("report", "record storage text"),

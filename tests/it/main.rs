@@ -13,6 +13,7 @@ mod consistency;
 mod daemon;
 mod dashboard;
 mod encryption;
+mod exceptions;
 mod failures;
 mod kubernetes;
 mod metrics;

@@ -79,11 +79,8 @@ fn a_connection_that_is_cut_or_a_statement_that_fails_leaves_the_target_as_it_wa
     let outcome = backup.run(&["restore", "--into", &copy]);
     postgres.sql("postgres", "ALTER ROLE backup_user RESET temp_file_limit");
     let outcome = outcome.exits(74).says("temporary file size exceeds temp_file_limit").says("raise the limit");
-    assert!(
-        outcome.log.contains("psql:<stdin>:") && outcome.log.contains("CREATE INDEX t_note_idx"),
-        "{}",
-        outcome.log
-    );
+    assert!(outcome.log.contains("line 4000"), "{}", outcome.log);
+    assert!(outcome.log.contains("CREATE INDEX t_note_idx"), "{}", outcome.log);
     assert!(!postgres.exists(&copy));
     assert_eq!(postgres.leftovers(), "");
 }

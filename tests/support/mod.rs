@@ -8,6 +8,7 @@ pub mod backup;
 pub mod browser;
 pub mod cluster;
 pub mod daemon;
+pub mod gate;
 pub mod gcs;
 pub mod http;
 pub mod postgres;

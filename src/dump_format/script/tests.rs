@@ -34,7 +34,12 @@ const DUMP: &str = "--\n\\restrict abc\n\nSET lock_timeout = 0;\nALTER TABLE pub
 #[test]
 fn a_dump_goes_through_without_its_own_restriction() {
     let passed = passed(DUMP, &LeaveOut::default()).unwrap();
-    assert_eq!(passed, DUMP.replace("--\n\\restrict abc\n\n", "").replace("\n\nCOMMENT", "\nCOMMENT").replace("\\unrestrict abc\n", ""));
+    assert_eq!(
+        passed,
+        DUMP.replace("--\n\\restrict abc\n\n", "")
+            .replace("\n\nCOMMENT", "\nCOMMENT")
+            .replace("\\unrestrict abc\n", "")
+    );
 }
 
 #[test]

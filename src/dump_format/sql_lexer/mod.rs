@@ -316,7 +316,9 @@ impl Lexer {
                     if *escapes { memchr::memchr2(b'\'', b'\\', bytes) } else { memchr::memchr(b'\'', bytes) };
                 let length = special.map_or(bytes.len(), |at| at + 1);
                 match special.map(|at| bytes[at]) {
-                    Some(b'\'') => self.state = LexerState::Closed { escapes: *escapes, new_line: false, comment: Comment::None },
+                    Some(b'\'') => {
+                        self.state = LexerState::Closed { escapes: *escapes, new_line: false, comment: Comment::None }
+                    }
                     Some(_) => *escaped = true,
                     None => {}
                 }

@@ -5,7 +5,7 @@ use std::io;
 use tokio::io::ReadBuf;
 
 /// Messages on their way.
-pub(super) struct Incoming {
+pub(super) struct FramesIn {
     buffer: Vec<u8>,
     /// What of the buffer is filled and was not handed on.
     filled: std::ops::Range<usize>,
@@ -26,14 +26,14 @@ const PART: usize = 64 << 10;
 const HEAD: usize = 5;
 const ROWS: u8 = b'd';
 
-impl Default for Incoming {
+impl Default for FramesIn {
     fn default() -> Self {
         Self { buffer: vec![0; BUFFER], filled: 0..0, head: Vec::new(), left: 0, part: 0, is_cut: false }
     }
 }
 
-impl Incoming {
-    /// Where the next bytes of the server belong; [`Incoming::filled`] says how many they were.
+impl FramesIn {
+    /// Where the next bytes of the server belong; [`FramesIn::filled`] says how many they were.
     pub(super) fn space(&mut self) -> ReadBuf<'_> {
         self.buffer.copy_within(self.filled.clone(), 0);
         self.filled = 0..self.filled.len();

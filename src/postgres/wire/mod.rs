@@ -12,8 +12,8 @@ mod transport;
 
 pub(super) use transport::{Encryption, Transport, TransportError, broke_off, open};
 
-use incoming::Incoming;
-use outgoing::Outgoing;
+use incoming::FramesIn;
+use outgoing::FramesOut;
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
@@ -38,16 +38,16 @@ pub(super) fn as_text(sql: &[u8]) -> String {
 /// A stream of messages to a server and back.
 pub(super) struct Wire {
     transport: Box<dyn Transport>,
-    incoming: Incoming,
+    incoming: FramesIn,
     /// None where SQL is sent as it is.
-    outgoing: Option<Outgoing>,
+    outgoing: Option<FramesOut>,
 }
 
 impl Wire {
     /// A stream on which nothing was sent yet.
     pub(super) fn new(transport: Box<dyn Transport>, text: SqlText) -> Self {
-        let outgoing = (text == SqlText::Bytes).then(Outgoing::default);
-        Self { transport, incoming: Incoming::default(), outgoing }
+        let outgoing = (text == SqlText::Bytes).then(FramesOut::default);
+        Self { transport, incoming: FramesIn::default(), outgoing }
     }
 
     /// Writes what waits, so that at most `left` bytes still do.

@@ -4,15 +4,15 @@ use std::io;
 
 /// Messages on their way.
 #[derive(Default)]
-pub(super) struct Outgoing {
-    state: Message,
+pub(super) struct FramesOut {
+    state: Frame,
     waiting: Vec<u8>,
     /// Bytes of `waiting` that were written.
     written: usize,
 }
 
 /// The message that is being taken.
-enum Message {
+enum Frame {
     /// Its head, as far as it is there. The first message of a session has no letter.
     Head { head: Vec<u8>, is_first: bool },
     /// It is handed on as it is; bytes that are still to come.
@@ -21,13 +21,13 @@ enum Message {
     Sql { letter: u8, body: Vec<u8>, left: usize },
 }
 
-impl Default for Message {
+impl Default for Frame {
     fn default() -> Self {
         Self::Head { head: Vec::new(), is_first: true }
     }
 }
 
-impl Message {
+impl Frame {
     fn next() -> Self {
         Self::Head { head: Vec::new(), is_first: false }
     }
@@ -36,7 +36,7 @@ impl Message {
 /// Bytes of a message's length, which counts them.
 const LENGTH: usize = 4;
 
-impl Outgoing {
+impl FramesOut {
     /// What is to be written.
     pub(super) fn waiting(&self) -> &[u8] {
         &self.waiting[self.written..]
@@ -56,7 +56,7 @@ impl Outgoing {
     pub(super) fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while let Some(first) = bytes.first() {
             match &mut self.state {
-                Message::Head { head, is_first } => {
+                Frame::Head { head, is_first } => {
                     head.push(*first);
                     bytes = &bytes[1..];
                     let letter = usize::from(!*is_first);
@@ -65,16 +65,16 @@ impl Outgoing {
                         self.begin(&head, letter)?;
                     }
                 }
-                Message::Passing(left) => {
+                Frame::Passing(left) => {
                     let (taken, rest) = bytes.split_at(bytes.len().min(*left));
                     self.waiting.extend_from_slice(taken);
                     *left -= taken.len();
                     bytes = rest;
                     if *left == 0 {
-                        self.state = Message::next();
+                        self.state = Frame::next();
                     }
                 }
-                Message::Sql { body, left, .. } => {
+                Frame::Sql { body, left, .. } => {
                     let (taken, rest) = bytes.split_at(bytes.len().min(*left));
                     body.extend_from_slice(taken);
                     *left -= taken.len();
@@ -94,11 +94,11 @@ impl Outgoing {
         let left = length.checked_sub(LENGTH).ok_or_else(|| invalid("a message that is shorter than its length"))?;
         self.state = match head {
             [letter @ (b'P' | b'Q'), ..] if head.len() > LENGTH => {
-                Message::Sql { letter: *letter, body: Vec::with_capacity(left), left }
+                Frame::Sql { letter: *letter, body: Vec::with_capacity(left), left }
             }
             _ => {
                 self.waiting.extend_from_slice(head);
-                if left == 0 { Message::next() } else { Message::Passing(left) }
+                if left == 0 { Frame::next() } else { Frame::Passing(left) }
             }
         };
         Ok(())
@@ -106,7 +106,7 @@ impl Outgoing {
 
     /// `P` has a name, SQL and types of values; `Q` has SQL. Texts end in a zero.
     fn end_sql(&mut self) -> io::Result<()> {
-        let Message::Sql { letter, body, .. } = std::mem::replace(&mut self.state, Message::next()) else {
+        let Frame::Sql { letter, body, .. } = std::mem::replace(&mut self.state, Frame::next()) else {
             return Ok(());
         };
         let zero = |from: usize| memchr::memchr(0, &body[from..]).map(|at| from + at);

@@ -1,5 +1,5 @@
-use super::incoming::Incoming;
-use super::outgoing::Outgoing;
+use super::incoming::FramesIn;
+use super::outgoing::FramesOut;
 use super::*;
 
 fn message(letter: u8, body: &[u8]) -> Vec<u8> {
@@ -13,7 +13,7 @@ fn startup() -> Vec<u8> {
 }
 
 fn sent(messages: &[u8], chunk: usize) -> Vec<u8> {
-    let mut outgoing = Outgoing::default();
+    let mut outgoing = FramesOut::default();
     for bytes in messages.chunks(chunk) {
         outgoing.take(bytes).unwrap();
     }
@@ -21,8 +21,8 @@ fn sent(messages: &[u8], chunk: usize) -> Vec<u8> {
 }
 
 fn received(messages: &[u8], chunk: usize, room: usize) -> Vec<u8> {
-    let (mut incoming, mut all) = (Incoming::default(), Vec::new());
-    let mut hand_on = |incoming: &mut Incoming| loop {
+    let (mut incoming, mut all) = (FramesIn::default(), Vec::new());
+    let mut hand_on = |incoming: &mut FramesIn| loop {
         let mut space = vec![0; room];
         let mut into = ReadBuf::new(&mut space);
         let is_more = incoming.hand_on(&mut into).unwrap();
@@ -64,7 +64,7 @@ fn sql_leaves_as_its_bytes_and_everything_else_as_it_is() {
 #[test]
 fn sql_of_letters_that_are_no_bytes_is_an_error() {
     let messages = [startup(), message(b'Q', "SELECT '€'\0".as_bytes())].concat();
-    assert!(Outgoing::default().take(&messages).is_err());
+    assert!(FramesOut::default().take(&messages).is_err());
 }
 
 #[test]
@@ -81,7 +81,8 @@ fn long_rows_come_in_parts_and_every_other_message_whole() {
         }
         assert_eq!(found[0], (b'D', row.clone()));
         assert!(found.iter().filter(|(letter, _)| *letter == b'd').all(|(_, body)| body.len() <= 64 << 10));
-        let rows: Vec<u8> = found.iter().filter(|(letter, _)| *letter == b'd').flat_map(|(_, body)| body.clone()).collect();
+        let rows: Vec<u8> =
+            found.iter().filter(|(letter, _)| *letter == b'd').flat_map(|(_, body)| body.clone()).collect();
         assert_eq!(rows, [row.as_slice(), b"short\n"].concat());
         assert_eq!(found.last().unwrap(), &(b'C', Vec::new()));
     }
@@ -89,7 +90,7 @@ fn long_rows_come_in_parts_and_every_other_message_whole() {
 
 #[test]
 fn a_message_shorter_than_its_length_is_an_error() {
-    let mut incoming = Incoming::default();
+    let mut incoming = FramesIn::default();
     incoming.space().put_slice(b"d\0\0\0\x01");
     incoming.filled(5);
     let mut space = [0; 10];

@@ -1,7 +1,7 @@
 //! Objects that are not compared, because the loader has left them out and said so.
 
 use crate::dump_format::sql_lexer::{DumpedObject, ObjectKind};
-use crate::loader::exception::LeftOut;
+use crate::loader::exception::Omission;
 use crate::record::facts::Kind;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ pub struct Excused {
 
 impl Excused {
     /// Objects that were left out, or made in part.
-    pub(crate) fn of(left_out: &[LeftOut]) -> Self {
+    pub(crate) fn of(left_out: &[Omission]) -> Self {
         let mut excused = Self::default();
         left_out.iter().filter_map(|one| one.object.as_ref()).for_each(|object| excused.add(object));
         excused

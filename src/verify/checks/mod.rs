@@ -136,7 +136,14 @@ pub fn compare(expected: &Expected, found: &Found, terms: Terms) -> DatabaseResu
 /// Every check without sense because there is nothing to compare.
 pub fn not_restored(database: &str, reason: &str) -> DatabaseResult {
     let checks = ALL.iter().map(|kind| kind.record(Judgement::not_applicable(reason))).collect();
-    DatabaseResult { database: database.to_owned(), restore_seconds: None, tables: 0, rows: 0, exceptions: Vec::new(), checks }
+    DatabaseResult {
+        database: database.to_owned(),
+        restore_seconds: None,
+        tables: 0,
+        rows: 0,
+        exceptions: Vec::new(),
+        checks,
+    }
 }
 
 impl CheckKind {

@@ -1,0 +1,216 @@
+//! What PostgreSQL cannot load from its own dump: every row comes back all the same, what does not is named, and nothing
+//! counts against the backup.
+
+use crate::support;
+
+use support::assert_same_text;
+use support::backup::Backup;
+use support::postgres::shared;
+
+/// A schema that a dump cannot load in one go: what is asked of it, and the objects that are exceptions.
+struct World {
+    name: &'static str,
+    sql: &'static str,
+    settings: &'static [(&'static str, &'static str)],
+    exceptions: &'static [&'static str],
+}
+
+const WORLDS: &[World] = &[
+    World {
+        name: "a key whose rows are orphans",
+        sql: "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (a int REFERENCES a);
+              SET session_replication_role = replica; INSERT INTO b VALUES (1), (2)",
+        settings: &[],
+        exceptions: &["foreign key public.b.b_a_fkey: made as NOT VALID"],
+    },
+    World {
+        name: "a table that is left out and referred to",
+        sql: "CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1);
+              CREATE TABLE child (p int REFERENCES parent, note text); INSERT INTO child VALUES (1, 'x')",
+        settings: &[("BACKUP_EXCLUDE_TABLES", "public.parent")],
+        exceptions: &["foreign key public.child.child_p_fkey: left out"],
+    },
+    World {
+        name: "rows that are left out and referred to",
+        sql: "CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1);
+              CREATE TABLE child (p int REFERENCES parent, note text); INSERT INTO child VALUES (1, 'x')",
+        settings: &[("BACKUP_EXCLUDE_TABLE_DATA", "public.parent")],
+        exceptions: &["foreign key public.child.child_p_fkey: made as NOT VALID"],
+    },
+    World {
+        name: "a view on a table that is left out, and one on that view",
+        sql: "CREATE TABLE gone (id int); CREATE TABLE kept (id int); INSERT INTO kept VALUES (1);
+              CREATE VIEW v AS SELECT * FROM gone; CREATE VIEW w AS SELECT * FROM v; COMMENT ON VIEW w IS 'x'",
+        settings: &[("BACKUP_EXCLUDE_TABLES", "public.gone")],
+        exceptions: &["view public.v: left out", "view public.w: left out"],
+    },
+    World {
+        name: "a CHECK that asks a table whose rows come later",
+        sql: "CREATE TABLE b (id int); CREATE FUNCTION b_has_rows() RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.b)';
+              INSERT INTO b VALUES (1); CREATE TABLE a (id int CHECK (public.b_has_rows())); INSERT INTO a VALUES (1), (2)",
+        settings: &[],
+        exceptions: &[],
+    },
+    World {
+        name: "a CHECK that no row obeys any more",
+        sql: "CREATE FUNCTION ok(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+              CREATE TABLE a (id int CONSTRAINT \"od d\" CHECK (public.ok(id))); INSERT INTO a VALUES (1), (2);
+              CREATE OR REPLACE FUNCTION ok(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false'",
+        settings: &[],
+        exceptions: &["check public.a.\"od d\": made as NOT VALID"],
+    },
+    World {
+        name: "a CHECK of PostgreSQL's own that rows break all the same",
+        sql: "CREATE TABLE a (id int CHECK (id > 0)); CREATE TABLE z (id int); INSERT INTO z VALUES (7);
+              ALTER TABLE a DROP CONSTRAINT a_id_check; INSERT INTO a VALUES (-1);
+              ALTER TABLE a ADD CONSTRAINT a_id_check CHECK (id > 0) NOT VALID;
+              UPDATE pg_constraint SET convalidated = true WHERE conname = 'a_id_check'",
+        settings: &[],
+        exceptions: &["check public.a.a_id_check: made as NOT VALID"],
+    },
+    World {
+        name: "a domain that asks a table",
+        sql: "CREATE TABLE zone (name text); INSERT INTO zone VALUES ('x');
+              CREATE FUNCTION is_zone(text) RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.zone WHERE name = $1)';
+              CREATE DOMAIN zoned AS text CHECK (public.is_zone(VALUE)); CREATE TABLE a (z zoned); INSERT INTO a VALUES ('x')",
+        settings: &[],
+        exceptions: &[],
+    },
+    World {
+        name: "an extension's function that was altered, in an index",
+        sql: "CREATE EXTENSION unaccent; ALTER FUNCTION unaccent(text) IMMUTABLE; CREATE TABLE t (a text);
+              CREATE INDEX plain ON t (unaccent(a)); INSERT INTO t VALUES ('ä'), ('b')",
+        settings: &[],
+        exceptions: &["index public.plain: left out"],
+    },
+    World {
+        name: "an extension's function that was altered, in a generated column",
+        sql: "CREATE EXTENSION unaccent; ALTER FUNCTION unaccent(text) IMMUTABLE;
+              CREATE TABLE t (a text, b text GENERATED ALWAYS AS (public.unaccent(a)) STORED); INSERT INTO t VALUES ('ä'), ('b')",
+        settings: &[],
+        exceptions: &["table public.t: made with its columns alone"],
+    },
+    World {
+        name: "a function in an index that finds its table by the search_path",
+        sql: "CREATE TABLE k (id int); CREATE FUNCTION n(int) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) + $1 FROM k';
+              CREATE TABLE t (a int); INSERT INTO t VALUES (1); CREATE INDEX by_n ON t (n(a))",
+        settings: &[],
+        exceptions: &["index public.by_n: left out"],
+    },
+    World {
+        name: "a schema of its own name alone",
+        sql: "CREATE TABLE t (a int); INSERT INTO t VALUES (1); CREATE SCHEMA other; CREATE TABLE other.t (a int)",
+        settings: &[("PG_DUMP_EXTRA_ARGS", "-n public")],
+        exceptions: &[],
+    },
+    World {
+        name: "an extension whose name needs quotes",
+        sql: "CREATE EXTENSION \"uuid-ossp\"; CREATE TABLE t (id uuid DEFAULT uuid_generate_v4()); INSERT INTO t VALUES (DEFAULT)",
+        settings: &[],
+        exceptions: &[],
+    },
+    World {
+        name: "a view whose column the server names after a restore",
+        sql: "CREATE TABLE a (c text); INSERT INTO a VALUES ('x');
+              CREATE VIEW v1 AS SELECT c FROM (SELECT c FROM a UNION ALL SELECT null FROM a b) q",
+        settings: &[],
+        exceptions: &[],
+    },
+    World {
+        name: "a day that depends on the database's time zone",
+        sql: "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Asia/Tokyo''', current_database()); END $$;
+              SET timezone = 'Asia/Tokyo'; CREATE TABLE t (at timestamptz, day date CHECK (at::date = day));
+              INSERT INTO t VALUES ('2026-01-28 00:30+09', '2026-01-28'), ('2026-01-28 23:30+09', '2026-01-28');
+              CREATE MATERIALIZED VIEW days AS SELECT date_trunc('day', at) AS day, count(*) FROM t GROUP BY 1",
+        settings: &[],
+        exceptions: &[],
+    },
+];
+
+/// A question for the rows of every table that is saved, in an order of their own. What a generated column holds is in no
+/// dump.
+const ROWS: &str = "
+    SELECT string_agg(format('SELECT %L, count(*), md5(string_agg(t::text, ''|'' ORDER BY t::text)) FROM (SELECT %s FROM %s) t',
+           c.oid::regclass, columns, c.oid::regclass), ' UNION ALL ' ORDER BY c.oid::regclass::text)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute
+                        WHERE attrelid = c.oid AND attnum > 0 AND attgenerated = '') AS a (columns)
+    WHERE relkind IN ('r', 'm') AND n.nspname = 'public' AND relname NOT IN ('gone', 'parent')";
+
+#[test]
+fn every_row_of_a_schema_that_cannot_be_loaded_in_one_go_comes_back_and_the_rest_is_named() {
+    let postgres = shared();
+    for world in WORLDS {
+        for format in ["plain", "custom"] {
+            let database = postgres.database("world");
+            postgres.sql(&database, world.sql);
+            let mut backup = Backup::of(postgres, &database).set("BACKUP_FORMAT", format);
+            for (name, value) in world.settings {
+                backup = backup.set(name, value);
+            }
+            backup.with("VERIFY_ENABLED", "true").run(&[]).exits(0);
+            let report = backup.verifications().remove(0);
+            assert_eq!(report.0["passed"], true);
+            let exceptions = report.0["databases"][0]["exceptions"].as_array().cloned().unwrap_or_default();
+            let named: Vec<&str> = exceptions.iter().map(|one| one["object"].as_str().unwrap()).collect();
+            for exception in world.exceptions {
+                assert!(
+                    named.iter().any(|name| name.starts_with(exception)),
+                    "{}, {format}: {exception} is not among {named:?}",
+                    world.name
+                );
+            }
+            if world.exceptions.is_empty() {
+                assert!(named.is_empty(), "{}, {format}: {named:?}", world.name);
+            }
+            if format == "custom" {
+                continue;
+            }
+            let copy = format!("{database}_copy");
+            let mut outcome = backup.run(&["restore", "--into", &copy]).exits(0);
+            for exception in world.exceptions {
+                outcome = outcome.says(exception);
+            }
+            let rows = postgres.sql(&database, ROWS);
+            assert_same_text(&postgres.sql(&copy, &rows), &postgres.sql(&database, &rows));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_come_back_is_said_with_the_sql_that_would_make_it_before_a_database_is_replaced() {
+    let postgres = shared();
+    let database = postgres.database("replaced");
+    postgres.sql(
+        &database,
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (a int REFERENCES a);
+         SET session_replication_role = replica; INSERT INTO b VALUES (1)",
+    );
+    let backup = Backup::of(postgres, &database);
+    backup.run(&[]).exits(0);
+    // whoever wants all or nothing gets that
+    let strict = format!("{database}_strict");
+    backup.run(&["restore", "--into", &strict, "--strict"]).exits(65).says("--strict");
+    assert!(!postgres.exists(&strict));
+    backup.with("VERIFY_STRICT", "true").verify(&[], 65);
+    backup.verify(&[], 0);
+    // nobody is there who could be asked
+    backup.run(&["restore", "--into", &database, "--replace"]).exits(64);
+    let outcome = backup.run(&["restore", "--into", &database, "--replace", "--yes"]).exits(0);
+    outcome.says("foreign key public.b.b_a_fkey").says("VALIDATE CONSTRAINT b_a_fkey").says("every row came back");
+    assert_eq!(postgres.sql(&database, "SELECT convalidated FROM pg_constraint WHERE contype = 'f'"), "f");
+}
+
+#[test]
+fn what_the_server_lacks_counts_for_nothing_against_the_backup() {
+    let postgres = shared();
+    let database = postgres.database("lacking");
+    postgres.sql(&database, "CREATE EXTENSION unaccent; CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+    let backup = Backup::of(postgres, &database);
+    backup.run(&[]).exits(0);
+    backup.verify(&[], 0);
+    // an extension that no server has the files of
+    backup.rewrite(|text| text.replace("EXTENSION IF NOT EXISTS unaccent", "EXTENSION IF NOT EXISTS nowhere"));
+    backup.run(&["verify"]).exits(74).says("extension \"nowhere\"").says("lacks");
+    assert_eq!(backup.json(&["list"], 0)["backups"][0]["good"], true);
+}
