@@ -1,6 +1,7 @@
 //! What a statement of a dump does, as far as a failure of it is judged by that.
 
-use super::statement::{Charset, Words, qualified, quoted};
+use super::statement::{Charset, qualified, quoted};
+use super::words::Words;
 use std::fmt;
 
 /// What a statement does.

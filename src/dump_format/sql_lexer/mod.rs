@@ -9,6 +9,7 @@
 
 mod intent;
 mod statement;
+mod words;
 
 pub use intent::{DumpedObject, Intent, ObjectKind};
 pub use statement::{
