@@ -53,7 +53,7 @@ impl Named {
         may: impl Fn(&Backup) -> bool,
     ) -> Result<(Repository, Backup), Error> {
         let target = self.location.map_or(config.target, Target::from);
-        let mut found: Vec<(Repository, Backup)> = Vec::new();
+        let (mut found, mut bad): (Vec<(Repository, Backup)>, Vec<Backup>) = (Vec::new(), Vec::new());
         for repository in sides::open(config, target, run_id).await? {
             let backups = match repository.catalog().await {
                 Ok(catalog) => catalog.backups,
@@ -65,8 +65,13 @@ impl Named {
                 Err(error) => return Err(error.into()),
             };
             for backup in backups {
-                if self.is_meant(&repository, &backup) && (self.name != LATEST || may(&backup)) {
+                if !self.is_meant(&repository, &backup) {
+                    continue;
+                }
+                if self.name != LATEST || may(&backup) {
                     found.push((repository.clone(), backup));
+                } else if !backup.is_good() {
+                    bad.push(backup);
                 }
             }
         }
@@ -75,7 +80,10 @@ impl Named {
         {
             return Ok(elsewhere);
         }
-        self.choose(found)
+        match bad.into_iter().max_by_key(|backup| backup.manifest.started).filter(|_| found.is_empty()) {
+            Some(bad) => Err(Error::Settings(SettingsError::Usage(only_bad(&bad)))),
+            None => self.choose(found),
+        }
     }
 
     /// The same for all databases of a run: the newest backup, whatever it holds, stands for its run.
@@ -208,6 +216,26 @@ impl Named {
             )))
         })
     }
+}
+
+/// There are backups, and none of them is good: the newest, what is wrong with it, and what can be done.
+fn only_bad(newest: &Backup) -> String {
+    let id = text::one_line(&newest.manifest.id).into_owned();
+    let why = match &newest.verification {
+        Some(verification) if !verification.passed => {
+            let time = verification.finished.format("%Y-%m-%d %H:%M:%S UTC");
+            let failures = match verification.failures.as_str() {
+                "" => String::new(),
+                failures => format!(" ({})", text::one_line(failures)),
+            };
+            format!("failed its verification of {time}{failures}")
+        }
+        _ => "is not whole: its archive is missing, or has another length than was written".to_owned(),
+    };
+    format!(
+        "no good backup fits; the newest, {id}, {why}; to restore it all the same, name it: backup restore {id} …; to \
+         prove it anew: backup verify {id}"
+    )
 }
 
 /// The source of a backup, with the number of its server where others of the same name are of another one.

@@ -3,12 +3,14 @@
 use super::exception::Omission;
 use super::failures::NOT_VALID;
 use super::sql::Sink;
+use super::surroundings;
 use super::{Broken, Loader};
 use crate::dump_format::script::{Script, ScriptStatement, Step};
 use crate::dump_format::sql_lexer::{DumpedObject, Intent, ObjectKind};
 use crate::error::{Error, ServerError};
 use crate::postgres;
 use crate::postgres::constraints::{self, TakenOff, Unsteady};
+use crate::postgres::extensions::Restoring;
 use crate::postgres::loading::{LoadSession, RowsIn};
 use crate::postgres::scratch::Scratch;
 use crate::progress::Counters;
@@ -40,6 +42,8 @@ pub(super) struct LoadState {
     pub(super) lost: Vec<String>,
     /// Every constraint was taken off, because rows broke one.
     pub(super) all_off: bool,
+    /// Those that were made.
+    extensions: Vec<String>,
     /// COPY number so many has to be done again, and everything behind it.
     pub(super) again: Option<u64>,
 }
@@ -79,6 +83,9 @@ impl<'a> Execution<'a> {
         let subscriptions = script.finish()?;
         if self.state.again.is_none() {
             self.put_back().await?;
+            for extension in &self.state.extensions {
+                surroundings::tell(self.target.session, extension, Restoring::Ends).await?;
+            }
             self.judge_lost()?;
         }
         Ok((subscriptions, has_tablespaces))
@@ -139,6 +146,13 @@ impl<'a> Execution<'a> {
                 match statement.text {
                     b"BEGIN;" => self.state.in_transaction = true,
                     b"COMMIT;" => self.state.in_transaction = false,
+                    _ => {}
+                }
+                match intent {
+                    Intent::Make(object) if object.kind == ObjectKind::Extension => {
+                        surroundings::tell(self.target.session, &object.name, Restoring::Begins).await?;
+                        self.state.extensions.push(object.name);
+                    }
                     _ => {}
                 }
                 Ok(())

@@ -9,6 +9,7 @@ mod judgement;
 pub(crate) mod parts;
 mod plain_table;
 pub(crate) mod sql;
+mod surroundings;
 pub(crate) mod transfer;
 
 use crate::config::{Config, Format, ServerRole, Source};
@@ -125,6 +126,7 @@ impl Loader<'_> {
     ) -> Result<Filled, Broken> {
         let started = Instant::now();
         let session = self.shutdown.guard(self.open_session(scratch, &expected)).await??;
+        self.shutdown.guard(surroundings::make_extensions(self, scratch, expected)).await??;
         let target = Filling { loader: self, scratch, expected, session: &session };
         let mut state = LoadState::default();
         let (mut subscriptions, mut has_tablespaces) = self.pass(target, reading, end, &mut state).await?;
@@ -277,7 +279,7 @@ pub(crate) async fn client_tools(config: &Config, manifest: &Manifest, server: &
 pub(crate) fn roles_of(facts: &DatabaseHead) -> BTreeSet<String> {
     let properties = &facts.properties;
     let privileges = properties.privileges.iter().flatten();
-    let mut roles: BTreeSet<String> = facts.roles.iter().cloned().collect();
+    let mut roles: BTreeSet<String> = facts.roles.iter().chain(&facts.roles_in_rows).cloned().collect();
     roles.insert(properties.owner.clone());
     roles.extend(privileges.flat_map(|one| one.grantee.iter().chain([&one.grantor]).cloned()));
     roles.extend(properties.role_settings.keys().cloned());

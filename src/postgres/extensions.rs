@@ -1,11 +1,43 @@
-//! What pg_dump leaves out by its own rules: it writes `CREATE EXTENSION`, and of what belongs to an extension nothing but
+//! Extensions, and what pg_dump leaves out by its own rules: it writes `CREATE EXTENSION`, and of what belongs to an extension nothing but
 //! the rows of the tables that the extension has named for that.
 
-use super::catalog::{LossyText, bytes_of};
+use super::catalog::{LossyText, bytes_of, quote};
 use super::connection::Connection;
 use crate::dump_format::sql_lexer::qualified;
 use crate::record::facts::LeftOut;
 use tokio_postgres::Error;
+use tokio_postgres::types::Type;
+
+/// Extensions that want to be told of a restore: functions of theirs that are called before rows come into their tables, and
+/// behind that. From the documentation of each.
+const TOLD: &[(&str, [&str; 2])] = &[("timescaledb", ["timescaledb_pre_restore", "timescaledb_post_restore"])];
+
+/// When an extension is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restoring {
+    Begins,
+    Ends,
+}
+
+/// Makes an extension where it is not there yet.
+pub async fn make(connection: &Connection, name: &str, schema: Option<&str>) -> Result<(), Error> {
+    let mut statement = format!("CREATE EXTENSION IF NOT EXISTS {}", quote(name));
+    if let Some(schema) = schema.map(quote) {
+        connection.execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"), &[]).await?;
+        statement += &format!(" WITH SCHEMA {schema}");
+    }
+    connection.execute(&statement, &[]).await.map(drop)
+}
+
+/// Tells an extension of a restore, where it wants that.
+pub async fn tell(connection: &Connection, extension: &str, restoring: Restoring) -> Result<(), Error> {
+    let Some((_, functions)) = TOLD.iter().find(|(name, _)| *name == extension) else { return Ok(()) };
+    let schema = "SELECT extnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_extension WHERE extname = $1";
+    let Some(row) = connection.query_typed(schema, &[(&extension, Type::TEXT)]).await?.pop() else { return Ok(()) };
+    let function = functions[restoring as usize];
+    let schema: String = row.get(0);
+    connection.query_typed(&format!("SELECT {schema}.{function}()"), &[]).await.map(drop)
+}
 
 /// Tables that belong to an extension whose rows are not dumped.
 const TABLES: &str = "

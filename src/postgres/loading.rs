@@ -61,9 +61,9 @@ impl LoadSession {
         Ok(RowsIn { copy: self.connection.copy_in(&as_text(statement)).await?, waiting: BytesMut::new() })
     }
 
-    /// True when the session has ended.
-    pub fn is_closed(&self) -> bool {
-        self.connection.is_closed()
+    /// The session, for questions in ASCII.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Sets what sessions of the source's database have, so that rows are judged and views are filled as there. What the

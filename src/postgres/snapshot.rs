@@ -3,6 +3,7 @@
 use super::catalog;
 use super::connection::Connection;
 use super::extensions;
+use super::roles_in_rows;
 use super::schema;
 use crate::record::facts::writer::{NewContents, NewFacts, Sections};
 use crate::record::facts::{DatabaseHead, Kind, SnapshotRecord, Totals};
@@ -88,6 +89,7 @@ impl Snapshot {
             roles: Vec::new(),
             lc_monetary: String::new(),
             left_out: Vec::new(),
+            roles_in_rows: Vec::new(),
             rewritten: Vec::new(),
         };
         let (objects, contents) = (Sections::default(), NewContents::default());
@@ -108,6 +110,7 @@ impl Snapshot {
         (head.roles, head.lc_monetary) = (described.roles, described.lc_monetary);
         (head.rewritten, *replaced) = (described.rewritten, described.replaced);
         head.left_out = extensions::left_out(&self.connection).await?;
+        head.roles_in_rows = roles_in_rows::read(&self.connection).await?;
         Ok(())
     }
 }

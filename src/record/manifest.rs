@@ -199,6 +199,9 @@ pub struct Verification {
     /// Objects that PostgreSQL cannot load from its own dump; the report names them.
     #[serde(default, skip_serializing_if = "is_none")]
     pub exceptions: usize,
+    /// What failed, in one line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failures: String,
     /// When it ended.
     pub finished: DateTime<Utc>,
 }

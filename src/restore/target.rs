@@ -107,6 +107,16 @@ impl Restorer<'_> {
         let (policy_roles, extensions) = names_in(wanted())?;
         if self.request.no_owner {
             let present = self.shutdown.guard(server.roles()).await??;
+            let in_rows: BTreeSet<&str> =
+                wanted().flat_map(|one| one.head.roles_in_rows.iter().map(String::as_str)).collect();
+            let lacking: Vec<&str> = in_rows.into_iter().filter(|role| !present.contains(*role)).collect();
+            if !lacking.is_empty() && !globals && self.request.content != RestoreContent::Schema {
+                let lacking = text::one_line(&lacking.join(", ")).into_owned();
+                return Err(Error::Server(ServerError::Lacking(format!(
+                    "rows name {lacking} in columns of type regrole, and the server lacks that; --globals makes roles \
+                     from the same backup run, or make it with CREATE ROLE"
+                ))));
+            }
             let lacking: Vec<String> = policy_roles.into_iter().filter(|role| !present.contains(role)).collect();
             if !lacking.is_empty() {
                 let lacking = text::one_line(&lacking.join(", ")).into_owned();

@@ -26,6 +26,9 @@ use scope::Scope;
 use std::collections::BTreeSet;
 use tracing::{info, warn};
 
+/// Letters of what failed that are kept with the record.
+const FAILURES: usize = 1000;
+
 /// Who verifies.
 pub struct Verifier<'a> {
     /// Settings.
@@ -88,6 +91,7 @@ impl Verifier<'_> {
                 how,
                 passed: true,
                 exceptions: result.databases.iter().map(|one| one.exceptions.len()).sum(),
+                failures: String::new(),
                 finished: (self.now)(),
             },
             id: manifest.id.clone(),
@@ -102,6 +106,9 @@ impl Verifier<'_> {
         };
         let failed = report.with(Verdict::Failed).count();
         report.verification.passed = failed == 0 && (report.verification.exceptions == 0 || !self.config.verify.strict);
+        if !report.verification.passed {
+            report.verification.failures = report.failures().chars().take(FAILURES).collect();
+        }
         let mut unrecorded = None;
         // bytes that are as they were say nothing of a restore that failed
         if how == How::Restore || is_globals || !report.verification.passed {

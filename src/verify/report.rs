@@ -111,6 +111,7 @@ impl VerificationReport {
     pub fn without_names(&self) -> Self {
         let mut report = self.clone();
         report.databases.iter_mut().for_each(|database| database.exceptions.clear());
+        report.verification.failures.clear();
         let checks = report.databases.iter_mut().flat_map(|database| &mut database.checks);
         for check in checks {
             (check.expected, check.found) = (String::new(), String::new());

@@ -180,8 +180,15 @@ impl World {
                 let how = if self.dice.one_in(3) { How::Checksum } else { How::Restore };
                 let passed = !self.dice.one_in(5);
                 let sha256 = manifest.sha256.clone();
-                let record =
-                    Verification { version: manifest::VERSION, sha256, how, passed, exceptions: 0, finished: now };
+                let record = Verification {
+                    version: manifest::VERSION,
+                    sha256,
+                    how,
+                    passed,
+                    exceptions: 0,
+                    failures: String::new(),
+                    finished: now,
+                };
                 let record = serde_json::to_vec(&record).unwrap().into();
                 repository.record_verification(&backup, now, record).await.unwrap();
             }

@@ -283,6 +283,9 @@ pub struct DatabaseHead {
     pub migrations: Vec<Migration>,
     /// Roles that own something, have privileges or are named by policies.
     pub roles: Vec<String>,
+    /// Roles that occur in rows, in columns of type `regrole`: without them those rows cannot be loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles_in_rows: Vec<String>,
     /// `lc_monetary`, by which values of type money are written.
     pub lc_monetary: String,
     /// What pg_dump leaves out by its own rules.

@@ -20,6 +20,7 @@ pub(crate) fn head(name: &str) -> DatabaseHead {
         roles: Vec::new(),
         lc_monetary: "C".to_owned(),
         left_out: Vec::new(),
+        roles_in_rows: Vec::new(),
         rewritten: Vec::new(),
     }
 }
