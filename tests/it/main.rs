@@ -16,6 +16,7 @@ mod encryption;
 mod exceptions;
 mod failures;
 mod kubernetes;
+mod lexer;
 mod metrics;
 mod notifications;
 mod restore;

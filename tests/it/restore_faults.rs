@@ -194,6 +194,30 @@ fn a_hostile_archive_runs_nothing_here_and_nothing_beyond_its_database() {
         ("DO $$ BEGIN CREATE ROLE evil; END $$;\n", 65, "has `DO $$ BEGIN`"),
         ("DROP DATABASE postgres;\n", 65, "has `DROP DATABASE postgres"),
         ("SELECT :x;\n", 65, "which pg_dump does not write"),
+        // what is left of a statement on two sides of a command would be another one
+        (
+            "COMMENT ON TABLE public.t IS E\n\\restrict x\n'\\'; COPY public.t TO PROGRAM 'touch CANARY'; --';\n",
+            65,
+            "`\\restrict`",
+        ),
+        // a string goes on behind a comment, with its escapes
+        (
+            "COMMENT ON TABLE public.t IS E'a' -- x\n'\\\\'; COPY public.t TO PROGRAM 'touch CANARY'; --';\n",
+            65,
+            "has `COPY public.t TO",
+        ),
+        ("COMMENT ON TABLE public.t IS 'a\0'; COPY public.t TO PROGRAM 'touch CANARY';\n", 65, "a byte 0"),
+        ("SET client_encoding = 'SJIS';\nCOMMENT ON TABLE public.t IS E'\\x95';\n", 65, "has `SET client_encoding ="),
+        (
+            "SELECT pg_catalog.lo_create(1), pg_catalog.lo_export(2, 'CANARY');\n",
+            65,
+            "has `SELECT pg_catalog.lo_create(1),",
+        ),
+        (
+            "CREATE TABLE x AS SELECT pg_catalog.lo_export(pg_catalog.lo_from_bytea(0, 'x'), 'CANARY');\n",
+            65,
+            "has `CREATE TABLE x`",
+        ),
     ] {
         let backup = Backup::of(postgres, &database);
         backup.run(&[]).exits(0);
