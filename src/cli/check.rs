@@ -10,9 +10,11 @@ use crate::job::tasks::Tasks;
 use crate::job::{self, Server};
 use crate::metrics;
 use crate::notify;
+use crate::postgres;
 use crate::postgres::catalog::{self, Database};
-use crate::postgres::connection;
+use crate::postgres::connection::{self, Connection};
 use crate::postgres::dump::STANDBY;
+use crate::postgres::foresight::{self, Foreseen};
 use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
 use crate::repository::{Repository, Side};
@@ -193,7 +195,10 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
     for Database { name, .. } in tasks.list.iter().flat_map(|task| &task.databases) {
         let check = format!("privileges in {name}");
         match job::look_into(config, name, "backup check").await {
-            Ok((_, lacks)) if lacks.is_empty() => readable += 1,
+            Ok((connection, lacks)) if lacks.is_empty() => {
+                readable += 1;
+                look_ahead(&connection, name, findings).await;
+            }
             Ok((_, lacks)) => lacks.into_iter().for_each(|lack| missing_privilege(config, &check, lack, findings)),
             Err(error) => findings.bad(&check, &error),
         }
@@ -215,6 +220,19 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
                 Some("a superuser may, and so may a member of pg_read_all_data".to_owned()),
             );
         }
+    }
+}
+
+/// What a restore of the database will leave out, as far as its catalogue tells.
+async fn look_ahead(connection: &Connection, database: &str, findings: &mut Findings) {
+    let check = format!("restore of {database}");
+    match foresight::look(connection).await {
+        Ok(foreseen) => {
+            for Foreseen { what, hint } in foreseen {
+                findings.add(&check, FindingVerdict::Warning, what, Some(hint.to_owned()));
+            }
+        }
+        Err(error) => findings.add(&check, FindingVerdict::Warning, postgres::cause(&error), None),
     }
 }
 

@@ -185,7 +185,7 @@ pub(super) async fn open(
         DumpSource::Cluster(connection) => return open_cluster(context, ready, task, connection, attempt).await,
     };
     let source = config.source.of(&facts.head.name);
-    let arguments = dump::arguments(&config.dump, snapshot.id());
+    let arguments = dump::arguments(&config.dump, &facts.head.properties.encoding, snapshot.id());
     let begun = begin(context, tools, &source, config.dump.format.into(), &arguments).await;
     let dump = begun.map_err(|error| explain(&snapshot, error))?;
     let running = Running::Database { stopper: dump.stopper(), facts: Some(facts), snapshot };
@@ -246,6 +246,6 @@ async fn open_cluster(
     let opened = context.shutdown.guard(cluster::stream(&connection, parts)).await.at("dump")?;
     let (stream, watch) = opened.map_err(SourceError::Cluster).at("dump")?;
     let reader = Box::new(StreamReader::new(Box::pin(stream)));
-    let arguments = dump::create_arguments(&config.dump, None);
+    let arguments = dump::create_arguments(&config.dump, "", None);
     Ok(Opened { reader, running: Running::Cluster { watch, _connection: connection }, arguments })
 }

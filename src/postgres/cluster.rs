@@ -166,7 +166,7 @@ impl Cluster {
         let source = self.parts.source.of(&database.name);
         let snapshot = Snapshot::open(connect(&source, &self.parts.application).await?).await?;
         let mut facts = snapshot.facts(&database.name, database.bytes).await?;
-        let arguments = dump::create_arguments(&self.parts.settings, snapshot.id());
+        let arguments = dump::create_arguments(&self.parts.settings, &facts.head.properties.encoding, snapshot.id());
         info!("dumping {}", database.name);
         let mut part = self.begin(database.name.clone(), &source, Output::Plain, &arguments).await?;
         snapshot.describe(&mut facts, self.parts.takes_locks).await?;

@@ -2,8 +2,9 @@
 
 use super::catalog::{LossyText, bytes_of, literal, quote, sql_name};
 use super::connection::Connection;
+use super::materialized;
 use crate::dump_format::sql_lexer::{Lexer, Token, qualified, quoted};
-use crate::record::facts::{Columns, Contents, LargeObjects, ReadBack, SequenceValue};
+use crate::record::facts::{Columns, Contents, DatabaseHead, LargeObjects, ReadBack, SequenceValue};
 use crate::record::fingerprint::{Fingerprint, RowSum};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio_postgres::error::SqlState;
@@ -20,10 +21,11 @@ const FIRST_BYTES: i32 = 8 << 10;
 const MORE_BYTES: i32 = 4 << 20;
 
 /// Reads back what is expected; rows in the bytes of the encoding that the dump has them in.
-pub async fn read(connection: &Connection, expected: &Contents, lc_monetary: &str) -> Result<ReadBack, Error> {
+pub async fn read(connection: &Connection, expected: &Contents, head: &DatabaseHead) -> Result<ReadBack, Error> {
     // a locale that this server lacks matters only where there is money, and then the rows differ
-    let _ = connection.batch_execute(&format!("SET lc_monetary = {}", literal(lc_monetary))).await;
+    let _ = connection.batch_execute(&format!("SET lc_monetary = {}", literal(&head.lc_monetary))).await;
     let mut found = read_rows(connection, expected).await?;
+    found.views = materialized::differing(connection, &head.materialized, &head.properties.encoding).await?;
     found.sequences = read_sequences(connection, &expected.sequences).await?;
     found.large_objects = large_objects(connection).await?;
     Ok(found)
@@ -153,17 +155,23 @@ impl Relation {
 
 /// Number of rows and their fingerprint; none where there are no such rows.
 async fn sum(connection: &Connection, statement: &str) -> Result<Option<(u64, Fingerprint)>, Error> {
+    match sum_of(connection, statement).await {
+        Ok(sum) => Ok(Some(sum)),
+        Err(error) if error.code().is_some_and(|code| MISSING.contains(&code)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same of rows that are there.
+pub(super) async fn sum_of(connection: &Connection, statement: &str) -> Result<(u64, Fingerprint), Error> {
     let (mut lexer, mut sum) = (Lexer::in_rows(), RowSum::default());
     let take = |mut input: &[u8]| {
         while let Some(Token::Row { bytes, ends }) = lexer.next(&mut input) {
             sum.take(bytes, ends);
         }
     };
-    match connection.copy_out(statement, take).await {
-        Ok(()) => Ok(Some(sum.finish())),
-        Err(error) if error.code().is_some_and(|code| MISSING.contains(&code)) => Ok(None),
-        Err(error) => Err(error),
-    }
+    connection.copy_out(statement, take).await?;
+    Ok(sum.finish())
 }
 
 /// Sequences whose values are not those expected; none where there is no such sequence.

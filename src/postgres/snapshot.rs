@@ -3,12 +3,14 @@
 use super::catalog;
 use super::connection::Connection;
 use super::extensions;
+use super::materialized;
 use super::roles_in_rows;
 use super::schema;
 use crate::record::facts::writer::{NewContents, NewFacts, Sections};
 use crate::record::facts::{DatabaseHead, Kind, SnapshotRecord, Totals};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use tokio_postgres::SimpleQueryMessage;
 use tracing::warn;
 
@@ -90,6 +92,7 @@ impl Snapshot {
             lc_monetary: String::new(),
             left_out: Vec::new(),
             roles_in_rows: Vec::new(),
+            materialized: BTreeMap::new(),
             rewritten: Vec::new(),
         };
         let (objects, contents) = (Sections::default(), NewContents::default());
@@ -110,7 +113,10 @@ impl Snapshot {
         (head.roles, head.lc_monetary) = (described.roles, described.lc_monetary);
         (head.rewritten, *replaced) = (described.rewritten, described.replaced);
         head.left_out = extensions::left_out(&self.connection).await?;
-        head.roles_in_rows = roles_in_rows::read(&self.connection).await?;
+        if texts {
+            head.roles_in_rows = roles_in_rows::read(&self.connection).await?;
+            head.materialized = materialized::read(&self.connection, &head.properties.encoding).await?;
+        }
         Ok(())
     }
 }

@@ -81,7 +81,7 @@ impl<'a> Comparison<'a> {
         let (objects, described) =
             self.match_objects(&connection, scope, &expected, &Excused::of(&filled.left_out)).await?;
         let (head, wanted) = (&expected.head, &expected.contents);
-        let contents = contents::read(&connection, wanted, &head.lc_monetary).await.map_err(ServerError::Compare)?;
+        let contents = contents::read(&connection, wanted, head).await.map_err(ServerError::Compare)?;
         let orphans = contents::orphans(&connection).await.map_err(ServerError::Compare)?;
         let queries = match &self.loader.config.verify.queries {
             None => None,

@@ -3,9 +3,9 @@
 
 use crate::support;
 
-use support::assert_same_text;
 use support::backup::Backup;
-use support::postgres::shared;
+use support::postgres::{Postgres, shared};
+use support::{assert_same_text, tool};
 
 /// A schema that a dump cannot load in one go: what is asked of it, and the objects that are exceptions.
 struct World {
@@ -213,4 +213,208 @@ fn what_the_server_lacks_counts_for_nothing_against_the_backup() {
     backup.rewrite(|text| text.replace("EXTENSION IF NOT EXISTS unaccent", "EXTENSION IF NOT EXISTS nowhere"));
     backup.run(&["verify"]).exits(74).says("extension \"nowhere\"").says("lacks");
     assert_eq!(backup.json(&["list"], 0)["backups"][0]["good"], true);
+}
+
+#[test]
+fn tables_come_back_whatever_encoding_their_names_are_in() {
+    let postgres = shared();
+    for (encoding, name) in [
+        ("LATIN7", "žuvėdra"),
+        ("LATIN8", "ŵyth"),
+        ("LATIN10", "țară"),
+        ("EUC_TW", "表格"),
+        ("EUC_JIS_2004", "表"),
+        ("EUC_KR", "표"),
+        ("ISO_8859_7", "πίνακας"),
+        ("KOI8R", "таблица"),
+        ("WIN1258", "đá"),
+    ] {
+        let database = postgres.database("encoded");
+        postgres.sql("postgres", &format!("DROP DATABASE {database}"));
+        postgres.sql(
+            "postgres",
+            &format!("CREATE DATABASE {database} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"),
+        );
+        let made = format!(
+            "CREATE TABLE \"{name}\" (\"{name}\" text PRIMARY KEY); INSERT INTO \"{name}\" VALUES ('{name}');
+             COMMENT ON TABLE \"{name}\" IS '{name}'"
+        );
+        let mut client = postgres.client("psql");
+        client.args(["-Xq", "-v", "ON_ERROR_STOP=1", "-d", &database, "-c", &made]).env("PGCLIENTENCODING", "UTF8");
+        assert!(client.status().unwrap().success(), "{encoding}");
+        for format in ["plain", "custom"] {
+            let backup = Backup::of(postgres, &database).set("BACKUP_FORMAT", format);
+            backup.with("VERIFY_ENABLED", "true").run(&[]).exits(0);
+            let report = backup.verifications().remove(0);
+            assert_eq!(report.with("failed"), [] as [u64; 0], "{encoding}, {format}: {:#}", report.0);
+            assert_eq!(report.0["databases"][0]["rows"], 1, "{encoding}, {format}");
+            let copy = format!("{database}_{format}");
+            backup.run(&["restore", "--into", &copy, "--table", &format!("public.\"{name}\"")]).exits(0);
+            assert_same_text(
+                &postgres.dump("pg_dump", &copy, &["--encoding=UTF8"]),
+                &postgres.dump("pg_dump", &database, &["--encoding=UTF8"]),
+            );
+        }
+    }
+}
+
+/// A server that has none of the source's roles.
+fn elsewhere(backup: &Backup, server: &Postgres) -> Backup {
+    let port = server.port.to_string();
+    backup.with("POSTGRES_PORT", &port).set("BACKUP_SOURCE", &format!("127.0.0.1:{}", backup.get("POSTGRES_PORT")))
+}
+
+#[test]
+fn roles_that_only_rows_name_are_provided_or_asked_for_before_anything_is_loaded() {
+    let (postgres, server) = (shared(), Postgres::start(&tool("PG18_BIN")));
+    let database = postgres.database("regrole");
+    let role = format!("{database} Röle");
+    postgres.sql(
+        &database,
+        &format!(
+            "CREATE ROLE \"{role}\"; CREATE DOMAIN who AS regrole; CREATE TABLE t (r regrole, d who, a regrole[]);
+             INSERT INTO t VALUES ('\"{role}\"', '\"{role}\"', ARRAY['\"{role}\"', 'postgres']::regrole[])"
+        )
+        .replace("'postgres'", "'backup_user'"),
+    );
+    let backup = Backup::of(postgres, &database);
+    backup.run(&[]).exits(0);
+    backup.with("VERIFY_HOST", "127.0.0.1").set("VERIFY_PORT", &server.port.to_string()).verify(&[], 0);
+    let elsewhere = elsewhere(&backup, &server);
+    for owners in [&[][..], &["--no-owner"][..]] {
+        let arguments = [&["restore", "--into", "regrole_copy"], owners].concat();
+        elsewhere.run(&arguments).exits(78).says(&role);
+        assert!(!server.exists("regrole_copy"));
+    }
+    server.sql("postgres", &format!("CREATE ROLE \"{role}\""));
+    elsewhere.run(&["restore", "--into", "regrole_copy", "--no-owner"]).exits(0);
+    assert_eq!(server.sql("regrole_copy", "SELECT r = d FROM t"), "t");
+    postgres.sql("postgres", &format!("DROP DATABASE {database}"));
+    postgres.sql("postgres", &format!("DROP ROLE \"{role}\""));
+}
+
+#[test]
+fn what_a_plain_role_may_not_make_is_left_out_and_listed() {
+    let postgres = shared();
+    let database = postgres.database("rights");
+    let role = format!("{database}_app");
+    postgres.sql(
+        &database,
+        &format!(
+            "CREATE ROLE {role} LOGIN CREATEDB PASSWORD 'secret'; CREATE EXTENSION hstore;
+             CREATE FUNCTION tight(int) RETURNS boolean LANGUAGE sql LEAKPROOF IMMUTABLE AS 'SELECT true';
+             CREATE TABLE t (a int CHECK (tight(a))); INSERT INTO t VALUES (1), (2); CREATE VIEW v AS SELECT tight(a) FROM t;
+             CREATE FUNCTION audit() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+             CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION audit();
+             CREATE PUBLICATION everything FOR ALL TABLES"
+        ),
+    );
+    let backup = Backup::of(postgres, &database);
+    backup.run(&[]).exits(0);
+    let plain = backup.with("POSTGRES_USER", &role).set("POSTGRES_PASSWORD", "secret");
+    let copy = format!("{database}_copy");
+    let outcome = plain.run(&["restore", "--into", &copy, "--no-owner"]).exits(0);
+    let outcome = outcome.says("function public.tight: made without LEAKPROOF").says("event trigger watch: left out");
+    outcome.says("publication everything: left out");
+    assert_eq!(postgres.sql(&copy, "SELECT count(*) FROM v"), "2");
+    let verify = backup.with("VERIFY_USER", &role).set("VERIFY_PASSWORD", "secret");
+    assert!(verify.verify(&[], 0).0["exceptions"].as_u64().unwrap() >= 3);
+    postgres.sql("postgres", &format!("DROP DATABASE {copy}"));
+    postgres.sql("postgres", &format!("DROP ROLE {role}"));
+}
+
+#[test]
+fn an_extension_that_only_one_database_may_hold_is_an_exception_and_the_rest_comes_back() {
+    let postgres = Postgres::start(&tool("PG18_BIN"));
+    let folder = postgres.sql("postgres", "SELECT setting FROM pg_config WHERE name = 'SHAREDIR'");
+    let file = |name: &str| std::path::Path::new(&folder).join("extension").join(name);
+    let (control, script) = (file("backup_alone.control"), file("backup_alone--1.sql"));
+    std::fs::write(&control, "default_version = '1'\nrelocatable = true\n").unwrap();
+    let refuses = "DO $$ BEGIN IF current_database() <> 'app' THEN RAISE 'only app may have it'; END IF; END $$;\n";
+    std::fs::write(&script, refuses).unwrap();
+    postgres.sql("postgres", "CREATE DATABASE app");
+    postgres.sql("app", "CREATE EXTENSION backup_alone; CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+    let backup = Backup::of(&postgres, "app");
+    backup.with("VERIFY_ENABLED", "true").run(&[]).exits(0);
+    let report = backup.verifications().remove(0);
+    assert_eq!(report.0["databases"][0]["exceptions"][0]["object"], "extension backup_alone: left out");
+    backup
+        .run(&["restore", "--into", "app", "--replace", "--yes"])
+        .exits(0)
+        .says("CREATE EXTENSION IF NOT EXISTS backup_alone");
+    assert_eq!(postgres.sql("app", "SELECT * FROM t"), "1");
+    // under its own name it can be made, as the restore has said
+    postgres.sql("app", "CREATE EXTENSION backup_alone");
+    std::fs::remove_file(control).unwrap();
+    std::fs::remove_file(script).unwrap();
+}
+
+#[test]
+fn check_says_before_the_first_night_what_a_restore_will_leave_out() {
+    let postgres = shared();
+    let database = postgres.database("foreseen");
+    postgres.sql(&database, "CREATE EXTENSION unaccent");
+    postgres.sql(
+        &database,
+        "ALTER FUNCTION unaccent(text) IMMUTABLE; CREATE TABLE k (id int);
+         CREATE FUNCTION has() RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.k)';
+         CREATE FUNCTION n(int) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) + $1 FROM k';
+         CREATE TABLE t (c int NOT NULL, CHECK (has())); CREATE INDEX by_n ON t (n(c));
+         ALTER TABLE t ADD CONSTRAINT t_c_not_null CHECK (c IS NOT NULL); INSERT INTO k VALUES (1); INSERT INTO t VALUES (1)",
+    );
+    let findings = Backup::of(postgres, &database).json(&["check"], 0);
+    let found: Vec<&str> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["check"] == format!("restore of {database}"))
+        .map(|finding| finding["detail"].as_str().unwrap())
+        .collect();
+    for part in ["unaccent(text)", "CHECK t_check of public.t", "index public.by_n", "t_c_not_null"] {
+        assert!(found.iter().any(|text| text.contains(part)), "{part} is not in {found:?}");
+    }
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+#[test]
+fn a_materialized_view_that_was_not_fresh_is_a_warning_and_a_fresh_one_is_none() {
+    let postgres = shared();
+    let database = postgres.database("fresh");
+    postgres.sql(
+        &database,
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (1); CREATE MATERIALIZED VIEW m AS SELECT a FROM t;
+         CREATE MATERIALIZED VIEW clock AS SELECT now() AS at FROM t",
+    );
+    let backup = Backup::of(postgres, &database);
+    backup.run(&[]).exits(0);
+    assert_eq!(backup.verify(&[], 0).with("warning"), [] as [u64; 0]);
+    postgres.sql(&database, "INSERT INTO t VALUES (2)");
+    let backup = Backup::of(postgres, &database);
+    backup.run(&[]).exits(0);
+    let report = backup.verify(&[], 0);
+    assert_eq!(report.with("warning"), [7]);
+    assert!(report.check(7).1.contains("materialized view public.m: 1 rows at the source, 2 here"), "{:#}", report.0);
+}
+
+#[test]
+fn a_latest_backup_that_is_bad_is_named_with_its_reason_and_the_command_that_restores_it() {
+    let postgres = shared();
+    let database = postgres.database("bad");
+    postgres.sql(&database, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+    let backup = Backup::of(postgres, &database);
+    backup.run(&[]).exits(0);
+    let id = backup.manifest()["id"].as_str().unwrap().to_owned();
+    let whole = std::fs::read(backup.archive()).unwrap();
+    backup.rewrite(|text| text.replace("FROM stdin;\n1\n", "FROM stdin;\n2\n"));
+    backup.verify(&[], 65);
+    let copy = format!("{database}_copy");
+    let outcome = backup.run(&["restore", "--into", &copy]).exits(64).says(&id).says("content fingerprints");
+    outcome.says(&format!("backup restore {id}")).says(&format!("backup verify {id}"));
+    backup.run(&["restore", &id, "--into", &copy, "--skip-checks"]).exits(0);
+    // a wrong judgement is superseded by a new one
+    std::fs::write(backup.archive(), whole).unwrap();
+    backup.make_sums_right(&backup.archive());
+    backup.verify(&[], 0);
+    postgres.sql("postgres", &format!("DROP DATABASE {copy}"));
+    backup.run(&["restore", "--into", &copy]).exits(0);
 }

@@ -24,7 +24,10 @@ impl Charset {
         // PostgreSQL's names, where those of the web are others
         let label = match name.as_str() {
             "LATIN1" => "iso-8859-1".to_owned(),
+            "LATIN7" => "iso-8859-13".to_owned(),
+            "LATIN8" => "iso-8859-14".to_owned(),
             "LATIN9" => "iso-8859-15".to_owned(),
+            "LATIN10" => "iso-8859-16".to_owned(),
             "EUC_CN" | "GBK" => "gbk".to_owned(),
             "KOI8R" => "koi8-r".to_owned(),
             "KOI8U" => "koi8-u".to_owned(),

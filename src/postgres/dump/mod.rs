@@ -142,8 +142,14 @@ impl From<Format> for Output {
     }
 }
 
+/// Encodings of databases that are read by nobody but PostgreSQL, and that it can convert.
+const UNREADABLE: &[&str] = &["EUC_TW", "EUC_JIS_2004"];
+
 /// The arguments of pg_dump for one database; connection and names travel in the environment.
-pub fn arguments(settings: &config::DumpSettings, snapshot: Option<&str>) -> Vec<String> {
+///
+/// `encoding` is that of the database. In one that cannot be read here, names of tables would be unknown, so pg_dump writes
+/// UTF-8 instead; whoever has said another encoding gets that.
+pub fn arguments(settings: &config::DumpSettings, encoding: &str, snapshot: Option<&str>) -> Vec<String> {
     let mut arguments = vec!["--no-password".to_owned()];
     match settings.format {
         Format::Plain => arguments.push("--format=plain".to_owned()),
@@ -157,13 +163,14 @@ pub fn arguments(settings: &config::DumpSettings, snapshot: Option<&str>) -> Vec
     arguments.extend(settings.exclude_tables.iter().map(|pattern| format!("--exclude-table={pattern}")));
     arguments.extend(settings.exclude_table_data.iter().map(|pattern| format!("--exclude-table-data={pattern}")));
     arguments.extend(ownership(settings));
+    arguments.extend(UNREADABLE.contains(&encoding).then(|| "--encoding=UTF8".to_owned()));
     arguments.extend(settings.extra_args.iter().cloned());
     arguments
 }
 
 /// The arguments of pg_dump for a database that is dropped where it exists and made anew.
-pub fn create_arguments(settings: &config::DumpSettings, snapshot: Option<&str>) -> Vec<String> {
-    let mut arguments = arguments(settings, snapshot);
+pub fn create_arguments(settings: &config::DumpSettings, encoding: &str, snapshot: Option<&str>) -> Vec<String> {
+    let mut arguments = arguments(settings, encoding, snapshot);
     arguments.extend(["--create", "--clean", "--if-exists"].map(str::to_owned));
     arguments
 }

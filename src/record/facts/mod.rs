@@ -219,6 +219,13 @@ pub struct LargeObjects {
     pub fingerprint: Fingerprint,
 }
 
+/// The rows of a materialized view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewRows {
+    pub rows: u64,
+    pub fingerprint: Fingerprint,
+}
+
 /// Rows and values that were read back from a database, as far as they are not those expected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadBack {
@@ -227,6 +234,8 @@ pub struct ReadBack {
     pub rows: u64,
     /// Tables with other rows than expected, and number and fingerprint of those; none where they cannot be read.
     pub differing: BTreeMap<String, Option<(u64, Fingerprint)>>,
+    /// Materialized views with other rows than expected, and those.
+    pub views: BTreeMap<String, ViewRows>,
     /// Sequences with another value than expected, and that; none where there is no such sequence.
     pub sequences: BTreeMap<String, Option<SequenceValue>>,
     /// Large objects, whatever was expected.
@@ -286,6 +295,9 @@ pub struct DatabaseHead {
     /// Roles that occur in rows, in columns of type `regrole`: without them those rows cannot be loaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles_in_rows: Vec<String>,
+    /// Rows of materialized views, as far as they can be compared: a dump has none of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub materialized: BTreeMap<String, ViewRows>,
     /// `lc_monetary`, by which values of type money are written.
     pub lc_monetary: String,
     /// What pg_dump leaves out by its own rules.

@@ -21,6 +21,7 @@ pub(crate) fn head(name: &str) -> DatabaseHead {
         lc_monetary: "C".to_owned(),
         left_out: Vec::new(),
         roles_in_rows: Vec::new(),
+        materialized: BTreeMap::new(),
         rewritten: Vec::new(),
     }
 }

@@ -31,6 +31,17 @@ fn judge_counts(compared: &Compared<'_>) -> Judgement {
             None => details.push(format!("{name}: {rows} expected, and they cannot be read")),
         }
     }
+    for (view, found) in &there.views {
+        let expected = expected.head.materialized.get(view).map_or(0, |wanted| wanted.rows);
+        let name = text::one_line(view);
+        let what = match found.rows == expected {
+            true => format!("{expected} rows at the source, and as many others here"),
+            false => format!("{expected} rows at the source, {} here", found.rows),
+        };
+        warnings.push(format!(
+            "materialized view {name}: {what}; it was not fresh when the dump was made, or depends on more than its tables"
+        ));
+    }
     for (table, is_logged) in &found.objects.excluded {
         let name = text::one_line(table);
         // a standby has no rows of unlogged tables
