@@ -52,6 +52,15 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
+/// SQL without what may be a secret, and all that follows it.
+pub fn without_secrets(sql: &str) -> Cow<'_, str> {
+    let upper = sql.to_ascii_uppercase();
+    match ["PASSWORD", "OPTIONS", "CONNECTION"].iter().filter_map(|word| upper.find(word)).min() {
+        Some(at) => Cow::Owned(format!("{}…", &sql[..at])),
+        None => Cow::Borrowed(sql),
+    }
+}
+
 /// Names and a verb, such as `a, b and 3 more were`.
 pub fn were(tables: &[String]) -> String {
     let named: Vec<&str> = tables.iter().take(5).map(String::as_str).collect();

@@ -31,9 +31,10 @@ impl Omission {
             Some(what) => format!("{object}: {what}"),
             None => format!("{object}: left out"),
         };
-        let sql = match self.sql.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("{}…", &self.sql[..end]),
-            None => self.sql.clone(),
+        let sql = text::without_secrets(&self.sql);
+        let sql = match sql.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}…", &sql[..end]),
+            None => sql.into_owned(),
         };
         Exception { object, reason: self.reason.clone(), sql }
     }
@@ -42,5 +43,5 @@ impl Omission {
 /// Enough of a statement to know it by.
 pub(super) fn first_words(sql: &str) -> String {
     let words = sql.split_whitespace().take(8).collect::<Vec<_>>().join(" ");
-    text::one_line(words.trim_end_matches(';')).into_owned()
+    text::one_line(text::without_secrets(words.trim_end_matches(';')).as_ref()).into_owned()
 }

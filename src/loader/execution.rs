@@ -31,12 +31,12 @@ pub(super) struct Filling<'a> {
 #[derive(Default)]
 pub(super) struct LoadState {
     pub(super) left_out: Vec<Omission>,
+    /// Extensions that were to be made beforehand, and why they were not.
+    pub(super) lacking: Vec<String>,
     /// Constraints that are off while rows are loaded.
     taken_off: Vec<TakenOff>,
     /// Rows have begun.
     has_rows: bool,
-    /// What follows rows has begun.
-    is_behind_rows: bool,
     pub(super) in_transaction: bool,
     /// Tables whose rows did not find a table.
     pub(super) lost: Vec<String>,
@@ -179,7 +179,8 @@ impl<'a> Execution<'a> {
 
     /// Puts constraints back, once all rows are there.
     async fn put_back(&mut self) -> Result<(), Broken> {
-        if std::mem::replace(&mut self.state.is_behind_rows, true) || self.state.taken_off.is_empty() {
+        // a rule may stand before the rows as well, where nothing is off yet
+        if self.state.taken_off.is_empty() {
             return Ok(());
         }
         // by the session that loads, which has the settings of the source

@@ -130,14 +130,14 @@ impl Execution<'_> {
             |one: &&Omission| one.object.as_ref().is_some_and(|object| object.kind == ObjectKind::Extension);
         let count = text::count(self.state.lost.len(), "table");
         let table = text::one_line(table);
-        match self.state.left_out.iter().find(is_extension) {
-            Some(extension) => {
-                let record = extension.record();
-                let cause =
-                    format!("the rows of {count} ({table}) found no table, and {} ({})", record.object, record.reason);
-                Err(self.blame(Matter::Server(ServerLack::Installed), cause))
-            }
-            None => Err(Broken::Backup(format!("the rows of {count} ({table}) found no table"))),
+        let left_out = self.state.left_out.iter().find(is_extension).map(|extension| {
+            let record = extension.record();
+            format!("{} ({})", record.object, record.reason)
+        });
+        let rows = format!("the rows of {count} ({table}) found no table");
+        match left_out.or_else(|| self.state.lacking.first().cloned()) {
+            Some(why) => Err(self.blame(Matter::Server(ServerLack::Installed), format!("{rows}; {why}"))),
+            None => Err(Broken::Backup(rows)),
         }
     }
 

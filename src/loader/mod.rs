@@ -20,7 +20,7 @@ use crate::postgres::connection::{Connection, ServerVersion};
 use crate::postgres::loading::{LoadSession, SessionOptions};
 use crate::postgres::restore::Blame;
 use crate::postgres::scratch::{Scratch, ScratchError, ScratchServer};
-use crate::postgres::tools::{self, ToolError, Tools};
+use crate::postgres::tools::{self, Tools};
 use crate::postgres::{self, properties};
 use crate::progress::{self, Counters};
 use crate::record::facts::reader::DatabaseFacts;
@@ -62,7 +62,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) repository: &'a Repository,
     pub(crate) backup: &'a Backup,
     pub(crate) server: &'a ScratchServer,
-    pub(crate) tools: Tools,
+    /// Of a custom archive, those that make SQL of it.
+    pub(crate) tools: Option<Tools>,
     /// Roles of the source that the server has.
     pub(crate) roles: BTreeSet<String>,
     /// What the schema of the source makes impossible is left out and noted; otherwise it ends the load.
@@ -126,9 +127,10 @@ impl Loader<'_> {
     ) -> Result<Filled, Broken> {
         let started = Instant::now();
         let session = self.shutdown.guard(self.open_session(scratch, &expected)).await??;
-        self.shutdown.guard(surroundings::make_extensions(self, scratch, expected)).await??;
+        let lacking = self.shutdown.guard(surroundings::make_extensions(self, scratch, expected)).await??;
         let target = Filling { loader: self, scratch, expected, session: &session };
         let mut state = LoadState::default();
+        state.lacking = lacking;
         let (mut subscriptions, mut has_tablespaces) = self.pass(target, reading, end, &mut state).await?;
         if state.again.is_some() {
             info!("rows of {} break a constraint; they are loaded again, and it is checked behind them", expected.name);
@@ -170,10 +172,10 @@ impl Loader<'_> {
         let databases = self.manifest().subject == Subject::Cluster;
         let script = Script::new(LeaveOut { databases, ..self.leave_out.clone() });
         let counters = Counters::default();
-        let (format, begin) = (self.manifest().format, expected.raw_offset);
+        let begin = expected.raw_offset;
         let filling = async {
             let mut execution = Execution::new(target, script, state, counters.clone());
-            stream_sql(self.config, &self.tools, format, reading, begin, end, &mut execution).await?;
+            stream_sql(self.config, self.tools.as_ref(), reading, begin, end, &mut execution).await?;
             execution.finish().await
         };
         let (all, lines) = (self.manifest().raw_bytes, counters.clone());
@@ -257,22 +259,26 @@ pub(crate) async fn run_alone(session: &LoadSession, statement: &str, server: Se
     }
 }
 
-/// The client tools that read the dump and speak with a server of that version, which must be no older than they.
-pub(crate) async fn client_tools(config: &Config, manifest: &Manifest, server: &ScratchServer) -> Result<Tools, Error> {
+/// The client tools that make SQL of the archive, where it is not SQL already. A server that is older than those that made
+/// the dump may not take it.
+pub(crate) async fn client_tools(
+    config: &Config,
+    manifest: &Manifest,
+    server: &ScratchServer,
+) -> Result<Option<Tools>, Error> {
     let dumped_by = &manifest.versions.client;
     let (client, version) = (ServerVersion::parse(dumped_by).major, server.connection().version());
     if version.major < client {
         let (server, role) = (version.text.clone(), server.role());
         return Err(Error::Server(ServerError::OlderServer { role, server, client: dumped_by.clone() }));
     }
+    if manifest.format == Format::Plain {
+        return Ok(None);
+    }
     let (bin_dir, search_path) = (config.dump.bin_dir.as_deref(), &config.dump.search_path);
     // older ones than made the dump may not read it; newer servers take what any of them sends
     let found = tools::find(bin_dir, search_path, &config.child_environment, client, dumped_by).await;
-    let tools = found.map_err(|error| error.of_dump(dumped_by))?.chosen;
-    if manifest.format == Format::Plain && !tools.knows_restrict() {
-        return Err(ToolError::NoRestrict { version: tools.version, path: tools.folder }.into());
-    }
-    Ok(tools)
+    Ok(Some(found.map_err(|error| error.of_dump(dumped_by))?.chosen))
 }
 
 /// Roles that a restore of the database names.

@@ -2,7 +2,7 @@
 
 use super::Broken;
 use super::archive::Reading;
-use crate::config::{Config, Format};
+use crate::config::Config;
 use crate::error::{Error, ServerError};
 use crate::postgres::restore::{Blame, Converter, RestoreError};
 use crate::postgres::tools::Tools;
@@ -18,17 +18,17 @@ pub(crate) trait Sink {
     async fn take(&mut self, bytes: &[u8]) -> Result<(), Broken>;
 }
 
-/// Hands the SQL between two places of the dump to a sink; a custom archive has only one database, and all of it.
+/// Hands the SQL between two places of the dump to a sink. With `tools` it is a custom archive, which has only one database,
+/// and all of it.
 pub(crate) async fn stream_sql(
     config: &Config,
-    tools: &Tools,
-    format: Format,
+    tools: Option<&Tools>,
     reading: &mut Reading,
     begin: u64,
     end: Option<u64>,
     sink: &mut impl Sink,
 ) -> Result<(), Broken> {
-    if format == Format::Custom {
+    if let Some(tools) = tools {
         return stream_converted(config, tools, reading, sink).await;
     }
     // before the first database of a whole server are roles, and statements that make room

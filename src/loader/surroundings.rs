@@ -15,14 +15,14 @@ use serde_json::{Map, Value};
 use tracing::{info, warn};
 
 /// Makes the extensions of the source, where the dump was told to leave objects out: pg_dump writes none of them then, and
-/// columns may be of their types.
+/// columns may be of their types. The answer is why some of them could not be made.
 pub(super) async fn make_extensions(
     loader: &Loader<'_>,
     scratch: &Scratch,
     expected: DatabaseFacts<'_>,
-) -> Result<(), Error> {
+) -> Result<Vec<String>, Error> {
     if dump_options::leaves_out(&loader.manifest().arguments) != LeavesOut::Objects {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut wanted = Vec::new();
     let take = |kind, name: String, properties: Map<String, Value>| {
@@ -34,19 +34,22 @@ pub(super) async fn make_extensions(
     };
     expected.each_object(take)?;
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let mut lacking = Vec::new();
     let connection = loader.server.enter(scratch, "backup load").await?;
     for (name, schema) in wanted {
         match extensions::make(&connection, &name, schema.as_deref()).await {
             Ok(()) => {}
             Err(error) if error.code().is_some() => {
-                info!("the extension {name} is not made beforehand: {}", postgres::cause(&error));
+                let why = format!("the extension {name} could not be made: {}", postgres::cause(&error));
+                info!("{why}");
+                lacking.push(why);
             }
             Err(error) => return Err(ServerError::Compare(error).into()),
         }
     }
-    Ok(())
+    Ok(lacking)
 }
 
 /// Tells an extension of the restore, where it wants that.

@@ -1,6 +1,7 @@
 //! One discipline for child processes: cleared environment, own process group, stderr relayed, killed and reaped.
 
 use crate::background::counted;
+use crate::text;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -129,17 +130,8 @@ impl Drop for Child {
     }
 }
 
-/// What psql writes before a statement that failed; all that follows is the statement.
-const STATEMENT: &str = "STATEMENT:  ";
-/// A statement without what may be a secret, and all that follows it.
-fn redact(text: &str) -> String {
-    let upper = text.to_ascii_uppercase();
-    let secret = ["PASSWORD", "OPTIONS", "CONNECTION"].iter().filter_map(|word| upper.find(word)).min();
-    match secret {
-        Some(at) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
+/// What pg_restore writes before a statement that failed; all that follows is the statement.
+const STATEMENT: &str = "Command was: ";
 
 /// Lines of a statement that are kept.
 const STATEMENT_LINES: usize = 3;
@@ -156,7 +148,8 @@ async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDequ
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
         // a long one must not push out what is wrong with it
         of_statement = if text.contains(STATEMENT) { Some(0) } else { of_statement.map(|lines| lines + 1) };
-        let text = if of_statement.is_some() || text.contains("LINE ") { redact(&text) } else { text };
+        let is_sql = of_statement.is_some() || text.contains("LINE ");
+        let text = if is_sql { text::without_secrets(&text).into_owned() } else { text };
         relayed += 1;
         match relayed {
             ..=RELAYED if text.contains("warning:") => warn!("{text}"),

@@ -22,9 +22,6 @@ pub struct Tools {
 /// run commands where it is restored. From the release notes of PostgreSQL.
 const PATCHED: &[(u32, u32)] = &[(18, 6), (17, 11), (16, 15), (15, 19), (14, 24)];
 
-/// First release of each major whose psql has `\\restrict`. From the release notes of PostgreSQL.
-const RESTRICT: &[(u32, u32)] = &[(17, 6), (16, 10), (15, 14), (14, 19), (13, 22)];
-
 impl Tools {
     /// Path of one program.
     pub fn program(&self, name: &str) -> PathBuf {
@@ -41,15 +38,6 @@ impl Tools {
         match lacks_authorities(source, self.major) {
             true => Err(ToolError::NoSystemStore { version: self.version.clone() }),
             false => Ok(()),
-        }
-    }
-
-    /// True when psql can be locked against commands in what it reads.
-    pub fn knows_restrict(&self) -> bool {
-        let minor = self.minor();
-        match RESTRICT.iter().find(|(major, _)| *major == self.major) {
-            Some((_, first)) => minor >= *first,
-            None => self.major > 17,
         }
     }
 
@@ -107,16 +95,6 @@ pub enum ToolError {
         /// Version of the newest tool.
         newest: String,
         /// Where that is.
-        path: PathBuf,
-    },
-    /// psql would run commands that a dump brings along.
-    #[error(
-        "psql {version} ({path}) cannot be locked against commands in a dump; update the client tools to a release of \
-         August 2025 or later"
-    )]
-    NoRestrict {
-        version: String,
-        /// Where it is.
         path: PathBuf,
     },
     /// libpq knows no way to the system's certificate authorities.

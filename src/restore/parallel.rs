@@ -13,6 +13,7 @@ use crate::loader::sql::blame;
 use crate::loader::{Filled, Loader};
 use crate::postgres::parallel::{Parallel, ParallelOptions, Schema};
 use crate::postgres::scratch::Scratch;
+use crate::postgres::tools::Tools;
 use crate::record::facts::DatabaseHead;
 use crate::repository::Backup;
 use crate::text;
@@ -63,12 +64,15 @@ impl Restorer<'_> {
         jobs: usize,
     ) -> Result<Filled, Error> {
         let started = Instant::now();
+        let Some(tools) = &loader.tools else {
+            return Err(Error::Io("only custom archives are restored by pg_restore".to_owned()));
+        };
         let lies_here = self.repository.file(archive.backup).filter(|_| archive.backup.manifest.encryption.is_none());
         let copy = match &lies_here {
             Some(path) => OnDisk { path: path.clone(), file: None, is_ours: false },
             None => self.fetch(archive.backup).await?,
         };
-        let examined = self.shutdown.guard(examine(loader, &copy.path)).await?;
+        let examined = self.shutdown.guard(examine(loader, tools, &copy.path)).await?;
         let (subscriptions, has_tablespaces) = self.unbroken(archive.backup, examined)?;
         let lc_monetary = &expected.lc_monetary;
         let knows_locale = self.shutdown.guard(loader.server.knows_locale(lc_monetary)).await?;
@@ -82,7 +86,7 @@ impl Restorer<'_> {
         };
         let (target, environment) = (loader.server.source(scratch), &self.config.child_environment);
         let mut running =
-            Parallel::start(&loader.tools, &target, lc_monetary, options, environment).map_err(ServerError::Restore)?;
+            Parallel::start(tools, &target, lc_monetary, options, environment).map_err(ServerError::Restore)?;
         let proved = async {
             match lies_here {
                 Some(_) => self.prove(archive.backup, None).await,
@@ -174,10 +178,10 @@ fn unwritable(error: &std::io::Error) -> Error {
 }
 
 /// Looks at every statement before one is run; the answer are subscriptions, and whether the server has every tablespace.
-async fn examine(loader: &Loader<'_>, path: &Path) -> Result<(Vec<String>, bool), Broken> {
+async fn examine(loader: &Loader<'_>, tools: &Tools, path: &Path) -> Result<(Vec<String>, bool), Broken> {
     tokio::task::block_in_place(|| examine_entries(path))?;
     let environment = &loader.config.child_environment;
-    let (schema, mut sql) = Schema::start(&loader.tools, path, environment).map_err(blame)?;
+    let (schema, mut sql) = Schema::start(tools, path, environment).map_err(blame)?;
     let mut script = Script::new(loader.leave_out.clone());
     let mut chunk = BytesMut::with_capacity(CHUNK);
     loop {

@@ -191,11 +191,11 @@ impl Restorer<'_> {
             TableWay::Beside => create(&load, &tables.catalogue, &tables.contents, &tables.into).await?,
             _ => self.make_room(connection, &load, tables).await?,
         }
-        let (format, begin, end) = (backup.manifest.format, expected.raw_offset, tables.end);
+        let (begin, end) = (expected.raw_offset, tables.end);
         let mut read = {
             // what was cut in the middle of a table's rows ends here, before anything else is asked
             let mut sink = Loading { load: &load, into: &tables.into, lexer: Lexer::default(), rows: None };
-            stream_sql(self.config, &tools, format, &mut reading, begin, end, &mut sink).await
+            stream_sql(self.config, tools.as_ref(), &mut reading, begin, end, &mut sink).await
         };
         if read.is_ok() {
             read = reading.skip().await;
