@@ -9,6 +9,7 @@ use crate::dump_format::sql_lexer::{Intent, ObjectKind};
 use crate::error::{Error, ServerError};
 use crate::postgres;
 use crate::text;
+use tokio_postgres::error::ErrorPosition;
 use tracing::warn;
 
 impl Execution<'_> {
@@ -167,7 +168,8 @@ pub(super) fn judge_alone(error: &tokio_postgres::Error, intent: &Intent) -> (Ma
 
 fn failure(error: &tokio_postgres::Error) -> Option<ServerAnswer<'_>> {
     let answer = error.as_db_error()?;
-    Some(ServerAnswer { state: answer.code().code(), routine: answer.routine() })
+    let is_in_statement = matches!(answer.position(), Some(ErrorPosition::Original(_)));
+    Some(ServerAnswer { state: answer.code().code(), routine: answer.routine(), is_in_statement })
 }
 
 /// The statement that looks at the rows of a constraint that was added as not valid.

@@ -66,6 +66,8 @@ impl Matter {
 pub(crate) struct ServerAnswer<'a> {
     /// SQLSTATE, five letters and digits.
     pub(crate) state: &'a str,
+    /// It points at a place of the statement itself, and not at one of a function or a script that this has run.
+    pub(crate) is_in_statement: bool,
     /// Where in the server's sources it arose, if it says so.
     pub(crate) routine: Option<&'a str>,
 }
@@ -76,7 +78,7 @@ const INSTALLED: &[&str] =
 
 /// Codes of what no statement can help, whatever it does.
 fn of_server(failure: ServerAnswer<'_>) -> Option<Matter> {
-    let ServerAnswer { state, routine } = failure;
+    let ServerAnswer { state, routine, .. } = failure;
     let matter = match (&state[..2.min(state.len())], state) {
         ("08", _) => Matter::Connection,
         ("57", "57014") => Matter::Server(ServerLack::Undisturbed),
@@ -100,7 +102,7 @@ pub(crate) fn of_statement(intent: &Intent, failure: ServerAnswer<'_>) -> Matter
     }
     match (intent, failure.state) {
         (_, "42501") => Matter::Privilege,
-        (_, "42601") => Matter::Bytes,
+        (_, "42601") if failure.is_in_statement => Matter::Bytes,
         // a setting that the server does not know
         (Intent::Session, _) => Matter::Server(ServerLack::Installed),
         (Intent::Make(object), state) => match (object.kind, state) {
@@ -142,7 +144,10 @@ mod tests {
     use crate::dump_format::sql_lexer::Charset;
 
     fn judge(statement: &str, state: &str, routine: Option<&str>) -> Matter {
-        of_statement(&Intent::of(statement.as_bytes(), Charset::default()), ServerAnswer { state, routine })
+        of_statement(
+            &Intent::of(statement.as_bytes(), Charset::default()),
+            ServerAnswer { state, routine, is_in_statement: true },
+        )
     }
 
     #[test]
@@ -169,7 +174,7 @@ mod tests {
 
     #[test]
     fn rows_that_no_column_takes_are_the_bytes_and_others_are_not() {
-        let rows = |state, routine| of_rows(ServerAnswer { state, routine });
+        let rows = |state, routine| of_rows(ServerAnswer { state, routine, is_in_statement: false });
         assert_eq!(rows("22P02", None), RowsFailure::Matter(Matter::Bytes));
         assert_eq!(rows("22P04", None), RowsFailure::Matter(Matter::Bytes));
         assert_eq!(rows("23514", None), RowsFailure::Check);

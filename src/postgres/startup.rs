@@ -211,7 +211,7 @@ async fn establish(source: &Source, kind: SessionKind<'_>, encryption: Encryptio
     let transport = wire::open(source, encryption).await.map_err(|error| no_way(source, error))?;
     let mut config = tokio_postgres::Config::new();
     config.user(&source.user).dbname(&source.database).application_name(kind.application);
-    config.options(format!("{} {}", startup_options(), kind.options));
+    config.options(format!("{} {}", startup_options(kind), kind.options));
     let from_file = || source.passfile.as_ref().and_then(|path| passfile::find(path, source, &source.database));
     let given = source.password.as_ref().map(|password| password.current().expose().to_owned());
     if let Some(password) = given.or_else(from_file) {
@@ -323,8 +323,11 @@ const MARK: &str = "backup.options";
 /// The row is there where they did.
 pub(super) const WHERE_OPTIONS: &str = "WHERE pg_catalog.current_setting('backup.options', true) = 'here'";
 
-fn startup_options() -> String {
-    let all = SESSION.iter().map(|(name, value)| format!("-c {name}={value}"));
+/// A session that loads a dump keeps its own search_path until the dump sets it: scripts of extensions read what it would be
+/// reset to.
+fn startup_options(kind: SessionKind<'_>) -> String {
+    let pinned = SESSION.iter().filter(|(name, _)| kind.text == SqlText::Utf8 || *name != "search_path");
+    let all = pinned.map(|(name, value)| format!("-c {name}={value}"));
     all.chain([format!("-c {MARK}=here")]).collect::<Vec<_>>().join(" ")
 }
 

@@ -246,6 +246,7 @@ impl ScratchServer {
                      SET lock_timeout = '5s'; SET default_transaction_read_only = off";
         connection.batch_execute(ended).await.map_err(self.asking("ending the restore's sessions"))?;
         let largest = "SELECT oid::regclass::text FROM pg_catalog.pg_class WHERE relkind = 'r' AND oid >= 16384
+                       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = pg_class.oid AND d.deptype = 'e')
                        ORDER BY pg_catalog.pg_table_size(oid) DESC LIMIT 20";
         let largest =
             connection.query_typed(largest, &[]).await.map_err(self.asking("asking for the largest tables"))?;
