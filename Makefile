@@ -8,7 +8,7 @@ PG_SOURCE ?= pgdg
 NAMESPACE ?= postgres-backup
 RELEASE ?= postgres-backup
 
-.PHONY: help demo test restore-test lint fmt docs bench image image-test pod-test clean \
+.PHONY: help demo test restore-test extensions-test lint fmt docs bench image image-test pod-test clean \
     k8s-ns k8s-secret k8s-deploy k8s-test k8s-backup k8s-logs k8s-pvc k8s-status k8s-download k8s-list k8s-restore k8s-clean
 
 help: ## list the targets
@@ -26,6 +26,10 @@ restore-test: ## restore the newest backup of ./backups on a PostgreSQL apart fr
 	@mkdir -p reports
 	@docker compose --profile verify run --rm --user "$$(id -u):$$(id -g)" verify; code=$$?; \
 	    docker compose --profile verify rm --stop --force --volumes verify-postgres >/dev/null; exit $$code
+
+extensions-test: ## every extension that the server has the files of: backed up, verified, restored
+	@tests/tools/setup.sh test
+	@tests/tools/extensions.sh
 
 lint: ## formatting, clippy with warnings as errors, documentation builds
 	cargo fmt --all --check
