@@ -482,6 +482,9 @@ fn check_names_everything_out_of_reach_with_the_statement_that_mends_it() {
     }
 }
 
+/// First release of each major whose dumps run no command where they are restored; distributions move on.
+const PATCHED: &[(&str, u32)] = &[("15.", 19), ("17.", 11), ("18.", 6)];
+
 #[test]
 fn the_tools_of_the_servers_own_major_are_taken_else_those_of_the_next_newer() {
     let (own, next, newest) = (tool("PG_BIN"), tool("PG17_BIN"), tool("PG18_BIN"));
@@ -497,14 +500,18 @@ fn the_tools_of_the_servers_own_major_are_taken_else_those_of_the_next_newer() {
         let backup =
             Backup::of(&postgres, "shop").set("PATH", &format!("{folders}:{path}")).set("BACKUP_GLOBALS", "true");
         backup.run(&[]).exits(0);
+        let mut is_patched = false;
         for (_, manifest) in backup.archives().values() {
-            assert!(manifest["versions"]["client"].as_str().unwrap().starts_with(expected), "{manifest}");
+            let client = manifest["versions"]["client"].as_str().unwrap();
+            assert!(client.starts_with(expected), "{manifest}");
+            let minor: u32 = client.split('.').nth(1).unwrap().parse().unwrap();
+            is_patched = minor >= PATCHED.iter().find(|(major, _)| *major == expected).unwrap().1;
         }
         let table = backup.run(&["check"]).exits(0).stdout;
         for major in ["15.", "17.", "18."] {
             assert!(table.contains(major), "{table}");
         }
-        assert_eq!(table.contains("CVE-2025-8714"), expected != "18.", "{table}");
+        assert_eq!(table.contains("CVE-2025-8714"), !is_patched, "{table}");
     }
     let postgres = Postgres::start(&own);
     create_database(&postgres, "shop", 10);
@@ -514,8 +521,14 @@ fn the_tools_of_the_servers_own_major_are_taken_else_those_of_the_next_newer() {
         let (archive, manifest) = &backup.archives()["shop"];
         assert!(manifest["versions"]["client"].as_str().unwrap().starts_with(client), "{manifest}");
         let copy = Postgres::start(folder);
-        copy.restore(archive, "postgres", true);
+        // older tools of a newer major write an option of columns that no server takes
+        copy.restore(archive, "postgres", false);
         assert_eq!(copy.sql("postgres", "SELECT count(*) FROM t"), "10");
+        let report = backup
+            .with("VERIFY_HOST", "127.0.0.1")
+            .set("VERIFY_PORT", &copy.port.to_string())
+            .verify(&[manifest["id"].as_str().unwrap()], 0);
+        assert_eq!(report.0.get("exceptions"), None, "{:#}", report.0);
     }
 }
 

@@ -7,12 +7,14 @@
 
 mod allowed;
 pub mod globals;
+mod options;
 mod owners;
 
 use crate::dump_format::sql_lexer::{
     Charset, ForeignKey, LargeObject, Lexer, SequenceSet, Token, name_after, without_comments,
 };
 use allowed::is_foreign;
+use options::without_internal_options;
 use owners::{is_of_database, is_of_surroundings, names_roles};
 use std::collections::BTreeSet;
 
@@ -268,6 +270,12 @@ impl Script {
         self.held.shrink_to(KEPT);
         if memchr::memchr(0, &self.statement).is_some() {
             return Err(ScriptError::Zero { line: self.line });
+        }
+        if let Some(rest) = without_internal_options(&self.statement) {
+            self.statement = rest;
+            if self.statement.is_empty() {
+                return Ok(false);
+            }
         }
         let text = String::from_utf8_lossy(&self.statement).into_owned();
         if self.is_left_out(&text)? {
