@@ -217,7 +217,7 @@ fn what_the_server_lacks_counts_for_nothing_against_the_backup() {
 
 #[test]
 fn tables_come_back_whatever_encoding_their_names_are_in() {
-    let postgres = shared();
+    let postgres = &Postgres::start(&tool("PG_BIN"));
     for (encoding, name) in [
         ("LATIN7", "žuvėdra"),
         ("LATIN8", "ŵyth"),
