@@ -92,7 +92,7 @@ pub async fn properties(session: &Session) -> Result<DatabaseProperties, Error> 
 }
 
 /// Text of the server as bytes. A database of encoding SQL_ASCII may hold anything, which the server refuses to send as
-/// text; what is no UTF-8 is replaced here. Asked for by [`bytes_of`].
+/// text; what is no UTF-8 is replaced here. Asked for by [`bytes_of`] and [`stored_bytes_of`].
 #[derive(Debug)]
 pub(super) struct LossyText {
     pub(super) text: String,
@@ -100,13 +100,15 @@ pub(super) struct LossyText {
 }
 
 impl<'a> FromSql<'a> for LossyText {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        let text = String::from_utf8_lossy(raw);
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let chars = || Vec::<i8>::from_sql(ty, raw).map(|chars| chars.into_iter().map(i8::cast_unsigned).collect());
+        let bytes: Cow<'_, [u8]> = if *ty == Type::BYTEA { raw.into() } else { Cow::Owned(chars()?) };
+        let text = String::from_utf8_lossy(&bytes);
         Ok(Self { is_whole: matches!(text, Cow::Borrowed(_)), text: text.into_owned() })
     }
 
     fn accepts(ty: &Type) -> bool {
-        *ty == Type::BYTEA
+        [Type::BYTEA, Type::CHAR_ARRAY].contains(ty)
     }
 }
 
@@ -118,11 +120,12 @@ pub(super) fn bytes_of(text: &str) -> String {
     )
 }
 
-/// The SQL of a text's bytes as they lie on the disk: a database is reached by these, whatever they mean.
-fn stored_bytes_of(text: &str) -> String {
+/// The SQL of the bytes of a value of type `name` as they lie on the disk: a database is reached by these, whatever they
+/// mean. Names of the whole server are in the encoding of the database where they were given, so nothing may convert or
+/// verify them: each byte is asked for alone.
+pub(super) fn stored_bytes_of(name: &str) -> String {
     format!(
-        "CASE pg_catalog.getdatabaseencoding() WHEN 'UTF8' THEN pg_catalog.textsend({text})
-         ELSE pg_catalog.convert_to({text}, pg_catalog.getdatabaseencoding()) END"
+        "ARRAY(SELECT ({name})[i] FROM pg_catalog.generate_series(0, pg_catalog.octet_length({name}::text) - 1) AS i)"
     )
 }
 
@@ -144,7 +147,7 @@ pub async fn databases(session: &Session, is_wanted: impl Fn(&Database) -> bool)
     let question = format!(
         "SELECT {}, d.datistemplate, d.oid FROM pg_catalog.pg_database d
          WHERE d.datallowconn AND d.datconnlimit <> -2 AND NOT {} ORDER BY d.datname",
-        stored_bytes_of("d.datname::text"),
+        stored_bytes_of("d.datname"),
         super::is_scratch("d")
     );
     let rows = session.query_typed(&question, &[]).await?;
@@ -217,7 +220,7 @@ pub struct Known {
 pub async fn known(session: &Session) -> Result<Vec<Known>, Error> {
     let question = format!(
         "SELECT {}, d.datallowconn AND d.datconnlimit <> -2 FROM pg_catalog.pg_database d",
-        stored_bytes_of("d.datname::text")
+        stored_bytes_of("d.datname")
     );
     let rows = session.query_typed(&question, &[]).await?;
     let known =

@@ -57,5 +57,11 @@ const UNMARKED: &str = "backup_scratch_";
 /// SQL: a row of `pg_database` is a scratch database of whatever source, whose run may drop it at any time.
 fn is_scratch(row: &str) -> String {
     let comment = format!("coalesce(pg_catalog.shobj_description({row}.oid, 'pg_database'), '')");
-    format!("({comment} LIKE '{MARK}%' OR {row}.datname::text ~ '^{UNMARKED}[0-9a-f]{{32}}$')")
+    let (name, length) = (format!("{row}.datname::text"), UNMARKED.len() + 32);
+    format!(
+        "(pg_catalog.starts_with({comment}, '{MARK}') OR CASE
+          WHEN pg_catalog.starts_with({name}, '{UNMARKED}') AND pg_catalog.octet_length({name}) = {length}
+          THEN pg_catalog.substr({name}, {}) ~ '^[0-9a-f]*$' ELSE false END)",
+        UNMARKED.len() + 1
+    )
 }

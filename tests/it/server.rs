@@ -265,6 +265,18 @@ fn a_name_that_is_not_utf_8_is_one_failure_and_no_matter_to_others() {
     let copy = postgres.database("copy");
     postgres.restore(archive, &copy, true);
     assert_eq!(postgres.sql(&copy, "SELECT a FROM \"tablé\""), "naïve");
+    // from a database where the others' names and comments cannot even be read
+    postgres.sql("template1", "DROP DATABASE postgres");
+    for name in ["postgres", "euc"] {
+        let created = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'EUC_JP' LOCALE 'C'");
+        postgres.sql("template1", &created);
+    }
+    postgres.sql("euc", "CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    let other = Backup::of(&postgres, "euc").set("VERIFY_ENABLED", "true");
+    other.run(&["check"]).exits(0);
+    other.run(&[]).exits(0);
+    other.run(&["restore", "--into", "euc_copy"]).exits(0);
+    other.set("BACKUP_DATABASES", "all").run(&["--dry-run"]).exits(1).says("is not UTF-8");
 }
 
 #[test]

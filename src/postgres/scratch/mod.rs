@@ -4,7 +4,7 @@
 mod roles;
 mod sweep;
 
-use super::catalog::{self, LossyText, bytes_of, literal, quote};
+use super::catalog::{self, LossyText, bytes_of, literal, quote, stored_bytes_of};
 use super::connection::{ConnectError, Connection, connect_directly, connect_with};
 use super::properties;
 use super::{LONGEST_NAME, MARK, UNMARKED, waits};
@@ -130,7 +130,7 @@ impl ScratchServer {
     }
 
     pub async fn databases(&self) -> Result<BTreeSet<String>, ScratchError> {
-        let question = format!("SELECT {} FROM pg_catalog.pg_database", bytes_of("datname::text"));
+        let question = format!("SELECT {} FROM pg_catalog.pg_database", stored_bytes_of("datname"));
         self.names("databases", &question).await
     }
 

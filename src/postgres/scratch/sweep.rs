@@ -1,6 +1,6 @@
 //! What dead runs left on a server.
 
-use super::super::catalog::{LossyText, bytes_of};
+use super::super::catalog::{LossyText, bytes_of, stored_bytes_of};
 use super::super::{MARK, UNMARKED, run_of};
 use super::{ScratchError, ScratchServer, drop_database};
 use tracing::{info, warn};
@@ -24,13 +24,15 @@ impl ScratchServer {
 
     /// What runs of this source left that have no session any more, databases first; each with its run.
     pub(super) async fn leftovers(&self) -> Result<Vec<(LeftoverKind, String, String)>, ScratchError> {
+        // a comment that is not ours may be in any encoding, which must not be read in that of this database
         let marked = format!(
-            "SELECT true, {}, {} FROM pg_catalog.pg_database d
-             UNION ALL SELECT false, {}, {} FROM pg_catalog.pg_roles r ORDER BY 1 DESC",
-            bytes_of("d.datname::text"),
-            bytes_of("coalesce(pg_catalog.shobj_description(d.oid, 'pg_database'), '')"),
-            bytes_of("r.rolname::text"),
-            bytes_of("coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')"),
+            "SELECT l.is_database, {}, {} FROM (
+                 SELECT true, d.datname, pg_catalog.shobj_description(d.oid, 'pg_database') FROM pg_catalog.pg_database d
+                 UNION ALL
+                 SELECT false, r.rolname, pg_catalog.shobj_description(r.oid, 'pg_authid') FROM pg_catalog.pg_roles r
+             ) AS l (is_database, name, comment) ORDER BY 1 DESC",
+            stored_bytes_of("l.name"),
+            bytes_of(&format!("CASE WHEN pg_catalog.starts_with(l.comment, '{MARK}') THEN l.comment ELSE '' END")),
         );
         let rows = self.connection.query_typed(&marked, &[]).await.map_err(self.asking("looking for leftovers"))?;
         // asked after the leftovers were looked for: what was made since belongs to a run that lives
