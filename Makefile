@@ -8,7 +8,7 @@ PG_SOURCE ?= pgdg
 NAMESPACE ?= postgres-backup
 RELEASE ?= postgres-backup
 
-.PHONY: help demo test restore-test extensions-test lint fmt docs bench image image-test pod-test clean \
+.PHONY: help demo test restore-test extensions-test fuzz lint fmt docs bench image image-test pod-test clean \
     k8s-ns k8s-secret k8s-deploy k8s-test k8s-backup k8s-logs k8s-pvc k8s-status k8s-download k8s-list k8s-restore k8s-clean
 
 help: ## list the targets
@@ -30,6 +30,9 @@ restore-test: ## restore the newest backup of ./backups on a PostgreSQL apart fr
 extensions-test: ## every extension that the server has the files of: backed up, verified, restored
 	@tests/tools/setup.sh test
 	@tests/tools/extensions.sh
+
+fuzz: ## dumps that are made up, read for a minute each (FUZZ_SECONDS); builds for ten minutes before
+	@tests/tools/fuzz.sh
 
 lint: ## formatting, clippy with warnings as errors, documentation builds
 	cargo fmt --all --check

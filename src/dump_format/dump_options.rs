@@ -165,7 +165,8 @@ const OPTIONS: &[DumpOption] = &[
 
 /// An option as it was written.
 enum Written {
-    Known(&'static DumpOption, String),
+    /// With its value; an option without one has none.
+    Known(&'static DumpOption, String, String),
     Unknown(String),
     /// A word that is neither an option nor the value of one.
     Alone(String),
@@ -183,10 +184,14 @@ fn read(words: &[String]) -> Vec<Written> {
         if let Some(long) = word.strip_prefix("--") {
             let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
             match by_name(name) {
-                Some(option) if option.has_value && value.is_none() && words.next_if(is_value).is_none() => {
-                    written.push(Written::Unfinished(option, format!("--{}", option.name)));
+                Some(option) => {
+                    let shown = format!("--{}", option.name);
+                    let mut next = || words.next_if(is_value).map(String::as_str);
+                    written.push(match value.or_else(|| if option.has_value { next() } else { Some("") }) {
+                        Some(value) => Written::Known(option, shown, value.to_owned()),
+                        None => Written::Unfinished(option, shown),
+                    });
                 }
-                Some(option) => written.push(Written::Known(option, format!("--{}", option.name))),
                 None => written.push(Written::Unknown(format!("--{name}"))),
             }
         } else if let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) {
@@ -208,14 +213,15 @@ fn read_letters<'w>(letters: &str, words: &mut Peekable<impl Iterator<Item = &'w
         let Some(option) = OPTIONS.iter().find(|option| option.letter == Some(letter)) else {
             return written.push(Written::Unknown(shown));
         };
-        let is_last = at + letter.len_utf8() == letters.len();
-        if option.has_value && is_last && words.next_if(is_value).is_none() {
-            return written.push(Written::Unfinished(option, shown));
+        if !option.has_value {
+            written.push(Written::Known(option, shown, String::new()));
+            continue;
         }
-        written.push(Written::Known(option, shown));
-        if option.has_value {
-            return;
-        }
+        let value = Some(&letters[at + letter.len_utf8()..]).filter(|rest| !rest.is_empty());
+        return written.push(match value.or_else(|| words.next_if(is_value).map(String::as_str)) {
+            Some(value) => Written::Known(option, shown, value.to_owned()),
+            None => Written::Unfinished(option, shown),
+        });
     }
 }
 
@@ -225,15 +231,48 @@ fn by_name(name: &str) -> Option<&'static DumpOption> {
     exact.or_else(|| beginning.next().filter(|_| beginning.next().is_none()))
 }
 
+/// True for an encoding that clients may have and databases may not, however its name is written.
+fn is_of_clients(encoding: &str) -> bool {
+    let name: String = encoding.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    const NAMES: &[&str] = &[
+        "sjis",
+        "shiftjis",
+        "mskanji",
+        "win932",
+        "windows932",
+        "shiftjis2004",
+        "big5",
+        "win950",
+        "windows950",
+        "gbk",
+        "win936",
+        "windows936",
+        "uhc",
+        "win949",
+        "windows949",
+        "johab",
+        "gb18030",
+    ];
+    NAMES.contains(&name.as_str())
+}
+
 /// Why these options cannot be handed to pg_dump: what is allowed instead.
 pub fn refuse(words: &[String]) -> Option<String> {
     let written = read(words);
     for one in &written {
         match one {
-            Written::Known(DumpOption { may: May::BySetting(setting), .. }, shown) => {
+            Written::Known(DumpOption { may: May::BySetting(setting), .. }, shown, _) => {
                 return Some(format!("no {shown}; use {setting}"));
             }
-            Written::Known(DumpOption { may: May::No(why), .. }, shown) => return Some(format!("no {shown}: {why}")),
+            Written::Known(DumpOption { may: May::No(why), .. }, shown, _) => {
+                return Some(format!("no {shown}: {why}"));
+            }
+            Written::Known(DumpOption { name: "encoding", .. }, _, value) if is_of_clients(value) => {
+                return Some(format!(
+                    "no encoding {value}: a byte of a letter may be a quote there, and no loader of a file that came \
+                     from elsewhere may take it; UTF8 has every letter"
+                ));
+            }
             Written::Known(..) => {}
             Written::Unknown(shown) => {
                 return Some(format!("no {shown}, of which it is not known here what follows for a backup"));
@@ -259,13 +298,13 @@ pub fn refuse_half_of_clean(words: &[String]) -> Option<String> {
 }
 
 fn has(written: &[Written], wanted: &str) -> bool {
-    written.iter().any(|one| matches!(one, Written::Known(option, _) if option.name == wanted))
+    written.iter().any(|one| matches!(one, Written::Known(option, ..) if option.name == wanted))
 }
 
 /// What is not in a dump that was made with these arguments.
 pub fn leaves_out(arguments: &[String]) -> LeavesOut {
     let one = |written: Written| match written {
-        Written::Known(option, _) | Written::Unfinished(option, _) => option.leaves_out,
+        Written::Known(option, ..) | Written::Unfinished(option, _) => option.leaves_out,
         // made by another release of this program
         Written::Unknown(_) | Written::Alone(_) => LeavesOut::Objects,
     };

@@ -162,6 +162,15 @@ impl<'a> Execution<'a> {
     }
 
     async fn begin_rows(&mut self, statement: ScriptStatement<'_>, table: &str) -> Result<(), Broken> {
+        if self.state.in_transaction {
+            return Err(Broken::Backup(format!("line {} has rows in a transaction of the dump", statement.line)));
+        }
+        if self.target.session.is_own_table(table).await.map_err(|error| self.lost_connection(&error))? {
+            return Err(Broken::Backup(format!(
+                "line {} has rows for {table}, a table of the server itself",
+                statement.line
+            )));
+        }
         if !std::mem::replace(&mut self.state.has_rows, true) {
             take_off(self.target, self.state, Unsteady::Expressions).await?;
         }
@@ -186,21 +195,36 @@ impl<'a> Execution<'a> {
         // by the session that loads, which has the settings of the source
         let session = self.target.session;
         for one in std::mem::take(&mut self.state.taken_off) {
-            let Err(error) = session.run_text(&one.add()).await else { continue };
-            if error.code().is_none() {
-                return Err(self.lost_connection(&error));
-            }
-            let again = session.run_text(&format!("{} NOT VALID", one.add())).await;
             let kind = if one.is_domain { ObjectKind::Type } else { ObjectKind::Check };
             let name = if one.is_domain { one.owner.clone() } else { format!("{}.{}", one.owner, one.name) };
-            let (in_part, sql) = match again {
-                Ok(_) => (Some(NOT_VALID), one.validate()),
-                Err(_) => (None, one.add()),
+            let object = DumpedObject { kind, name };
+            let Err(error) = session.run_text(&one.add()).await else {
+                self.comment(&one).await?;
+                continue;
             };
-            let object = Some(DumpedObject { kind, name });
+            self.excusable(&error, &object)?;
+            let again = session.run_text(&format!("{} NOT VALID", one.add())).await;
+            let (in_part, sql) = match again {
+                Ok(()) => {
+                    self.comment(&one).await?;
+                    (Some(NOT_VALID), one.validate())
+                }
+                Err(error) => {
+                    self.excusable(&error, &object)?;
+                    (None, one.add())
+                }
+            };
+            let object = Some(object);
             self.leave_out(Omission { object, in_part, reason: postgres::cause(&error), sql: format!("{sql};") });
         }
         Ok(())
+    }
+
+    /// Says again of a constraint what was said of it.
+    async fn comment(&self, one: &TakenOff) -> Result<(), Broken> {
+        let Some(comment) = one.comment() else { return Ok(()) };
+        let said = self.target.session.run_text(&comment).await;
+        said.map_err(|error| self.blame_statement(&error, &Intent::Change))
     }
 }
 

@@ -5,7 +5,7 @@ use super::execution::Execution;
 use super::judgement::{self, Matter, RowsFailure, ServerAnswer, ServerLack};
 use super::{Broken, plain_table};
 use crate::dump_format::script::ScriptStatement;
-use crate::dump_format::sql_lexer::{Intent, ObjectKind};
+use crate::dump_format::sql_lexer::{DumpedObject, Intent, ObjectKind};
 use crate::error::{Error, ServerError};
 use crate::postgres;
 use crate::text;
@@ -47,6 +47,12 @@ impl Execution<'_> {
                 Ok(())
             }
             (Matter::Schema, Intent::Data) => Err(Broken::Backup(at())),
+            // what was never made cannot be filled, unless it is left out already
+            (Matter::Schema, Intent::Refresh(view))
+                if failure.state == "42P01" && failure.is_in_statement && !self.is_left_out(view) =>
+            {
+                Err(Broken::Backup(at()))
+            }
             (Matter::Schema, intent) => self.except(error, intent, statement).await,
             (Matter::Privilege, Intent::Make(_) | Intent::Change | Intent::Grant | Intent::Refresh(_))
                 if !is_superuser =>
@@ -57,6 +63,10 @@ impl Execution<'_> {
             (Matter::Privilege, intent) if is_superuser => self.except(error, intent, statement).await,
             (matter, _) => Err(self.blame(matter, at())),
         }
+    }
+
+    fn is_left_out(&self, object: &DumpedObject) -> bool {
+        self.state.left_out.iter().any(|one| one.object.as_ref() == Some(object))
     }
 
     /// Does what can be done of a statement that the schema makes impossible, and notes what cannot.
@@ -86,7 +96,10 @@ impl Execution<'_> {
                         let sql = validation(&left_out.sql);
                         Omission { in_part: Some(NOT_VALID), sql, ..left_out }
                     }
-                    Err(_) => left_out,
+                    Err(error) => {
+                        self.excusable(&error, &object)?;
+                        left_out
+                    }
                 }
             }
             ObjectKind::Table => match plain_table::make(session, self.target.expected, &object.name).await? {
@@ -103,6 +116,20 @@ impl Execution<'_> {
         };
         self.leave_out(left_out);
         Ok(())
+    }
+
+    /// Only what the schema makes impossible is left out; whatever else was in the way is said.
+    pub(super) fn excusable(&self, error: &tokio_postgres::Error, object: &DumpedObject) -> Result<(), Broken> {
+        match judge_alone(error, &Intent::Make(object.clone())).0 {
+            Matter::Schema => Ok(()),
+            _ => Err(self.blame_statement(error, &Intent::Make(object.clone()))),
+        }
+    }
+
+    /// What is wrong that a statement of ours failed.
+    pub(super) fn blame_statement(&self, error: &tokio_postgres::Error, intent: &Intent) -> Broken {
+        let (matter, cause) = judge_alone(error, intent);
+        self.blame(matter, cause)
     }
 
     pub(super) fn judge_rows(&mut self, error: &tokio_postgres::Error, table: &str) -> Result<(), Broken> {
@@ -168,7 +195,11 @@ pub(super) fn judge_alone(error: &tokio_postgres::Error, intent: &Intent) -> (Ma
 
 fn failure(error: &tokio_postgres::Error) -> Option<ServerAnswer<'_>> {
     let answer = error.as_db_error()?;
-    let is_in_statement = matches!(answer.position(), Some(ErrorPosition::Original(_)));
+    // what a function or a script has done is said with where that was
+    let is_in_statement = match answer.position() {
+        Some(position) => matches!(position, ErrorPosition::Original(_)),
+        None => answer.where_().is_none(),
+    };
     Some(ServerAnswer { state: answer.code().code(), routine: answer.routine(), is_in_statement })
 }
 

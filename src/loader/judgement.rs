@@ -102,7 +102,8 @@ pub(crate) fn of_statement(intent: &Intent, failure: ServerAnswer<'_>) -> Matter
     }
     match (intent, failure.state) {
         (_, "42501") => Matter::Privilege,
-        (_, "42601") if failure.is_in_statement => Matter::Bytes,
+        // the statement itself is no SQL, or names a column that its table does not have
+        (_, "42601" | "42703") if failure.is_in_statement => Matter::Bytes,
         // a setting that the server does not know
         (Intent::Session, _) => Matter::Server(ServerLack::Installed),
         (Intent::Make(object), state) => match (object.kind, state) {
@@ -165,6 +166,7 @@ mod tests {
             ("CREATE INDEX i ON public.t USING btree (a);", "53100", None, Matter::Server(ServerLack::Space)),
             ("CREATE INDEX i ON public.t USING btree (a);", "57P01", None, Matter::Connection),
             ("CREATE VIEW public.v AS SELECT 1;", "42601", None, Matter::Bytes),
+            ("CREATE INDEX i ON public.t USING btree (bx);", "42703", None, Matter::Bytes),
             ("CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f();", "42501", None, Matter::Privilege),
             ("SET transaction_timeout = 0;", "42704", None, lacks),
         ] {

@@ -5,6 +5,7 @@ use super::connection::{ConnectError, Connection, connect_for_bytes};
 use super::session::CopyIn;
 use super::wire::as_text;
 use crate::config::Source;
+use crate::dump_format::sql_lexer::parts;
 use crate::record::facts::DatabaseHead;
 use bytes::BytesMut;
 use futures_util::SinkExt;
@@ -61,6 +62,20 @@ impl LoadSession {
         Ok(RowsIn { copy: self.connection.copy_in(&as_text(statement)).await?, waiting: BytesMut::new() })
     }
 
+    /// True for a table, named as SQL, that every database has from its beginning: roles and functions are rows as well.
+    pub async fn is_own_table(&self, table: &str) -> Result<bool, Error> {
+        let question = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+                            ON n.oid = c.relnamespace
+                        WHERE pg_catalog.format('%I.%I', n.nspname, c.relname) = $1 AND c.oid < 16384)";
+        // pg_dump names the schema; without one it would be that of the server itself
+        let Some((_, name)) = parts(table) else { return Ok(true) };
+        if !name.is_ascii() {
+            return Ok(false);
+        }
+        let row = self.connection.query_typed_one(question, &[(&table, Type::TEXT)]).await?;
+        Ok(row.get(0))
+    }
+
     /// The session, for questions in ASCII.
     pub fn connection(&self) -> &Connection {
         &self.connection
@@ -75,13 +90,7 @@ impl LoadSession {
             if OURS.contains(&name.to_ascii_lowercase().as_str()) || !name.is_ascii() || !value.is_ascii() {
                 continue;
             }
-            let set = self
-                .connection
-                .query_typed(
-                    "SELECT pg_catalog.set_config($1, $2, false)",
-                    &[(&name, Type::TEXT), (&value, Type::TEXT)],
-                )
-                .await;
+            let set = self.connection.query_typed(SET, &[(&name, Type::TEXT), (&value, Type::TEXT)]).await;
             match set {
                 Ok(_) => {}
                 Err(error) if error.code().is_some() => {
@@ -94,8 +103,16 @@ impl LoadSession {
     }
 }
 
+/// Sets what every role may set, and nothing that only superusers may: the file may come from elsewhere, and that could let
+/// it reach beyond its database.
+const SET: &str = "
+    SELECT pg_catalog.set_config($1, $2, false)
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings s
+                      WHERE pg_catalog.lower(s.name) = pg_catalog.lower($1) AND s.context <> 'user')";
+
 /// Settings that a dump sets for itself, that decide how it is read, or that would keep it out.
 const OURS: &[&str] = &[
+    "array_nulls",
     "backslash_quote",
     "check_function_bodies",
     "client_encoding",

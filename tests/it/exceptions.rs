@@ -125,6 +125,45 @@ const WORLDS: &[World] = &[
         settings: &[],
         exceptions: &[],
     },
+    World {
+        name: "privileges that were given by somebody to whom they were given",
+        sql: "DO $$ BEGIN CREATE ROLE world_reader; CREATE ROLE world_app; EXCEPTION WHEN duplicate_object THEN END $$;
+              CREATE TABLE t (a int); INSERT INTO t VALUES (1); GRANT SELECT ON t TO world_reader WITH GRANT OPTION;
+              SET ROLE world_reader; GRANT SELECT ON t TO world_app",
+        settings: &[],
+        exceptions: &[],
+    },
+    World {
+        name: "names that are words of SQL",
+        sql: "CREATE TABLE execute (execute int, begin timestamptz, \"end\" timestamptz); INSERT INTO execute VALUES (1, now(), now());
+              CREATE FUNCTION begin() RETURNS timestamptz LANGUAGE sql BEGIN ATOMIC SELECT e.begin FROM execute e; SELECT CASE WHEN true THEN e.end END FROM execute e; END;
+              CREATE TYPE atomic AS (begin int); CREATE TABLE t OF atomic; INSERT INTO t VALUES (2)",
+        settings: &[],
+        exceptions: &[],
+    },
+    World {
+        name: "a setting of the database by which arrays would be read in another way",
+        sql: "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET array_nulls = off', current_database()); END $$;
+              CREATE TABLE t (a text[]); INSERT INTO t VALUES (ARRAY[NULL, 'x'])",
+        settings: &[],
+        exceptions: &[],
+    },
+    World {
+        name: "objects that are dropped before they are made",
+        sql: "CREATE TABLE t (a int); INSERT INTO t VALUES (1); SELECT lo_from_bytea(0, 'x'); CREATE VIEW v AS SELECT * FROM t",
+        settings: &[("PG_DUMP_EXTRA_ARGS", "--clean --if-exists")],
+        exceptions: &[],
+    },
+    World {
+        name: "a CHECK and a domain of functions, described, one of them within an array",
+        sql: "CREATE FUNCTION ok(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0';
+              CREATE TABLE t (a int CONSTRAINT c CHECK (ok(a))); COMMENT ON CONSTRAINT c ON t IS 'import''ant'; INSERT INTO t VALUES (1);
+              CREATE DOMAIN d AS int CONSTRAINT dc CHECK (ok(VALUE)); COMMENT ON CONSTRAINT dc ON DOMAIN d IS 'also';
+              CREATE DOMAIN e AS int CONSTRAINT ec CHECK (ok(VALUE)); CREATE TYPE pair AS (e e);
+              CREATE TABLE u (x d, y e[], z pair); INSERT INTO u VALUES (2, '{3,4}', '(5)')",
+        settings: &[],
+        exceptions: &[],
+    },
 ];
 
 /// A question for the rows of every table that is saved, in an order of their own. What a generated column holds is in no
@@ -173,7 +212,55 @@ fn every_row_of_a_schema_that_cannot_be_loaded_in_one_go_comes_back_and_the_rest
             }
             let rows = postgres.sql(&database, ROWS);
             assert_same_text(&postgres.sql(&copy, &rows), &postgres.sql(&database, &rows));
+            assert_eq!(postgres.sql(&copy, COMMENTS), postgres.sql(&database, COMMENTS), "{}", world.name);
         }
+    }
+}
+
+/// What is said of constraints.
+const COMMENTS: &str = "SELECT string_agg(description, ', ' ORDER BY description) FROM pg_description
+                        WHERE classoid = 'pg_constraint'::regclass AND objoid >= 16384";
+
+#[test]
+fn what_the_archive_itself_has_lost_or_changed_is_no_exception() {
+    let postgres = shared();
+    let sql = "CREATE TABLE a_first (a int); INSERT INTO a_first VALUES (1);
+               CREATE TABLE t (a int PRIMARY KEY, b int CONSTRAINT c CHECK (b > 0)); INSERT INTO t VALUES (1, 2);
+               CREATE INDEX i ON t (b); CREATE TABLE z (a int REFERENCES t); INSERT INTO z VALUES (1);
+               CREATE MATERIALIZED VIEW m AS SELECT * FROM t;
+               CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION f(text) RETURNS int LANGUAGE sql AS 'SELECT 1'";
+    let without = |text: &str, begin: &str| {
+        let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{begin} is not in the archive"));
+        format!("{before}{}", rest.split_once(";\n").unwrap().1)
+    };
+    let damages: [(&str, &dyn Fn(String) -> String); 7] = [
+        ("a column of an index", &|text| text.replace("btree (b)", "btree (bx)")),
+        ("a column of a key", &|text| text.replace("PRIMARY KEY (a)", "PRIMARY KEY (ax)")),
+        ("a column of a CHECK", &|text| text.replace("CHECK ((b > 0))", "CHECK ((bx > 0))")),
+        ("a column that is referred to", &|text| text.replace("REFERENCES public.t(a)", "REFERENCES public.t(ax)")),
+        ("a table", &|text| without(&text, "CREATE TABLE public.a_first (")),
+        ("a materialized view", &|text| without(&text, "CREATE MATERIALIZED VIEW public.m AS")),
+        ("one of two functions", &|text| {
+            let text = without(&text, "CREATE FUNCTION public.f(text)");
+            text.replace("FUNCTION public.f(integer) RETURNS integer", "FUNCTION public.f(integer) RETURNS nothing")
+        }),
+    ];
+    for (what, damage) in damages {
+        let database = postgres.database("damaged");
+        postgres.sql(&database, sql);
+        let backup = Backup::of(postgres, &database);
+        backup.run(&[]).exits(0);
+        backup.rewrite(|text| {
+            let damaged = damage(text.clone());
+            assert_ne!(damaged, text, "{what}");
+            damaged
+        });
+        let copy = format!("{database}_copy");
+        for command in [&["restore", "--into", &copy][..], &["verify"]] {
+            let outcome = backup.run(command);
+            assert_eq!(outcome.code, 65, "{what}: {}\n{}", outcome.stdout, outcome.log);
+        }
+        assert!(!postgres.exists(&copy), "{what}");
     }
 }
 

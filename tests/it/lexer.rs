@@ -53,6 +53,7 @@ const VALUES: &[&str] = &[
     "pg_catalog.length($t$;$t$)",
     "CASE WHEN true THEN 1 ELSE 2 END",
     "1 AS begin",
+    "1 AS begin, 2 AS atomic",
     "1.5e3",
 ];
 

@@ -218,6 +218,21 @@ fn a_hostile_archive_runs_nothing_here_and_nothing_beyond_its_database() {
             65,
             "has `CREATE TABLE x`",
         ),
+        // roles and functions are rows as well
+        (
+            "COPY pg_catalog.pg_authid (oid, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit) FROM stdin;\n99999\tevil\tt\tt\tt\tt\tt\tt\tt\t-1\n\\.\n",
+            65,
+            "a table of the server itself",
+        ),
+        ("COPY pg_authid (oid, rolname) FROM stdin;\n99999\tevil\n\\.\n", 65, "a table of the server itself"),
+        ("BEGIN;\nCOPY public.t (a) FROM stdin;\ny\n\\.\nCOMMIT;\n", 65, "in a transaction"),
+        ("CREATE USER MAPPING SUPERUSER;\n", 65, "has `CREATE USER MAPPING"),
+        (
+            "SELECT pg_catalog.setval('public.s', 2, E'\\'' <> concat('::\"', pg_catalog.lo_export(pg_catalog.lo_from_bytea(0, 'x'), 'CANARY')) --\"\n);\n",
+            65,
+            "has `SELECT pg_catalog.setval(",
+        ),
+        ("DROP OWNED BY evil;\n", 65, "has `DROP OWNED BY"),
     ] {
         let backup = Backup::of(postgres, &database);
         backup.run(&[]).exits(0);

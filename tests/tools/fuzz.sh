@@ -11,6 +11,7 @@ cp Cargo.lock tests/fuzz/Cargo.lock
 seeds=$PWD/target/fuzz/seeds
 mkdir -p "$seeds/script" "$seeds/archive"
 cp tests/sql/*.sql tests/*.sql "$seeds/script"
+"$tools/bin/cargo-fuzz" build --sanitizer none --fuzz-dir tests/fuzz
 for target in script archive; do
     "$tools/bin/cargo-fuzz" run --sanitizer none --fuzz-dir tests/fuzz "$target" "$seeds/$target" -- \
         -max_total_time="${FUZZ_SECONDS:-60}" -max_len=4096 -timeout=10 -verbosity=0 -print_final_stats=1

@@ -4,7 +4,8 @@
 //! Nothing is dropped, and tablespaces, which need folders, are left to people.
 
 use super::ScriptError;
-use crate::dump_format::sql_lexer::{Charset, Lexer, Membership, Token, name_after};
+use super::tokens::{Tokens, capital};
+use crate::dump_format::sql_lexer::{Charset, Lexer, Token, name_after};
 use std::collections::BTreeSet;
 
 /// What becomes of the globals.
@@ -64,15 +65,16 @@ pub fn sort(text: &[u8], existing: &BTreeSet<String>, but: Option<&str>) -> Resu
 impl Globals {
     /// None for a statement that no dump of globals has.
     fn take(&mut self, statement: &str, existing: &BTreeSet<String>, but: Option<&str>) -> Option<()> {
-        let words: Vec<&str> = statement.split_whitespace().take(3).collect();
-        let upper: Vec<String> = words.iter().map(|word| word.to_ascii_uppercase()).collect();
-        let upper: Vec<&str> = upper.iter().map(String::as_str).collect();
-        match upper.as_slice() {
+        let tokens: Vec<&str> =
+            Tokens::of(statement.as_bytes()).map(|token| std::str::from_utf8(token).unwrap_or_default()).collect();
+        let capitals: Vec<String> = tokens.iter().map(|token| capital(token.as_bytes())).collect();
+        let capitals: Vec<&str> = capitals.iter().map(String::as_str).collect();
+        match capitals.as_slice() {
             // the preamble of a whole server's dump makes room, which is not wanted here
-            ["DROP", "ROLE" | "DATABASE" | "TABLESPACE", ..] | ["UPDATE", "PG_CATALOG.PG_DATABASE", ..] => {}
-            ["SET", ..] | ["SELECT", "PG_CATALOG.SET_CONFIG('SEARCH_PATH',", ..] => {}
-            ["CREATE", "ROLE", ..] => {
-                let role = name_after(statement.as_bytes(), &["create", "role"])?;
+            ["DROP", "ROLE" | "DATABASE" | "TABLESPACE", ..] | ["UPDATE", "PG_CATALOG", ".", "PG_DATABASE", ..] => {}
+            ["SET", ..] | ["SELECT", "PG_CATALOG", ".", "SET_CONFIG", "(", "'SEARCH_PATH'", ..] => {}
+            ["CREATE", "ROLE", _, ";"] => {
+                let role = role_name(tokens[2])?;
                 if existing.contains(&role) {
                     self.kept.push(role);
                 } else {
@@ -80,50 +82,68 @@ impl Globals {
                     self.statements.push(statement.to_owned());
                 }
             }
-            ["ALTER", "ROLE", ..] => {
-                let role = name_after(statement.as_bytes(), &["alter", "role"])?;
-                if !existing.contains(&role) {
+            ["ALTER", "ROLE", _, "WITH" | "SET" | "IN", ..] => {
+                let role = role_name(tokens[2])?;
+                if self.made.contains(&role) {
                     self.statements.push(statement.to_owned());
-                } else if let Some(password) = password(statement).filter(|_| but.is_some_and(|but| but != role)) {
+                } else if !existing.contains(&role) {
+                    return None;
+                } else if let Some(password) = password(&tokens).filter(|_| but.is_some_and(|but| but != role)) {
                     let name = role.replace('"', "\"\"");
                     self.statements.push(format!("ALTER ROLE \"{name}\" PASSWORD {password};"));
                     self.passwords.push(role);
                 }
             }
-            ["COMMENT", "ON", "ROLE"] => {
-                let role = name_after(statement.as_bytes(), &["comment", "on", "role"])?;
-                self.statements.extend((!existing.contains(&role)).then(|| statement.to_owned()));
+            // what it says holds for every role, and for those that are there as well
+            ["ALTER", "ROLE", "ALL", ..] => {}
+            ["COMMENT", "ON", "ROLE", _, "IS", _, ";"] => {
+                let role = role_name(tokens[3])?;
+                self.statements.extend(self.made.contains(&role).then(|| statement.to_owned()));
             }
-            ["CREATE", "TABLESPACE", ..] => {
-                self.tablespaces.push(name_after(statement.as_bytes(), &["create", "tablespace"])?);
+            ["CREATE", "TABLESPACE", name, ..] => {
+                self.tablespaces
+                    .push(name_after(statement.as_bytes(), &["create", "tablespace"]).filter(|_| *name != "U")?);
             }
-            ["ALTER" | "COMMENT", ..] if is_of_tablespace(&upper) => {}
-            ["GRANT" | "REVOKE", ..] => {
+            ["ALTER", "TABLESPACE", ..] | ["COMMENT", "ON", "TABLESPACE", ..] | ["SECURITY", "LABEL", ..] => {}
+            ["GRANT" | "REVOKE", ..] if capitals.contains(&"ON") => {}
+            ["GRANT", _, "TO", _, rest @ ..] => {
                 // between roles that were there everything stays; who gave it may not be able to give it here
-                let is_there = |role: &String| existing.contains(role);
-                let member = Membership::parse(statement.as_bytes());
-                let member = member.filter(|one| !is_there(&one.role) || !is_there(&one.member));
-                let given = statement.rsplit_once(" GRANTED BY ").map_or(statement, |(given, _)| given);
-                self.statements.extend(member.map(|_| format!("{};", given.trim_end_matches(';'))));
+                let (role, member) = (role_name(tokens[1])?, role_name(tokens[3])?);
+                let given = membership(rest)?;
+                if !existing.contains(&role) || !existing.contains(&member) {
+                    self.statements.push(format!("{};", tokens[..4 + given].join(" ")));
+                }
             }
-            ["SECURITY", "LABEL", ..] => {}
             _ => return None,
         }
         Some(())
     }
 }
 
-fn is_of_tablespace(words: &[&str]) -> bool {
-    matches!(words, ["ALTER", "TABLESPACE", ..] | ["COMMENT", "ON", "TABLESPACE"])
+/// What may stand behind the member of a role: how many tokens say what it may do with that. None for anything else.
+fn membership(rest: &[&str]) -> Option<usize> {
+    let given = rest.iter().position(|token| ["GRANTED", ";"].contains(token))?;
+    let options = &rest[..given];
+    let is_option = |token: &&str| ["ADMIN", "INHERIT", "SET", "OPTION", "TRUE", "FALSE", ","].contains(token);
+    let is_whole = matches!(options, [] | ["WITH", ..]) && options.iter().skip(1).all(is_option);
+    (is_whole && matches!(&rest[given..], [";"] | ["GRANTED", "BY", _, ";"])).then_some(given)
 }
 
-/// The literal behind `PASSWORD`, which is what pg_dumpall writes last but for `VALID UNTIL`.
-fn password(statement: &str) -> Option<&str> {
-    let (_, rest) = statement.split_once(" PASSWORD '")?;
-    let end = rest.find('\'')?;
-    // hashes have no quote in them
-    let begin = statement.len() - rest.len() - 1;
-    statement.get(begin..begin + end + 2)
+/// The role of that name; none for a word that stands for another role, or for several.
+fn role_name(token: &str) -> Option<String> {
+    if let Some(quoted) = token.strip_prefix('"') {
+        return quoted.strip_suffix('"').filter(|name| !name.is_empty()).map(|name| name.replace("\"\"", "\""));
+    }
+    let is_word = token.starts_with(|first: char| first.is_alphabetic() || first == '_');
+    let stands_for_others = ["ALL", "PUBLIC", "NONE", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "USER", "U"];
+    let name = token.to_ascii_lowercase();
+    (is_word && !stands_for_others.contains(&token.to_ascii_uppercase().as_str())).then_some(name)
+}
+
+/// The literal behind `PASSWORD`.
+fn password<'a>(tokens: &[&'a str]) -> Option<&'a str> {
+    let at = tokens.iter().position(|token| *token == "PASSWORD")?;
+    tokens.get(at + 1).copied().filter(|literal| literal.starts_with('\''))
 }
 
 #[cfg(test)]
@@ -186,9 +206,23 @@ mod tests {
 
     #[test]
     fn what_no_dump_of_globals_has_is_refused() {
-        for text in
-            ["CREATE FUNCTION f() RETURNS int;", "\\! id\n", "DO $$ $$;", "ALTER SYSTEM SET x = 1;", "SELECT evil();"]
-        {
+        for text in [
+            "CREATE FUNCTION f() RETURNS int;",
+            "\\! id\n",
+            "DO $$ $$;",
+            "ALTER SYSTEM SET x = 1;",
+            "SELECT evil();",
+            "ALTER ROLE CURRENT_USER WITH PASSWORD 'x';",
+            "ALTER ROLE session_user SET a TO 'x';",
+            "ALTER ROLE U&\"\\006Cowly\" WITH SUPERUSER;",
+            "ALTER ROLE nobody WITH SUPERUSER;",
+            "CREATE ROLE evil SUPERUSER ROLE app;",
+            "CREATE ROLE CURRENT_USER;",
+            "GRANT app TO fresh, app;",
+            "GRANT app, fresh TO app;",
+            "GRANT app TO CURRENT_USER;",
+            "GRANT app TO fresh WITH ADMIN OPTION, x;",
+        ] {
             assert!(sort(text.as_bytes(), &roles(&[]), None).is_err(), "{text}");
         }
         assert_eq!(sort(b"CREATE ROLE 'x", &roles(&[]), None), Err(ScriptError::BreaksOff));

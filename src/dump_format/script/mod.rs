@@ -9,6 +9,7 @@ mod allowed;
 pub mod globals;
 mod options;
 mod owners;
+mod tokens;
 
 use crate::dump_format::sql_lexer::{
     Charset, ForeignKey, LargeObject, Lexer, SequenceSet, Token, name_after, without_comments,
@@ -17,6 +18,7 @@ use allowed::is_foreign;
 use options::without_internal_options;
 use owners::{is_of_database, is_of_surroundings, names_roles};
 use std::collections::BTreeSet;
+use tokens::Shape;
 
 /// What else is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -277,11 +279,11 @@ impl Script {
                 return Ok(false);
             }
         }
-        let text = String::from_utf8_lossy(&self.statement).into_owned();
-        if self.is_left_out(&text)? {
+        let shape = Shape::of(&self.statement);
+        if self.is_left_out(&shape)? {
             if let Some(name) = name_after(&self.statement, &["create", "subscription"]) {
                 self.subscriptions.push(name);
-            } else if self.statement.starts_with(DEFAULT_TABLESPACE.as_bytes()) {
+            } else if is_tablespace(&shape).is_some() {
                 self.lacks_tablespace = true;
                 self.statement = NO_TABLESPACE.to_vec();
                 return Ok(true);
@@ -321,15 +323,15 @@ impl Script {
         }
     }
 
-    fn is_left_out(&self, statement: &str) -> Result<bool, ScriptError> {
-        let words: Vec<&str> = statement.split_whitespace().collect();
+    fn is_left_out(&self, shape: &Shape) -> Result<bool, ScriptError> {
         let leave_out = &self.leave_out;
-        let is_left_out = leave_out.databases && is_of_database(&words)
-            || leave_out.owners && names_roles(&words)
-            || leave_out.surroundings && is_of_surroundings(&words) && !self.has_tablespace(&words)
-            || leave_out.rows != Rows::All && self.is_data(&words);
-        if !is_left_out && is_foreign(&self.statement, self.lexer.copy().is_some()) {
-            let words = words.iter().take(3).copied().collect::<Vec<_>>().join(" ");
+        let is_left_out = leave_out.databases && is_of_database(shape)
+            || leave_out.owners && names_roles(shape)
+            || leave_out.surroundings && is_of_surroundings(shape) && !self.has_tablespace(shape)
+            || leave_out.rows != Rows::All && self.is_data(shape);
+        if !is_left_out && is_foreign(&self.statement, shape, self.lexer.copy().is_some()) {
+            let text = String::from_utf8_lossy(&self.statement[..self.statement.len().min(SHOWN)]);
+            let words = text.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
             return Err(self.foreign(&words.chars().take(80).collect::<String>()));
         }
         Ok(is_left_out)
@@ -338,25 +340,17 @@ impl Script {
 
 impl Script {
     /// True for a tablespace that is there, or none.
-    fn has_tablespace(&self, words: &[&str]) -> bool {
-        let ["SET", "default_tablespace", "=", name @ ..] = words else { return false };
-        let name = name.join(" ");
-        let name = name.trim_end_matches(';');
-        let plain = name.trim_matches(['\'', '"']).replace("\"\"", "\"");
-        plain.is_empty() || self.leave_out.tablespaces.contains(&plain)
+    fn has_tablespace(&self, shape: &Shape) -> bool {
+        is_tablespace(shape).is_some_and(|name| name.is_empty() || self.leave_out.tablespaces.contains(&name))
     }
 
     /// True for data that go with rows, where not all of those are wanted.
-    fn is_data(&self, words: &[&str]) -> bool {
+    fn is_data(&self, shape: &Shape) -> bool {
         let (statement, charset) = (self.statement.as_slice(), self.lexer.charset());
-        let is_large_object = match words {
-            ["SELECT", call, ..] => {
-                call.starts_with("pg_catalog.lo_create(") || LargeObject::parse(statement).is_some()
-            }
-            ["ALTER", "LARGE", "OBJECT", ..] | ["COMMENT", "ON", "LARGE", "OBJECT", ..] => true,
-            ["SECURITY", "LABEL", rest @ ..] | ["GRANT" | "REVOKE", rest @ ..] => {
-                rest.windows(3).any(|words| words == ["ON", "LARGE", "OBJECT"])
-            }
+        let is_large_object = match shape.first().as_slice() {
+            ["SELECT", "PG_CATALOG", ".", "LO_CREATE" | "LO_UNLINK", ..] | ["ALTER", "LARGE", "OBJECT", ..] => true,
+            ["SELECT", ..] => LargeObject::parse(statement).is_some(),
+            ["COMMENT" | "SECURITY" | "GRANT" | "REVOKE", ..] => shape.on.as_deref() == Some("LARGE"),
             _ => false,
         };
         is_large_object
@@ -369,7 +363,20 @@ impl Script {
     }
 }
 
-const DEFAULT_TABLESPACE: &str = "SET default_tablespace";
+/// The tablespace that objects are to be made in from then on; empty is that of the database.
+fn is_tablespace(shape: &Shape) -> Option<String> {
+    let first = shape.first();
+    let ["SET", "DEFAULT_TABLESPACE", "=", name, ..] = first.as_slice() else { return None };
+    Some(match name.chars().next() {
+        Some(quote @ ('\'' | '"')) => {
+            name.trim_matches(quote).replace(&String::from(quote).repeat(2), &String::from(quote))
+        }
+        _ => name.to_ascii_lowercase(),
+    })
+}
+
+/// Bytes of a statement among which its first words are.
+const SHOWN: usize = 400;
 
 #[cfg(test)]
 mod tests;

@@ -1,45 +1,37 @@
 //! Pure: statements that are left out where their roles, their database or their surroundings are not wanted.
 
+use super::tokens::Shape;
+
 /// True for a statement that gives an object an owner, or a role a privilege.
-pub(super) fn names_roles(words: &[&str]) -> bool {
-    match words {
-        ["GRANT" | "REVOKE", ..] | ["ALTER", "DEFAULT", "PRIVILEGES", ..] | ["SET", "SESSION", "AUTHORIZATION", ..] => {
-            true
-        }
-        ["ALTER", rest @ ..] => rest.windows(2).rposition(|pair| pair == ["OWNER", "TO"]).is_some_and(|at| {
-            // one name is all that may follow
-            let role = rest[at + 2..].join(" ");
-            let role = role.trim_end_matches(';');
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80;
-            let quoted = role.len() > 1 && role.starts_with('"') && role.ends_with('"');
-            !role.is_empty() && (quoted || role.bytes().all(plain))
-        }),
+pub(super) fn names_roles(shape: &Shape) -> bool {
+    match shape.first().as_slice() {
+        ["GRANT" | "REVOKE", ..]
+        | ["ALTER", "DEFAULT", "PRIVILEGES", ..]
+        | ["SET" | "RESET", "SESSION", "AUTHORIZATION", ..] => true,
+        ["ALTER", ..] => matches!(shape.last().as_slice(), ["OWNER", "TO", _, ";"]),
         _ => false,
     }
 }
 
 /// True for a statement about a database as a whole.
-pub(super) fn is_of_database(words: &[&str]) -> bool {
-    match words {
+pub(super) fn is_of_database(shape: &Shape) -> bool {
+    match shape.first().as_slice() {
         ["CREATE" | "DROP" | "ALTER", "DATABASE", ..]
         | ["COMMENT", "ON", "DATABASE", ..]
-        | ["UPDATE", "pg_catalog.pg_database", ..] => true,
-        ["GRANT" | "REVOKE", rest @ ..] => rest.windows(2).any(|pair| pair == ["ON", "DATABASE"]),
-        // a label may have any words in it, behind what it is on
-        ["SECURITY", "LABEL", rest @ ..] => {
-            rest.iter().position(|word| *word == "ON").is_some_and(|at| rest.get(at + 1) == Some(&"DATABASE"))
-        }
+        | ["UPDATE", "PG_CATALOG", ".", "PG_DATABASE", ..] => true,
+        ["GRANT" | "REVOKE", ..] | ["SECURITY", "LABEL", ..] => shape.on.as_deref() == Some("DATABASE"),
         ["ALTER", "ROLE", rest @ ..] => rest.windows(2).any(|pair| pair == ["IN", "DATABASE"]),
         _ => false,
     }
 }
 
 /// True for a statement that ties a database to its server, or to another.
-pub(super) fn is_of_surroundings(words: &[&str]) -> bool {
-    matches!(
-        words,
-        ["SET", "default_tablespace", ..]
-            | ["CREATE" | "ALTER", "SUBSCRIPTION", ..]
-            | ["COMMENT", "ON", "SUBSCRIPTION", ..]
-    )
+pub(super) fn is_of_surroundings(shape: &Shape) -> bool {
+    match shape.first().as_slice() {
+        ["SET", "DEFAULT_TABLESPACE", ..]
+        | ["CREATE" | "ALTER" | "DROP", "SUBSCRIPTION", ..]
+        | ["COMMENT", "ON", "SUBSCRIPTION", ..] => true,
+        ["SECURITY", "LABEL", ..] => shape.on.as_deref() == Some("SUBSCRIPTION"),
+        _ => false,
+    }
 }

@@ -140,6 +140,17 @@ fn statements_that_reach_beyond_the_database_are_refused() {
         "LOAD '/etc/passwd';",
         "COPY t (a) FROM stdin WITH (FORMAT csv);\n1\n\\.",
         "COPY t (a) FROM stdin;\n1\n\\.\r\nCREATE ROLE evil;\n1\n\\.",
+        "CREATE USER MAPPING SUPERUSER PASSWORD 'x';",
+        "ALTER USER MAPPING PASSWORD 'x';",
+        "DROP OWNED BY app;",
+        "CREATE LOCAL TEMP TABLE x AS SELECT 1;",
+        "CREATE TABLE x WITH (a = E'o'\n'ff\\'(') AS SELECT 1;",
+        "CREATE MATERIALIZED VIEW v AS SELECT 1;",
+        "create subscription s connection 'x' publication p;",
+        "ALTER EXTENSION x UPDATE;",
+        "SECURITY LABEL FOR E'a'\n'\\' ON TABLE x ''' ON ROLE app IS 'x';",
+        "RESET SESSION AUTHORIZATION DEFAULT;",
+        "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata;",
     ] {
         let refused = passed(&format!("SET lock_timeout = 0;\n{statement}\n"), &LeaveOut::default());
         let short: String = statement.chars().take(80).collect();
@@ -150,6 +161,29 @@ fn statements_that_reach_beyond_the_database_are_refused() {
     }
     assert!(passed("CREATE USER MAPPING FOR u SERVER s;", &LeaveOut::default()).is_ok());
     assert!(passed("ALTER TABLE t RENAME TO role;", &LeaveOut::default()).is_ok());
+    for written in [
+        "DROP USER MAPPING IF EXISTS FOR u SERVER s;",
+        "SET SESSION AUTHORIZATION reader;\nGRANT SELECT ON TABLE t TO app;\nRESET SESSION AUTHORIZATION;",
+        "CREATE TABLE execute (execute int, select_ int);",
+        "CREATE TABLE t OF s.execute;",
+        "CREATE MATERIALIZED VIEW v AS\n SELECT 1\n  WITH NO DATA;",
+        "CREATE UNLOGGED TABLE t (a int);",
+        "CREATE OR REPLACE VIEW v AS SELECT 1;",
+        "CREATE TRUSTED PROCEDURAL LANGUAGE x;",
+        "CREATE DEFAULT CONVERSION c FOR 'LATIN1' TO 'UTF8' FROM f;",
+        "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON x EXECUTE FUNCTION f();",
+        "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid = '16403';",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT p.begin FROM p; SELECT CASE WHEN true THEN 1 END; END;",
+        "CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;",
+    ] {
+        let passed = passed(&format!("{written}\n"), &LeaveOut::default());
+        assert_eq!(passed.as_deref(), Ok(&*format!("{written}\n")), "{written}");
+    }
+    let owners = LeaveOut { owners: true, ..LeaveOut::default() };
+    assert_eq!(passed("SET SESSION AUTHORIZATION a;\nRESET SESSION AUTHORIZATION;", &owners).as_deref(), Ok(""));
+    let surroundings = LeaveOut { surroundings: true, ..LeaveOut::default() };
+    let labelled = "create subscription s connection 'x';\nSECURITY LABEL FOR p ON SUBSCRIPTION s IS 'x';";
+    assert_eq!(passed(labelled, &surroundings).as_deref(), Ok(""));
 }
 
 #[test]
@@ -187,6 +221,9 @@ fn no_statement_is_put_together_from_what_stood_on_two_sides_of_something() {
         "CREATE TABLE t AS SELECT pg_catalog.lo_export(2, '/any/file');",
         "CREATE TABLE t (a) AS EXECUTE p;",
         "CREATE SCHEMA s CREATE TABLE t (a int);",
+        "SELECT pg_catalog.setval('s', 2, E'\\'' <> concat('::\"', pg_catalog.lo_export(7, '/x')) --\"\n);",
+        "SELECT pg_catalog.setval('s', 2, '1'::\"x\");",
+        "SELECT pg_catalog.setval('s', 2 /* x */);",
     ] {
         assert!(matches!(refused(format!("{call}\n").as_bytes()), ScriptError::Statement { .. }), "{call}");
     }

@@ -3,7 +3,8 @@
 //! The rules are those of `psqlscan.l`: quotes, `E''`, dollar quotes, nested comments, parentheses and the bodies of SQL
 //! functions decide where a statement ends; a backslash outside of quotes begins a command of psql; and rows follow
 //! `COPY … FROM stdin`, at the start of a statement only, up to the line `\.`. So whatever a function's body or a
-//! comment looks like, it is never taken for data.
+//! comment looks like, it is never taken for data. In one thing the server is followed instead: a body begins with
+//! `BEGIN ATOMIC`, where psql takes any `begin` for it, be it the name of a column.
 //!
 //! Longer than other files, because a lexer's states are read together.
 
@@ -13,8 +14,8 @@ mod words;
 
 pub use intent::{DumpedObject, Intent, ObjectKind};
 pub use statement::{
-    Charset, Copy, ForeignKey, LargeObject, Membership, SequenceSet, client_encoding, is_call_of_literals, is_row_copy,
-    name_after, parts, qualified, quoted,
+    Charset, Copy, ForeignKey, LargeObject, SequenceSet, client_encoding, is_call_of_literals, is_row_copy, name_after,
+    parts, qualified, quoted,
 };
 
 use statement::is_search_path;
@@ -127,6 +128,8 @@ struct Depth {
     words: usize,
     /// First letters of the first words, each at its place, where they are among those that may make a function.
     opening: [u8; 4],
+    /// The word before was `begin`, with nothing but space between.
+    may_begin: bool,
 }
 
 impl Depth {
@@ -140,8 +143,10 @@ impl Depth {
         if !matches!(self.opening, [b'c', b'f' | b'p', ..] | [b'c', b'o', b'r', b'f' | b'p']) || self.parentheses > 0 {
             return;
         }
+        // both are names elsewhere; the two together are not
+        let may_begin = std::mem::replace(&mut self.may_begin, word == b"begin");
         match word {
-            b"begin" => self.bodies += 1,
+            b"atomic" if may_begin => self.bodies += 1,
             b"case" if self.bodies > 0 => self.bodies += 1,
             b"end" => self.bodies = self.bodies.saturating_sub(1),
             _ => {}
@@ -281,6 +286,7 @@ impl Lexer {
                     (b'/', b'*') => LexerState::BlockComment { depth: 1, last: 0 },
                     _ => {
                         self.remember(&[first]);
+                        self.depth.may_begin = false;
                         LexerState::Plain
                     }
                 };
@@ -418,6 +424,9 @@ impl Lexer {
         let word = std::mem::take(&mut self.word);
         if !word.is_empty() {
             self.depth.word(&word);
+        }
+        if !byte.is_ascii_whitespace() && ![VERTICAL_TAB, b'-', b'/'].contains(&byte) {
+            self.depth.may_begin = false;
         }
         match byte {
             b'\'' => {

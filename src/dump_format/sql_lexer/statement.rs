@@ -15,7 +15,37 @@ pub fn client_encoding(statement: &[u8]) -> Option<String> {
 
 /// How the names in a dump are written: as the database they came from, which `SET client_encoding` says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Charset(Option<&'static Encoding>);
+pub struct Charset(Option<Decoder>);
+
+/// How bytes are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Decoder {
+    encoding: &'static Encoding,
+    /// The bytes from 0x80 to 0x9f are control characters, as PostgreSQL has it; the web has other letters there.
+    has_controls: bool,
+}
+
+impl Decoder {
+    fn decode(self, bytes: &[u8]) -> (String, bool) {
+        if !self.has_controls {
+            let (text, is_broken) = self.encoding.decode_without_bom_handling(bytes);
+            return (text.into_owned(), is_broken);
+        }
+        let (mut text, mut is_broken) = (String::new(), false);
+        for part in bytes.chunk_by(|one, other| CONTROLS.contains(one) == CONTROLS.contains(other)) {
+            if part.first().is_some_and(|byte| CONTROLS.contains(byte)) {
+                text.extend(part.iter().map(|byte| char::from(*byte)));
+            } else {
+                let (letters, broken) = self.encoding.decode_without_bom_handling(part);
+                text += &letters;
+                is_broken |= broken;
+            }
+        }
+        (text, is_broken)
+    }
+}
+
+const CONTROLS: std::ops::RangeInclusive<u8> = 0x80..=0x9f;
 
 impl Charset {
     /// What the statement sets; none for any other statement.
@@ -40,13 +70,15 @@ impl Charset {
             },
         };
         // UTF8 and SQL_ASCII have none here
-        Some(Self(Encoding::for_label(label.as_bytes()).filter(|encoding| *encoding != encoding_rs::UTF_8)))
+        let encoding = Encoding::for_label(label.as_bytes()).filter(|encoding| *encoding != encoding_rs::UTF_8);
+        let has_controls = name.starts_with("LATIN");
+        Some(Self(encoding.map(|encoding| Decoder { encoding, has_controls })))
     }
 
     /// The text of these bytes; none where they are not in this encoding.
     pub fn exact(self, bytes: &[u8]) -> Option<String> {
         match self.0 {
-            Some(encoding) => Some(encoding.decode_without_bom_handling_and_without_replacement(bytes)?.into_owned()),
+            Some(decoder) => Some(decoder.decode(bytes)).filter(|(_, is_broken)| !is_broken).map(|(text, _)| text),
             None => String::from_utf8(bytes.to_vec()).ok(),
         }
     }
@@ -54,7 +86,7 @@ impl Charset {
     /// The text of these bytes; what is not in this encoding stands there as something like it.
     pub fn text(self, bytes: &[u8]) -> String {
         match self.0 {
-            Some(encoding) => encoding.decode_without_bom_handling(bytes).0.into_owned(),
+            Some(decoder) => decoder.decode(bytes).0,
             None => String::from_utf8_lossy(bytes).into_owned(),
         }
     }
@@ -107,26 +139,6 @@ pub fn name_after(statement: &[u8], keywords: &[&str]) -> Option<String> {
     let mut words = Words::new(statement, Charset::default());
     keywords.iter().try_for_each(|keyword| words.keyword(keyword))?;
     words.name()
-}
-
-/// `GRANT role TO member … ;`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Membership {
-    /// The role that is given.
-    pub role: String,
-    /// Who gets it.
-    pub member: String,
-}
-
-impl Membership {
-    /// None for any other statement, privileges among them.
-    pub fn parse(statement: &[u8]) -> Option<Self> {
-        let mut words = Words::new(statement, Charset::default());
-        words.keyword("grant")?;
-        let role = words.name()?;
-        words.keyword("to")?;
-        Some(Self { role, member: words.name()? })
-    }
 }
 
 /// A name of one part, in the same way.

@@ -102,16 +102,21 @@ impl<'a> Words<'a> {
         if escapes {
             self.text = &self.text[1..];
         }
-        let text = self.enclosed(b'\'')?;
         if !escapes {
-            return Some(text);
+            return self.enclosed(b'\'');
         }
-        let mut bytes = text.into_iter();
-        let mut plain = Vec::new();
-        while let Some(byte) = bytes.next() {
-            plain.push(if byte == b'\\' { bytes.next()? } else { byte });
+        let (mut bytes, mut plain) = (self.text.strip_prefix(b"'")?.iter(), Vec::new());
+        loop {
+            match bytes.next()? {
+                b'\\' => plain.push(*bytes.next()?),
+                b'\'' if bytes.as_slice().first() == Some(&b'\'') => plain.extend(bytes.next()),
+                b'\'' => {
+                    self.text = bytes.as_slice();
+                    return Some(plain);
+                }
+                other => plain.push(*other),
+            }
         }
-        Some(plain)
     }
 
     /// A value that is written out, be it cast to a type: a string, a number, `true`, `false` or `NULL`.
@@ -124,8 +129,11 @@ impl<'a> Words<'a> {
         }
         if self.symbol(b':') {
             self.symbol(b':').then_some(())?;
-            // `double precision`, `integer[]`
-            while self.name().is_some() {}
+            // `double precision`, `integer[]`; a name in quotes might be anything
+            self.skip_space();
+            while self.text.first() != Some(&b'"') && self.name().is_some() {
+                self.skip_space();
+            }
             while self.symbol(b'[') {
                 self.symbol(b']').then_some(())?;
             }

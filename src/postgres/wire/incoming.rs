@@ -16,6 +16,8 @@ pub(super) struct FramesIn {
     /// Bytes of the current part, where the message is cut.
     part: usize,
     is_cut: bool,
+    /// The server takes rows: what ends them may be sent.
+    takes_rows: bool,
 }
 
 /// Bytes read at once.
@@ -25,14 +27,29 @@ const PART: usize = 64 << 10;
 /// A letter and four bytes of length, which counts itself.
 const HEAD: usize = 5;
 const ROWS: u8 = b'd';
+const COPY_IN: u8 = b'G';
+const READY: u8 = b'Z';
 
 impl Default for FramesIn {
     fn default() -> Self {
-        Self { buffer: vec![0; BUFFER], filled: 0..0, head: Vec::new(), left: 0, part: 0, is_cut: false }
+        Self {
+            buffer: vec![0; BUFFER],
+            filled: 0..0,
+            head: Vec::new(),
+            left: 0,
+            part: 0,
+            is_cut: false,
+            takes_rows: false,
+        }
     }
 }
 
 impl FramesIn {
+    /// True from where the server says that it takes rows, up to the end of its answer.
+    pub(super) fn takes_rows(&self) -> bool {
+        self.takes_rows
+    }
+
     /// Where the next bytes of the server belong; [`FramesIn::filled`] says how many they were.
     pub(super) fn space(&mut self) -> ReadBuf<'_> {
         self.buffer.copy_within(self.filled.clone(), 0);
@@ -78,6 +95,11 @@ impl FramesIn {
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
         let short = || io::Error::new(io::ErrorKind::InvalidData, "a message that is shorter than its length");
         self.left = length.checked_sub(HEAD - 1).ok_or_else(short)?;
+        match head[0] {
+            COPY_IN => self.takes_rows = true,
+            READY => self.takes_rows = false,
+            _ => {}
+        }
         self.is_cut = head[0] == ROWS && self.left > PART;
         if !self.is_cut {
             self.head.extend_from_slice(head);

@@ -3,6 +3,7 @@
 //! - A dump is written in the encoding of its database, tokio-postgres takes SQL as UTF-8 alone. So SQL of any bytes is
 //!   handed to it with one character for each byte, [`as_text`], and here each of those characters becomes its byte
 //!   again.
+//! - A COPY that the server refuses is ended by tokio-postgres in a way that costs the session; that is left out.
 //! - tokio-postgres holds each message of the server whole. A row of COPY may have a gigabyte, so a long message of rows
 //!   is handed on as several short ones.
 
@@ -92,7 +93,7 @@ impl AsyncWrite for Wire {
         }
         ready!(this.drain(context, WAITING))?;
         if let Some(outgoing) = &mut this.outgoing {
-            outgoing.take(bytes)?;
+            outgoing.take(bytes, this.incoming.takes_rows())?;
         }
         match this.drain(context, 0) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

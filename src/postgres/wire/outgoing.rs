@@ -6,6 +6,8 @@ use std::io;
 #[derive(Default)]
 pub(super) struct FramesOut {
     state: Frame,
+    /// The next end of several messages is left out, as what came before it was.
+    drops_sync: bool,
     waiting: Vec<u8>,
     /// Bytes of `waiting` that were written.
     written: usize,
@@ -17,6 +19,8 @@ enum Frame {
     Head { head: Vec<u8>, is_first: bool },
     /// It is handed on as it is; bytes that are still to come.
     Passing(usize),
+    /// It is left out; bytes that are still to come.
+    Dropped(usize),
     /// It has SQL in it.
     Sql { letter: u8, body: Vec<u8>, left: usize },
 }
@@ -33,6 +37,8 @@ impl Frame {
     }
 }
 
+const COPY_FAIL: u8 = b'f';
+const SYNC: u8 = b'S';
 /// Bytes of a message's length, which counts them.
 const LENGTH: usize = 4;
 
@@ -52,8 +58,11 @@ impl FramesOut {
         }
     }
 
-    /// Takes the next bytes, wherever messages begin and end in them.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Takes the next bytes, wherever messages begin and end in them. Where the server `takes_rows`, they may end.
+    ///
+    /// A COPY that the server refused is ended by tokio-postgres as one that it took. Its answer to that would be one that
+    /// nobody waits for, and the session would be lost.
+    pub(super) fn take(&mut self, mut bytes: &[u8], takes_rows: bool) -> io::Result<()> {
         while let Some(first) = bytes.first() {
             match &mut self.state {
                 Frame::Head { head, is_first } => {
@@ -62,7 +71,7 @@ impl FramesOut {
                     let letter = usize::from(!*is_first);
                     if head.len() == letter + LENGTH {
                         let head = std::mem::take(head);
-                        self.begin(&head, letter)?;
+                        self.begin(&head, letter, takes_rows)?;
                     }
                 }
                 Frame::Passing(left) => {
@@ -70,6 +79,14 @@ impl FramesOut {
                     self.waiting.extend_from_slice(taken);
                     *left -= taken.len();
                     bytes = rest;
+                    if *left == 0 {
+                        self.state = Frame::next();
+                    }
+                }
+                Frame::Dropped(left) => {
+                    let count = bytes.len().min(*left);
+                    *left -= count;
+                    bytes = &bytes[count..];
                     if *left == 0 {
                         self.state = Frame::next();
                     }
@@ -88,10 +105,17 @@ impl FramesOut {
         Ok(())
     }
 
-    fn begin(&mut self, head: &[u8], letter: usize) -> io::Result<()> {
+    fn begin(&mut self, head: &[u8], letter: usize, takes_rows: bool) -> io::Result<()> {
         let length = <[u8; LENGTH]>::try_from(&head[letter..]).map_err(|_| invalid("a message without a length"))?;
         let length = u32::from_be_bytes(length) as usize;
         let left = length.checked_sub(LENGTH).ok_or_else(|| invalid("a message that is shorter than its length"))?;
+        let is_fail = letter > 0 && head[0] == COPY_FAIL && !takes_rows;
+        let is_sync = letter > 0 && head[0] == SYNC && self.drops_sync;
+        if is_fail || is_sync {
+            self.drops_sync = is_fail;
+            self.state = if left == 0 { Frame::next() } else { Frame::Dropped(left) };
+            return Ok(());
+        }
         self.state = match head {
             [letter @ (b'P' | b'Q'), ..] if head.len() > LENGTH => {
                 Frame::Sql { letter: *letter, body: Vec::with_capacity(left), left }

@@ -15,7 +15,7 @@ fn startup() -> Vec<u8> {
 fn sent(messages: &[u8], chunk: usize) -> Vec<u8> {
     let mut outgoing = FramesOut::default();
     for bytes in messages.chunks(chunk) {
-        outgoing.take(bytes).unwrap();
+        outgoing.take(bytes, false).unwrap();
     }
     outgoing.waiting().to_vec()
 }
@@ -62,9 +62,26 @@ fn sql_leaves_as_its_bytes_and_everything_else_as_it_is() {
 }
 
 #[test]
+fn the_end_of_rows_that_the_server_never_took_is_left_out() {
+    let end = [message(b'f', b"\0"), message(b'S', b"")].concat();
+    let next = [message(b'P', b"s1\0SELECT 1\0\0\0"), message(b'S', b"")].concat();
+    for (takes_rows, expected) in [(false, next.clone()), (true, [end.as_slice(), &next].concat())] {
+        for chunk in [1, 4, 1000] {
+            let mut outgoing = FramesOut::default();
+            outgoing.take(&startup(), false).unwrap();
+            let begun = outgoing.waiting().len();
+            for bytes in [end.as_slice(), &next].concat().chunks(chunk) {
+                outgoing.take(bytes, takes_rows).unwrap();
+            }
+            assert_eq!(&outgoing.waiting()[begun..], expected, "{takes_rows}, {chunk}");
+        }
+    }
+}
+
+#[test]
 fn sql_of_letters_that_are_no_bytes_is_an_error() {
     let messages = [startup(), message(b'Q', "SELECT '€'\0".as_bytes())].concat();
-    assert!(FramesOut::default().take(&messages).is_err());
+    assert!(FramesOut::default().take(&messages, false).is_err());
 }
 
 #[test]

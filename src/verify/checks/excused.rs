@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, Default)]
 pub struct Excused {
     objects: BTreeSet<(Kind, String)>,
-    /// Functions of that name, whatever their arguments.
-    functions: BTreeSet<String>,
+    /// How many functions of that name, whatever their arguments.
+    functions: BTreeMap<String, usize>,
     /// Parts of tables: the property, and the name in it.
     parts: BTreeMap<String, Vec<(&'static str, String)>>,
 }
@@ -36,7 +36,7 @@ impl Excused {
             ObjectKind::Type => Kind::Enum,
             ObjectKind::Table | ObjectKind::ForeignTable => Kind::Table,
             ObjectKind::Function => {
-                self.functions.insert(object.name.clone());
+                *self.functions.entry(object.name.clone()).or_default() += 1;
                 return;
             }
             ObjectKind::Check => return self.add_part("checks", &object.name),
@@ -67,8 +67,14 @@ impl Excused {
 
     /// True for an object that is not compared at all.
     pub(super) fn has(&self, kind: Kind, name: &str) -> bool {
-        let is_function = || name.split('(').next().is_some_and(|name| self.functions.contains(name));
+        let is_function = || self.functions.contains_key(without_arguments(name));
         self.objects.contains(&(kind, name.to_owned())) || kind == Kind::Function && is_function()
+    }
+
+    /// True for a function that was left out; each is excused for one that is not as it was.
+    pub(super) fn spend(&mut self, kind: Kind, name: &str) -> bool {
+        let left = self.functions.get_mut(without_arguments(name)).filter(|left| kind == Kind::Function && **left > 0);
+        left.map(|left| *left -= 1).is_some()
     }
 
     /// The properties of an object without what is not compared of them.
@@ -83,6 +89,10 @@ impl Excused {
             }
         }
     }
+}
+
+fn without_arguments(function: &str) -> &str {
+    function.split('(').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -109,5 +119,6 @@ mod tests {
         excused.rest(Kind::Table, "public.\"a.b\"", &mut all);
         assert!(all.is_empty());
         assert!(excused.has(Kind::Function, "public.f(integer)") && !excused.has(Kind::Function, "public.ff()"));
+        assert!(excused.spend(Kind::Function, "public.f(text)") && !excused.spend(Kind::Function, "public.f(integer)"));
     }
 }

@@ -86,7 +86,7 @@ impl Matching {
             Kind::Table => self.note_table(&name, properties, contents),
             _ => {}
         }
-        if !self.excused.has(kind, &name) {
+        if kind == Kind::Function || !self.excused.has(kind, &name) {
             self.unmet.insert(self.digest(kind, &name, properties));
         }
     }
@@ -129,7 +129,8 @@ impl Matching {
 
     /// Takes an expected object again, now that everything that is there was met.
     pub fn recall(&mut self, kind: Kind, name: String, properties: Map<String, Value>) {
-        if self.is_skipped(kind, &name) || !self.unmet.remove(&self.digest(kind, &name, &properties)) {
+        let is_skipped = kind != Kind::Function && self.is_skipped(kind, &name);
+        if is_skipped || !self.unmet.remove(&self.digest(kind, &name, &properties)) || self.excused.spend(kind, &name) {
             return;
         }
         let surplus = self.matched.surplus.of(kind);
