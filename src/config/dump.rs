@@ -16,6 +16,8 @@ pub struct DumpSettings {
     pub level: u8,
     /// Compressing workers.
     pub jobs: usize,
+    /// Connections that read rows.
+    pub connections: usize,
     /// Table patterns to leave out.
     pub exclude_tables: Vec<String>,
     /// Table patterns whose rows are left out.
@@ -68,6 +70,14 @@ pub(super) fn cores(_: &RawSettings) -> Option<String> {
     Some(std::thread::available_parallelism().map_or(1, usize::from).to_string())
 }
 
+/// Most connections that read rows where nobody says.
+const CONNECTIONS: usize = 4;
+
+/// Connections that read rows where nobody says: as many as there are cores to keep up with them.
+pub(super) fn connections(_: &RawSettings) -> Option<String> {
+    Some(std::thread::available_parallelism().map_or(1, usize::from).min(CONNECTIONS).to_string())
+}
+
 /// True for what may begin the names of files.
 pub(super) fn is_base_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -81,6 +91,7 @@ pub(super) fn read(raw: &mut RawSettings, search_path: OsString) -> Option<DumpS
         format: raw.word("BACKUP_FORMAT")?,
         level: raw.number("BACKUP_COMPRESSION_LEVEL")?,
         jobs: raw.number("BACKUP_JOBS")?,
+        connections: raw.number("BACKUP_CONNECTIONS")?,
         exclude_tables: raw.list("BACKUP_EXCLUDE_TABLES"),
         exclude_table_data: raw.list("BACKUP_EXCLUDE_TABLE_DATA"),
         no_owner: raw.flag("BACKUP_NO_OWNER"),

@@ -112,6 +112,12 @@ const DUMP: &[Setting] = &[
         "Databases dumped at once, largest first; they share the workers and the memory.",
     )
     .default("1"),
+    Setting::new(
+        "BACKUP_CONNECTIONS",
+        ValueKind::Number(1, 64),
+        "Connections that read the rows of a database at the same time, for all databases together; 1 is pg_dump alone.",
+    )
+    .computed("cores, at most 4", dump::connections),
     Setting::new("BACKUP_EXCLUDE_TABLES", ValueKind::List, "Comma list of pg_dump table patterns to leave out."),
     Setting::new(
         "BACKUP_EXCLUDE_TABLE_DATA",

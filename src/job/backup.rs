@@ -182,10 +182,10 @@ async fn dump(
     copies: &mut [NewCopy<'_>],
     counters: &Counters,
 ) -> Result<(Dumped, Running), StageError> {
-    let opened = source::open(run.context, run.ready, task, source, attempt).await?;
+    let opened = source::open(run.context, run.ready, task, source, attempt, run.reading(attempt)).await?;
     let Opened { reader, mut running, arguments } = opened;
     let place = run.context.config.source.of(task.subject.database().unwrap_or(&run.context.config.source.database));
-    let why = async || waits::reason_of(&place, dump::APPLICATION).await;
+    let why = async || waits::reason_of(&place, dump::APPLICATIONS).await;
     let silence = progress::watch_silence(counters.clone(), task.subject.to_string(), why);
     let streaming =
         async { tokio::try_join!(stream(run, task, reader, copies, counters), running.describe(run.context, attempt)) };

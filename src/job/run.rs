@@ -6,6 +6,7 @@ use super::tasks::Task;
 use crate::error::{Error, StoreError};
 use crate::pipeline::Gzip;
 use crate::postgres::lock::Lock;
+use crate::postgres::relay::ReadingBudget;
 use crate::repository::Repository;
 use crate::shutdown::Stop;
 use crate::storage::StorageError;
@@ -35,6 +36,8 @@ pub(super) struct Run<'a> {
     small_dumps: AtomicUsize,
     /// The encoder of everything that is SQL; it learns from one archive for the next.
     gzip: Gzip,
+    /// Who reads rows beside pg_dump.
+    reading: ReadingBudget,
     /// Places that took no byte for too long and are not waited for again.
     given_up: std::sync::Mutex<HashSet<String>>,
 }
@@ -76,7 +79,8 @@ impl<'a> Run<'a> {
         let gzip = Gzip::new(context.config.dump.sql_level());
         let (small_dumps, given_up) = (AtomicUsize::new(0), std::sync::Mutex::default());
         let company = RwLock::new(());
-        Self { context, ready, lock: Mutex::new(lock), slots, company, small_dumps, gzip, given_up }
+        let reading = ReadingBudget::new(context.config.dump.connections);
+        Self { context, ready, lock: Mutex::new(lock), slots, company, small_dumps, gzip, reading, given_up }
     }
 
     /// Says that an archive goes on without this target, and gives that up where it took nothing for too long.
@@ -91,6 +95,11 @@ impl<'a> Run<'a> {
     /// The encoder of archives that are SQL.
     pub(super) fn encoder(&self) -> Gzip {
         self.gzip.clone()
+    }
+
+    /// Who reads rows beside pg_dump in that attempt: they take locks.
+    pub(super) fn reading(&self, attempt: Attempt) -> ReadingBudget {
+        if attempt.alone { ReadingBudget::new(1) } else { self.reading.clone() }
     }
 
     /// True when an archive of this run has given the target up.

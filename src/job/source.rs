@@ -9,6 +9,7 @@ use crate::error::{Error, SourceError};
 use crate::postgres::cluster::{self, ServerParts, Watch};
 use crate::postgres::connection::{self, Connection};
 use crate::postgres::dump::{self, Dump, Output, Stopper};
+use crate::postgres::relay::{self, Detour, ReadingBudget, Relay, RelayedDump};
 use crate::postgres::snapshot::Snapshot;
 use crate::postgres::tools::Tools;
 use crate::postgres::waits;
@@ -65,9 +66,11 @@ async fn take(context: &Context, connection: Connection, name: &str, bytes: u64)
     taken.await.at("snapshot")?.at("snapshot")
 }
 
+type BoxedReader = Box<dyn AsyncRead + Send + Unpin>;
+
 /// The bytes of an archive while PostgreSQL's own tools write them.
 pub(super) struct Opened {
-    pub(super) reader: Box<dyn AsyncRead + Send + Unpin>,
+    pub(super) reader: BoxedReader,
     pub(super) running: Running,
     /// Arguments of the child, for the manifest.
     pub(super) arguments: Vec<String>,
@@ -170,6 +173,7 @@ pub(super) async fn open(
     task: &Task,
     source: DumpSource,
     attempt: Attempt,
+    reading: ReadingBudget,
 ) -> Result<Opened, StageError> {
     let (config, tools) = (&context.config, &ready.server.tools.chosen);
     info!("dumping {}", task.subject);
@@ -178,18 +182,24 @@ pub(super) async fn open(
         DumpSource::Database { connection, name, bytes } => take(context, connection, &name, bytes).await?,
         DumpSource::Globals => {
             let arguments = dump::globals_arguments(&config.dump, ready.server.reads_passwords, false);
-            let dump = begin(context, tools, &config.source, Output::Globals, &arguments).await?;
+            let dump = begin(context, tools, &config.source, Output::Globals, &arguments, None).await?;
             let running = Running::Globals { stopper: dump.stopper() };
             return Ok(Opened { reader: Box::new(dump), running, arguments });
         }
-        DumpSource::Cluster(connection) => return open_cluster(context, ready, task, connection, attempt).await,
+        DumpSource::Cluster(connection) => {
+            return open_cluster(context, ready, task, connection, attempt, reading).await;
+        }
     };
     let source = config.source.of(&facts.head.name);
     let arguments = dump::arguments(&config.dump, &facts.head.properties.encoding, snapshot.id());
-    let begun = begin(context, tools, &source, config.dump.format.into(), &arguments).await;
+    let output = config.dump.format.into();
+    let bytes = facts.head.totals.database_bytes;
+    let wanted = RelayedDump { snapshot: snapshot.id(), output, bytes, environment: &config.child_environment };
+    let relay = relay::open(&source, &reading, wanted);
+    let begun = begin(context, tools, &source, output, &arguments, relay.as_ref().map(Relay::detour)).await;
     let dump = begun.map_err(|error| explain(&snapshot, error))?;
     let running = Running::Database { stopper: dump.stopper(), facts: Some(facts), snapshot };
-    Ok(Opened { reader: Box::new(dump), running, arguments })
+    Ok(Opened { reader: relay::merged(dump, relay), running, arguments })
 }
 
 fn explain(snapshot: &Snapshot, error: StageError) -> StageError {
@@ -208,12 +218,13 @@ async fn begin(
     source: &config::Source,
     output: Output,
     arguments: &[String],
+    detour: Option<&Detour>,
 ) -> Result<Dump, StageError> {
     let environment = &context.config.child_environment;
-    let mut dump = Dump::start(tools, source, output, arguments, environment).at("dump")?;
+    let mut dump = Dump::start(tools, source, output, arguments, environment, detour).at("dump")?;
     let stopper = dump.stopper();
     let told = async || {
-        let why = waits::reason_of(source, dump::APPLICATION).await;
+        let why = waits::reason_of(source, dump::APPLICATIONS).await;
         warn!("{}: pg_dump has written nothing for another minute; {why}", source.database);
     };
     let begun = context.shutdown.guard(waits::telling(dump.begun(), progress::SILENT, told)).await;
@@ -230,6 +241,7 @@ async fn open_cluster(
     task: &Task,
     connection: Connection,
     attempt: Attempt,
+    reading: ReadingBudget,
 ) -> Result<Opened, StageError> {
     let config = &context.config;
     let parts = ServerParts {
@@ -242,6 +254,7 @@ async fn open_cluster(
         databases: task.databases.clone(),
         lenient: attempt.lenient,
         takes_locks: !attempt.alone,
+        reading,
     };
     let opened = context.shutdown.guard(cluster::stream(&connection, parts)).await.at("dump")?;
     let (stream, watch) = opened.map_err(SourceError::Cluster).at("dump")?;

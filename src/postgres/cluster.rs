@@ -7,6 +7,7 @@
 use super::catalog::{self, Database};
 use super::connection::{ConnectError, Connection, connect};
 use super::dump::{self, Dump, DumpError, Output, Stopper};
+use super::relay::{self, ReadingBudget, Relay, RelayedDump};
 use super::snapshot::Snapshot;
 use super::tools::Tools;
 use crate::config::{self, Source};
@@ -18,7 +19,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tracing::info;
 
 /// Bytes handed on at once.
@@ -69,6 +70,8 @@ pub struct ServerParts {
     pub lenient: bool,
     /// Texts that are made under locks are asked for.
     pub takes_locks: bool,
+    /// Who reads rows beside pg_dump.
+    pub reading: ReadingBudget,
 }
 
 /// What a stream of the whole server shows of itself while somebody else reads it; clones look at the same stream.
@@ -103,7 +106,7 @@ impl Watch {
 /// The part that is read now; the snapshot lives as long as its dump.
 struct ServerPart {
     name: String,
-    dump: Dump,
+    dump: Box<dyn AsyncRead + Send + Unpin>,
     snapshot: Option<Snapshot>,
 }
 
@@ -158,7 +161,7 @@ impl Cluster {
     async fn begin_globals(&mut self) -> Result<(), ClusterError> {
         let arguments = dump::globals_arguments(&self.parts.settings, self.parts.passwords, true);
         let source = self.parts.source.clone();
-        self.current = Some(self.begin("globals".to_owned(), &source, Output::Globals, &arguments).await?);
+        self.current = Some(self.begin("globals".to_owned(), &source, Output::Globals, &arguments, None).await?);
         Ok(())
     }
 
@@ -168,7 +171,10 @@ impl Cluster {
         let mut facts = snapshot.facts(&database.name, database.bytes).await?;
         let arguments = dump::create_arguments(&self.parts.settings, &facts.head.properties.encoding, snapshot.id());
         info!("dumping {}", database.name);
-        let mut part = self.begin(database.name.clone(), &source, Output::Plain, &arguments).await?;
+        let (output, environment) = (Output::Plain, self.parts.inherited.as_slice());
+        let wanted = RelayedDump { snapshot: snapshot.id(), output, bytes: database.bytes, environment };
+        let relay = relay::open(&source, &self.parts.reading, wanted);
+        let mut part = self.begin(database.name.clone(), &source, output, &arguments, relay).await?;
         snapshot.describe(&mut facts, self.parts.takes_locks).await?;
         if !facts.head.rewritten.is_empty() && !self.parts.lenient && self.parts.settings.leaves_out_nothing() {
             return Err(ClusterError::Rewritten(facts.head.rewritten));
@@ -190,13 +196,15 @@ impl Cluster {
         source: &Source,
         output: Output,
         arguments: &[String],
+        relay: Option<Relay>,
     ) -> Result<ServerPart, ClusterError> {
-        let started = Dump::start(&self.parts.tools, source, output, arguments, &self.parts.inherited);
+        let detour = relay.as_ref().map(Relay::detour);
+        let started = Dump::start(&self.parts.tools, source, output, arguments, &self.parts.inherited, detour);
         let failed = |cause| ClusterError::Dump { part: name.clone(), cause };
         let mut dump = started.map_err(failed)?;
         self.watch.seen().stopper = Some(dump.stopper());
         dump.begun().await.map_err(failed)?;
-        Ok(ServerPart { name, dump, snapshot: None })
+        Ok(ServerPart { name, dump: relay::merged(dump, relay), snapshot: None })
     }
 
     /// The next bytes; none after the last part has ended well.

@@ -20,13 +20,20 @@ pub async fn connect_with(source: &Source, application: &str, options: &str) -> 
     prepare(reach(source, SessionKind { options, ..SessionKind::of(application) }).await?, source).await
 }
 
+/// The same, to a session that reads rows: what pg_dump does not set either is as the server has it.
+pub(super) async fn connect_for_rows(source: &Source, application: &str) -> Result<Connection, ConnectError> {
+    let kind = SessionKind { unpinned: &["quote_all_identifiers"], ..SessionKind::of(application) };
+    prepare(reach(source, kind).await?, source).await
+}
+
 /// The same, to a session whose SQL may have any bytes: it is handed to it as [`super::wire::as_text`] writes it.
 pub(super) async fn connect_for_bytes(
     source: &Source,
     application: &str,
     options: &str,
 ) -> Result<Connection, ConnectError> {
-    let kind = SessionKind { application, options, text: SqlText::Bytes };
+    // scripts of extensions read the search_path that it would be reset to; the dump sets its own
+    let kind = SessionKind { application, options, text: SqlText::Bytes, unpinned: &["search_path"] };
     prepare(reach(source, kind).await?, source).await
 }
 

@@ -21,6 +21,7 @@ mod passfile;
 mod pooler;
 pub mod privileges;
 pub mod properties;
+pub mod relay;
 pub mod restore;
 mod roles_in_rows;
 pub mod schema;

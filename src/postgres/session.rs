@@ -1,15 +1,15 @@
 //! Questions to a server, each answered whole before the next one is asked.
 //!
 //! An answer that is still unread holds up every answer behind it on the same connection, and whoever waits for one of
-//! those before reading on waits for ever. So nobody gets hold of an open stream of rows: they are handed to a closure
-//! that cannot wait, and builds with debug assertions check that no question is sent meanwhile.
+//! those before reading on waits for ever. So rows are handed to a closure that cannot wait; where they wait for room all the
+//! same, as those of COPY do, builds with debug assertions check that no question is sent meanwhile.
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, CopyInSink, Error, Row, SimpleQueryMessage, Statement, ToStatement};
+use tokio_postgres::{Client, CopyInSink, CopyOutStream, Error, Row, SimpleQueryMessage, Statement, ToStatement};
 
 /// One session on a server.
 pub struct Session {
@@ -35,6 +35,19 @@ pub struct CopyIn<'a> {
     /// Takes the rows.
     pub sink: Pin<Box<CopyInSink<Bytes>>>,
     _streaming: Streaming<'a>,
+}
+
+/// Rows on their way out of a table.
+pub struct CopyOut<'a> {
+    rows: Pin<Box<CopyOutStream>>,
+    _streaming: Streaming<'a>,
+}
+
+impl CopyOut<'_> {
+    /// The next bytes of them; none at their end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        self.rows.try_next().await
+    }
 }
 
 impl Session {
@@ -106,6 +119,12 @@ impl Session {
             take(&piece);
         }
         Ok(())
+    }
+
+    /// Begins `COPY … TO STDOUT`, whose rows are taken as fast as there is room for them.
+    pub async fn begin_copy_out(&self, statement: &str) -> Result<CopyOut<'_>, Error> {
+        let (streaming, client) = self.streaming();
+        Ok(CopyOut { rows: Box::pin(client.copy_out(statement).await?), _streaming: streaming })
     }
 
     /// Begins `COPY … FROM STDIN`.

@@ -145,12 +145,14 @@ pub(super) struct SessionKind<'a> {
     pub(super) options: &'a str,
     /// How SQL is written that is handed to it.
     pub(super) text: SqlText,
+    /// Settings among those of every session that stay as the server has them.
+    pub(super) unpinned: &'static [&'static str],
 }
 
 impl<'a> SessionKind<'a> {
     /// For questions of our own.
     pub(super) fn of(application: &'a str) -> Self {
-        Self { application, options: "", text: SqlText::Utf8 }
+        Self { application, options: "", text: SqlText::Utf8, unpinned: &[] }
     }
 }
 
@@ -191,15 +193,20 @@ async fn connect_by_password(source: &Source, kind: SessionKind<'_>) -> Result<U
     }
 }
 
-/// One attempt, or two where libpq makes two: `allow` and `prefer` try the other way when the first is refused.
-async fn negotiate(source: &Source, kind: SessionKind<'_>) -> Result<Unprepared, ConnectError> {
-    let ways: &[Encryption] = match source.tls.mode {
+/// The ways to a server, in the order in which they are tried.
+pub(super) fn ways(source: &Source) -> &'static [Encryption] {
+    match source.tls.mode {
         _ if source.host.starts_with('/') => &[Encryption::Never],
         SslMode::Disable => &[Encryption::Never],
         SslMode::Allow => &[Encryption::Never, Encryption::Always],
         SslMode::Prefer => &[Encryption::Offered, Encryption::Never],
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Encryption::Always],
-    };
+    }
+}
+
+/// One attempt, or two where libpq makes two: `allow` and `prefer` try the other way when the first is refused.
+async fn negotiate(source: &Source, kind: SessionKind<'_>) -> Result<Unprepared, ConnectError> {
+    let ways = ways(source);
     let first = establish(source, kind, ways[0]).await;
     match (first, ways.get(1)) {
         (Err(first), Some(other)) if !first.is_transient() => establish(source, kind, *other).await.map_err(|_| first),
@@ -323,10 +330,8 @@ const MARK: &str = "backup.options";
 /// The row is there where they did.
 pub(super) const WHERE_OPTIONS: &str = "WHERE pg_catalog.current_setting('backup.options', true) = 'here'";
 
-/// A session that loads a dump keeps its own search_path until the dump sets it: scripts of extensions read what it would be
-/// reset to.
 fn startup_options(kind: SessionKind<'_>) -> String {
-    let pinned = SESSION.iter().filter(|(name, _)| kind.text == SqlText::Utf8 || *name != "search_path");
+    let pinned = SESSION.iter().filter(|(name, _)| !kind.unpinned.contains(name));
     let all = pinned.map(|(name, value)| format!("-c {name}={value}"));
     all.chain([format!("-c {MARK}=here")]).collect::<Vec<_>>().join(" ")
 }

@@ -31,10 +31,13 @@ pub(super) async fn reason(server: &Source, pid: i32) -> String {
     one(server, &question, &pid, Type::INT4).await
 }
 
-/// The same of the session of that name in a database.
-pub async fn reason_of(server: &Source, application: &str) -> String {
-    let question = format!("{WAITS} WHERE a.application_name = $1 AND a.datname = pg_catalog.current_database()");
-    one(server, &question, &application, Type::TEXT).await
+/// The same of a session of these names in a database; of one that is at work rather than of one that is not.
+pub async fn reason_of(server: &Source, applications: &[&str]) -> String {
+    let question = format!(
+        "{WAITS} WHERE a.application_name = ANY ($1) AND a.datname = pg_catalog.current_database()
+         ORDER BY a.state = 'active' DESC"
+    );
+    one(server, &question, &applications, Type::TEXT_ARRAY).await
 }
 
 const WAITS: &str = "

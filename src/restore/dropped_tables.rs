@@ -83,7 +83,8 @@ impl Restorer<'_> {
         arguments.extend(loader.leave_out.owners.then(|| "--no-owner".to_owned()));
         arguments.extend(loader.leave_out.owners.then(|| "--no-privileges".to_owned()));
         let source = server.source(&one.scratch);
-        let mut reader = Dump::start(&tools, &source, Output::Plain, &arguments, environment).map_err(Error::from)?;
+        let mut reader =
+            Dump::start(&tools, &source, Output::Plain, &arguments, environment, None).map_err(Error::from)?;
         let lc_monetary = one.wanted.expected.head.lc_monetary.as_str();
         let options = SessionOptions { lc_monetary, more: "" };
         let (target, role) = (server.server().of(&one.wanted.name), server.role());

@@ -222,10 +222,13 @@ fn pg_dump_that_exits_0_without_its_end_leaves_nothing() {
     }
 }
 
+/// pg_dump reads the rows itself, so that it is still there when they are.
+const ALONE: (&str, &str) = ("BACKUP_CONNECTIONS", "1");
+
 #[test]
 fn pg_dump_killed_by_a_signal_leaves_nothing() {
     let database = database_of(160);
-    let (scene, child) = stalled_run(&database, "all", &[("STALL_TIMEOUT", "6s")]);
+    let (scene, child) = stalled_run(&database, "all", &[("STALL_TIMEOUT", "6s"), ALONE]);
     for pid in pg_dumps_of(&scene.backup) {
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
@@ -237,7 +240,7 @@ fn pg_dump_killed_by_a_signal_leaves_nothing() {
 fn a_backend_terminated_during_copy_leaves_nothing() {
     let database = database_of(160);
     // pg_dump learns of it when the stalled target lets go
-    let (scene, child) = stalled_run(&database, "all", &[("STALL_TIMEOUT", "6s")]);
+    let (scene, child) = stalled_run(&database, "all", &[("STALL_TIMEOUT", "6s"), ALONE]);
     let terminated = shared().sql("postgres", &format!(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}' AND query LIKE 'COPY%'"
     ));
@@ -255,7 +258,7 @@ fn a_backend_terminated_while_the_local_side_writes_names_the_cause() {
         &scene,
         "set -o pipefail; $real \"$@\" | while IFS= read -r line; do printf '%s\\n' \"$line\"; done",
     );
-    let scene = scene.set("PG_BIN_DIR", &bin);
+    let scene = scene.set("PG_BIN_DIR", &bin).set(ALONE.0, ALONE.1);
     let child = scene.spawn();
     wait_for("COPY", || {
         let terminate = format!(
@@ -680,7 +683,7 @@ fn a_table_dropped_while_pg_dump_starts_is_dumped_again_under_a_new_snapshot() {
 #[test]
 fn secrets_are_never_in_the_arguments_of_a_process() {
     let database = database_of(160);
-    let (scene, child) = stalled_run(&database, "remote", &[]);
+    let (scene, child) = stalled_run(&database, "remote", &[ALONE]);
     assert!(!pg_dumps_of(&scene.backup).is_empty());
     for secret in [PASSWORD, "webhook-token"] {
         assert_eq!(processes(secret), Vec::<i32>::new());

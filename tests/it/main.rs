@@ -19,6 +19,7 @@ mod kubernetes;
 mod lexer;
 mod metrics;
 mod notifications;
+mod relay;
 mod restore;
 mod restore_faults;
 mod restore_tables;

@@ -34,6 +34,8 @@ fn tls_server() -> (Postgres, String) {
 #[test]
 fn every_sslmode_holds_for_our_connection_and_for_pg_dump() {
     let (postgres, ca) = tls_server();
+    // so large that several connections read it
+    postgres.sql("postgres", "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 250000) n");
     let folder = tempfile::tempdir().unwrap();
     let (root, other) = (folder.path().join("root.crt"), folder.path().join("other.crt"));
     std::fs::write(&root, ca).unwrap();

@@ -3,11 +3,16 @@
 //! The last read fails unless the child exited 0 and the dump's own end was seen, so nothing downstream can take a
 //! dump that broke off for a whole one.
 
+mod error;
+
+pub use error::{CONFLICT, DumpError, STANDBY};
+
 use super::command::Child;
 use super::libpq::{KEEPALIVES, environment};
+use super::relay::Detour;
 use super::tools::Tools;
 use crate::config::{self, Format, Source};
-use crate::dump_format::custom_archive::{ArchiveError, CustomArchive};
+use crate::dump_format::custom_archive::CustomArchive;
 use bytes::{Bytes, BytesMut};
 use std::ffi::OsString;
 use std::future::Future;
@@ -19,99 +24,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::ChildStdout;
 use tokio::sync::Mutex;
-
-/// Why a dump is not whole.
-#[derive(Debug, thiserror::Error)]
-pub enum DumpError {
-    /// The program cannot be started.
-    #[error("starting {program}: {cause}")]
-    Spawn {
-        /// Path of the program.
-        program: String,
-        /// What the operating system said.
-        cause: io::Error,
-    },
-    /// Its output cannot be read.
-    #[error("reading the dump: {0}")]
-    Read(io::Error),
-    /// The child failed or was killed.
-    #[error("{program} ended with {status}")]
-    Exit {
-        /// `pg_dump` or `pg_dumpall`.
-        program: &'static str,
-        /// Exit code or signal.
-        status: ExitStatus,
-        /// Last lines of its stderr.
-        stderr: String,
-    },
-    /// The child exited 0 without the end-of-dump marker.
-    #[error("{0} exited 0, but its output ends without the end-of-dump marker")]
-    NoMarker(&'static str),
-    /// The child exited 0 and its archive does not parse to the end.
-    #[error("pg_dump exited 0, but {0}")]
-    Archive(#[from] ArchiveError),
-}
-
-/// What a standby says when it cannot keep the rows that a dump reads.
-pub const CONFLICT: &str = "due to conflict with recovery";
-/// What helps there.
-pub const STANDBY: &str = "on the standby, raise max_standby_streaming_delay (and max_standby_archive_delay) or set \
-                           hot_standby_feedback = on";
-
-impl DumpError {
-    /// Would a dump under a new snapshot help? True when objects vanished or changed while pg_dump looked at them.
-    pub fn is_concurrent_change(&self) -> bool {
-        const SIGNS: &[&str] = &[
-            "could not open relation with OID",
-            "cache lookup failed",
-            "does not exist",
-            "tuple concurrently",
-            "was concurrently dropped",
-            "could not find tuple",
-            CONFLICT,
-        ];
-        matches!(self, Self::Exit { stderr, .. } if SIGNS.iter().any(|sign| stderr.contains(sign)))
-    }
-
-    /// True when the server did not take the password.
-    fn is_refused_login(&self) -> bool {
-        matches!(self, Self::Exit { stderr, .. } if stderr.contains("authentication failed"))
-    }
-
-    /// True when the server had no room for another lock.
-    pub fn is_out_of_locks(&self) -> bool {
-        matches!(self, Self::Exit { stderr, .. } if stderr.contains("out of shared memory"))
-    }
-
-    /// True when the role lacks a privilege.
-    pub fn is_permission(&self) -> bool {
-        matches!(self, Self::Exit { stderr, .. } if stderr.contains("permission denied"))
-    }
-
-    /// Last lines of the child's stderr.
-    pub fn stderr(&self) -> Option<&str> {
-        match self {
-            Self::Exit { stderr, .. } => Some(stderr),
-            _ => None,
-        }
-    }
-
-    /// What a person can do.
-    pub fn hint(&self) -> Option<&'static str> {
-        let stderr = self.stderr()?;
-        let hints = [
-            (CONFLICT, STANDBY),
-            ("permission denied", "grant the role SELECT on it (pg_read_all_data reads everything)"),
-            ("out of shared memory", "raise max_locks_per_transaction on the server"),
-            ("LOCK TABLE", "another session holds a table lock; raise BACKUP_LOCK_TIMEOUT or run at another time"),
-            ("row-level security", "grant the role BYPASSRLS, or back up as the tables' owner"),
-            ("no matching tables", "look at BACKUP_EXCLUDE_TABLES and PG_DUMP_EXTRA_ARGS"),
-            ("unrecognized option", "look at PG_DUMP_EXTRA_ARGS"),
-            ("invalid option", "look at PG_DUMP_EXTRA_ARGS"),
-        ];
-        hints.iter().find(|(sign, _)| stderr.contains(sign)).map(|(_, hint)| *hint)
-    }
-}
 
 /// What is written, and with it the program that writes it and how its output ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +105,11 @@ fn ownership(settings: &config::DumpSettings) -> impl Iterator<Item = String> {
 }
 
 /// Name of its sessions.
-pub const APPLICATION: &str = "backup pg_dump";
+const APPLICATION: &str = "backup pg_dump";
+/// And of those that read rows beside it.
+pub(super) const ROWS: &str = "backup rows";
+/// All that a dump is read by.
+pub const APPLICATIONS: &[&str] = &[APPLICATION, ROWS];
 
 /// What the session of pg_dump is told. Strings are written as the standard has them, whatever the database prefers.
 const OPTIONS: &str = "-c TimeZone=UTC -c bytea_output=hex -c standard_conforming_strings=on";
@@ -250,13 +166,15 @@ impl Stopper {
 }
 
 impl Dump {
-    /// Starts the program for that output with its arguments and what else of the environment it may see.
+    /// Starts the program for that output with its arguments and what else of the environment it may see. With a detour it
+    /// reaches the server by that.
     pub fn start(
         tools: &Tools,
         source: &Source,
         output: Output,
         arguments: &[String],
         inherited: &[(String, OsString)],
+        detour: Option<&Detour>,
     ) -> Result<Self, DumpError> {
         let program = output.program();
         let first_database = (output == Output::Globals).then(|| first_database(source));
@@ -265,11 +183,14 @@ impl Dump {
             arguments.iter().map(String::as_str).chain(connection).map(OsString::from).collect();
         let path = tools.program(program);
         let (tools, source, inherited) = (tools.clone(), source.clone(), inherited.to_vec());
+        let detour = detour.cloned();
         let rereads = source.rereads_password();
         let shown = path.display().to_string();
         let spawn = move || {
             let inherited = inherited.iter().map(|(name, value)| (name.as_str(), value.clone()));
             let variables = inherited.chain(environment(&source, tools.major, APPLICATION, OPTIONS));
+            let detour = detour.as_ref().map(Detour::variables).unwrap_or_default();
+            let variables = variables.chain(detour);
             Child::reader(&path, &arguments, variables)
         };
         let (child, stdout) = spawn().map_err(|cause| DumpError::Spawn { program: shown, cause })?;
