@@ -100,9 +100,8 @@ impl Globals {
                 let role = role_name(tokens[3])?;
                 self.statements.extend(self.made.contains(&role).then(|| statement.to_owned()));
             }
-            ["CREATE", "TABLESPACE", name, ..] => {
-                self.tablespaces
-                    .push(name_after(statement.as_bytes(), &["create", "tablespace"]).filter(|_| *name != "U")?);
+            ["CREATE", "TABLESPACE", ..] => {
+                self.tablespaces.push(name_after(statement.as_bytes(), &["create", "tablespace"])?);
             }
             ["ALTER", "TABLESPACE", ..] | ["COMMENT", "ON", "TABLESPACE", ..] | ["SECURITY", "LABEL", ..] => {}
             ["GRANT" | "REVOKE", ..] if capitals.contains(&"ON") => {}
@@ -135,7 +134,7 @@ fn role_name(token: &str) -> Option<String> {
         return quoted.strip_suffix('"').filter(|name| !name.is_empty()).map(|name| name.replace("\"\"", "\""));
     }
     let is_word = token.starts_with(|first: char| first.is_alphabetic() || first == '_');
-    let stands_for_others = ["ALL", "PUBLIC", "NONE", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "USER", "U"];
+    let stands_for_others = ["ALL", "PUBLIC", "NONE", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "USER"];
     let name = token.to_ascii_lowercase();
     (is_word && !stands_for_others.contains(&token.to_ascii_uppercase().as_str())).then_some(name)
 }
@@ -199,6 +198,9 @@ mod tests {
     fn the_role_that_is_connected_keeps_its_password_and_odd_names_are_members_too() {
         let globals = sort(DUMP.as_bytes(), &roles(&["my \"app"]), Some("my \"app")).unwrap();
         assert!(globals.passwords.is_empty());
+        // a name of one letter, which stands before the quotes of others
+        let globals = sort(b"CREATE ROLE u;\nGRANT u TO app;\n", &roles(&["app"]), None).unwrap();
+        assert_eq!((globals.made, globals.statements.len()), (vec!["u".to_owned()], 2));
         let text = "CREATE ROLE mem;\nGRANT \"a ON b\" TO mem WITH ADMIN OPTION GRANTED BY dba;\nGRANT SET ON PARAMETER x TO mem;\n";
         let globals = sort(text.as_bytes(), &roles(&[]), None).unwrap();
         assert_eq!(globals.statements[1..], ["GRANT \"a ON b\" TO mem WITH ADMIN OPTION;"]);
