@@ -8,7 +8,7 @@ use crate::config;
 use crate::error::{Error, SourceError};
 use crate::postgres::cluster::{self, ServerParts, Watch};
 use crate::postgres::connection::{self, Connection};
-use crate::postgres::dump::{self, Dump, Output, Stopper};
+use crate::postgres::dump::{self, Dump, DumpReader, Output, Stopper};
 use crate::postgres::relay::{self, Detour, ReadingBudget, Relay, RelayedDump};
 use crate::postgres::snapshot::Snapshot;
 use crate::postgres::tools::Tools;
@@ -16,7 +16,6 @@ use crate::postgres::waits;
 use crate::progress;
 use crate::record::facts::Subject;
 use crate::record::facts::writer::NewFacts;
-use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 use tracing::{info, warn};
 
@@ -66,11 +65,9 @@ async fn take(context: &Context, connection: Connection, name: &str, bytes: u64)
     taken.await.at("snapshot")?.at("snapshot")
 }
 
-type BoxedReader = Box<dyn AsyncRead + Send + Unpin>;
-
 /// The bytes of an archive while PostgreSQL's own tools write them.
 pub(super) struct Opened {
-    pub(super) reader: BoxedReader,
+    pub(super) reader: DumpReader,
     pub(super) running: Running,
     /// Arguments of the child, for the manifest.
     pub(super) arguments: Vec<String>,

@@ -6,7 +6,7 @@
 
 use super::catalog::{self, Database};
 use super::connection::{ConnectError, Connection, connect};
-use super::dump::{self, Dump, DumpError, Output, Stopper};
+use super::dump::{self, Dump, DumpError, DumpReader, Output, Stopper};
 use super::relay::{self, ReadingBudget, Relay, RelayedDump};
 use super::snapshot::Snapshot;
 use super::tools::Tools;
@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncReadExt;
 use tracing::info;
 
 /// Bytes handed on at once.
@@ -106,7 +106,7 @@ impl Watch {
 /// The part that is read now; the snapshot lives as long as its dump.
 struct ServerPart {
     name: String,
-    dump: Box<dyn AsyncRead + Send + Unpin>,
+    dump: DumpReader,
     snapshot: Option<Snapshot>,
 }
 

@@ -18,7 +18,7 @@ slow=$((port + 1))
 python3 tests/bench/slow_proxy.py "$slow" "$port" 40 >"$work/proxy" &
 proxy=$!
 trap 'kill $proxy; stop' EXIT
-until grep -q ready "$work/proxy"; do :; done
+until grep -q ready "$work/proxy"; do sleep 0.1; done
 
 export POSTGRES_DB=bench POSTGRES_SSLMODE=disable
 for run in $(seq "$runs"); do

@@ -34,6 +34,16 @@ fn large(postgres: &Postgres) -> String {
     database
 }
 
+/// The same with so many rows that something can be done while they are read.
+fn longer(postgres: &Postgres) -> String {
+    let database = large(postgres);
+    postgres.sql(
+        &database,
+        "INSERT INTO wide SELECT n, repeat(md5(n::text), 20), NULL FROM generate_series(100000, 400000) n",
+    );
+    database
+}
+
 fn sql_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
 }
@@ -255,11 +265,7 @@ fn a_connection_that_is_refused_is_one_less() {
 #[test]
 fn a_connection_that_is_lost_fails_the_dump_and_leaves_nothing() {
     let postgres = &Postgres::start(&tool("PG_BIN"));
-    let database = large(postgres);
-    postgres.sql(
-        &database,
-        "INSERT INTO wide SELECT n, repeat(md5(n::text), 20), NULL FROM generate_series(100000, 400000) n",
-    );
+    let database = longer(postgres);
     let of_reader = "application_name = 'backup rows' AND query LIKE 'COPY%ctid%' AND state = 'active'";
     // pg_dump is in the middle of them when its session ends
     postgres.sql(
@@ -292,11 +298,7 @@ fn a_connection_that_is_lost_fails_the_dump_and_leaves_nothing() {
 #[test]
 fn a_stop_in_the_middle_leaves_neither_files_nor_sessions_nor_a_socket() {
     let postgres = &Postgres::start(&tool("PG_BIN"));
-    let database = large(postgres);
-    postgres.sql(
-        &database,
-        "INSERT INTO wide SELECT n, repeat(md5(n::text), 20), NULL FROM generate_series(100000, 400000) n",
-    );
+    let database = longer(postgres);
     let backup = Backup::of(postgres, &database).set("BACKUP_CONNECTIONS", "3");
     let backup = backup.with("TMPDIR", &backup.path().display().to_string());
     let folders = || {

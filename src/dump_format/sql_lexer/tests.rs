@@ -172,3 +172,13 @@ proptest! {
         prop_assert_eq!(read(text.as_bytes(), chunk).bytes, text.as_bytes());
     }
 }
+
+#[test]
+fn bytes_that_the_web_reads_as_letters_are_what_postgresql_has_there() {
+    let read = |encoding: &str, bytes: &[u8]| {
+        Charset::parse(format!("SET client_encoding = '{encoding}';").as_bytes()).unwrap().exact(bytes).unwrap()
+    };
+    assert_eq!(read("LATIN1", b"a\x80\xe9"), "a\u{80}é");
+    assert_eq!(read("LATIN5", b"\x9f\xfd"), "\u{9f}ı");
+    assert_eq!(read("WIN1252", b"\x80"), "€");
+}

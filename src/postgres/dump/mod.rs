@@ -123,6 +123,9 @@ fn first_database(source: &Source) -> String {
     format!("--database=dbname='{escaped}'")
 }
 
+/// Whatever a dump is read from; its last read fails unless it was whole.
+pub type DumpReader = Box<dyn AsyncRead + Send + Unpin>;
+
 /// A running child; read it to its end, or end it by its [`Stopper`].
 pub struct Dump {
     program: &'static str,

@@ -5,11 +5,11 @@ use super::leader::{Asked, LeaderRequest};
 use super::rows::{AskedTable, NextRows, TablePart};
 use super::statements::Pages;
 use crate::dump_format::sql_lexer::{Lexer, Token};
-use crate::postgres::dump::{Dump, DumpError};
+use crate::postgres::dump::{Dump, DumpError, DumpReader};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use std::io;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
@@ -17,7 +17,7 @@ use tokio_util::io::StreamReader;
 const CHUNK: usize = 128 << 10;
 
 /// The dump, whole, or an error: as that of pg_dump alone, whose rows are its own where there is no relay.
-pub fn merged(dump: Dump, relay: Option<Relay>) -> Box<dyn AsyncRead + Send + Unpin> {
+pub fn merged(dump: Dump, relay: Option<Relay>) -> DumpReader {
     let Some(relay) = relay else { return Box::new(dump) };
     let (lexer, chunk) = (Lexer::default(), Bytes::new());
     let merge = Merge { dump, relay, lexer, chunk, place: Place::Script, is_alone: false };

@@ -36,7 +36,7 @@ pub(super) struct TableSize {
 }
 
 impl TableSize {
-    /// Pages of the table, and of one piece of so many bytes; none where it is read in one.
+    /// Pages of the table, and of one piece of so many bytes; a piece has no end where the table is read in one.
     pub(super) fn ranges(self, of: &RowsOf, piece: usize) -> (u32, u32) {
         let limited = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let pieces = self.bytes / piece as u64;

@@ -150,12 +150,13 @@ impl ReaderPool {
             self.changed.notify_one();
         }
         let may_begin = state.waiting.len() > state.idle && state.alive < self.most && !state.is_limited;
-        // the first one needs none
         let permit = match state.alive {
+            _ if !may_begin => None,
+            // the first one needs none
             0 => Some(None),
             _ => self.budget.clone().try_acquire_owned().ok().map(Some),
         };
-        if let Some(permit) = permit.filter(|_| may_begin) {
+        if let Some(permit) = permit {
             state.alive += 1;
             let work = self.clone().work(permit);
             state.tasks.push(AbortOnDrop::spawn(work));
