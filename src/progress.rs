@@ -19,6 +19,8 @@ struct Count {
     raw: AtomicU64,
     stored: AtomicU64,
     table: Mutex<String>,
+    /// What is made of rows once they are read, and how much of it is left.
+    making: Mutex<Option<(&'static str, usize)>>,
     /// Since when the source is waited for; none while bytes are worked on.
     waiting: Mutex<Option<Instant>>,
     whole: Option<Counters>,
@@ -59,6 +61,19 @@ impl Counters {
         if *current != table {
             table.clone_into(&mut current);
             self.0.whole.iter().for_each(|whole| whole.set_table(table));
+        }
+    }
+
+    /// Says what is made of the rows now, and how many of them are left.
+    pub fn set_making(&self, what: &'static str, left: usize) {
+        *self.0.making.lock().unwrap_or_else(PoisonError::into_inner) = (left > 0).then_some((what, left));
+    }
+
+    /// Where it is: `12 indexes and keys left`, or `at public.orders`
+    fn stage(&self) -> String {
+        match *self.0.making.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((what, left)) => format!("rows are loaded, {left} {what} left"),
+            None => format!("at {}", at(&self.table())),
         }
     }
 
@@ -131,14 +146,13 @@ pub async fn write_restore_lines(counters: Counters, subject: &str, expected_byt
     loop {
         tokio::time::sleep(LINE_EVERY).await;
         let pace = Pace::of(&counters, started, expected_bytes);
-        let (raw, table, share) = (counters.raw(), counters.table(), pace.share);
+        let (raw, table, share, stage) = (counters.raw(), counters.table(), pace.share, counters.stage());
         info!(
             raw_bytes = raw,
             table,
-            "restoring {subject}: {} of {} ({share} %), {pace}, {}",
+            "restoring {subject}: {} of {} ({share} %), {pace}, {stage}",
             text::size(raw),
             text::size(expected_bytes),
-            at(&table)
         );
     }
 }
@@ -186,7 +200,7 @@ pub async fn show_restore_bar(counters: Counters, expected_bytes: u64) -> Infall
     let bar = bar("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left, {wide_msg}", expected_bytes);
     loop {
         bar.0.set_position(counters.raw());
-        show_table(&bar, &counters).await;
+        show_stage(&bar, counters.stage()).await;
     }
 }
 
@@ -197,7 +211,7 @@ pub async fn show_bar(counters: Counters, expected_bytes: u64) {
         // a dump may be larger than its database
         bar.0.set_length(expected_bytes.max(counters.raw()).max(1));
         bar.0.set_position(counters.raw());
-        show_table(&bar, &counters).await;
+        show_stage(&bar, at(&counters.table()).into_owned()).await;
     }
 }
 
@@ -207,8 +221,8 @@ fn bar(template: &str, expected_bytes: u64) -> ClearOnDrop {
     ClearOnDrop(bar)
 }
 
-async fn show_table(bar: &ClearOnDrop, counters: &Counters) {
-    bar.0.set_message(at(&counters.table()).into_owned());
+async fn show_stage(bar: &ClearOnDrop, stage: String) {
+    bar.0.set_message(stage);
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 

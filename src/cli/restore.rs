@@ -62,8 +62,8 @@ pub(super) struct Arguments {
     /// Compare the stored bytes with their SHA-256 and nothing else
     #[arg(long)]
     skip_checks: bool,
-    /// Workers of pg_restore for a custom archive
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Connections that load rows and make indexes at the same time, instead of RESTORE_JOBS
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     /// The newest backup that shows the database as it was at this time or earlier (in BACKUP_TIMEZONE, or with a zone)
     #[arg(long, value_name = "TIME")]

@@ -13,7 +13,7 @@ use crate::report::{Activity, CopyReport, Entry, Failure, Outcome, Report, Store
 use crate::repository::Backup;
 use crate::shutdown::Shutdown;
 use crate::text;
-use crate::verify::report::{self, Check, Verdict};
+use crate::verify::report::{self, Check, StageSeconds, Verdict};
 use crate::verify::{Verified, Verifier};
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -189,7 +189,13 @@ fn show(report: &report::VerificationReport) -> Result<(), Error> {
         headings.insert(1, "DATABASE");
     }
     output::print_table(&headings, report.checks().map(row).collect())?;
-    let restored = report.restore_seconds().map(|seconds| format!(", restored in {seconds:.1} s")).unwrap_or_default();
+    let restored = report.seconds().map(|StageSeconds { load, index, compare }| {
+        let all = load + index;
+        format!(
+            ", restored in {all:.1} s (rows {load:.1} s, indexes and keys {index:.1} s), compared in {compare:.1} s"
+        )
+    });
+    let restored = restored.unwrap_or_default();
     for (database, exception) in report.exceptions() {
         let database = database.filter(|_| several).map(|name| format!("{name}: ")).unwrap_or_default();
         let line = format!("exception: {database}{} ({})", exception.object, exception.reason);

@@ -58,6 +58,8 @@ pub struct Config {
     pub shrink_guard: f64,
     /// How long remote ones are; none keeps all.
     pub remote_retention: Option<Retention>,
+    /// Connections that load a database at the same time.
+    pub restore_jobs: usize,
     /// How backups are proved.
     pub verify: Verify,
     /// Who may read backups.
@@ -212,6 +214,7 @@ fn read(raw: &mut RawSettings, search_path: OsString, child_environment: Vec<(St
         remote: remote?,
         retention: retention::read_local(raw)?,
         shrink_guard: raw.number("BACKUP_SHRINK_GUARD")?,
+        restore_jobs: raw.number("RESTORE_JOBS")?,
         remote_retention: retention::read_remote(raw)?,
         verify: verify?,
         encryption,

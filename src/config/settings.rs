@@ -62,7 +62,7 @@ Setting::new("POSTGRES_HOST", ONE_HOST, "Host name, address, or folder of the se
 Setting::new("POSTGRES_PORT", ValueKind::Number(1, 65535), "Port of the server.").default("5432"),
 Setting::new("POSTGRES_USER", ValueKind::Text, "Role that reads the database.").default("backup_user"),
 Setting::new("POSTGRES_PASSWORD", ValueKind::Text, "Its password. The default holds only for localhost; elsewhere unset means PGPASSFILE, a client certificate or none.").default_where("backup_password", source::default_password_holds).secret(),
-Setting::new("POSTGRES_DB", ValueKind::Text, "Database to back up unless BACKUP_DATABASES says otherwise, and the one where the run's lock is held.").default("testdb"),
+Setting::new("POSTGRES_DB", ValueKind::Text, "Database to back up unless BACKUP_DATABASES says otherwise, and the one where the run's lock is held; of several databases or a whole server it is `postgres` where this is not set.").default("testdb"),
 Setting::new("DATABASE_URL", ValueKind::Text, "postgres://user:password@host:port/database, instead of the five above; setting both differently is an error.").secret(),
 Setting::new("BACKUP_SOURCE", ValueKind::Text, "Name of this source in manifests. Lock, prune, counts and sweep look only at their own source.").computed("host:port", source::default_name),
 Setting::new("POSTGRES_SSLMODE", ValueKind::Words(words_of::<SslMode>), "As libpq; for our own connection and the client tools.").default("prefer"),
@@ -118,6 +118,12 @@ const DUMP: &[Setting] = &[
         "Connections that read the rows of a database at the same time, for all databases together; 1 is pg_dump alone.",
     )
     .computed("cores, at most 4", dump::connections),
+    Setting::new(
+        "RESTORE_JOBS",
+        ValueKind::Number(1, 64),
+        "Connections that load rows and make indexes at the same time when a backup is restored or verified.",
+    )
+    .computed("cores", dump::cores),
     Setting::new("BACKUP_EXCLUDE_TABLES", ValueKind::List, "Comma list of pg_dump table patterns to leave out."),
     Setting::new(
         "BACKUP_EXCLUDE_TABLE_DATA",

@@ -8,14 +8,14 @@ use crate::error::{Error, SettingsError};
 use crate::pipeline::{self, ArchiveReadError, CopyFacts, GatheredFacts, StoredArchive, Wrapping};
 use crate::record::facts::{Facts, Subject, TableRows};
 use crate::repository::{Backup, Repository};
-use crate::storage::resume::Resuming;
-use crate::storage::{Location, StorageError, WHOLE};
+use crate::storage::{Location, StorageError};
 use bytes::Bytes;
 use std::collections::BTreeSet;
+use tokio::io::AsyncRead;
 
 /// What is read.
 enum OpenArchive {
-    Whole(Box<StoredArchive<Resuming>>),
+    Whole(Box<StoredArchive<Box<dyn AsyncRead + Send + Unpin>>>),
     Parts(Box<ArchiveParts>),
 }
 
@@ -68,7 +68,7 @@ impl Reading {
         facts: CopyFacts,
         keys: Option<&Identities>,
     ) -> Result<Self, Error> {
-        let body = repository.open(backup, WHOLE).await?;
+        let body = repository.open_whole(backup).await?;
         let (manifest, place) = (&backup.manifest, ArchivePlace::of(repository, backup));
         let is_custom = manifest.format == Format::Custom;
         let is_encrypted = manifest.encryption.is_some();
@@ -83,7 +83,7 @@ impl Reading {
             Ok(archive) => (archive, None),
             // its header is damaged: what is stored is read all the same, for its checksum
             Err(ArchiveReadError::Key(KeyError::Damaged(cause))) => {
-                let body = repository.open(backup, WHOLE).await?;
+                let body = repository.open_whole(backup).await?;
                 let archive = StoredArchive::open(body, Wrapping { gzip: false, age: None }, CopyFacts::None).await;
                 let fault = Some(KeyError::Damaged(cause).to_string());
                 (archive.map_err(|error| place.unreadable(error))?, fault)

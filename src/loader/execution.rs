@@ -1,21 +1,28 @@
-//! The statements and rows of a dump, run one after the other on one session.
+//! One pass over a dump: its statements in their order, its rows over all connections, and what is made of rows side by
+//! side.
 
+use super::builds::Builds;
+use super::connections::Connections;
 use super::exception::Omission;
 use super::failures::NOT_VALID;
+use super::rows::{FailedRows, RowLoading, RowsError};
 use super::sql::Sink;
 use super::surroundings;
 use super::{Broken, Loader};
 use crate::dump_format::script::{Script, ScriptStatement, Step};
-use crate::dump_format::sql_lexer::{DumpedObject, Intent, ObjectKind};
+use crate::dump_format::sql_lexer::{Build, DumpedObject, Intent, ObjectKind};
 use crate::error::{Error, ServerError};
 use crate::postgres;
 use crate::postgres::constraints::{self, TakenOff, Unsteady};
 use crate::postgres::extensions::Restoring;
-use crate::postgres::loading::{LoadSession, RowsIn};
+use crate::postgres::loading::LoadSession;
 use crate::postgres::scratch::Scratch;
 use crate::progress::Counters;
 use crate::record::facts::reader::DatabaseFacts;
 use crate::text;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Instant;
 use tracing::{info, warn};
 
 /// Who is filled, and over which session.
@@ -27,7 +34,7 @@ pub(super) struct Filling<'a> {
     pub(super) session: &'a LoadSession,
 }
 
-/// What the statements that ran so far have come to; it outlives a pass over the dump.
+/// What the statements that ran so far have come to.
 #[derive(Default)]
 pub(super) struct LoadState {
     pub(super) left_out: Vec<Omission>,
@@ -39,13 +46,23 @@ pub(super) struct LoadState {
     has_rows: bool,
     pub(super) in_transaction: bool,
     /// Tables whose rows did not find a table.
-    pub(super) lost: Vec<String>,
-    /// Every constraint was taken off, because rows broke one.
+    pub(super) lost: BTreeSet<String>,
+    /// Every constraint is taken off, because rows broke one that looked steady.
     pub(super) all_off: bool,
     /// Those that were made.
     extensions: Vec<String>,
-    /// COPY number so many has to be done again, and everything behind it.
-    pub(super) again: Option<u64>,
+    /// Rows broke a CHECK: all of it has to be done again without any.
+    pub(super) again: bool,
+    /// Tables that the dump makes, by the hashes of their names: they have no keys and no triggers before the rows.
+    made: HashSet<u64>,
+    /// When the last rows were in their tables.
+    pub(super) rows_ended: Option<Instant>,
+}
+
+impl LoadState {
+    pub(super) fn new(lacking: Vec<String>, all_off: bool) -> Self {
+        Self { lacking, all_off, ..Self::default() }
+    }
 }
 
 /// One pass over a dump.
@@ -53,27 +70,35 @@ pub(super) struct Execution<'a> {
     pub(super) target: Filling<'a>,
     script: Option<Script>,
     pub(super) state: &'a mut LoadState,
-    rows: CopyState<'a>,
-    /// COPY statements so far.
-    pub(super) copies: u64,
-    /// What stands before that COPY was done by an earlier pass.
-    from: Option<u64>,
-    counters: Counters,
+    pub(super) connections: &'a mut Connections,
+    loading: Option<RowLoading>,
+    rows: CopyState,
+    /// Statements that wait for others of their kind, to be run side by side.
+    pub(super) builds: Builds,
+    pub(super) counters: Counters,
 }
 
 /// The rows that pass.
-enum CopyState<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CopyState {
+    /// There are none, or they are not wanted.
     None,
-    Into(RowsIn<'a>, String),
-    /// They failed, or were loaded by an earlier pass.
-    Skipped,
+    /// Over all connections.
+    Loading,
+    /// Over one, before anything else goes on.
+    InOrder,
 }
 
 impl<'a> Execution<'a> {
-    /// From the beginning, or from the COPY on at which an earlier pass had to stop.
-    pub(super) fn new(target: Filling<'a>, script: Script, state: &'a mut LoadState, counters: Counters) -> Self {
-        let from = state.again.take();
-        Self { target, script: Some(script), state, rows: CopyState::None, copies: 0, from, counters }
+    pub(super) fn new(
+        target: Filling<'a>,
+        script: Script,
+        state: &'a mut LoadState,
+        connections: &'a mut Connections,
+        counters: Counters,
+    ) -> Self {
+        let (script, builds) = (Some(script), Builds::default());
+        Self { target, script, state, connections, loading: None, rows: CopyState::None, builds, counters }
     }
 
     /// Ends at the end of the dump; the answer are the subscriptions that were left out, and whether no tablespace was.
@@ -81,7 +106,9 @@ impl<'a> Execution<'a> {
         let Some(script) = self.script.take() else { return Ok((Vec::new(), true)) };
         let has_tablespaces = script.has_every_tablespace();
         let subscriptions = script.finish()?;
-        if self.state.again.is_none() {
+        self.end_rows().await?;
+        if !self.state.again {
+            self.end_builds().await?;
             self.put_back().await?;
             for extension in &self.state.extensions {
                 surroundings::tell(self.target.session, extension, Restoring::Ends).await?;
@@ -92,46 +119,54 @@ impl<'a> Execution<'a> {
     }
 
     async fn step(&mut self, step: Step<'_>) -> Result<(), Broken> {
-        if self.state.again.is_some() {
+        if self.state.again {
             return Ok(());
         }
         match step {
-            Step::Statement(_) if self.from.is_some() => Ok(()),
-            Step::Statement(statement) => self.run(statement).await,
+            Step::Statement(statement) => {
+                self.end_rows().await?;
+                if self.state.again { Ok(()) } else { self.take_statement(statement).await }
+            }
             Step::Copy { statement, table } => {
-                self.copies += 1;
-                self.from = self.from.filter(|from| *from != self.copies);
                 self.counters.set_table(table);
-                if self.from.is_some() {
-                    self.rows = CopyState::Skipped;
-                    return Ok(());
-                }
                 self.begin_rows(statement, table).await
             }
             Step::Row { bytes, ends } => {
-                let CopyState::Into(rows, table) = &mut self.rows else { return Ok(()) };
-                match rows.write(bytes, ends).await {
-                    Ok(()) => Ok(()),
-                    Err(error) => {
-                        let table = std::mem::take(table);
-                        self.rows = CopyState::Skipped;
-                        self.judge_rows(&error, &table)
-                    }
+                if self.rows != CopyState::None
+                    && let Some(loading) = &mut self.loading
+                {
+                    loading.write(bytes, ends).await;
                 }
+                Ok(())
             }
-            Step::RowsEnd => {
-                let CopyState::Into(rows, table) = std::mem::replace(&mut self.rows, CopyState::None) else {
-                    return Ok(());
-                };
-                match rows.finish().await {
-                    Ok(_) => Ok(()),
-                    Err(error) => self.judge_rows(&error, &table),
-                }
-            }
+            Step::RowsEnd => self.end_block().await,
         }
     }
 
-    async fn run(&mut self, statement: ScriptStatement<'_>) -> Result<(), Broken> {
+    /// Runs a statement, or keeps it for others of its kind to be run with.
+    async fn take_statement(&mut self, statement: ScriptStatement<'_>) -> Result<(), Broken> {
+        if self.builds.is_said_of_last(statement) {
+            self.builds.add_said(statement);
+            return Ok(());
+        }
+        let build = Build::parse(statement.text, statement.charset).filter(|_| !self.state.in_transaction);
+        let goes_on = build.as_ref().is_some_and(|build| self.builds.has_room_for(build));
+        // what is set already makes no difference to those that wait
+        if !goes_on && !self.connections.has(statement.text) {
+            self.end_builds().await?;
+        }
+        let Some(build) = build else { return self.run(statement).await };
+        self.put_back().await?;
+        self.open_connections().await?;
+        if self.connections.count() == 1 {
+            return self.run(statement).await;
+        }
+        self.builds.add(build, statement);
+        Ok(())
+    }
+
+    /// Runs one statement on the first connection.
+    pub(super) async fn run(&mut self, statement: ScriptStatement<'_>) -> Result<(), Broken> {
         let intent = Intent::of(statement.text, statement.charset);
         let follows = match &intent {
             Intent::Make(object) => object.kind.follows_rows(),
@@ -141,48 +176,88 @@ impl<'a> Execution<'a> {
         if follows {
             self.put_back().await?;
         }
-        match self.target.session.run(statement.text).await {
-            Ok(()) => {
-                match statement.text {
-                    b"BEGIN;" => self.state.in_transaction = true,
-                    b"COMMIT;" => self.state.in_transaction = false,
-                    _ => {}
-                }
-                match intent {
-                    Intent::Make(object) if object.kind == ObjectKind::Extension => {
-                        surroundings::tell(self.target.session, &object.name, Restoring::Begins).await?;
-                        self.state.extensions.push(object.name);
-                    }
-                    _ => {}
-                }
-                Ok(())
-            }
-            Err(error) => self.judge(&error, &intent, statement).await,
+        if let Intent::Make(DumpedObject { kind: ObjectKind::Table, name }) = &intent {
+            self.state.made.insert(hash(name));
         }
+        if let Err(error) = self.target.session.run(statement.text).await {
+            return self.judge(&error, &intent, statement).await;
+        }
+        match (statement.text, intent) {
+            (b"BEGIN;", _) => self.state.in_transaction = true,
+            (b"COMMIT;", _) => self.state.in_transaction = false,
+            (_, Intent::Session) => self.connections.note(statement.text),
+            (_, Intent::Make(object)) if object.kind == ObjectKind::Extension => {
+                surroundings::tell(self.target.session, &object.name, Restoring::Begins).await?;
+                self.state.extensions.push(object.name);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Opens the other connections, once there is something for them to do: extensions that want to know of a restore set
+    /// that for sessions that begin later.
+    async fn open_connections(&mut self) -> Result<(), Broken> {
+        if !self.connections.is_complete() {
+            self.connections.add(self.target.loader.open_beside(self.target).await);
+        }
+        self.connections.catch_up().await
     }
 
     async fn begin_rows(&mut self, statement: ScriptStatement<'_>, table: &str) -> Result<(), Broken> {
         if self.state.in_transaction {
             return Err(Broken::Backup(format!("line {} has rows in a transaction of the dump", statement.line)));
         }
-        if self.target.session.is_own_table(table).await.map_err(|error| self.lost_connection(&error))? {
-            return Err(Broken::Backup(format!(
-                "line {} has rows for {table}, a table of the server itself",
-                statement.line
-            )));
-        }
+        self.end_builds().await?;
         if !std::mem::replace(&mut self.state.has_rows, true) {
-            take_off(self.target, self.state, Unsteady::Expressions).await?;
+            let which = if self.state.all_off { Unsteady::All } else { Unsteady::Expressions };
+            take_off(self.target, self.state, which).await?;
         }
-        match self.target.session.copy(statement.text).await {
-            Ok(rows) => {
-                self.rows = CopyState::Into(rows, table.to_owned());
-                Ok(())
+        // a table of an extension may have keys and triggers, for which the order counts
+        let in_order = !self.state.made.contains(&hash(table));
+        if in_order {
+            self.end_rows().await?;
+        }
+        if self.loading.is_none() {
+            self.open_connections().await?;
+            let all = if in_order { 1 } else { self.connections.count() };
+            self.loading = Some(RowLoading::begin(self.connections.all().take(all)));
+        }
+        if let Some(loading) = &mut self.loading {
+            loading.begin_block(statement, table);
+        }
+        self.rows = if in_order { CopyState::InOrder } else { CopyState::Loading };
+        Ok(())
+    }
+
+    async fn end_block(&mut self) -> Result<(), Broken> {
+        let rows = std::mem::replace(&mut self.rows, CopyState::None);
+        if let Some(loading) = &mut self.loading {
+            if let Some((block, bytes)) = loading.end_block().await {
+                self.builds.add_rows(&block.table, bytes);
             }
-            Err(error) => {
-                self.rows = CopyState::Skipped;
-                self.judge_rows(&error, table)
+            let failed: Vec<FailedRows> = std::iter::from_fn(|| loading.next_failure()).collect();
+            failed.into_iter().try_for_each(|failed| self.judge_failed(failed))?;
+        }
+        if rows == CopyState::InOrder { self.end_rows().await } else { Ok(()) }
+    }
+
+    /// Waits until all rows that were read are in their tables.
+    async fn end_rows(&mut self) -> Result<(), Broken> {
+        let Some(loading) = self.loading.take() else { return Ok(()) };
+        let failed = loading.end().await;
+        self.state.rows_ended = Some(Instant::now());
+        failed.into_iter().try_for_each(|failed| self.judge_failed(failed))
+    }
+
+    fn judge_failed(&mut self, failed: FailedRows) -> Result<(), Broken> {
+        let FailedRows { block, cause } = failed;
+        match cause {
+            RowsError::OwnTable => {
+                let (line, table) = (block.line, &block.table);
+                Err(Broken::Backup(format!("line {line} has rows for {table}, a table of the server itself")))
             }
+            RowsError::Server(error) => self.judge_rows(&error, &block.table),
         }
     }
 
@@ -250,10 +325,10 @@ async fn take_off(target: Filling<'_>, state: &mut LoadState, which: Unsteady) -
     }
 }
 
-/// Takes off every constraint, because rows broke one that looked steady.
-pub(super) async fn take_all_off(target: Filling<'_>, state: &mut LoadState) -> Result<(), Error> {
-    state.all_off = true;
-    take_off(target, state, Unsteady::All).await
+fn hash(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Sink for Execution<'_> {

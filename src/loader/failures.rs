@@ -137,11 +137,11 @@ impl Execution<'_> {
         let at = || format!("the rows of {}: {}", text::one_line(table), postgres::cause(error));
         match judgement::of_rows(failure) {
             RowsFailure::Check if !self.state.all_off && self.target.loader.is_tolerant => {
-                self.state.again = Some(self.copies);
+                self.state.again = true;
                 Ok(())
             }
             RowsFailure::NoTable if self.target.loader.is_tolerant => {
-                self.state.lost.push(table.to_owned());
+                self.state.lost.insert(table.to_owned());
                 Ok(())
             }
             RowsFailure::Check | RowsFailure::NoTable | RowsFailure::Matter(Matter::Bytes | Matter::Schema) => {

@@ -2,12 +2,15 @@
 //! Rows come first; what PostgreSQL cannot load from its own dump is left out, and noted.
 
 pub(crate) mod archive;
+mod builds;
+mod connections;
 pub(crate) mod exception;
 mod execution;
 mod failures;
 mod judgement;
 pub(crate) mod parts;
 mod plain_table;
+mod rows;
 pub(crate) mod sql;
 mod surroundings;
 pub(crate) mod transfer;
@@ -28,9 +31,12 @@ use crate::record::facts::{DatabaseHead, Subject};
 use crate::record::manifest::Manifest;
 use crate::repository::{Backup, Repository};
 use crate::shutdown::{Shutdown, budget};
+use crate::text;
 use archive::Reading;
+use connections::Connections;
 use exception::Omission;
-use execution::{Execution, Filling, LoadState, take_all_off};
+use execution::{Execution, Filling, LoadState};
+use futures_util::future::join_all;
 use judgement::Matter;
 use sql::stream_sql;
 use std::collections::BTreeSet;
@@ -72,13 +78,17 @@ pub(crate) struct Loader<'a> {
     pub(crate) leave_out: LeaveOut,
     /// A bar shows how far it has come, instead of lines.
     pub(crate) terminal: bool,
+    /// Connections that load at the same time.
+    pub(crate) jobs: usize,
 }
 
 /// A database that has its part of the dump.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Filled {
     /// Seconds that it took.
     pub(crate) seconds: f64,
+    /// Those of them after the last row: indexes, keys and constraints.
+    pub(crate) build_seconds: f64,
     /// Subscriptions that were left out.
     pub(crate) subscriptions: Vec<String>,
     /// Every tablespace that the dump names is on the server.
@@ -116,32 +126,59 @@ impl Loader<'_> {
         }
     }
 
-    /// Loads the database's part of the dump, which ends there. Rows that break a constraint while they are loaded are
-    /// loaded once more without it, from a second reading; the first one goes on, for the checksum.
+    /// Loads the database's part of the dump, which ends there. Where rows break a constraint while they are loaded, the
+    /// database is made anew and loaded once more without it, from a second reading; the first one goes on, for the
+    /// checksum.
     pub(crate) async fn fill(
+        &self,
+        scratch: &mut Scratch,
+        reading: &mut Reading,
+        expected: DatabaseFacts<'_>,
+        end: Option<u64>,
+    ) -> Result<Filled, Broken> {
+        if let Some(filled) = self.fill_once(scratch, reading, expected, end, false).await? {
+            return Ok(filled);
+        }
+        info!("rows of {} break a constraint; they are loaded again, and it is checked behind them", expected.name);
+        self.remove(scratch, false).await;
+        *scratch = self.make(&scratch.name, &expected).await?;
+        let keys = self.config.encryption.identities.as_ref();
+        let opened = Reading::open_bytes(self.repository, self.backup, keys);
+        let mut second = self.shutdown.guard(opened).await??;
+        let filled = self.fill_once(scratch, &mut second, expected, end, true).await?;
+        filled.ok_or_else(|| Broken::Backup("its rows break a constraint that is off".to_owned()))
+    }
+
+    /// None where rows broke a constraint that was not taken off.
+    async fn fill_once(
         &self,
         scratch: &Scratch,
         reading: &mut Reading,
         expected: DatabaseFacts<'_>,
         end: Option<u64>,
-    ) -> Result<Filled, Broken> {
+        all_off: bool,
+    ) -> Result<Option<Filled>, Broken> {
         let started = Instant::now();
         let session = self.shutdown.guard(self.open_session(scratch, &expected)).await??;
+        let mut connections = Connections::new(session, self.server.role());
         let lacking = self.shutdown.guard(surroundings::make_extensions(self, scratch, expected)).await??;
+        let session = connections.first();
         let target = Filling { loader: self, scratch, expected, session: &session };
-        let mut state = LoadState::default();
-        state.lacking = lacking;
-        let (mut subscriptions, mut has_tablespaces) = self.pass(target, reading, end, &mut state).await?;
-        if state.again.is_some() {
-            info!("rows of {} break a constraint; they are loaded again, and it is checked behind them", expected.name);
-            self.shutdown.guard(take_all_off(target, &mut state)).await??;
-            let keys = self.config.encryption.identities.as_ref();
-            let opened = Reading::open_bytes(self.repository, self.backup, keys);
-            let mut second = self.shutdown.guard(opened).await??;
-            (subscriptions, has_tablespaces) = self.pass(target, &mut second, end, &mut state).await?;
+        let mut state = LoadState::new(lacking, all_off);
+        let passed = self.pass(target, reading, end, &mut state, &mut connections).await?;
+        if state.again {
+            return Ok(None);
         }
-        let seconds = started.elapsed().as_secs_f64();
-        Ok(Filled { seconds, subscriptions, has_tablespaces, left_out: state.left_out })
+        let (subscriptions, has_tablespaces) = passed;
+        let ended = Instant::now();
+        let rows_ended = state.rows_ended.unwrap_or(ended);
+        Ok(Some(Filled {
+            seconds: (ended - started).as_secs_f64(),
+            build_seconds: (ended - rows_ended).as_secs_f64(),
+            subscriptions,
+            has_tablespaces,
+            left_out: state.left_out,
+        }))
     }
 
     /// A session as the dump wants it, in which things are as at the source.
@@ -157,7 +194,25 @@ impl Loader<'_> {
         let opened = LoadSession::open(&target, options).await;
         let session = opened.map_err(|cause| ScratchError::Connect { server, cause })?;
         session.set_as_at_source(expected, &target.user).await.map_err(ServerError::Compare)?;
+        session.fit_memory(self.jobs).await.map_err(ServerError::Compare)?;
         Ok(session)
+    }
+
+    /// Sessions beside the first one; one that the server does not give is one less.
+    async fn open_beside(&self, target: Filling<'_>) -> Vec<LoadSession> {
+        let Filling { scratch, expected, .. } = target;
+        let opened = join_all((1..self.jobs).map(|_| self.open_session(scratch, &expected))).await;
+        let (mut sessions, mut refused) = (Vec::new(), None);
+        for one in opened {
+            match one {
+                Ok(session) => sessions.push(session),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let Some(error) = refused {
+            warn!("loading over {} instead of {}: {error}", text::count(sessions.len() + 1, "connection"), self.jobs);
+        }
+        sessions
     }
 
     /// Reads the dump once, and says how far it has come.
@@ -167,6 +222,7 @@ impl Loader<'_> {
         reading: &mut Reading,
         end: Option<u64>,
         state: &mut LoadState,
+        connections: &mut Connections,
     ) -> Result<(Vec<String>, bool), Broken> {
         let expected = target.expected;
         let databases = self.manifest().subject == Subject::Cluster;
@@ -174,7 +230,7 @@ impl Loader<'_> {
         let counters = Counters::default();
         let begin = expected.raw_offset;
         let filling = async {
-            let mut execution = Execution::new(target, script, state, counters.clone());
+            let mut execution = Execution::new(target, script, state, connections, counters.clone());
             stream_sql(self.config, self.tools.as_ref(), reading, begin, end, &mut execution).await?;
             execution.finish().await
         };

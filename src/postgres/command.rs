@@ -73,7 +73,10 @@ impl Child {
     ) -> std::io::Result<(Self, ChildStdin, ChildStdout)> {
         let mut child = Self::spawn(program, arguments, environment, [Stdio::piped(), Stdio::piped()])?;
         let (stdin, stdout) = (child.inner.stdin.take(), child.inner.stdout.take());
-        Ok((child, stdin.ok_or_else(no_pipe)?, stdout.ok_or_else(no_pipe)?))
+        let (stdin, stdout) = (stdin.ok_or_else(no_pipe)?, stdout.ok_or_else(no_pipe)?);
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
+        Ok((child, stdin, stdout))
     }
 
     fn spawn(

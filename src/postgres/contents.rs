@@ -1,13 +1,12 @@
 //! What lies in a restored database, read back as pg_dump would write it.
 
-use super::catalog::{LossyText, bytes_of, literal, quote, sql_name};
+use super::catalog::{LossyText, bytes_of, literal, sql_name};
 use super::connection::Connection;
-use super::materialized;
-use crate::dump_format::sql_lexer::{Lexer, Token, qualified, quoted};
-use crate::record::facts::{Columns, Contents, DatabaseHead, LargeObjects, ReadBack, SequenceValue};
-use crate::record::fingerprint::{Fingerprint, RowSum};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use tokio_postgres::error::SqlState;
+use super::{materialized, table_rows};
+use crate::dump_format::sql_lexer::{qualified, quoted};
+use crate::record::facts::{Contents, DatabaseHead, LargeObjects, ReadBack, SequenceValue};
+use crate::record::fingerprint::RowSum;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row, SimpleQueryMessage};
 
@@ -20,158 +19,33 @@ const FIRST_BYTES: i32 = 8 << 10;
 /// Bytes of all that have more, shared among them.
 const MORE_BYTES: i32 = 4 << 20;
 
-/// Reads back what is expected; rows in the bytes of the encoding that the dump has them in.
-pub async fn read(connection: &Connection, expected: &Contents, head: &DatabaseHead) -> Result<ReadBack, Error> {
-    // a locale that this server lacks matters only where there is money, and then the rows differ
-    let _ = connection.batch_execute(&format!("SET lc_monetary = {}", literal(&head.lc_monetary))).await;
-    let mut found = read_rows(connection, expected).await?;
+/// Reads back what is expected, rows over those `beside` as well and in the bytes of the encoding that the dump has them in.
+pub async fn read(
+    connection: &Connection,
+    beside: &[Connection],
+    expected: &Contents,
+    head: &DatabaseHead,
+) -> Result<ReadBack, Error> {
+    for one in beside.iter().chain([connection]) {
+        // a locale that this server lacks matters only where there is money, and then the rows differ
+        let _ = one.batch_execute(&format!("SET lc_monetary = {}", literal(&head.lc_monetary))).await;
+    }
+    let mut found = table_rows::read(connection, beside, expected).await?;
     found.views = materialized::differing(connection, &head.materialized, &head.properties.encoding).await?;
     found.sequences = read_sequences(connection, &expected.sequences).await?;
     found.large_objects = large_objects(connection).await?;
     Ok(found)
 }
 
-/// The rows alone, by the settings of the session, which may be in a transaction where the tables are all there.
-pub async fn read_rows(connection: &Connection, expected: &Contents) -> Result<ReadBack, Error> {
-    let encoding = expected.encoding.as_deref().unwrap_or("UTF8");
-    // a policy that hides rows is an error, as for pg_dump
-    connection.batch_execute("SET row_security = off").await?;
-    let special = special_tables(connection, expected).await?;
-    let (mut found, ordinary) = (ReadBack::default(), Relation::default());
-    for (table, wanted) in &expected.tables {
-        let statement = special.get(table).unwrap_or(&ordinary).copy(table, &wanted.columns, encoding);
-        // nothing of a name that is not UTF-8, and stands here as something like it, can be asked for
-        let sum = if table.contains(char::REPLACEMENT_CHARACTER) { None } else { sum(connection, &statement).await? };
-        if let Some((rows, _)) = sum {
-            found.tables += 1;
-            found.rows += rows;
-        }
-        if sum != Some((wanted.rows, wanted.fingerprint)) {
-            found.differing.insert(table.clone(), sum);
-        }
-    }
-    Ok(found)
-}
-
-/// There is no such table, or it is something else, or has other columns, and that is told of elsewhere.
-const MISSING: &[&SqlState] = &[
-    &SqlState::UNDEFINED_COLUMN,
-    &SqlState::UNDEFINED_TABLE,
-    &SqlState::INVALID_SCHEMA_NAME,
-    &SqlState::WRONG_OBJECT_TYPE,
-];
-
-/// How the rows of a table are copied.
-#[derive(Default)]
-struct Relation {
-    /// Its rows are those of its partitions, or some of them belong to its extension.
-    by_query: bool,
-    /// `WHERE …` that tells the rows that people have put there from those of an extension.
-    condition: String,
-    /// Tables below it whose rows the dump has for themselves, and everything below those.
-    elsewhere: Vec<u32>,
-}
-
-/// Expected tables whose rows are not simply all of theirs: partitioned ones, and those that an extension has named.
-async fn special_tables(connection: &Connection, expected: &Contents) -> Result<HashMap<String, Relation>, Error> {
-    let name = name_columns();
-    let question = format!(
-        "SELECT c.oid, {name}, c.relkind = 'p', coalesce(e.condition, '')
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         LEFT JOIN (SELECT c.oid, c.condition FROM pg_catalog.pg_extension,
-                    ROWS FROM (pg_catalog.unnest(extconfig), pg_catalog.unnest(extcondition)) AS c (oid, condition)) AS e
-              ON e.oid = c.oid
-         WHERE c.oid >= 16384 AND (c.relkind = 'p' OR c.relkind = 'r' AND e.condition <> '')"
-    );
-    let mut special = HashMap::new();
-    let take = |row: Row| {
-        let (oid, is_partitioned, condition): (u32, bool, String) = (row.get(0), row.get(3), row.get(4));
-        let name = name_of(&row, 1);
-        if expected.tables.contains_key(&name) {
-            special.insert(name, (oid, is_partitioned, condition));
-        }
-    };
-    connection.each_row(&question, take).await?;
-    let mut relations = HashMap::new();
-    for (name, (oid, is_partitioned, condition)) in special {
-        let elsewhere = if is_partitioned { elsewhere(connection, oid, expected).await? } else { Vec::new() };
-        relations.insert(name, Relation { by_query: true, condition, elsewhere });
-    }
-    Ok(relations)
-}
-
-/// Tables below a partitioned one whose rows the dump has for themselves, and everything below those.
-async fn elsewhere(connection: &Connection, root: u32, expected: &Contents) -> Result<Vec<u32>, Error> {
-    let name = name_columns();
-    let question = format!(
-        "WITH RECURSIVE below AS (
-             SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = {root}
-             UNION ALL
-             SELECT i.inhparent, i.inhrelid FROM pg_catalog.pg_inherits i JOIN below b ON i.inhparent = b.inhrelid)
-         SELECT b.inhparent, b.inhrelid, {name} FROM below b
-         JOIN pg_catalog.pg_class c ON c.oid = b.inhrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    );
-    let (mut partitions, mut own): (HashMap<u32, Vec<u32>>, Vec<u32>) = (HashMap::new(), Vec::new());
-    let take = |row: Row| {
-        partitions.entry(row.get(0)).or_default().push(row.get(1));
-        own.extend(expected.tables.contains_key(&name_of(&row, 2)).then(|| row.get::<_, u32>(1)));
-    };
-    connection.each_row(&question, take).await?;
-    let mut at = 0;
-    while let Some(oid) = own.get(at).copied() {
-        own.extend(partitions.remove(&oid).into_iter().flatten());
-        at += 1;
-    }
-    Ok(own)
-}
-
 /// SQL: both parts of the name of relation `c` in namespace `n`.
-fn name_columns() -> String {
+pub(super) fn name_columns() -> String {
     format!("{}, {}", bytes_of("n.nspname::text"), bytes_of("c.relname::text"))
 }
 
 /// The name whose two parts stand there in a row.
-fn name_of(row: &Row, at: usize) -> String {
+pub(super) fn name_of(row: &Row, at: usize) -> String {
     let (schema, name): (LossyText, LossyText) = (row.get(at), row.get(at + 1));
     qualified(&schema.text, &name.text)
-}
-
-impl Relation {
-    fn copy(&self, table: &str, columns: &Columns, encoding: &str) -> String {
-        let (table, list) = (sql_name(table), columns.names().map(quote).collect::<Vec<_>>().join(", "));
-        let numbers = self.elsewhere.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let condition = match numbers.is_empty() {
-            true => self.condition.clone(),
-            false => format!("WHERE tableoid NOT IN ({numbers})"),
-        };
-        let what = match (self.by_query, columns.is_empty()) {
-            (true, _) => format!("(SELECT {list} FROM {table} {condition})"),
-            (false, true) => table,
-            (false, false) => format!("{table} ({list})"),
-        };
-        format!("COPY {what} TO STDOUT (ENCODING {})", literal(encoding))
-    }
-}
-
-/// Number of rows and their fingerprint; none where there are no such rows.
-async fn sum(connection: &Connection, statement: &str) -> Result<Option<(u64, Fingerprint)>, Error> {
-    match sum_of(connection, statement).await {
-        Ok(sum) => Ok(Some(sum)),
-        Err(error) if error.code().is_some_and(|code| MISSING.contains(&code)) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The same of rows that are there.
-pub(super) async fn sum_of(connection: &Connection, statement: &str) -> Result<(u64, Fingerprint), Error> {
-    let (mut lexer, mut sum) = (Lexer::in_rows(), RowSum::default());
-    let take = |mut input: &[u8]| {
-        while let Some(Token::Row { bytes, ends }) = lexer.next(&mut input) {
-            sum.take(bytes, ends);
-        }
-    };
-    connection.copy_out(statement, take).await?;
-    Ok(sum.finish())
 }
 
 /// Sequences whose values are not those expected; none where there is no such sequence.

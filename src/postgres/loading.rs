@@ -7,7 +7,7 @@ use super::wire::as_text;
 use crate::config::Source;
 use crate::dump_format::sql_lexer::parts;
 use crate::record::facts::DatabaseHead;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
@@ -37,6 +37,13 @@ impl LoadSession {
         let money = if money.is_empty() { String::new() } else { format!(" -c lc_monetary={money}") };
         let all = format!("-c synchronous_commit=off -c default_transaction_read_only=off{money} {}", options.more);
         Ok(Self { connection: connect_for_bytes(target, "backup load", &all).await? })
+    }
+
+    /// Gives it memory for making indexes: what it has, or its share of the server's buffers where that is more, at most
+    /// 1 GiB.
+    pub async fn fit_memory(&self, connections: usize) -> Result<(), Error> {
+        let connections = i64::try_from(connections).unwrap_or(i64::MAX);
+        self.connection.query_typed(MEMORY, &[(&connections, Type::INT8)]).await.map(drop)
     }
 
     /// Runs one statement.
@@ -110,6 +117,13 @@ const SET: &str = "
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings s
                       WHERE pg_catalog.lower(s.name) = pg_catalog.lower($1) AND s.context <> 'user')";
 
+/// Buffers are in blocks, memory is in kB.
+const MEMORY: &str = "
+    SELECT pg_catalog.set_config('maintenance_work_mem', greatest(m.setting::bigint, least(
+        b.setting::bigint * pg_catalog.current_setting('block_size')::bigint / 1024 / $1, 1048576))::text, false)
+    FROM pg_catalog.pg_settings m, pg_catalog.pg_settings b
+    WHERE m.name = 'maintenance_work_mem' AND b.name = 'shared_buffers'";
+
 /// Settings that a dump sets for itself, that decide how it is read, or that would keep it out.
 const OURS: &[&str] = &[
     "array_nulls",
@@ -156,6 +170,15 @@ impl RowsIn<'_> {
         if self.waiting.len() >= CHUNK { self.send().await } else { Ok(()) }
     }
 
+    /// Hands on a chunk of the same as it is.
+    pub async fn pass(&mut self, chunk: Bytes) -> Result<(), Error> {
+        match self.copy.sink.as_mut().send(chunk).await {
+            Ok(()) => Ok(()),
+            // the server has ended it, and its answer says why
+            Err(error) => Err(self.copy.sink.as_mut().finish().await.err().unwrap_or(error)),
+        }
+    }
+
     /// Ends them; the answer is how many they were.
     pub async fn finish(mut self) -> Result<u64, Error> {
         if !self.waiting.is_empty() {
@@ -166,10 +189,6 @@ impl RowsIn<'_> {
 
     async fn send(&mut self) -> Result<(), Error> {
         let chunk = self.waiting.split().freeze();
-        match self.copy.sink.as_mut().send(chunk).await {
-            Ok(()) => Ok(()),
-            // the server has ended it, and its answer says why
-            Err(error) => Err(self.copy.sink.as_mut().finish().await.err().unwrap_or(error)),
-        }
+        self.pass(chunk).await
     }
 }

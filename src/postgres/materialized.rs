@@ -3,7 +3,7 @@
 
 use super::catalog::{LossyText, bytes_of, literal, sql_name};
 use super::connection::Connection;
-use super::contents;
+use super::table_rows;
 use crate::dump_format::sql_lexer::qualified;
 use crate::record::facts::ViewRows;
 use std::collections::BTreeMap;
@@ -89,6 +89,6 @@ async fn names(connection: &Connection, which: &str) -> Result<Vec<String>, Erro
 
 async fn rows(connection: &Connection, name: &str, encoding: &str) -> Result<ViewRows, Error> {
     let statement = format!("COPY (SELECT * FROM {}) TO STDOUT (ENCODING {})", sql_name(name), literal(encoding));
-    let (rows, fingerprint) = contents::sum_of(connection, &statement).await?;
+    let (rows, fingerprint) = table_rows::sum_of(connection, &statement).await?;
     Ok(ViewRows { rows, fingerprint })
 }

@@ -2,7 +2,6 @@
 
 use super::command::Child;
 use super::tools::Tools;
-use crate::config::ServerRole;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitStatus;
@@ -22,7 +21,6 @@ pub enum RestoreError {
     /// It takes no more bytes although it runs.
     #[error("writing to {program}: {cause}")]
     Write {
-        /// `pg_restore`, with its way of working.
         program: &'static str,
         /// What the operating system said.
         cause: io::Error,
@@ -30,14 +28,11 @@ pub enum RestoreError {
     /// It met an error.
     #[error("{program} ended with {status}: {}", in_one_line(.stderr))]
     Exit {
-        /// `pg_restore`, with its way of working.
         program: &'static str,
         /// Exit code or signal.
         status: ExitStatus,
         /// Last lines of its stderr.
         stderr: String,
-        /// The server that it spoke with.
-        server: ServerRole,
     },
 }
 
@@ -78,32 +73,9 @@ impl RestoreError {
                 Blame::Server(format!("somebody killed {program}; look at the memory of this machine"))
             }
             // no connection is involved: it cannot read the archive
-            Self::Exit { program: "pg_restore", .. } => Blame::Backup,
-            // it tells no code of an error, so whose fault it is remains open
-            Self::Exit { server, .. } => {
-                Blame::Server(format!("look at the log of the {server}, or leave --jobs out, which tells more"))
-            }
+            Self::Exit { .. } => Blame::Backup,
         }
     }
-}
-
-/// What every session of pg_restore sets.
-pub(super) fn session_options(lc_monetary: &str) -> String {
-    let money = lc_monetary.replace('\\', "\\\\").replace(' ', "\\ ");
-    let money = if money.is_empty() { String::new() } else { format!(" -c lc_monetary={money}") };
-    format!(
-        "-c TimeZone=UTC -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0 -c synchronous_commit=off \
-         -c default_transaction_read_only=off{money}"
-    )
-}
-
-pub(super) fn visible(inherited: &[(String, OsString)]) -> impl Iterator<Item = (&str, OsString)> {
-    inherited.iter().map(|(name, value)| (name.as_str(), value.clone()))
-}
-
-pub(super) async fn end(program: &'static str, child: &mut Child, server: ServerRole) -> Result<(), RestoreError> {
-    let (status, stderr) = child.wait().await.map_err(|cause| RestoreError::Write { program, cause })?;
-    if status.success() { Ok(()) } else { Err(RestoreError::Exit { program, status, stderr, server }) }
 }
 
 /// A running pg_restore that reads a custom archive and writes the SQL in it.
@@ -118,13 +90,16 @@ impl Converter {
     ) -> Result<(Self, ChildStdin, ChildStdout), RestoreError> {
         let path = tools.program("pg_restore");
         let arguments = ["--file=-"].map(OsString::from);
-        let (child, stdin, stdout) = Child::filter(&path, &arguments, visible(inherited))
-            .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
+        let (child, stdin, stdout) =
+            Child::filter(&path, &arguments, inherited.iter().map(|(name, value)| (name.as_str(), value.clone())))
+                .map_err(|cause| RestoreError::Spawn { program: path.display().to_string(), cause })?;
         Ok((Self(child), stdin, stdout))
     }
 
     /// Waits for the verdict.
     pub async fn finish(mut self) -> Result<(), RestoreError> {
-        end("pg_restore", &mut self.0, ServerRole::Main).await
+        let program = "pg_restore";
+        let (status, stderr) = self.0.wait().await.map_err(|cause| RestoreError::Write { program, cause })?;
+        if status.success() { Ok(()) } else { Err(RestoreError::Exit { program, status, stderr }) }
     }
 }

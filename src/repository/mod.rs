@@ -31,7 +31,6 @@ use crate::storage::{Location, Object, Owner, Space, Storage, StorageError, read
 use bytes::Bytes;
 use catalog::KnownManifests;
 use chrono::{DateTime, TimeDelta, Utc};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,11 +101,6 @@ impl Repository {
     /// Which of the two sides it is.
     pub fn side(&self) -> Side {
         self.side
-    }
-
-    /// The archive's file, where it lies in a folder.
-    pub fn file(&self, backup: &Backup) -> Option<PathBuf> {
-        (self.side == Side::Local).then(|| Path::new(&self.location().name).join(&backup.key))
     }
 
     /// The room of the volume, where the question has an answer.

@@ -1,11 +1,12 @@
 //! Records of verifications, and what a verification reads.
 
-use super::{Backup, Repository};
+use super::{Backup, Repository, Side};
 use crate::encryption::{Identities, KeyError};
 use crate::hex;
 use crate::record::facts::Facts;
 use crate::record::manifest::Verification;
 use crate::storage::key::{self, FileKind};
+use crate::storage::read_ahead::ReadAhead;
 use crate::storage::resume::Resuming;
 use crate::storage::{Object, StorageError, WHOLE, read_small};
 use bytes::Bytes;
@@ -14,9 +15,12 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tracing::warn;
+
+/// Bytes of an archive that is read in several parts.
+const WORTH_SPLITTING: u64 = 16 << 20;
 
 /// How long a store may give no byte of a facts file before it is asked again.
 const STALL: Duration = Duration::from_secs(30);
@@ -80,6 +84,18 @@ impl Repository {
             error.downcast::<StorageError>().unwrap_or_else(broke_off)
         })?;
         Ok(bytes.into())
+    }
+
+    /// The archive's bytes from its beginning to its end: those of a store in several parts at the same time.
+    pub async fn open_whole(&self, backup: &Backup) -> Result<Box<dyn AsyncRead + Send + Unpin>, StorageError> {
+        if self.side == Side::Remote && backup.manifest.stored_bytes >= WORTH_SPLITTING {
+            let opened = ReadAhead::open(self.storage.clone(), &backup.key, self.stall_limit).await;
+            // not every store reads parts, and of an object without bytes there are none
+            if let Ok(ahead) = opened {
+                return Ok(Box::new(ahead));
+            }
+        }
+        Ok(Box::new(self.open(backup, WHOLE).await?))
     }
 
     /// The archive's bytes, or some of them; a store that stalls is asked again.

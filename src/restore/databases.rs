@@ -141,7 +141,20 @@ impl Restorer<'_> {
         let roles = shutdown.guard(server.roles()).await??;
         let terminal = self.terminal;
         let (repository, backup, is_tolerant) = (self.repository, archive.backup, true);
-        Ok(Loader { config, shutdown, repository, backup, server, tools, roles, is_tolerant, leave_out, terminal })
+        let jobs = self.jobs();
+        Ok(Loader {
+            config,
+            shutdown,
+            repository,
+            backup,
+            server,
+            tools,
+            roles,
+            is_tolerant,
+            leave_out,
+            terminal,
+            jobs,
+        })
     }
 
     /// The tables that are asked for, as the facts name them.
@@ -163,12 +176,6 @@ impl Restorer<'_> {
         archive: &'a ChosenArchive<'a>,
         filled: &mut Vec<Fresh<'a>>,
     ) -> Result<(), Error> {
-        if let (Some(jobs), [wanted]) = (self.jobs(archive.backup), archive.databases.as_slice()) {
-            let scratch = self.make(loader, wanted, filled).await?;
-            let whole = self.fill_in_parallel(loader, archive, &scratch, wanted.expected.head, jobs).await?;
-            filled.iter_mut().for_each(|one| one.filled = whole.clone());
-            return Ok(());
-        }
         let keys = self.config.encryption.identities.as_ref();
         let backup = archive.backup;
         let mut reading = match &loader.leave_out.rows {
@@ -180,13 +187,9 @@ impl Restorer<'_> {
         };
         let mut read = Ok(());
         for wanted in &archive.databases {
-            let scratch = self.make(loader, wanted, filled).await?;
-            match loader.fill(&scratch, &mut reading, wanted.expected, wanted.end).await {
-                Ok(whole) => {
-                    if let Some(last) = filled.last_mut() {
-                        last.filled = whole;
-                    }
-                }
+            let fresh = self.make(loader, wanted, filled).await?;
+            match loader.fill(&mut fresh.scratch, &mut reading, wanted.expected, wanted.end).await {
+                Ok(whole) => fresh.filled = whole,
                 Err(broken) => {
                     read = Err(broken);
                     break;
@@ -201,18 +204,22 @@ impl Restorer<'_> {
         proved(manifest, &check)
     }
 
-    async fn make<'a>(
+    fn jobs(&self) -> usize {
+        self.request.jobs.unwrap_or(self.config.restore_jobs)
+    }
+
+    async fn make<'a, 'f>(
         &self,
         loader: &Loader<'_>,
         wanted: &'a Wanted<'a>,
-        filled: &mut Vec<Fresh<'a>>,
-    ) -> Result<Scratch, Error> {
+        filled: &'f mut Vec<Fresh<'a>>,
+    ) -> Result<&'f mut Fresh<'a>, Error> {
         let kept = &wanted.name[..wanted.name.floor_char_boundary(LONGEST_NAME - RESTORING.len())];
         let scratch = loader.make(&format!("{kept}{RESTORING}"), wanted.expected.head).await?;
-        let nothing = Filled { seconds: 0.0, subscriptions: Vec::new(), has_tablespaces: true, left_out: Vec::new() };
-        filled.push(Fresh { wanted, scratch: scratch.clone(), filled: nothing });
         info!("restoring {} into {}", loader.manifest().id, scratch.name);
-        Ok(scratch)
+        filled.push(Fresh { wanted, scratch, filled: Filled::default() });
+        let at = filled.len() - 1;
+        Ok(&mut filled[at])
     }
 
     /// Compares everything that was filled, and only then puts each in its place.
@@ -281,7 +288,7 @@ impl Restorer<'_> {
             }
             Ok::<_, Error>(())
         };
-        let workers = (0..self.request.jobs.unwrap_or(self.config.dump.jobs).min(SESSIONS)).map(|_| worker());
+        let workers = (0..self.jobs().min(SESSIONS)).map(|_| worker());
         self.shutdown.guard(try_join_all(workers)).await??;
         info!("analyzed {} in {:.1} s", scratch.name, started.elapsed().as_secs_f64());
         Ok(())
@@ -317,7 +324,11 @@ impl Restorer<'_> {
         }
         let shown = text::one_line(name);
         info!("{shown} is restored");
-        done.lines.push(format!("{shown} is restored; its dump took {:.1} s", one.filled.seconds));
+        let (all, index) = (one.filled.seconds, one.filled.build_seconds);
+        let load = all - index;
+        done.lines.push(format!(
+            "{shown} is restored; its dump took {all:.1} s (rows {load:.1} s, indexes and keys {index:.1} s)"
+        ));
         let left_out = one.filled.subscriptions.iter().map(|name| {
             let name = text::one_line(name);
             format!("the subscription {name} is left out, because it would follow another server; create it again")

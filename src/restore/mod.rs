@@ -8,12 +8,11 @@ mod dropped_tables;
 mod exceptions;
 mod globals;
 mod loading;
-mod parallel;
 pub mod plan;
 mod tables;
 mod target;
 
-use crate::config::{Config, Format};
+use crate::config::Config;
 use crate::error::{BackupError, Error, SettingsError};
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::target::ExistingDatabase;
@@ -100,11 +99,6 @@ impl Restorer<'_> {
         done: &mut Done,
         consent: Consent<'_>,
     ) -> Result<(), Error> {
-        let plain = archives.iter().find(|(backup, _)| backup.manifest.format == Format::Plain);
-        if let Some((backup, _)) = plain.filter(|_| self.request.jobs.is_some_and(|jobs| jobs > 1)) {
-            let why = format!("--jobs is for custom archives, and {} is a plain one", backup.manifest.id);
-            return Err(Error::Settings(SettingsError::Usage(why)));
-        }
         // what dead runs left goes only with somebody's consent
         if self.is_live(server).await?
             && let [(backup, facts)] = archives

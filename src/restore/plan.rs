@@ -33,7 +33,7 @@ pub struct Request {
     pub strict: bool,
     /// The restored database is not compared with the facts.
     pub skip_checks: bool,
-    /// Workers of pg_restore.
+    /// Connections that load at the same time, where that is not left to the settings.
     pub jobs: Option<usize>,
 }
 

@@ -13,7 +13,7 @@ use crate::loader::sql::stream_sql;
 use crate::postgres::connection::Connection;
 use crate::postgres::load::{Emptied, Load};
 use crate::postgres::scratch::ScratchServer;
-use crate::postgres::{contents, schema};
+use crate::postgres::{contents, schema, table_rows};
 use crate::record::facts::reader::DatabaseFacts;
 use crate::record::facts::{Catalogue, Contents, Facts, Kind, TableRows};
 use crate::record::fingerprint::Fingerprint;
@@ -288,7 +288,7 @@ impl Restorer<'_> {
         let renamed = |(table, into): (&String, &String)| Some((into.clone(), whole.tables.get(table)?.clone()));
         let wanted: BTreeMap<String, TableRows> = tables.into.iter().filter_map(renamed).collect();
         let wanted = Contents { tables: wanted, encoding: whole.encoding.clone(), ..Contents::default() };
-        let found = contents::read_rows(connection, &wanted).await?;
+        let found = table_rows::read(connection, &[], &wanted).await?;
         let is_other = |(name, found): &(&String, &Option<(u64, Fingerprint)>)| {
             let rows = wanted.tables.get(*name);
             !rows.is_some_and(|wanted| wanted.is_mixed && found.is_some_and(|(rows, _)| rows == wanted.rows))

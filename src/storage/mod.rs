@@ -17,6 +17,7 @@ pub mod key;
 pub mod local;
 pub mod memory;
 mod parts;
+pub mod read_ahead;
 pub mod resume;
 pub mod retry;
 pub mod s3;

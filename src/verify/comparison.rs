@@ -1,7 +1,7 @@
 //! A restored database, looked at as the source was.
 
 use super::checks::{self, Excused, Expected, Found, Matched, Matching, Terms};
-use super::report::DatabaseResult;
+use super::report::{DatabaseResult, StageSeconds};
 use super::scope::Scope;
 use crate::dump_format::dump_options::{self, LeavesOut};
 use crate::dump_format::script::Rows;
@@ -14,11 +14,14 @@ use crate::postgres::schema::{self, Described};
 use crate::postgres::scratch::Scratch;
 use crate::postgres::{catalog, contents};
 use crate::record::facts::Kind;
+use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::info;
 
+/// What sessions call themselves.
+const APPLICATION: &str = "backup verify";
 /// How long the health check may take to answer.
 const HEALTH: Duration = Duration::from_secs(30);
 
@@ -67,8 +70,11 @@ impl<'a> Comparison<'a> {
     /// Holds the database against the facts, and gives it the properties of the source.
     pub(crate) async fn compare(&self, scope: Scope<'_>, filled: &Filled) -> Result<DatabaseResult, Error> {
         info!("restored {} in {:.1} s, comparing", self.scratch.name, filled.seconds);
+        let started = Instant::now();
         let (expected, found) = self.loader.shutdown.guard(self.found(scope, filled)).await??;
         let mut result = checks::compare(&expected, &found, self.terms);
+        let (load, index) = (filled.seconds - filled.build_seconds, filled.build_seconds);
+        result.seconds = Some(StageSeconds { load, index, compare: started.elapsed().as_secs_f64() });
         result.exceptions = filled.left_out.iter().map(Omission::record).collect();
         info!("compared {} tables and {} rows of {}", result.tables, result.rows, expected.head.name);
         Ok(result)
@@ -76,12 +82,15 @@ impl<'a> Comparison<'a> {
 
     /// What is expected, and everything that the checks compare with it. What may change the database comes last.
     async fn found(&self, scope: Scope<'_>, filled: &Filled) -> Result<(Expected, Found), Error> {
-        let connection = self.loader.server.enter(self.scratch, "backup verify").await?;
+        let connection = self.loader.server.enter(self.scratch, APPLICATION).await?;
+        let beside = (1..self.loader.jobs).map(|_| self.loader.server.enter(self.scratch, APPLICATION));
+        // one that the server does not give is one less
+        let beside: Vec<Connection> = join_all(beside).await.into_iter().flatten().collect();
         let expected = scope.expected()?;
         let (objects, described) =
             self.match_objects(&connection, scope, &expected, &Excused::of(&filled.left_out)).await?;
         let (head, wanted) = (&expected.head, &expected.contents);
-        let contents = contents::read(&connection, wanted, head).await.map_err(ServerError::Compare)?;
+        let contents = contents::read(&connection, &beside, wanted, head).await.map_err(ServerError::Compare)?;
         let orphans = contents::orphans(&connection).await.map_err(ServerError::Compare)?;
         let queries = match &self.loader.config.verify.queries {
             None => None,

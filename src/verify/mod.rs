@@ -220,7 +220,20 @@ impl Verifier<'_> {
         let leave_out = LeaveOut { owners: !owners, surroundings: true, ..LeaveOut::default() };
         let (shutdown, terminal) = (self.shutdown, self.terminal);
         let is_tolerant = true;
-        Ok(Loader { config, shutdown, repository, backup, server, tools, roles, is_tolerant, leave_out, terminal })
+        let jobs = config.restore_jobs;
+        Ok(Loader {
+            config,
+            shutdown,
+            repository,
+            backup,
+            server,
+            tools,
+            roles,
+            is_tolerant,
+            leave_out,
+            terminal,
+            jobs,
+        })
     }
 
     /// Restores and compares every database; an error says why it did not go on, and those that were not restored say
@@ -256,8 +269,8 @@ impl Verifier<'_> {
         expected: DatabaseFacts<'_>,
         end: Option<u64>,
     ) -> Result<DatabaseResult, Broken> {
-        let scratch = loader.make(&self.config.verify.wanted(&expected.name), &expected).await?;
-        let restored = match loader.fill(&scratch, reading, expected, end).await {
+        let mut scratch = loader.make(&self.config.verify.wanted(&expected.name), &expected).await?;
+        let restored = match loader.fill(&mut scratch, reading, expected, end).await {
             Ok(filled) => {
                 let scope = Scope { facts: expected, rows: &Rows::All };
                 Comparison::of(loader, &scratch).with_health().compare(scope, &filled).await.map_err(Broken::from)

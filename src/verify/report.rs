@@ -63,6 +63,17 @@ impl Check {
     }
 }
 
+/// Seconds of each stage of a restore; the first two together are those until the database is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StageSeconds {
+    /// Objects and rows.
+    pub load: f64,
+    /// Indexes, keys, constraints, and what else stands behind the rows.
+    pub index: f64,
+    /// Everything compared with the facts.
+    pub compare: f64,
+}
+
 /// One database of the backup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DatabaseResult {
@@ -70,6 +81,9 @@ pub struct DatabaseResult {
     pub database: String,
     /// Seconds from the first byte of the archive to a restored database; none when it was not restored.
     pub restore_seconds: Option<f64>,
+    /// What the time went into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<StageSeconds>,
     /// Tables that were compared.
     pub tables: u64,
     /// Rows that were compared.
@@ -144,6 +158,16 @@ impl VerificationReport {
     pub fn restore_seconds(&self) -> Option<f64> {
         let seconds = self.databases.iter().filter_map(|database| database.restore_seconds);
         seconds.reduce(|sum, seconds| sum + seconds)
+    }
+
+    /// Seconds of each stage in all; none when nothing was restored.
+    pub fn seconds(&self) -> Option<StageSeconds> {
+        let seconds = self.databases.iter().filter_map(|database| database.seconds);
+        seconds.reduce(|sum, one| StageSeconds {
+            load: sum.load + one.load,
+            index: sum.index + one.index,
+            compare: sum.compare + one.compare,
+        })
     }
 
     /// What failed, in one line.

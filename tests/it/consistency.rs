@@ -236,7 +236,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("inventory", "config postgres record storage repository report schedule error shutdown progress text"),
     (
         "loader",
-        "config postgres dump_format pipeline encryption record storage repository error shutdown progress hex text",
+        "config postgres dump_format pipeline encryption record storage repository error background shutdown progress hex text",
     ),
     ("verify", "config postgres dump_format pipeline encryption record repository loader error shutdown text"),
     ("restore", "config postgres dump_format record repository loader verify error shutdown text"),

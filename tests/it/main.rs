@@ -21,6 +21,7 @@ mod metrics;
 mod notifications;
 mod relay;
 mod restore;
+mod restore_connections;
 mod restore_faults;
 mod restore_tables;
 mod retention;

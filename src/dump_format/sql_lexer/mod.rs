@@ -8,11 +8,13 @@
 //!
 //! Longer than other files, because a lexer's states are read together.
 
+mod build;
 mod depth;
 mod intent;
 mod statement;
 mod words;
 
+pub use build::{Build, BuildKind, is_said_of_build};
 pub use intent::{DumpedObject, Intent, ObjectKind};
 pub use statement::{
     Charset, Copy, ForeignKey, LargeObject, SequenceSet, client_encoding, is_call_of_literals, is_row_copy, name_after,

@@ -126,6 +126,7 @@ pub fn compare(expected: &Expected, found: &Found, terms: Terms) -> DatabaseResu
     DatabaseResult {
         database: expected.head.name.clone(),
         restore_seconds: Some(found.restore_seconds),
+        seconds: None,
         tables: found.contents.tables,
         rows: found.contents.rows,
         exceptions: Vec::new(),
@@ -139,6 +140,7 @@ pub fn not_restored(database: &str, reason: &str) -> DatabaseResult {
     DatabaseResult {
         database: database.to_owned(),
         restore_seconds: None,
+        seconds: None,
         tables: 0,
         rows: 0,
         exceptions: Vec::new(),
