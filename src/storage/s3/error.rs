@@ -31,6 +31,13 @@ where
         ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, Some(404)) => {
             StorageError::NotFound { key: key.to_owned() }
         }
+        ("InvalidObjectState", _) => StorageError::Failed {
+            action,
+            cause:
+                "it lies in cold storage and cannot be read before the store has brought it back: ask for that there \
+                    (`aws s3api restore-object`, or its console), or take a backup that lies elsewhere"
+                    .to_owned(),
+        },
         ("PreconditionFailed", _) | (_, Some(412)) => StorageError::AlreadyExists { key: key.to_owned() },
         ("RequestTimeTooSkewed", _) => StorageError::Refused { action, cause: with_skew(&cause, skew), hint: CLOCK },
         (_, Some(401 | 403)) if skew > CLOCKS_AGREE => {
@@ -70,4 +77,18 @@ where
             _ => StorageError::Unavailable { action, cause, setting: super::SETTING },
         },
     }
+}
+
+/// True where the store takes no requests that name the bucket in the path, as several clouds do.
+pub(super) fn wants_host<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    matches!(code, "SecondLevelDomainForbidden" | "PathStyleDomainForbidden" | "VirtualHostDomainRequired")
+}
+
+/// True where the store wants a checksum with what it is sent, as it does for buckets with a default retention.
+pub(super) fn asks_for_digest<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let message = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    let message = message.to_ascii_lowercase();
+    status == Some(400) && (message.contains("content-md5") || message.contains("x-amz-checksum"))
 }

@@ -1,11 +1,12 @@
 //! S3 and what speaks like it.
 //!
-//! Everything the SDK would decide by itself is said here: no retries of its own, explicit timeouts, path-style
-//! addresses for custom endpoints, payloads signed by their SHA-256, and checksums only where required unless
+//! Everything the SDK would decide by itself is said here: no retries of its own, explicit timeouts, the
+//! form of addresses, payloads signed by their SHA-256, and checksums only where required unless
 //! `REMOTE_CHECKSUM` says otherwise, because many compatible stores refuse the newer ones.
 
 mod count;
 mod error;
+mod listing;
 pub mod settings;
 mod upload;
 
@@ -18,18 +19,19 @@ use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{
     Credentials, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::DateTime as SdkTime;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use error::explain;
-use settings::{Checksum, S3Settings, Sse};
+use settings::{Addressing, Checksum, S3Settings, Sse};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,13 +69,22 @@ const POOL_IDLE: Duration = Duration::from_secs(20);
 /// A bucket, or a folder in one.
 #[derive(Clone)]
 pub struct S3 {
-    client: Client,
+    clients: Arc<Clients>,
     bucket: String,
     /// Empty, or ending with a slash.
     prefix: String,
     name: String,
     options: Arc<WriteOptions>,
     limits: Limits,
+}
+
+/// One client for each form of addresses.
+struct Clients {
+    by_path: Client,
+    by_host: Client,
+    is_by_host: AtomicBool,
+    /// The store may ask for the other form.
+    may_change: bool,
 }
 
 /// How objects are written.
@@ -83,6 +94,8 @@ struct WriteOptions {
     storage_class: Option<StorageClass>,
     /// Cleared when the store says that it has no conditional writes.
     conditional: AtomicBool,
+    /// Set when the store wants to be told the MD5 of what it is sent, as buckets with Object Lock do.
+    wants_md5: AtomicBool,
     /// Set when the sum of a whole object was not made as Amazon makes it.
     has_odd_etags: AtomicBool,
 }
@@ -112,8 +125,7 @@ impl S3 {
         };
         let mut builder = aws_sdk_s3::config::Builder::from(&shared)
             .request_checksum_calculation(request)
-            .response_checksum_validation(response)
-            .force_path_style(store.endpoint.is_some());
+            .response_checksum_validation(response);
         // the client puts the bucket right behind a path
         let has_path = |url: &String| url.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
         let endpoint = store.endpoint.clone().map(|url| if has_path(&url) { format!("{url}/") } else { url });
@@ -128,11 +140,23 @@ impl S3 {
             kms_key: store.kms_key.clone(),
             storage_class: store.storage_class.as_deref().map(StorageClass::from),
             conditional: AtomicBool::new(true),
+            wants_md5: AtomicBool::new(false),
             has_odd_etags: AtomicBool::new(false),
         };
         let place = store.endpoint.as_deref().map_or("s3:/", |endpoint| endpoint.trim_end_matches('/'));
         let name = format!("{place}/{}/{prefix}", store.bucket).trim_end_matches('/').to_owned();
-        let client = Client::from_conf(builder.build());
+        let client = |by_path| Client::from_conf(builder.clone().force_path_style(by_path).build());
+        let is_by_host = match store.addressing {
+            Addressing::Auto => store.endpoint.is_none(),
+            Addressing::Path => false,
+            Addressing::Virtual => true,
+        };
+        let clients = Arc::new(Clients {
+            by_path: client(true),
+            by_host: client(false),
+            is_by_host: AtomicBool::new(is_by_host),
+            may_change: store.addressing == Addressing::Auto,
+        });
         let StoreOptions { retry, max_parts, stall_limit, .. } = *options;
         let limits = Limits {
             retry,
@@ -141,7 +165,29 @@ impl S3 {
             stall_limit,
             memory: UploadMemory::for_uploads(options.uploads),
         };
-        Ok(Self { client, bucket: store.bucket.clone(), prefix, name, options: Arc::new(writing), limits })
+        Ok(Self { clients, bucket: store.bucket.clone(), prefix, name, options: Arc::new(writing), limits })
+    }
+
+    fn client(&self) -> &Client {
+        let Clients { by_path, by_host, is_by_host, .. } = &*self.clients;
+        if is_by_host.load(Ordering::Relaxed) { by_host } else { by_path }
+    }
+
+    /// Sorts an SDK error by what helps; a store that wants the bucket in the host is asked that way from then on.
+    fn explain<E>(&self, action: String, key: &str, error: &SdkError<E, HttpResponse>) -> StorageError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let Clients { is_by_host, may_change, .. } = &*self.clients;
+        if !error::wants_host(error) {
+            return error::explain(action, key, error);
+        }
+        if *may_change && !is_by_host.swap(true, Ordering::Relaxed) {
+            let cause = "the store wants the bucket's name in the host, and is asked that way from now on".to_owned();
+            return StorageError::Unavailable { action, cause, setting: SETTING };
+        }
+        let cause = "the store takes no requests that name the bucket in the path".to_owned();
+        StorageError::Missing { action, cause, setting: "REMOTE_ADDRESSING and REMOTE_ENDPOINT" }
     }
 
     fn full(&self, key: &str) -> String {
@@ -208,51 +254,17 @@ impl Storage for S3 {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {
-        let mut found = Vec::new();
-        let mut token = None;
-        loop {
-            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.full(prefix));
-            let page = request.set_continuation_token(token.clone()).send().await;
-            let page = page.map_err(|error| {
-                self.location().no_list(explain(self.action("listing", prefix), prefix, &error), prefix)
-            })?;
-            // a page that was cut is still XML to the SDK, and must not pass for the last one
-            let is_whole = page.is_truncated.is_some()
-                && page.key_count.is_none_or(|count| usize::try_from(count) == Ok(page.contents().len()));
-            if !is_whole {
-                let cause = "the store's answer is not whole".to_owned();
-                return Err(StorageError::Unavailable {
-                    action: self.action("listing", prefix),
-                    cause,
-                    setting: SETTING,
-                });
-            }
-            for object in page.contents() {
-                let Some(key) = object.key() else { continue };
-                let modified = time(object.last_modified());
-                found.push(Object { key: self.short(key).to_owned(), size: size(object.size()), modified });
-            }
-            match page.next_continuation_token {
-                Some(next) if page.is_truncated == Some(true) && token.as_ref() != Some(&next) => token = Some(next),
-                _ if page.is_truncated == Some(true) => {
-                    let cause = "the store says that there is more and not where".to_owned();
-                    return Err(StorageError::Failed { action: self.action("listing", prefix), cause });
-                }
-                _ => break,
-            }
-        }
-        found.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(found)
+        self.list_all(prefix).await
     }
 
     async fn head(&self, key: &str) -> Result<Option<Object>, StorageError> {
-        match self.client.head_object().bucket(&self.bucket).key(self.full(key)).send().await {
+        match self.client().head_object().bucket(&self.bucket).key(self.full(key)).send().await {
             Ok(head) => Ok(Some(Object {
                 key: key.to_owned(),
                 size: size(head.content_length()),
                 modified: time(head.last_modified()),
             })),
-            Err(error) => match explain(self.action("looking at", key), key, &error) {
+            Err(error) => match self.explain(self.action("looking at", key), key, &error) {
                 StorageError::NotFound { .. } => Ok(None),
                 other => Err(other),
             },
@@ -260,7 +272,7 @@ impl Storage for S3 {
     }
 
     async fn get(&self, key: &str, range: Range<u64>) -> Result<Download, StorageError> {
-        let request = self.client.get_object().bucket(&self.bucket).key(self.full(key));
+        let request = self.client().get_object().bucket(&self.bucket).key(self.full(key));
         let answer = if range == WHOLE {
             request.send().await
         } else {
@@ -268,7 +280,7 @@ impl Storage for S3 {
             let last = if range.end == WHOLE.end { String::new() } else { (range.end - 1).to_string() };
             request.range(format!("bytes={}-{last}", range.start)).send().await
         };
-        let answer = answer.map_err(|error| explain(self.action("reading", key), key, &error))?;
+        let answer = answer.map_err(|error| self.explain(self.action("reading", key), key, &error))?;
         // of a part, the store says `bytes 0-9/100`
         let total = answer.content_range().and_then(|range| range.rsplit('/').next()?.parse().ok());
         let is_part = total.is_some() || range == WHOLE;
@@ -285,8 +297,8 @@ impl Storage for S3 {
     }
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {
-        let deleted = self.client.delete_object().bucket(&self.bucket).key(self.full(key)).send().await;
-        match deleted.map_err(|error| explain(self.action("deleting", key), key, &error)) {
+        let deleted = self.client().delete_object().bucket(&self.bucket).key(self.full(key)).send().await;
+        match deleted.map_err(|error| self.explain(self.action("deleting", key), key, &error)) {
             Ok(_) | Err(StorageError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -301,10 +313,10 @@ impl Storage for S3 {
         let mut found = Vec::new();
         let mut marker: (Option<String>, Option<String>) = (None, None);
         loop {
-            let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(&full);
+            let request = self.client().list_multipart_uploads().bucket(&self.bucket).prefix(&full);
             let request = request.set_key_marker(marker.0.take()).set_upload_id_marker(marker.1.take());
             let page = request.send().await;
-            let page = match page.map_err(|error| explain(self.action("listing uploads of", key), key, &error)) {
+            let page = match page.map_err(|error| self.explain(self.action("listing uploads of", key), key, &error)) {
                 Ok(page) => page,
                 Err(StorageError::Failed { cause, .. }) if upload::says_unsupported(&cause) => return Ok(Vec::new()),
                 Err(error) => return Err(error),
@@ -327,11 +339,11 @@ impl Storage for S3 {
     }
 
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError> {
-        let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(self.full(&unfinished.key));
+        let request = self.client().abort_multipart_upload().bucket(&self.bucket).key(self.full(&unfinished.key));
         match request.upload_id(&unfinished.handle).send().await {
             Ok(_) => Ok(()),
             Err(error) => {
-                match explain(self.action("aborting the upload of", &unfinished.key), &unfinished.key, &error) {
+                match self.explain(self.action("aborting the upload of", &unfinished.key), &unfinished.key, &error) {
                     StorageError::NotFound { .. } => Ok(()),
                     other => Err(other),
                 }
@@ -348,6 +360,15 @@ impl WriteOptions {
     /// Objects have an MD5 for an ETag, as far as we decide that.
     fn kms_is_off(&self) -> bool {
         !matches!(self.sse, Some(ServerSideEncryption::AwsKms))
+    }
+
+    fn wants_md5(&self) -> bool {
+        self.wants_md5.load(Ordering::Relaxed)
+    }
+
+    /// From now on the MD5 goes with everything that is sent.
+    fn give_md5(&self) {
+        self.wants_md5.store(true, Ordering::Relaxed);
     }
 
     fn is_conditional(&self) -> bool {

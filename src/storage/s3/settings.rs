@@ -14,10 +14,14 @@ Setting::new("REMOTE_REGION", ValueKind::Text, "Region.").default("us-east-1"),
 Setting::new("REMOTE_SSE", ValueKind::Words(words_of::<Sse>), "Server-side encryption."),
 Setting::new("REMOTE_SSE_KMS_KEY", ValueKind::Text, "KMS key for REMOTE_SSE=aws:kms.").secret(),
 Setting::new("REMOTE_STORAGE_CLASS", ValueKind::Text, "Storage class of the archive, for example STANDARD_IA."),
+Setting::new("REMOTE_ADDRESSING", ValueKind::Words(words_of::<Addressing>), "How requests name the bucket: in the path, in the host (virtual), or as the store wants it.").default("auto"),
 Setting::new("REMOTE_CHECKSUM", ValueKind::Words(words_of::<Checksum>), "When the S3 client adds its own checksums.").default("when_required"),
 ];
 /// Amazon itself, as `REMOTE_ENDPOINT`.
 const AMAZON: &str = "aws";
+
+/// Storage classes whose objects cannot be read at once.
+const COLD: &[&str] = &["GLACIER", "DEEP_ARCHIVE"];
 
 /// True where the default keys hold.
 fn is_local(raw: &RawSettings) -> bool {
@@ -42,6 +46,8 @@ pub struct S3Settings {
     pub storage_class: Option<String>,
     /// When the client adds its own checksums.
     pub checksum: Checksum,
+    /// How requests name the bucket.
+    pub addressing: Addressing,
 }
 
 /// Server-side encryption.
@@ -65,6 +71,17 @@ pub enum Checksum {
     WhenSupported,
 }
 
+/// How requests name the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Addressing {
+    /// In the path of a store of one's own and in the host of Amazon, and the other way where the store asks for that.
+    Auto,
+    Path,
+    /// In the host.
+    Virtual,
+}
+
 /// Reads the settings; problems are recorded in `raw`.
 pub(crate) fn read(raw: &mut RawSettings) -> Option<S3Settings> {
     let endpoint = match raw.text("REMOTE_ENDPOINT").as_deref() {
@@ -78,6 +95,12 @@ pub(crate) fn read(raw: &mut RawSettings) -> Option<S3Settings> {
     if kms_key.is_some() && sse != Some(Sse::Kms) {
         raw.problems.push("REMOTE_SSE_KMS_KEY needs REMOTE_SSE=aws:kms".to_owned());
     }
+    let storage_class = raw.text("REMOTE_STORAGE_CLASS");
+    if let Some(class) = storage_class.as_deref().filter(|class| COLD.contains(class)) {
+        raw.warnings.push(format!(
+            "REMOTE_STORAGE_CLASS={class}: the store must bring such a backup back, which takes hours, before it can be verified or restored"
+        ));
+    }
     Some(S3Settings {
         endpoint,
         bucket: raw.text("REMOTE_BUCKET")?,
@@ -85,7 +108,8 @@ pub(crate) fn read(raw: &mut RawSettings) -> Option<S3Settings> {
         region: raw.text("REMOTE_REGION")?,
         sse,
         kms_key,
-        storage_class: raw.text("REMOTE_STORAGE_CLASS"),
+        storage_class,
         checksum: raw.word("REMOTE_CHECKSUM")?,
+        addressing: raw.word("REMOTE_ADDRESSING")?,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::S3;
 use super::count::CountBody;
-use super::error::explain;
+use super::error::asks_for_digest;
 use crate::hex;
 use crate::storage::parts::count::Sent;
 use crate::storage::parts::{COMPLETE, Likeness, Limits, PartStore};
@@ -11,6 +11,8 @@ use async_trait::async_trait;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use std::sync::atomic::Ordering;
@@ -38,13 +40,13 @@ impl PartStore for S3 {
 
     async fn create(&self, key: &str) -> Result<String, StorageError> {
         let options = &self.options;
-        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(self.full(key));
+        let request = self.client().create_multipart_upload().bucket(&self.bucket).key(self.full(key));
         let request = request
             .set_server_side_encryption(options.sse.clone())
             .set_ssekms_key_id(options.kms_key.as_ref().map(|key| key.expose().to_owned()))
             .set_storage_class(options.storage_class.clone());
         let action = || self.action("beginning the upload of", key);
-        let created = request.send().await.map_err(|error| explain(action(), key, &error))?;
+        let created = request.send().await.map_err(|error| self.explain(action(), key, &error))?;
         created.upload_id.ok_or_else(|| StorageError::Failed {
             action: action(),
             cause: "the store gave the upload no number".to_owned(),
@@ -61,14 +63,22 @@ impl PartStore for S3 {
     ) -> Result<Part, StorageError> {
         let md5: [u8; 16] = Md5::digest(&bytes).into();
         let action = || self.action(&format!("writing part {number} of"), key);
-        let (moved, length) = (Progress::default(), bytes.len() as u64);
-        let request = self.client.upload_part().bucket(&self.bucket).key(self.full(key));
-        let request = request.upload_id(upload_id).part_number(number.cast_signed());
-        let request = request.body(ByteStream::from(bytes)).customize();
-        let request = request.interceptor(CountBody::new(sent.clone(), moved.clone()));
-        let request = request.config_override(unhurried()).send();
-        let answer = self.limits.moving(&moved, length, request).await.ok_or_else(|| self.stalled(action()))?;
-        let answer = answer.map_err(|error| explain(action(), key, &error))?;
+        let answer = loop {
+            let (moved, length) = (Progress::default(), bytes.len() as u64);
+            let wants_md5 = self.options.wants_md5();
+            let request = self.client().upload_part().bucket(&self.bucket).key(self.full(key));
+            let request = request.upload_id(upload_id).part_number(number.cast_signed());
+            let request = request.set_content_md5(wants_md5.then(|| BASE64_STANDARD.encode(md5)));
+            let request = request.body(ByteStream::from(bytes.clone())).customize();
+            let request = request.interceptor(CountBody::new(sent.clone(), moved.clone()));
+            let request = request.config_override(unhurried()).send();
+            let answer = self.limits.moving(&moved, length, request).await.ok_or_else(|| self.stalled(action()))?;
+            match answer {
+                Ok(answer) => break answer,
+                Err(error) if !wants_md5 && asks_for_digest(&error) => self.options.give_md5(),
+                Err(error) => return Err(self.explain(action(), key, &error)),
+            }
+        };
         check_etag(self, key, answer.e_tag(), answer.server_side_encryption(), &hex::encode(&md5))?;
         Ok(Part { number, etag: answer.e_tag.unwrap_or_default(), md5 })
     }
@@ -78,14 +88,14 @@ impl PartStore for S3 {
             |part: &Part| CompletedPart::builder().part_number(part.number.cast_signed()).e_tag(&part.etag).build();
         let completed = parts.iter().map(completed).collect();
         let completed = CompletedMultipartUpload::builder().set_parts(Some(completed)).build();
-        let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(self.full(key));
+        let request = self.client().complete_multipart_upload().bucket(&self.bucket).key(self.full(key));
         let request = request.upload_id(upload_id).multipart_upload(completed);
         let conditional = self.options.is_conditional();
         let request = request.set_if_none_match(conditional.then(|| "*".to_owned())).customize();
         let slow = TimeoutConfig::builder().operation_attempt_timeout(COMPLETE).build();
         let slow = aws_sdk_s3::config::Config::builder().timeout_config(slow);
         let sent = request.config_override(slow).send().await;
-        match sent.map_err(|error| explain(self.action("completing", key), key, &error)) {
+        match sent.map_err(|error| self.explain(self.action("completing", key), key, &error)) {
             Ok(answer) => {
                 // every part was checked when it was sent; not every store makes the sum of the whole as Amazon does
                 let expected = multipart_etag(parts);
@@ -132,17 +142,19 @@ pub(super) async fn put_object(
     sent: &Sent,
 ) -> Result<(), StorageError> {
     let options = &store.options;
-    let md5 = hex::encode(&Md5::digest(&bytes));
+    let digest = Md5::digest(&bytes);
+    let md5 = hex::encode(&digest);
     let action = || store.action("writing", key);
     loop {
-        let conditional = options.is_conditional();
+        let (conditional, wants_md5) = (options.is_conditional(), options.wants_md5());
         if !conditional && store.head(key).await?.is_some() {
             return Err(StorageError::AlreadyExists { key: key.to_owned() });
         }
-        let request = store.client.put_object().bucket(&store.bucket).key(store.full(key));
+        let request = store.client().put_object().bucket(&store.bucket).key(store.full(key));
         let request = request
             .body(ByteStream::from(bytes.clone()))
             .set_if_none_match(conditional.then(|| "*".to_owned()))
+            .set_content_md5(wants_md5.then(|| BASE64_STANDARD.encode(digest)))
             .set_server_side_encryption(options.sse.clone())
             .set_ssekms_key_id(options.kms_key.as_ref().map(|key| key.expose().to_owned()))
             .set_storage_class(storage_class.clone())
@@ -152,7 +164,11 @@ pub(super) async fn put_object(
         let request = request.config_override(unhurried()).send();
         let answer = store.limits.moving(&moved, bytes.len() as u64, request).await;
         let answer = answer.ok_or_else(|| store.stalled(action()))?;
-        match answer.map_err(|error| explain(action(), key, &error)) {
+        if !wants_md5 && answer.as_ref().err().is_some_and(asks_for_digest) {
+            options.give_md5();
+            continue;
+        }
+        match answer.map_err(|error| store.explain(action(), key, &error)) {
             Err(StorageError::Failed { cause, .. }) if conditional && says_unsupported(&cause) => {
                 options.conditional.store(false, Ordering::Relaxed);
             }
@@ -212,9 +228,9 @@ fn check_etag(
 }
 
 async fn stored_etag(store: &S3, key: &str) -> Result<Option<String>, StorageError> {
-    match store.client.head_object().bucket(&store.bucket).key(store.full(key)).send().await {
+    match store.client().head_object().bucket(&store.bucket).key(store.full(key)).send().await {
         Ok(head) => Ok(head.e_tag.map(|etag| etag.trim_matches('"').to_owned())),
-        Err(error) => match explain(store.action("looking at", key), key, &error) {
+        Err(error) => match store.explain(store.action("looking at", key), key, &error) {
             StorageError::NotFound { .. } => Ok(None),
             other => Err(other),
         },

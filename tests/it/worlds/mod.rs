@@ -11,6 +11,7 @@ mod reaching;
 mod readers;
 mod signals;
 mod sources;
+mod stores;
 
 use crate::support::postgres::Postgres;
 
