@@ -25,7 +25,7 @@ pub enum Act {
     /// Hand it on, and give so many bytes of what the server answered before the connection ends.
     ForwardAndCut(usize),
     /// Hand it on, and give what becomes of the server's answer, a text.
-    ForwardAndRewrite(fn(String) -> String),
+    ForwardAndRewrite(fn(&str) -> String),
     /// Hand it on after that time, whether or not somebody still waits for the answer.
     ForwardLate(Duration),
     /// Close the connection after reading some of the body.
@@ -142,7 +142,7 @@ async fn serve(
     let (head, real_body) = real.into_parts();
     let bytes = real_body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     if let Act::ForwardAndRewrite(rewrite) = act {
-        let text = rewrite(String::from_utf8(bytes.to_vec()).unwrap());
+        let text = rewrite(std::str::from_utf8(&bytes).unwrap());
         return Ok(answer(head.status.as_u16(), &text));
     }
     if let Act::ForwardAndCut(length) = act {

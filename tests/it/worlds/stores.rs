@@ -60,14 +60,14 @@ fn an_archive_in_cold_storage_says_so_and_stops_no_new_backup() {
 }
 
 /// A page with its first object alone, which counts the whole bucket and does not say where it goes on.
-fn lie(page: String) -> String {
-    let (head, rest) = page.split_once("<KeyCount>").map_or((page.as_str(), ""), |(head, rest)| (head, rest));
+fn lie(page: &str) -> String {
+    let (head, rest) = page.split_once("<KeyCount>").map_or((page, ""), |(head, rest)| (head, rest));
     let page = match rest.split_once("</KeyCount>") {
         Some((_, rest)) => format!("{head}<KeyCount>4711</KeyCount>{rest}"),
-        None => page.clone(),
+        None => page.to_owned(),
     };
     let Some((head, objects)) = page.split_once("<Contents>") else { return page };
-    let Some((first, rest)) = objects.split_once("</Contents>") else { return page.clone() };
+    let Some((first, rest)) = objects.split_once("</Contents>") else { return page };
     let end = rest.rfind("</Contents>").map_or(rest, |at| &rest[at + "</Contents>".len()..]);
     let has_more = end.len() < rest.len();
     let page = format!("{head}<Contents>{first}</Contents>{end}");
