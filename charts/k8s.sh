@@ -8,15 +8,20 @@
 #   ENV_FILE, SECRET    secret: the secrets of this environment file; the Secret's name, where it is not the release's
 #   CLUSTER             which server of a release that has several (an entry of `clusters`)
 #   BACKUP, DATABASE    download, restore: which backup (latest), and of or into which database
-#   FROM, ARGS, APP     restore: database of the backup, more arguments, what is scaled down meanwhile
+#   FROM, ARGS          restore: database of the backup, more arguments
+#   APP, APP_NAMESPACE  restore: what is scaled down meanwhile, and where it is, if not in NAMESPACE
 #   OUTPUT              download: folder
 #   DELETE_DATA=yes     clean: the volume too
+#   COMPONENT           logs: backup, verify or restore
 #   START_TIMEOUT       seconds that a pod may take to start, and an application to stop (300)
+#   ANSWER_TIMEOUT      seconds that a cluster which does not answer is waited for (600)
 set -euo pipefail
 chart=$(cd "$(dirname "$0")" && pwd)/postgres-backup
 : "${NAMESPACE:?}" "${RELEASE:?}"
 BACKUP=${BACKUP:-latest}
 START_TIMEOUT=${START_TIMEOUT:-300}
+ANSWER_TIMEOUT=${ANSWER_TIMEOUT:-600}
+job=''
 
 say() { echo "$*" >&2; }
 die() {
@@ -72,110 +77,315 @@ like_cronjob() {
         kube create --filename - --output name >/dev/null
 }
 
-# A patch for a Job that only looks: one pod, no retry, nobody's success, and these fields of the container
+# A patch for a Job that only looks: one pod, no retry, nobody's success, and these fields of the container. Its pod lets go
+# of the volume at once, and where nobody takes the Job away, it is gone an hour after its end.
 looking() {
     cat <<J
 {"metadata": {"ownerReferences": null, "labels": {"app.kubernetes.io/component": "look"}},
  "spec": {"completionMode": "NonIndexed", "completions": 1, "parallelism": 1, "backoffLimit": 0,
-          "backoffLimitPerIndex": null, "podFailurePolicy": null, "ttlSecondsAfterFinished": null, "template": {
+          "backoffLimitPerIndex": null, "podFailurePolicy": null, "ttlSecondsAfterFinished": 3600, "template": {
    "metadata": {"labels": {"app.kubernetes.io/component": "look"}},
-   "spec": {"containers": [{"name": "backup", $1,
+   "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "backup", $1,
      "env": [{"name": "SHARD_COUNT", "\$patch": "delete"}, {"name": "LOG_LEVEL", "value": "warn"}]}]
      ${2:-}}}}}
 J
 }
 
 # What ends with this script. Signals end it at once, also while it waits for kubectl.
-endings=() child=''
+scratch=$(mktemp -d)
+mkfifo "$scratch/log"
+endings=() children=''
 at_end() {
     local code=$? ending
     trap - EXIT INT TERM
     trap '' INT TERM
-    [[ -z $child ]] || kill "$child" 2>/dev/null || true
+    # shellcheck disable=SC2086
+    [[ -z $children ]] || kill $children 2>/dev/null || true
     for ending in ${endings[@]+"${endings[@]}"}; do $ending || true; done
+    rm -rf "$scratch"
     exit "$code"
 }
+stop() {
+    [[ -z $job || -n ${endings[*]-} ]] || say "job/$job goes on without this command; to follow it: $(follow_on), to end it: kubectl -n $NAMESPACE delete job $job"
+    exit "$1"
+}
 trap at_end EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'stop 130' INT
+trap 'stop 143' TERM
 
 # in_background COMMAND…: so that a signal need not wait for its end
 in_background() {
+    local status=0
     "$@" &
-    child=$!
-    wait "$child"
+    children=$!
+    wait "$children" || status=$?
+    children=''
+    return "$status"
 }
 
-# await_start POD: until its container has begun, or says why it does not; fails when the pod is gone
-await_start() {
-    local state told='' deadline=$((SECONDS + START_TIMEOUT))
-    while :; do
-        state=$(kube get "$1" --ignore-not-found --output 'jsonpath={.status.phase}')
-        case $state in
-            '') return 1 ;;
-            Running | Succeeded | Failed) return ;;
+follow_on() { echo "kubectl -n $NAMESPACE logs --follow --container backup job/$job"; }
+last_error() { sed -n '/./h; ${ g; p; }' "$scratch/error"; }
+
+# answered KUBECTL-WORD…: sets `answer` to what it prints. A cluster that does not answer is waited for, which is said once
+# and sets `waited`. Fails where the cluster refuses, or does not answer in time; `refusal` says which.
+answer='' refusal='' waited=''
+answered() {
+    local deadline=$((SECONDS + ANSWER_TIMEOUT))
+    waited=''
+    until in_background kubectl --namespace "$NAMESPACE" --request-timeout 20s "$@" >"$scratch/answer" 2>"$scratch/error"; do
+        refusal=$(last_error)
+        case $refusal in
+            *'(Forbidden)'* | *'(NotFound)'* | *'(BadRequest)'* | *'(Invalid)'* | *'(Conflict)'* | *'(AlreadyExists)'* | *'(MethodNotAllowed)'*) return 1 ;;
         esac
-        state=$(kube get "$1" --ignore-not-found --output 'jsonpath={.status.containerStatuses[*].state.waiting.reason} {.status.containerStatuses[*].state.waiting.message} {.status.conditions[?(@.status=="False")].message}')
-        if [[ -n ${state// /} && $state != "$told" ]]; then
-            say "$1 waits: $state" && told=$state
+        if ((SECONDS >= deadline)); then
+            refusal="the cluster has not answered for $ANSWER_TIMEOUT s ($refusal)"
+            return 1
         fi
-        ((SECONDS < deadline)) || die "$1 did not start within $START_TIMEOUT s: kubectl -n $NAMESPACE describe $1" 69
+        if [[ -z $waited ]]; then
+            say "the cluster does not answer ($refusal); it is waited for, up to $ANSWER_TIMEOUT s${job:+, and job/$job goes on meanwhile}"
+            waited=yes
+        fi
         in_background sleep 1
     done
+    answer=$(<"$scratch/answer")
 }
 
-# show_log POD: its log to the end of the pod, also where the connection breaks off
-show_log() {
-    local since=
+# ask KUBECTL-WORD…: the same, and without an answer there is no going on
+ask() {
+    local more=''
+    answered "$@" && return
+    case $job in
+        '') ;;
+        *-look-*) more='; once it answers, run this again' ;;
+        *) more="; job/$job may be going on without this command, and to follow it: $(follow_on)" ;;
+    esac
+    die "$refusal$more" 69
+}
+
+# event OBJECT: the last warning about it, or the last event
+event() {
+    local kind=Pod found warnings
+    [[ $1 = pod/* ]] || kind=Job
+    found=$(kube --request-timeout 20s get events --field-selector "involvedObject.kind=$kind,involvedObject.name=${1#*/}" \
+        --sort-by=.metadata.creationTimestamp \
+        --output 'jsonpath={range .items[*]}{.type}{" "}{.reason}{": "}{.message}{"\n"}{end}' 2>/dev/null |
+        grep -E '^(Normal|Warning) ') || return 0
+    warnings=$(grep '^Warning ' <<<"$found") || warnings=$found
+    tail -n 1 <<<"${warnings#* }" | sed -E 's/^(Normal|Warning) //'
+}
+
+# waits OBJECT REASON…: says what it waits for, each reason once
+why='' told=''
+waits() {
+    why=${*:2}
+    [[ $told != *"<$why>"* ]] || return 0
+    say "$1 waits: $why"
+    told+="<$why>"
+}
+
+# what a pod that has not started tells: its phase, and below it what each container and the scheduler wait for
+state_of_pod='jsonpath={.status.phase}{"\n"}{range .status.initContainerStatuses[*]}{.state.waiting.reason}{": "}{.state.waiting.message}{"\n"}{end}{range .status.containerStatuses[*]}{.state.waiting.reason}{": "}{.state.waiting.message}{"\n"}{end}{range .status.conditions[?(@.type=="PodScheduled")]}{.reason}{": "}{.message}{"\n"}{end}'
+
+# await_start POD: until its container has begun, and says what it waits for; fails with 1 when the pod is gone, with 2 when
+# it does not begin in time
+await_start() {
+    local phase line found begun=$SECONDS looked=$SECONDS
+    why='' told=''
     while :; do
-        in_background kubectl --namespace "$NAMESPACE" logs --follow --container backup ${since:+--since-time "$since"} "$1" || true
-        since=$(date -u +%FT%TZ)
-        # the end of a pod is known a moment after that of its log
+        ask get "$1" --ignore-not-found --output "$state_of_pod"
+        [[ -z $waited ]] || begun=$SECONDS
+        phase=${answer%%$'\n'*} found=''
+        case $phase in
+            '') return 1 ;;
+            Running | Succeeded | Failed) return 0 ;;
+        esac
+        while IFS= read -r line; do
+            case $line in
+                '' | : | ': ' | ContainerCreating: | 'ContainerCreating: ' | PodInitializing: | 'PodInitializing: ') ;;
+                *)
+                    found=${line%: }
+                    break
+                    ;;
+            esac
+        done <<<"${answer#"$phase"}"
+        # what takes a while without a reason in the pod's status has one in its events, such as a volume that another node has
+        if [[ -z $found ]] && ((SECONDS >= looked + 10)); then
+            found=$(event "$1")
+            looked=$SECONDS
+        fi
+        [[ -z $found ]] || waits "$1" "$found"
+        ((SECONDS < begun + START_TIMEOUT)) || return 2
         in_background sleep 1
-        [[ $(kube get "$1" --ignore-not-found --output 'jsonpath={.status.phase}') = Running ]] || return 0
-        say "the log of $1 broke off and goes on"
     done
 }
 
-# job_state JOB: its name and the conditions that hold; nothing when it is gone
-job_state() { kube get job "$1" --ignore-not-found --output 'jsonpath={.metadata.name}{range .status.conditions[?(@.status=="True")]} {.type}{end}'; }
+# find_pods: sets `pods` to those of the Job, oldest first. Where there are none for long, it says why, and fails when there
+# are none in time.
+pods='' without='' looked=0
+find_pods() {
+    local found
+    ask get pods --selector "batch.kubernetes.io/job-name=$job" --sort-by=.metadata.creationTimestamp --output name
+    pods=$answer
+    if [[ -n $pods || -n $waited || -z $without ]]; then
+        without=$SECONDS looked=$SECONDS why='' told=''
+    fi
+    [[ -z $pods ]] || return 0
+    if ((SECONDS >= looked + 10)); then
+        found=$(event "job/$job")
+        looked=$SECONDS
+        waits "job/$job" "${found:-it has no pod yet}"
+    fi
+    ((SECONDS < without + START_TIMEOUT))
+}
 
-# follow JOB: the logs of its pods until it is over; its exit status is that of the last pod that failed
-follow() {
-    local job=$1 seen=" " pods pod state=' ' code='' failed='' deaf=0
-    while [[ $state != *Complete* && $state != *Failed* ]]; do
-        # a cluster that does not answer says nothing of the Job
-        if ! state=$(job_state "$job"); then
-            ((++deaf < 30)) || die "the cluster does not answer; job/$job may go on" 69
-            state=' '
-            in_background sleep 1
+# unseen: of a log with timestamps what was not shown yet, without them. The lines of the last second are kept, below where to
+# go on from: that second is sent again. What has no end of line yet is kept for itself.
+unseen() {
+    local line text stamp second since='' newest='' begun='' shown=() known=0 at=0 i rest
+    LC_ALL=C
+    if [[ -s $scratch/shown ]]; then
+        {
+            IFS= read -r since
+            while IFS= read -r line; do shown+=("$line"); done
+        } <"$scratch/shown"
+        newest=${since:0:19} begun=${since:0:19} known=${#shown[@]}
+    fi
+    while IFS= read -r line; do
+        for ((i = at; i < known; i++)); do [[ ${shown[i]} != "$line" ]] || break; done
+        if ((i < known)); then
+            at=$((i + 1))
             continue
         fi
-        deaf=0
-        pods=$(kube get pods --selector "batch.kubernetes.io/job-name=$job" --sort-by=.metadata.creationTimestamp --output name)
+        stamp=${line%% *} text=$line second=''
+        if [[ $stamp = [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:* ]]; then
+            text=${line#"$stamp"} second=${stamp:0:19}
+            text=${text# }
+        fi
+        # whoever sends more than was asked for sends what was shown
+        [[ -z $second || -z $since || ! $second < $begun ]] || continue
+        printf '%s\n' "$text" || exit 1
+        if [[ $second > $newest ]]; then
+            newest=$second known=0 at=0 shown=("$line")
+            stamp=${stamp:19}
+            since=$second${stamp#"${stamp%%[!.0-9]*}"}
+        elif [[ -z $second || $second = "$newest" ]]; then
+            shown+=("$line")
+        fi
+    done
+    rest=$line
+    {
+        printf '%s\n' "$since"
+        for line in ${shown[@]+"${shown[@]}"}; do printf '%s\n' "$line"; done
+    } >"$scratch/shown"
+    printf '%s' "$rest" >"$scratch/rest"
+}
+
+# stream POD: its log from where it was left to the end of the stream, whose status this is
+stream() {
+    local since='' source filter status=0
+    if [[ -s $scratch/shown ]]; then IFS= read -r since <"$scratch/shown"; fi
+    kubectl --namespace "$NAMESPACE" logs --follow --timestamps --container backup ${since:+--since-time "$since"} "$1" \
+        >"$scratch/log" 2>"$scratch/error" &
+    source=$!
+    unseen <"$scratch/log" &
+    filter=$!
+    children="$source $filter"
+    # where nobody reads on, there is nothing more to do
+    wait "$filter" || exit
+    wait "$source" || status=$?
+    children=''
+    return "$status"
+}
+
+# show_log POD: each line of its log once, to the end of its container. A stream may end before, and then goes on; what was
+# written last is there for sure when the stream began after the end.
+show_log() {
+    local ended='' failures=0 rest
+    : >"$scratch/shown"
+    while :; do
+        if stream "$1"; then
+            failures=0
+            [[ -z $ended ]] || break
+        else
+            refusal=$(last_error)
+            failures=$((failures + 1))
+        fi
+        if [[ -z $ended ]]; then
+            ask get "$1" --ignore-not-found --output \
+                'jsonpath={.status.phase} {.status.containerStatuses[?(@.name=="backup")].state.terminated.exitCode}'
+            [[ -z $waited ]] || failures=0
+            case $answer in
+                '') return 0 ;;
+                Succeeded* | Failed* | *[0-9])
+                    ended=yes failures=0
+                    continue
+                    ;;
+            esac
+            if ((failures == 5)); then say "the log of $1 cannot be read ($refusal); its end is waited for"; fi
+        elif ((failures)); then
+            # also a way to wait for a cluster that has gone away
+            ask get "$1" --ignore-not-found --output name
+            [[ -z $waited ]] || failures=0
+            if ((failures >= 3)) || [[ -z $answer ]]; then
+                say "the end of the log of $1 cannot be read: $refusal"
+                return 0
+            fi
+        fi
+        in_background sleep 0.5
+    done
+    rest=$(<"$scratch/rest")
+    [[ -z $rest ]] || printf '%s\n' "${rest#* }"
+}
+
+# a Job's name and the conditions that hold; nothing when it is gone
+state_of_job='jsonpath={.metadata.name}{range .status.conditions[?(@.status=="True")]} {.type}{end}'
+
+# follow JOB: the logs of its pods until it is over; its exit status is that of the last pod that failed. Where a pod does not
+# start in time, it sets `unstarted`.
+unstarted=''
+follow() {
+    local job=$1 seen=' ' pod state=' ' code='' failed=''
+    unstarted='' without=''
+    while [[ $state != *Complete* && $state != *Failed* ]]; do
+        ask get job "$job" --ignore-not-found --output "$state_of_job"
+        state=$answer
+        find_pods || [[ $state != "$job" ]] || unstarted=job/$job
         for pod in $pods; do
             [[ $seen != *" $pod "* ]] || continue
             seen+="$pod "
-            await_start "$pod" || continue
+            await_start "$pod" || case $? in
+                1) continue ;;
+                *) unstarted=$pod && break ;;
+            esac
             show_log "$pod"
-            code=$(kube get "$pod" --ignore-not-found --output 'jsonpath={.status.containerStatuses[?(@.name=="backup")].state.terminated.exitCode}')
+            ask get "$pod" --ignore-not-found --output \
+                'jsonpath={.status.containerStatuses[?(@.name=="backup")].state.terminated.exitCode}'
+            code=$answer
             [[ -z $code || $code = 0 ]] || failed=$code
         done
+        if [[ -n $unstarted ]]; then
+            say "$unstarted did not start within $START_TIMEOUT s${why:+: $why}"
+            return 69
+        fi
         if [[ -z $state ]]; then
             [[ $code != 0 || -n $failed ]] || return 0
             die "job/$job is gone before its end was seen${failed:+; its last exit code was $failed}" "${failed:-1}"
         fi
-        in_background sleep 0.5
+        [[ $state = *Complete* || $state = *Failed* ]] || in_background sleep 0.5
     done
     [[ $state != *Complete* ]] || return 0
-    say "job/$job failed: $(kube get job "$job" --ignore-not-found --output 'jsonpath={.status.conditions[?(@.type=="Failed")].message}') (exit code ${failed:-none})"
+    answered get job "$job" --ignore-not-found --output 'jsonpath={.status.conditions[?(@.type=="Failed")].message}' || answer=$refusal
+    say "job/$job failed: $answer (exit code ${failed:-none})"
     return "${failed:-1}"
 }
 
 # remove_job: the Job that only looked
 remove_job() {
-    kube delete job "$job" --ignore-not-found --wait=false >/dev/null
-    kube delete pods --selector "batch.kubernetes.io/job-name=$job" --grace-period=1 --wait=false >/dev/null
+    if ! kube --request-timeout 20s delete job "$job" --ignore-not-found --wait=false >/dev/null; then
+        say "job/$job is left; it only looked, and this deletes it: kubectl -n $NAMESPACE delete job $job"
+        return
+    fi
+    kube --request-timeout 20s delete pods --selector "batch.kubernetes.io/job-name=$job" --grace-period=1 --wait=false >/dev/null
 }
 
 # look CONTAINER-FIELDS [POD-FIELDS]: makes a Job that only looks, and goes with this script
@@ -224,22 +434,52 @@ deploy() {
     helm upgrade --install "$RELEASE" "$chart" --namespace "$NAMESPACE" "${options[@]}"
 }
 
-# by_hand NAME [PATCH]: a Job of the CronJob, followed to its end
+# by_hand NAME [PATCH]: a Job of the CronJob, followed to its end. One of which nothing started is taken away again: what it
+# was wanted for would otherwise begin at some time within a day.
 by_hand() {
-    local job
+    local name code=0
     find_cronjob
-    job=$cronjob-$1-$(unique)
-    like_cronjob "$job" "${2:-}"
+    name=$cronjob-$1-$(unique)
+    like_cronjob "$name" "${2:-}"
+    job=$name
     say "job/$job"
-    follow "$job"
+    follow "$job" || code=$?
+    if [[ -n $unstarted ]]; then
+        ask get pods --selector "batch.kubernetes.io/job-name=$job" --output 'jsonpath={.items[*].status.phase}'
+        answer=${answer//Pending/}
+        if [[ -n ${answer// /} ]]; then
+            say "job/$job stays, because others of its pods have started; to end it: kubectl -n $NAMESPACE delete job $job"
+        else
+            kube delete job "$job" --ignore-not-found --wait=false >/dev/null
+            say "job/$job was deleted, and nothing was done; mend that and run this again, or wait longer with START_TIMEOUT= (seconds)"
+        fi
+    fi
+    return "$code"
 }
 
 logs() {
-    local pod
-    pod=$(kube get pods --selector "$(selector "${COMPONENT:-backup}")" --sort-by=.metadata.creationTimestamp --output name | tail -n 1)
-    [[ -n $pod ]] || die "there is no pod of the release $RELEASE in $NAMESPACE; make k8s-test starts one"
+    local pod component=${COMPONENT:-backup} start
+    case $component in
+        backup) start='make k8s-test starts one' ;;
+        restore) start='make k8s-restore starts one' ;;
+        verify)
+            start=$(kube get cronjobs --selector "$(selector verify)" --output 'jsonpath={.items[*].metadata.name}')
+            start=${start%% *}
+            if [[ -n $start ]]; then
+                start="this starts one: kubectl -n $NAMESPACE create job $start-by-hand --from=cronjob/$start"
+            else
+                start='verify.enabled in the values makes the CronJob that starts them'
+            fi
+            ;;
+        *) die "COMPONENT is backup, verify or restore, and not $component" ;;
+    esac
+    pod=$(kube get pods --selector "$(selector "$component")" --sort-by=.metadata.creationTimestamp --output name | tail -n 1)
+    [[ -n $pod ]] || die "there is no pod of the $component of the release $RELEASE in $NAMESPACE; $start"
     say "$pod"
-    await_start "$pod"
+    await_start "$pod" || case $? in
+        1) die "$pod is gone; try again" 69 ;;
+        *) die "$pod has not started after $START_TIMEOUT s${why:+: $why}; it goes on waiting, and all about it: kubectl -n $NAMESPACE describe $pod" 69 ;;
+    esac
     show_log "$pod"
 }
 
@@ -257,15 +497,18 @@ status() {
 list() { run list ${DATABASE:+"--database=$DATABASE"}; }
 
 download() {
-    local output=${OUTPUT:-downloads} pod='' names name
+    local output=${OUTPUT:-downloads} pod names name
     look '"command": ["sleep", "infinity"], "args": null' \
         ", \"volumes\": [{\"name\": \"scratch\", \"emptyDir\": {\"sizeLimit\": \"${SCRATCH:-100Gi}\"}}]"
-    while [[ -z $pod ]]; do
-        in_background sleep 0.5
-        pod=$(kube get pods --selector "batch.kubernetes.io/job-name=$job" --output name)
-    done
-    await_start "$pod" || die "$pod is gone; try again" 69
-    kube exec "$pod" --container backup -- backup download ${DATABASE:+"--database=$DATABASE"} --output /tmp/download -- "$BACKUP"
+    without=''
+    while find_pods || die "job/$job got no pod within $START_TIMEOUT s${why:+: $why}" 69; [[ -z $pods ]]; do in_background sleep 0.5; done
+    pod=$pods
+    await_start "$pod" || case $? in
+        1) die "$pod is gone; try again" 69 ;;
+        *) die "$pod did not start within $START_TIMEOUT s${why:+: $why}" 69 ;;
+    esac
+    kube exec "$pod" --container backup -- backup download ${DATABASE:+"--database=$DATABASE"} --output /tmp/download -- "$BACKUP" ||
+        die "nothing was downloaded; what is called --database there is DATABASE= here" $?
     names=$(kube exec "$pod" --container backup -- ls /tmp/download)
     mkdir -p "$output"
     # shellcheck disable=SC2016
@@ -291,22 +534,28 @@ make_restore() {
 }
 
 # what is scaled down: each application and its replicas
-apps=() replicas=()
+apps=() replicas=() home=${APP_NAMESPACE:-$NAMESPACE}
 scale_up() {
     local at
     for at in ${apps[@]+"${!apps[@]}"}; do
-        kube scale "${apps[at]}" --replicas "${replicas[at]}" || say "scale ${apps[at]} to ${replicas[at]} replicas by hand"
+        if ANSWER_TIMEOUT=60 answered --namespace "$home" scale "${apps[at]}" --replicas "${replicas[at]}"; then
+            echo "$answer"
+        else
+            say "$refusal; scale up by hand: kubectl -n $home scale ${apps[at]} --replicas ${replicas[at]}"
+        fi
     done
 }
 
 # A restore that is not over when this script ends is stopped before the application comes back.
 end_restore() {
-    local state
-    state=$(job_state "$job") || state=unknown
-    if [[ $state != *Complete* && $state != *Failed* ]] &&
-        ! kube delete job "$job" --ignore-not-found --cascade=foreground --timeout 60s; then
-        say "job/$job may be running; ${apps[*]:-nothing} stays scaled down: delete the Job, and then scale up by hand"
-        return
+    local state=unknown
+    if [[ -n $job ]]; then
+        if ANSWER_TIMEOUT=60 answered get job "$job" --ignore-not-found --output "$state_of_job"; then state=$answer; fi
+        if [[ $state != *Complete* && $state != *Failed* ]] &&
+            ! kube delete job "$job" --ignore-not-found --cascade=foreground --timeout 60s; then
+            say "job/$job may be running; ${apps[*]:-nothing} in $home stays scaled down: delete the Job, and then scale up by hand"
+            return
+        fi
     fi
     scale_up
 }
@@ -314,16 +563,17 @@ end_restore() {
 scale_down() {
     local app count deadline=$((SECONDS + START_TIMEOUT))
     for app in ${APP:-}; do
-        count=$(kube get "$app" --output 'jsonpath={.spec.replicas}')
-        kube scale "$app" --replicas 0
+        ask --namespace "$home" get "$app" --output 'jsonpath={.spec.replicas}'
+        count=$answer
+        ask --namespace "$home" scale "$app" --replicas 0
+        echo "$answer"
         apps+=("$app") replicas+=("$count")
     done
     for app in ${apps[@]+"${apps[@]}"}; do
-        while count=$(kube get "$app" --output 'jsonpath={.status.replicas}') && [[ ! $count =~ ^0?$ ]]; do
-            ((SECONDS < deadline)) || die "$app did not stop within $START_TIMEOUT s; nothing was restored" 69
+        while ask --namespace "$home" get "$app" --output 'jsonpath={.status.replicas}' && [[ ! $answer =~ ^0?$ ]]; do
+            ((SECONDS < deadline)) || die "$app in $home did not stop within $START_TIMEOUT s; nothing was restored" 69
             in_background sleep 0.5
         done
-        kube get "$app" --output name >/dev/null
     done
 }
 
@@ -332,20 +582,29 @@ restore() {
     [[ -n ${DATABASE:-} ]] || die "say with DATABASE= which database to restore, and with FROM= what it is restored from, where several are saved"
     find_cronjob
     while IFS= read -r word; do words+=("$word"); done < <(if [[ -n ${ARGS:-} ]]; then xargs -n 1 printf '%s\n' <<<"$ARGS"; fi)
-    for app in ${APP:-}; do kube get "$app" --output name >/dev/null; done
+    for app in ${APP:-}; do
+        kubectl --namespace "$home" get "$app" --output name >/dev/null ||
+            die "nothing was changed: APP= names $app in the namespace $home, which cannot be read; APP_NAMESPACE= names another namespace" 1
+    done
     attempt=$(date -u +%Y%m%d)-$(unique)
     make_restore "$attempt-plan" ${words[@]+"${words[@]}"} --dry-run
     endings=(remove_job)
-    follow "$job" || die "the restore could not be planned; nothing was changed" $?
-    plan=$(kube logs "job/$job" --container backup)
+    follow "$job" || code=$?
+    if ((code)); then
+        plan=$(kube --request-timeout 20s logs "job/$job" --container backup 2>/dev/null) || plan=''
+        [[ $plan != *--database* ]] || say 'what is called --database there is FROM= here'
+        die "the restore could not be planned; nothing was changed" "$code"
+    fi
+    ask logs "job/$job" --container backup
+    plan=$answer
     remove_job
-    endings=()
+    endings=() job=''
     # the same backup as in the plan, whatever is made meanwhile
     if [[ $BACKUP = latest && ${ARGS:-} != *--before* ]]; then BACKUP=$(awk '$1 == "backup" { print $2; exit }' <<<"$plan"); fi
     [[ -n $BACKUP ]] || die "the plan names no backup; nothing was changed" 70
     if [[ -z ${CONFIRM:-} ]]; then
         [[ -t 0 ]] || die "nothing was changed: without a terminal, confirm with CONFIRM=$DATABASE"
-        if [[ -n ${APP:-} ]]; then say "Meanwhile scaled to 0: $APP"; fi
+        if [[ -n ${APP:-} ]]; then say "Meanwhile scaled to 0 in the namespace $home: $APP"; fi
         read -r -p "Type the name of the database to restore $BACKUP into $DATABASE: " CONFIRM
     fi
     [[ $CONFIRM = "$DATABASE" ]] || die "nothing was changed: $CONFIRM is not $DATABASE"

@@ -254,6 +254,28 @@ fn a_job_that_somebody_deletes_ends_the_target() {
 }
 
 #[test]
+fn a_cluster_that_does_not_answer_for_a_while_costs_no_line_and_no_exit_code() {
+    let (cluster, prefix) = (cluster(), s3::fresh_prefix());
+    let database = shared().database("k8s");
+    shared().sql(&database, "CREATE TABLE t AS SELECT n FROM generate_series(1, 10) AS n");
+    deploy(&cluster, &values(shared(), &database, &prefix), PASSWORD);
+    let (door, kubeconfig) = cluster.door();
+    let lock = shared().lock_table(&database);
+    let script = cluster.spawn("test", &[("KUBECONFIG", &kubeconfig)]);
+    lock.wait_for_waiter();
+    door.close();
+    wait_for("the script to ask in vain", || door.refused() > 2);
+    drop(lock);
+    let job = cluster.newest_job("shop-postgres-backup-test");
+    let ended = || cluster.get(&["job", &job], ".status.succeeded") == "1";
+    wait_for("the run to end", ended);
+    door.open();
+    let outcome = finish(script).exits(0);
+    let log = cluster.kubectl(&["logs", &format!("job/{job}")]).exits(0).stdout;
+    assert!(log.lines().count() > 3 && outcome.stdout.contains(log.trim_end()), "{}\n---\n{log}", outcome.stdout);
+}
+
+#[test]
 fn shards_share_the_databases_of_a_server() {
     let (cluster, prefix) = (cluster(), s3::fresh_prefix());
     let postgres = Postgres::start(&support::tool("PG_BIN"));

@@ -1,6 +1,7 @@
 //! A small Kubernetes of our own (tests/tools/cluster), kubectl, Helm, and the Makefile's targets for them.
 
 use super::backup::{Outcome, finish};
+use super::gate::Door;
 use super::tool;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -35,6 +36,16 @@ impl Cluster {
 
     fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("kubeconfig")
+    }
+
+    /// A way to the cluster that can be closed, and the kubeconfig of whoever goes that way.
+    pub fn door(&self) -> (Door, String) {
+        let config = std::fs::read_to_string(self.kubeconfig()).unwrap();
+        let port = config.split_once("127.0.0.1:").unwrap().1;
+        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+        let door = Door::to(port.parse().unwrap());
+        let through = config.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", door.port));
+        (door, self.write("kubeconfig-through-the-door", &through))
     }
 
     /// A command in the project's folder whose kubectl and helm speak to this cluster.

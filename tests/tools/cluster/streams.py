@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import datetime, timezone
 
 from aiohttp import WSMsgType, web
 
@@ -10,6 +11,8 @@ from .errors import ApiError
 STDIN, STDOUT, STDERR, ERROR, CLOSE = 0, 1, 2, 3, 255
 CHUNK = 64 << 10
 STARTING = ("ContainerCreating", "PodInitializing")
+# of each log, when each of its lines was first looked at
+TIMES = {}
 
 
 def chosen(pod, name):
@@ -46,6 +49,11 @@ async def logs(request, kubelet, pod):
         )
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
+    if query.get("timestamps") == "true" or query.get("sinceTime"):
+        try:
+            return await stamped(response, run, name, log, query)
+        except ConnectionError:
+            return response
     with log.open("rb") as file:
         if query.get("tailLines"):
             count = int(query["tailLines"])
@@ -63,6 +71,28 @@ async def logs(request, kubelet, pod):
                     await asyncio.sleep(0.05)
         except ConnectionError:
             return response
+
+
+async def stamped(response, run, name, log, query):
+    """The log line by line, each behind its time, from a second on; the time of a line is when it was first looked at."""
+    times, since, number, rest = TIMES.setdefault(log, []), query.get("sinceTime", "")[:19], 0, b""
+    with log.open("rb") as file:
+        while True:
+            ended = not run.running(name)
+            data = file.read(CHUNK)
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                if number == len(times):
+                    times.append(datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+                stamp, number = times[number], number + 1
+                if stamp[:19] >= since:
+                    prefix = f"{stamp} ".encode() if query.get("timestamps") == "true" else b""
+                    await response.write(prefix + line + b"\n")
+            if not data:
+                if ended or query.get("follow") != "true":
+                    await response.write(rest)
+                    return response
+                await asyncio.sleep(0.05)
 
 
 async def exec_(request, kubelet, pod):
