@@ -106,7 +106,10 @@ impl<'a> Execution<'a> {
         let Some(script) = self.script.take() else { return Ok((Vec::new(), true)) };
         let has_tablespaces = script.has_every_tablespace();
         let subscriptions = script.finish()?;
-        self.end_rows().await?;
+        // rows that are to be loaded again may end in the middle of one
+        if !self.state.again {
+            self.end_rows().await?;
+        }
         if !self.state.again {
             self.end_builds().await?;
             self.put_back().await?;
@@ -134,8 +137,9 @@ impl<'a> Execution<'a> {
             Step::Row { bytes, ends } => {
                 if self.rows != CopyState::None
                     && let Some(loading) = &mut self.loading
+                    && loading.write(bytes, ends).await
                 {
-                    loading.write(bytes, ends).await;
+                    return self.judge_loading();
                 }
                 Ok(())
             }
@@ -236,10 +240,17 @@ impl<'a> Execution<'a> {
             if let Some((block, bytes)) = loading.end_block().await {
                 self.builds.add_rows(&block.table, bytes);
             }
-            let failed: Vec<FailedRows> = std::iter::from_fn(|| loading.next_failure()).collect();
-            failed.into_iter().try_for_each(|failed| self.judge_failed(failed))?;
+            self.judge_loading()?;
         }
         if rows == CopyState::InOrder { self.end_rows().await } else { Ok(()) }
+    }
+
+    /// Judges what was not taken so far.
+    fn judge_loading(&mut self) -> Result<(), Broken> {
+        while let Some(failed) = self.loading.as_mut().and_then(RowLoading::next_failure) {
+            self.judge_failed(failed)?;
+        }
+        Ok(())
     }
 
     /// Waits until all rows that were read are in their tables.

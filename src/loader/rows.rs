@@ -31,6 +31,8 @@ pub(super) struct CopyBlock {
     is_allowed: AtomicBool,
     /// What is left of them is not wanted any more.
     has_failed: AtomicBool,
+    /// Why is said: what fails behind that, such as a row that is cut off, comes of it.
+    is_told: AtomicBool,
 }
 
 /// Rows that one connection loads, in parts as they come.
@@ -89,20 +91,23 @@ impl RowLoading {
             line: statement.line,
             is_allowed: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
         }));
     }
 
-    /// Takes a row, or a part of one; where the row `ends` its line break belongs to it.
-    pub(super) async fn write(&mut self, bytes: &[u8], ends: bool) {
+    /// Takes a row, or a part of one; where the row `ends` its line break belongs to it. True when rows were handed on.
+    pub(super) async fn write(&mut self, bytes: &[u8], ends: bool) -> bool {
         self.bytes += bytes.len() as u64 + u64::from(ends);
         self.waiting.extend_from_slice(bytes);
         if ends {
             self.waiting.extend_from_slice(b"\n");
         }
-        if self.waiting.len() >= CHUNK {
+        let is_full = self.waiting.len() >= CHUNK;
+        if is_full {
             self.hand_on().await;
             self.piece.take_if(|piece| ends && piece.bytes >= PIECE);
         }
+        is_full
     }
 
     /// The rows of the statement are at their end; without any of them the table is looked at all the same. The answer is
@@ -150,7 +155,14 @@ impl RowLoading {
     /// Waits until everything that was handed on is in its table; the answer is what was not taken.
     pub(super) async fn end(mut self) -> Vec<FailedRows> {
         drop((self.pieces, self.piece));
-        while self.loaders.join_next().await.is_some() {}
+        while let Some(ended) = self.loaders.join_next().await {
+            // its rows are in no table
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
         std::iter::from_fn(|| self.failures.try_recv().ok()).collect()
     }
 }
@@ -162,10 +174,13 @@ async fn load(
     failed: mpsc::UnboundedSender<FailedRows>,
 ) {
     let mut open: Option<(Arc<CopyBlock>, RowsIn<'_>)> = None;
-    let fail = |block: Arc<CopyBlock>, cause| {
+    let fail = |block: Arc<CopyBlock>, cause: RowsError| {
         block.has_failed.store(true, Ordering::Relaxed);
-        // whoever asked has gone
-        let _ = failed.send(FailedRows { block, cause });
+        let is_lost = matches!(&cause, RowsError::Server(error) if error.code().is_none());
+        if !block.is_told.swap(true, Ordering::Relaxed) || is_lost {
+            // whoever asked may have gone
+            let _ = failed.send(FailedRows { block, cause });
+        }
     };
     loop {
         let next = queue.lock().await.recv().await;
