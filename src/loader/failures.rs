@@ -33,7 +33,7 @@ impl Execution<'_> {
             let text = statement.charset.text(&statement.text[..statement.text.len().min(SHOWN)]);
             format!("line {} ({}): {}", statement.line, first_words(&text), postgres::cause(error))
         };
-        if self.state.in_transaction || !self.target.loader.is_tolerant {
+        if self.state.in_transaction {
             return Err(match matter {
                 Matter::Bytes | Matter::Schema => Broken::Backup(at()),
                 _ => self.blame(matter, at()),
@@ -136,17 +136,15 @@ impl Execution<'_> {
         let Some(failure) = failure(error) else { return Err(self.lost_connection(error)) };
         let at = || format!("the rows of {}: {}", text::one_line(table), postgres::cause(error));
         match judgement::of_rows(failure) {
-            RowsFailure::Check if !self.state.all_off && self.target.loader.is_tolerant => {
+            RowsFailure::Check if !self.state.all_off => {
                 self.state.again = true;
                 Ok(())
             }
-            RowsFailure::NoTable if self.target.loader.is_tolerant => {
+            RowsFailure::NoTable => {
                 self.state.lost.insert(table.to_owned());
                 Ok(())
             }
-            RowsFailure::Check | RowsFailure::NoTable | RowsFailure::Matter(Matter::Bytes | Matter::Schema) => {
-                Err(Broken::Backup(at()))
-            }
+            RowsFailure::Check | RowsFailure::Matter(Matter::Bytes | Matter::Schema) => Err(Broken::Backup(at())),
             RowsFailure::Matter(matter) => Err(self.blame(matter, at())),
         }
     }

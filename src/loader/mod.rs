@@ -72,8 +72,6 @@ pub(crate) struct Loader<'a> {
     pub(crate) tools: Option<Tools>,
     /// Roles of the source that the server has.
     pub(crate) roles: BTreeSet<String>,
-    /// What the schema of the source makes impossible is left out and noted; otherwise it ends the load.
-    pub(crate) is_tolerant: bool,
     /// What of the dump does not get into the database.
     pub(crate) leave_out: LeaveOut,
     /// A bar shows how far it has come, instead of lines.

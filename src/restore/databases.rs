@@ -140,21 +140,9 @@ impl Restorer<'_> {
         };
         let roles = shutdown.guard(server.roles()).await??;
         let terminal = self.terminal;
-        let (repository, backup, is_tolerant) = (self.repository, archive.backup, true);
+        let (repository, backup) = (self.repository, archive.backup);
         let jobs = self.jobs();
-        Ok(Loader {
-            config,
-            shutdown,
-            repository,
-            backup,
-            server,
-            tools,
-            roles,
-            is_tolerant,
-            leave_out,
-            terminal,
-            jobs,
-        })
+        Ok(Loader { config, shutdown, repository, backup, server, tools, roles, leave_out, terminal, jobs })
     }
 
     /// The tables that are asked for, as the facts name them.

@@ -219,21 +219,8 @@ impl Verifier<'_> {
         }
         let leave_out = LeaveOut { owners: !owners, surroundings: true, ..LeaveOut::default() };
         let (shutdown, terminal) = (self.shutdown, self.terminal);
-        let is_tolerant = true;
         let jobs = config.restore_jobs;
-        Ok(Loader {
-            config,
-            shutdown,
-            repository,
-            backup,
-            server,
-            tools,
-            roles,
-            is_tolerant,
-            leave_out,
-            terminal,
-            jobs,
-        })
+        Ok(Loader { config, shutdown, repository, backup, server, tools, roles, leave_out, terminal, jobs })
     }
 
     /// Restores and compares every database; an error says why it did not go on, and those that were not restored say

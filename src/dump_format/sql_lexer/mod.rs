@@ -9,18 +9,21 @@
 //! Longer than other files, because a lexer's states are read together.
 
 mod build;
+mod comments;
 mod depth;
 mod intent;
 mod statement;
 mod words;
 
 pub use build::{Build, BuildKind, is_said_of_build};
+pub use comments::without_comments;
 pub use intent::{DumpedObject, Intent, ObjectKind};
 pub use statement::{
     Charset, Copy, ForeignKey, LargeObject, SequenceSet, client_encoding, is_call_of_literals, is_row_copy, name_after,
     parts, qualified, quoted,
 };
 
+use comments::VERTICAL_TAB;
 use depth::Depth;
 use statement::is_search_path;
 
@@ -444,45 +447,6 @@ impl Lexer {
         let room = REMEMBERED.saturating_sub(self.statement.len());
         self.statement.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
-}
-
-/// Space for the server, and not for ASCII's own list.
-const VERTICAL_TAB: u8 = 0x0b;
-
-/// SQL without the space and the comments that stand before its first word.
-pub fn without_comments(sql: &[u8]) -> &[u8] {
-    let mut rest = sql;
-    loop {
-        rest = rest.trim_ascii_start();
-        rest = match rest {
-            [VERTICAL_TAB, rest @ ..] => rest,
-            [b'-', b'-', comment @ ..] => match memchr::memchr2(b'\n', b'\r', comment) {
-                Some(end) => &comment[end..],
-                None => return &[],
-            },
-            [b'/', b'*', ..] => match comment_length(rest) {
-                Some(length) => &rest[length..],
-                None => return rest,
-            },
-            _ => return rest,
-        };
-    }
-}
-
-/// Bytes of a comment in `/* */`, which may have others in it.
-fn comment_length(text: &[u8]) -> Option<usize> {
-    let (mut depth, mut at) = (0_usize, 0);
-    while let Some(two) = text.get(at..at + 2) {
-        match two {
-            b"/*" => (depth, at) = (depth + 1, at + 2),
-            b"*/" => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            return Some(at);
-        }
-    }
-    None
 }
 
 /// Bytes of a word or a dollar quote's tag that are told apart.
