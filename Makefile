@@ -96,7 +96,7 @@ k8s-download: ## copy a backup to this machine and check it (BACKUP=latest, DATA
 k8s-list: ## the backups that exist (DATABASE=)
 	@$(k8s) list
 
-k8s-restore: ## restore after a question (DATABASE=, BACKUP=latest, FROM=, ARGS="--replace --disconnect", APP=deployment/x)
+k8s-restore: ## restore after a question (DATABASE=, BACKUP=latest, FROM=, ARGS="--replace --disconnect", APP=deployment/x, APP_NAMESPACE=)
 	@$(k8s) restore
 
 k8s-clean: ## uninstall; the backups stay unless DELETE_DATA=yes
