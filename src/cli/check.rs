@@ -17,8 +17,8 @@ use crate::postgres::dump::STANDBY;
 use crate::postgres::foresight::{self, Foreseen};
 use crate::postgres::privileges::Lack;
 use crate::postgres::scratch::ScratchServer;
-use crate::repository::{Repository, Side};
-use crate::storage::LARGEST_PART;
+use crate::repository::{Probe, Repository, Side};
+use crate::storage::{Advice, LARGEST_PART};
 use crate::text;
 use chrono::TimeDelta;
 use serde::Serialize;
@@ -303,7 +303,11 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
     } {
         let place = repository.location().name;
         match repository.probe().await {
-            Ok(skew) => {
+            Ok(Probe { skew, advice }) => {
+                for Advice { what, hint } in advice {
+                    let verdict = if hint.is_some() { FindingVerdict::Warning } else { FindingVerdict::Ok };
+                    findings.add(name, verdict, what, hint);
+                }
                 let room = match repository.side() {
                     Side::Local => {
                         let space = repository.space().await;
@@ -315,7 +319,8 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
                         format!(", backups of up to {} fit the memory at hand", text::size(largest))
                     }
                 };
-                let detail = format!("wrote, read, listed and deleted in {place}{room}");
+                let parts = if repository.side() == Side::Remote { ", and sent an upload's part" } else { "" };
+                let detail = format!("wrote, read, listed and deleted in {place}{parts}{room}");
                 match skew.filter(|skew| skew.abs() > SKEW) {
                     None => findings.good(name, detail),
                     Some(skew) => {

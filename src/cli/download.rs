@@ -19,8 +19,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
-    let (repository, backup) = arguments.backup.find(config, &new_run_id()).await?;
-    let file = repository.fetch(&backup, &arguments.output).await?;
+    let run_id = new_run_id();
+    let (repository, backup) = arguments.backup.find(config, &run_id).await?;
+    let file = match repository.fetch(&backup, &arguments.output).await.map_err(Error::from) {
+        Ok(file) => file,
+        Err(error) => {
+            arguments.backup.offer_readable(config, &run_id, &backup, &error).await;
+            return Err(error);
+        }
+    };
     let manifest = &backup.manifest;
     output::print(&format!(
         "{} ({}, SHA-256 {})\n",

@@ -171,7 +171,12 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     show(&done)?;
     match outcome {
         Ok(()) | Err(Error::Settings(SettingsError::OnlyPlanned)) => Ok(Exit::Done),
-        Err(error) => Err(error),
+        Err(error) => {
+            if let Some(backup) = backups.first().or(globals.as_ref()) {
+                arguments.backup.offer_readable(config, &run_id, backup, &error).await;
+            }
+            Err(error)
+        }
     }
 }
 

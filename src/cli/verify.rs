@@ -118,6 +118,9 @@ async fn verify(
         let (side, key) = (repository.side(), Some(backup.key.clone()));
         let place = CopyReport { side, key, location: repository.location().of(&backup.key), stored: true };
         let verified = verifier.verify(&repository, &backup, how).await;
+        if let Err(error) = &verified {
+            arguments.backup.offer_readable(config, run_id, &backup, error).await;
+        }
         proofs.push(Proof { backup, place, verified });
         if shutdown.reason().is_some() {
             break;

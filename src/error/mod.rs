@@ -13,6 +13,7 @@ pub use source::SourceError;
 pub use store::StoreError;
 
 use crate::shutdown::Stop;
+use crate::storage::StorageError;
 use tokio_postgres::error::SqlState;
 
 /// Exit codes; `podFailurePolicy` depends on them.
@@ -102,6 +103,15 @@ impl Error {
             Self::Stopped(Stop::Interrupt) => Exit::Interrupted,
             Self::Stopped(Stop::Terminate) => Exit::Terminated,
             Self::Stopped(Stop::Deadline) | Self::Facts(_) | Self::Io(_) => Exit::Failed,
+        }
+    }
+
+    /// A backup is in cold storage, and others may not be.
+    pub fn is_cold(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Storage(error)) => matches!(error, StorageError::Cold { .. }),
+            Self::Partly { errors, .. } | Self::Targets(errors) => errors.iter().any(Self::is_cold),
+            _ => false,
         }
     }
 

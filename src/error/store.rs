@@ -74,9 +74,10 @@ impl StoreError {
                 }
                 StorageError::Refused { .. } => Exit::Refused,
                 StorageError::Changed { .. } => Exit::Corrupt,
-                StorageError::NotFound { .. } | StorageError::AlreadyExists { .. } | StorageError::Failed { .. } => {
-                    Exit::Failed
-                }
+                StorageError::NotFound { .. }
+                | StorageError::AlreadyExists { .. }
+                | StorageError::Cold { .. }
+                | StorageError::Failed { .. } => Exit::Failed,
             },
             Self::GivenUp(_) => Exit::Unreachable,
             Self::Fetch(FetchError::Changed(_)) | Self::Receive(ReceiveError::Damaged(_)) => Exit::Corrupt,

@@ -9,6 +9,7 @@ mod catalog;
 mod failure_note;
 mod fetch;
 mod new_backup;
+mod probe;
 mod receive;
 mod release;
 mod sweep;
@@ -19,18 +20,20 @@ pub use crate::storage::Side;
 pub use failure_note::FailureNote;
 pub use fetch::FetchError;
 pub use new_backup::{BackupRecord, NewBackup};
+pub use probe::Probe;
 pub use receive::ReceiveError;
 pub use release::Releases;
 pub use sweep::{Leftovers, Swept};
 pub use verification::FactsError;
 pub use whose::{Whose, full_name, is_of, source_name};
 
+use crate::record::facts::Subject;
 use crate::record::manifest::{self, How, Manifest, Marker, Verification};
 use crate::storage::key::{self, FileKind, Naming, PathFormat};
-use crate::storage::{Location, Object, Owner, Space, Storage, StorageError, read_small};
+use crate::storage::{Location, Object, Owner, Space, Storage, StorageError};
 use bytes::Bytes;
 use catalog::KnownManifests;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::Utc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,9 +70,10 @@ impl Backup {
         self.intact && self.verification.as_ref().is_none_or(|verification| verification.passed)
     }
 
-    /// Restored and found to be what it should be.
+    /// Restored and found to be what it should be; of globals, which no verification restores, the bytes alone.
     pub fn is_verified(&self) -> bool {
-        self.verification.as_ref().is_some_and(|verification| verification.passed && verification.how == How::Restore)
+        let is_whole = |how| how == How::Restore || self.manifest.subject == Subject::Globals;
+        self.verification.as_ref().is_some_and(|verification| verification.passed && is_whole(verification.how))
     }
 }
 
@@ -119,6 +123,11 @@ impl Repository {
         serde_json::to_vec(&marker).unwrap_or_default().into()
     }
 
+    /// Whether the store gives the archive's bytes now.
+    pub async fn is_readable(&self, backup: &Backup) -> bool {
+        self.storage.get(&backup.key, 0..1).await.is_ok()
+    }
+
     /// Announces a backup and opens its archive for writing. Nothing of that name may exist.
     pub async fn begin(&self, naming: &Naming, expected_bytes: u64) -> Result<NewBackup, StorageError> {
         NewBackup::begin(self, naming.key(self.layout), expected_bytes).await
@@ -145,34 +154,6 @@ impl Repository {
             }
         }
         self.storage.delete(&key::companion(archive, FileKind::Deleting)).await
-    }
-
-    /// Writes, reads back, lists and deletes a small object: the proof that a backup could be kept here. The answer is
-    /// how far the store's clock is ahead of ours, where it tells the time.
-    pub async fn probe(&self) -> Result<Option<TimeDelta>, StorageError> {
-        let name = format!("backup-check-{}", self.owner.run_id);
-        let bytes = self.marker();
-        let before = Utc::now();
-        self.storage.put(&name, bytes.clone()).await?;
-        let after = Utc::now();
-        let read = read_small(&*self.storage, &name, manifest::LIMIT).await;
-        let listed = self.storage.list(&name).await;
-        self.storage.delete(&name).await?;
-        let failed = |cause: &str| StorageError::Failed {
-            action: format!("checking {}", self.location().name),
-            cause: cause.to_owned(),
-        };
-        if read? != bytes {
-            return Err(failed("it gives back other bytes than were written"));
-        }
-        let listed = listed?;
-        let [object] = listed.as_slice() else { return Err(failed("its listing lacks what was just written")) };
-        // the request took a while, and that is no skew
-        let skew = |modified: DateTime<Utc>| match modified {
-            late if late > after => late - after,
-            early => (early - before).min(TimeDelta::zero()),
-        };
-        Ok(object.modified.map(skew))
     }
 }
 

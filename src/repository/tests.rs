@@ -3,6 +3,7 @@ use crate::config::{BackupType, Format};
 use crate::record::facts::Subject;
 use crate::record::manifest::tests::sample;
 use crate::storage::memory::Memory;
+use crate::storage::read_small;
 
 fn repository(store: &Memory, source: &str, run_id: &str) -> Repository {
     Repository::new(

@@ -18,7 +18,7 @@ use crate::postgres::scratch::ScratchServer;
 use crate::postgres::target::ExistingDatabase;
 use crate::record::facts::reader::{DatabaseFacts, Fact};
 use crate::record::facts::{Facts, Kind, Subject};
-use crate::record::manifest::Manifest;
+use crate::record::manifest::{How, Manifest};
 use crate::repository::{Backup, FactsError, Repository};
 use crate::shutdown::{Shutdown, budget};
 use crate::text;
@@ -181,8 +181,8 @@ impl Restorer<'_> {
                 names.extend(replaced.clone());
                 plan.say("into", format!("{} on {place}", text::one_line(&name)));
                 self.say_what(&expected, plan);
-                if let Some(old) = &replaced {
-                    plan.say("replace", describe_replaced(&name, old, existing.as_ref()));
+                if replaced.is_some() {
+                    plan.say("replace", describe_replaced(&name, existing.as_ref()));
                     let is_empty = existing.as_ref().is_some_and(|target| target.is_empty);
                     let word = if self.request.cluster { "cluster".to_owned() } else { name.clone() };
                     plan.confirm = plan.confirm.take().or((!is_empty).then_some(word));
@@ -276,6 +276,7 @@ fn describe(backup: &Backup) -> String {
     let manifest = &backup.manifest;
     let taken = manifest.snapshot.as_ref().map_or(manifest.started, |snapshot| snapshot.taken);
     let verified = match &backup.verification {
+        Some(verification) if verification.passed && verification.how == How::Checksum => "checksum verified",
         Some(verification) if verification.passed => "verified",
         Some(_) => "FAILED ITS VERIFICATION",
         None => "not verified",

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 impl Restorer<'_> {
-    /// Refuses a target that must not be replaced; the answer is what it will be called.
+    /// Refuses a target that must not be replaced; the answer is what it will be called, if it is replaced now.
     pub(super) async fn check_target(
         &self,
         server: &ScratchServer,
@@ -157,7 +157,9 @@ fn names_in<'f>(
     Ok((roles, extensions))
 }
 
-pub(super) fn describe_replaced(name: &str, old: &str, existing: Option<&ExistingDatabase>) -> String {
+/// What a plan says of a database that makes way. The time in its new name is that of the restore itself.
+pub(super) fn describe_replaced(name: &str, existing: Option<&ExistingDatabase>) -> String {
+    let kept = target::name_before(name, "<time>", |_| false);
     let name = text::one_line(name);
     if existing.is_some_and(|target| target.is_empty) {
         return format!("{name}, which is empty");
@@ -168,7 +170,7 @@ pub(super) fn describe_replaced(name: &str, old: &str, existing: Option<&Existin
     format!(
         "{name}{}, which stays as {}{}",
         size.unwrap_or_default(),
-        text::one_line(old),
+        text::one_line(&kept),
         sessions.unwrap_or_default()
     )
 }

@@ -23,9 +23,12 @@ pub mod retry;
 pub mod s3;
 mod small;
 pub mod store;
+mod upload;
 
-pub use parts::LARGEST_PART;
+pub use parts::{LARGEST_PART, SMALLEST_PART};
 pub use small::read_small;
+pub(crate) use upload::while_moving;
+pub use upload::{Note, Progress, Upload};
 
 use crate::hex;
 use async_trait::async_trait;
@@ -34,11 +37,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::AsyncRead;
-use tokio::time::Instant;
 
 /// Why an operation did not happen.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -97,6 +98,14 @@ pub enum StorageError {
     Changed {
         /// The object.
         place: String,
+    },
+    /// The object is in an archive tier, and cannot be read before the store has brought it back.
+    #[error("{action}: it is in cold storage and cannot be read yet; {hint}")]
+    Cold {
+        /// What was tried.
+        action: String,
+        /// How the store is asked to bring it back.
+        hint: &'static str,
     },
     /// Anything else, such as a full disk.
     #[error("{action}: {cause}")]
@@ -268,6 +277,19 @@ pub trait Storage: Send + Sync {
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError>;
     /// The room of the volume, where the question has an answer.
     async fn space(&self) -> Option<Space>;
+    /// What a person should know about the store before relying on it; `check` asks for it. At least two objects have
+    /// keys that begin with `prefix`.
+    async fn examine(&self, _prefix: &str) -> Result<Vec<Advice>, StorageError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Something to know about a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    pub what: String,
+    /// What to do; none where all is well.
+    pub hint: Option<String>,
 }
 
 /// The room of a volume, in bytes.
@@ -284,80 +306,6 @@ impl Space {
     pub fn share_used(self) -> f64 {
         let total = self.used + self.free;
         if total == 0 { 1.0 } else { self.used as f64 / total as f64 }
-    }
-}
-
-/// An object on its way. Nothing shows under its key before [`Upload::commit`] returns; dropping it without either
-/// call leaves what [`Storage::unfinished`] lists.
-#[async_trait]
-pub trait Upload: Send {
-    /// Takes the next bytes, waiting while the store is behind.
-    async fn write(&mut self, bytes: Bytes) -> Result<(), StorageError>;
-    /// Makes the object visible, whole and durable, and returns it as the store now shows it.
-    async fn commit(self: Box<Self>) -> Result<Object, StorageError>;
-    /// Removes every trace.
-    async fn abort(self: Box<Self>) -> Result<(), StorageError>;
-    /// Counts what the store has taken.
-    fn progress(&self) -> Progress;
-    /// Where the store takes the object in parts under a number of its own, the number is noted before the first part is
-    /// sent: not every store can be asked for it later. Whoever hands in the note removes it.
-    fn note(&mut self, _note: Note) {}
-}
-
-/// Where the number of an upload is noted; clones are the same note.
-#[derive(Debug, Clone)]
-pub struct Note {
-    pub key: String,
-    written: Arc<AtomicBool>,
-}
-
-impl Note {
-    /// A note that is not written yet.
-    pub fn new(key: String) -> Self {
-        Self { key, written: Arc::default() }
-    }
-
-    /// True once it may be there.
-    pub fn is_written(&self) -> bool {
-        self.written.load(Ordering::Relaxed)
-    }
-
-    fn set_written(&self) {
-        self.written.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Bytes that a store has taken so far; clones count together.
-#[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<AtomicU64>);
-
-impl Progress {
-    /// Adds taken bytes.
-    pub fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Runs `work` for as long as `progress` moves at least once in every `limit`; none when it stalled.
-pub(crate) async fn while_moving<T>(progress: &Progress, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = std::pin::pin!(work);
-    let mut seen = (progress.get(), Instant::now());
-    loop {
-        tokio::select! {
-            output = &mut work => return Some(output),
-            () = tokio::time::sleep(limit / 8) => {
-                let now = progress.get();
-                if now != seen.0 {
-                    seen = (now, Instant::now());
-                } else if seen.1.elapsed() >= limit {
-                    return None;
-                }
-            }
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Trying again, for every backend alike.
 
-use super::{Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, read_small};
+use super::{Advice, Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, read_small};
 use crate::settings::Retry;
 use async_trait::async_trait;
 use backon::{ConstantBuilder, Retryable};
@@ -100,5 +100,9 @@ impl Storage for Retrying {
 
     async fn space(&self) -> Option<Space> {
         self.inner.space().await
+    }
+
+    async fn examine(&self, prefix: &str) -> Result<Vec<Advice>, StorageError> {
+        with_retry(self.retry, || self.inner.examine(prefix)).await
     }
 }

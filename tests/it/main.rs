@@ -18,6 +18,7 @@ mod failures;
 mod kubernetes;
 mod lexer;
 mod metrics;
+mod names;
 mod notifications;
 mod relay;
 mod restore;

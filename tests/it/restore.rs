@@ -84,8 +84,11 @@ fn a_full_database_is_replaced_on_demand_and_kept_and_can_be_swapped_back() {
     backup.run(&["restore", "--into", &database]).exits(64).says("--replace");
     backup.run(&["restore", "--into", &database, "--replace"]).exits(64).says("say --yes");
     assert_same_text(&postgres.picture(&database), &later);
-    let planned =
-        backup.run(&["restore", "--into", &database, "--replace", "--dry-run"]).exits(0).says("which stays as");
+    let planned = backup
+        .run(&["restore", "--into", &database, "--replace", "--dry-run"])
+        .exits(0)
+        .says("which stays as")
+        .says("_before_<time>");
     assert!(planned.stdout.contains("replace"));
     assert_same_text(&postgres.picture(&database), &later);
     let outcome = backup.run(&["restore", "--into", &database, "--replace", "--yes"]).exits(0);

@@ -26,6 +26,10 @@ pub enum Act {
     ForwardAndCut(usize),
     /// Hand it on, and give what becomes of the server's answer, a text.
     ForwardAndRewrite(fn(&str) -> String),
+    /// Hand it on, and give the server's answer with every byte of its body inverted.
+    ForwardAndGarble,
+    /// Hand it on, and give the server's answer without that header.
+    ForwardWithout(&'static str),
     /// Hand it on after that time, whether or not somebody still waits for the answer.
     ForwardLate(Duration),
     /// Close the connection after reading some of the body.
@@ -139,11 +143,18 @@ async fn serve(
     if let Act::ForwardAndAnswer(status, text) = &act {
         return Ok(answer(*status, text));
     }
-    let (head, real_body) = real.into_parts();
+    let (mut head, real_body) = real.into_parts();
     let bytes = real_body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     if let Act::ForwardAndRewrite(rewrite) = act {
         let text = rewrite(std::str::from_utf8(&bytes).unwrap());
         return Ok(answer(head.status.as_u16(), &text));
+    }
+    if let Act::ForwardWithout(header) = act {
+        head.headers.remove(header);
+    }
+    if let Act::ForwardAndGarble = act {
+        let inverted: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+        return Ok(Response::from_parts(head, whole(inverted.into())));
     }
     if let Act::ForwardAndCut(length) = act {
         let some = bytes.slice(..length.min(bytes.len()));

@@ -55,6 +55,10 @@ pub(super) fn explain(attempt: FailedRequest<'_>, error: &Error, trouble: Option
         ("BlobImmutableDueToPolicy" | "ObjectUnderActiveHold" | "RetentionPolicyNotMet", _) => {
             refused(action, cause, "the store keeps it for as long as its own policy says")
         }
+        ("BlobArchived" | "BlobBeingRehydrated", _) => StorageError::Cold {
+            action,
+            hint: "move it to the hot or cool tier (`az storage blob set-tier`, or the portal), which takes hours",
+        },
         ("AccountIsDisabled", _) | (_, 300..=399) => StorageError::Missing { action, cause, setting },
         ("InvalidAuthenticationInfo" | "PublicAccessNotPermitted" | "AuthenticationFailed", _) => {
             refused(action, cause, dialect.credentials)

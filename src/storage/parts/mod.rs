@@ -5,8 +5,8 @@ mod limits;
 mod plan;
 
 pub(super) use limits::Limits;
-pub use plan::LARGEST_PART;
 pub(super) use plan::UploadMemory;
+pub use plan::{LARGEST_PART, SMALLEST_PART};
 
 use super::retry::with_retry;
 use super::{Note, Object, Progress, Storage, StorageError, Unfinished, Upload};
@@ -187,9 +187,7 @@ impl<S: PartStore> PartUpload<S> {
         if !self.buffer.is_empty() {
             self.send_part().await?;
         }
-        while let Some(finished) = self.parts.join_next().await {
-            self.note(finished)?;
-        }
+        self.flush().await?;
         self.done.sort_by_key(|(number, _)| *number);
         let parts: Vec<S::Part> = std::mem::take(&mut self.done).into_iter().map(|(_, part)| part).collect();
         let (store, key, size) = (&self.store, self.key.as_str(), self.bytes);
@@ -254,6 +252,13 @@ impl<S: PartStore> Upload for PartUpload<S> {
             if here.len() == room {
                 self.send_part().await?;
             }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), StorageError> {
+        while let Some(finished) = self.parts.join_next().await {
+            self.note(finished)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Smallest part; S3 and GCS allow 5 MiB, and larger ones save requests.
-const SMALLEST_PART: u64 = 16 << 20;
+pub const SMALLEST_PART: u64 = 16 << 20;
 /// Largest part: that of Azure is the smallest of all largest ones, 4000 MiB.
 pub const LARGEST_PART: u64 = 4000 << 20;
 /// Bytes of parts in memory, over all uploads, unless one part alone is larger or many uploads run at once.

@@ -31,12 +31,9 @@ where
         ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, Some(404)) => {
             StorageError::NotFound { key: key.to_owned() }
         }
-        ("InvalidObjectState", _) => StorageError::Failed {
+        ("InvalidObjectState", _) => StorageError::Cold {
             action,
-            cause:
-                "it lies in cold storage and cannot be read before the store has brought it back: ask for that there \
-                    (`aws s3api restore-object`, or its console), or take a backup that lies elsewhere"
-                    .to_owned(),
+            hint: "ask the store to bring it back (`aws s3api restore-object`, or its console), which takes hours",
         },
         ("PreconditionFailed", _) | (_, Some(412)) => StorageError::AlreadyExists { key: key.to_owned() },
         ("RequestTimeTooSkewed", _) => StorageError::Refused { action, cause: with_skew(&cause, skew), hint: CLOCK },

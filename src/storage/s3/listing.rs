@@ -20,11 +20,16 @@ enum Position {
 }
 
 impl S3 {
-    /// Every object whose key begins so; never fewer.
-    pub(super) async fn list_all(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {
+    /// Every object whose key begins so; never fewer. Without `page_size`, in objects, the store decides.
+    pub(super) async fn list_in_pages(
+        &self,
+        prefix: &str,
+        page_size: Option<i32>,
+    ) -> Result<Vec<Object>, StorageError> {
         let (mut found, mut position, mut last) = (Vec::new(), Position::Beginning, self.full(prefix));
         loop {
-            let request = self.client().list_objects_v2().bucket(&self.bucket).prefix(self.full(prefix));
+            let request =
+                self.client().list_objects_v2().bucket(&self.bucket).prefix(self.full(prefix)).set_max_keys(page_size);
             let request = match &position {
                 Position::Beginning => request,
                 Position::Token(token) => request.continuation_token(token),

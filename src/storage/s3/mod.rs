@@ -6,14 +6,16 @@
 
 mod count;
 mod error;
+mod examine;
 mod listing;
+mod samples;
 pub mod settings;
 mod upload;
 
 use super::parts::count::Sent;
 use super::parts::{Limits, PartStore, PartUpload, UploadMemory};
 use super::store::{Backend, Store, StoreOptions};
-use super::{Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE};
+use super::{Advice, Download, Location, Object, Space, Storage, StorageError, Trace, Unfinished, Upload, WHOLE};
 use crate::settings::Secret;
 use async_trait::async_trait;
 use aws_config::timeout::TimeoutConfig;
@@ -96,7 +98,7 @@ struct WriteOptions {
     conditional: AtomicBool,
     /// Set when the store wants to be told the MD5 of what it is sent, as buckets with Object Lock do.
     wants_md5: AtomicBool,
-    /// Set when the sum of a whole object was not made as Amazon makes it.
+    /// Set when the checksum of a whole object was not made as Amazon makes it: said once.
     has_odd_etags: AtomicBool,
 }
 
@@ -254,7 +256,7 @@ impl Storage for S3 {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StorageError> {
-        self.list_all(prefix).await
+        self.list_in_pages(prefix, None).await
     }
 
     async fn head(&self, key: &str) -> Result<Option<Object>, StorageError> {
@@ -353,6 +355,10 @@ impl Storage for S3 {
 
     async fn space(&self) -> Option<Space> {
         None
+    }
+
+    async fn examine(&self, prefix: &str) -> Result<Vec<Advice>, StorageError> {
+        self.examine_bucket(prefix).await
     }
 }
 

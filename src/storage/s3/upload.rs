@@ -3,6 +3,7 @@
 use super::S3;
 use super::count::CountBody;
 use super::error::asks_for_digest;
+use super::samples::Sample;
 use crate::hex;
 use crate::storage::parts::count::Sent;
 use crate::storage::parts::{COMPLETE, Likeness, Limits, PartStore};
@@ -24,6 +25,7 @@ pub(in crate::storage) struct Part {
     number: u32,
     etag: String,
     md5: [u8; 16],
+    pub(super) sample: Sample,
 }
 
 #[async_trait]
@@ -80,7 +82,7 @@ impl PartStore for S3 {
             }
         };
         check_etag(self, key, answer.e_tag(), answer.server_side_encryption(), &hex::encode(&md5))?;
-        Ok(Part { number, etag: answer.e_tag.unwrap_or_default(), md5 })
+        Ok(Part { number, etag: answer.e_tag.unwrap_or_default(), md5, sample: Sample::of(&bytes) })
     }
 
     async fn complete(&self, key: &str, upload_id: &str, parts: &[Part]) -> Result<(), StorageError> {
@@ -99,12 +101,10 @@ impl PartStore for S3 {
             Ok(answer) => {
                 // every part was checked when it was sent; not every store makes the sum of the whole as Amazon does
                 let expected = multipart_etag(parts);
-                if let Err(error) = check_etag(self, key, answer.e_tag(), answer.server_side_encryption(), &expected)
-                    && !self.options.has_odd_etags.swap(true, Ordering::Relaxed)
-                {
-                    warn!("{error}; each part was right, so the length alone decides about the whole");
+                match check_etag(self, key, answer.e_tag(), answer.server_side_encryption(), &expected) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.check_whole(key, parts, &error).await,
                 }
-                Ok(())
             }
             Err(StorageError::Failed { cause, .. }) if conditional && says_unsupported(&cause) => {
                 self.options.conditional.store(false, Ordering::Relaxed);
@@ -118,18 +118,36 @@ impl PartStore for S3 {
         }
     }
 
-    async fn is_made_of(&self, key: &str, parts: &[Part], size: u64) -> Result<Likeness, StorageError> {
+    async fn is_made_of(&self, key: &str, parts: &[Part], _size: u64) -> Result<Likeness, StorageError> {
         let Some(etag) = stored_etag(self, key).await? else { return Ok(Likeness::Other) };
-        Ok(match etag == multipart_etag(parts) {
-            true => Likeness::Same,
-            // another sum tells little: not every store makes it as Amazon does
-            false if self.head(key).await?.is_some_and(|object| object.size == size) => Likeness::SameLength,
-            false => Likeness::Other,
-        })
+        // another sum tells little: not every store makes it as Amazon does
+        let is_ours = etag == multipart_etag(parts) || self.is_made_of_samples(key, parts).await?;
+        Ok(if is_ours { Likeness::Same } else { Likeness::Other })
     }
 
     async fn put_whole(&self, key: &str, bytes: Bytes, sent: &Sent) -> Result<(), StorageError> {
         put_object(self, key, bytes, self.options.storage_class.clone(), sent).await
+    }
+}
+
+impl S3 {
+    /// What decides where the store's checksum of an object is not the one that its parts make.
+    async fn check_whole(&self, key: &str, parts: &[Part], odd: &StorageError) -> Result<(), StorageError> {
+        match self.is_made_of_samples(key, parts).await {
+            Ok(true) => {
+                if !self.options.has_odd_etags.swap(true, Ordering::Relaxed) {
+                    warn!("{odd}; its length and what was read back of its parts are right, so it is kept");
+                }
+                Ok(())
+            }
+            Ok(false) => {
+                let cause = "the store put the parts together in another way than they were sent".to_owned();
+                Err(StorageError::Failed { action: self.action("completing", key), cause })
+            }
+            // whoever may only write cannot look
+            Err(StorageError::Refused { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

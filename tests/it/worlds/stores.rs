@@ -3,7 +3,8 @@
 use crate::support::backup::Backup;
 use crate::support::http::{Act, Front, Seen};
 use crate::support::postgres::shared;
-use crate::support::s3;
+use crate::support::{s3, wait_for};
+use chrono::Utc;
 
 const LIST: &str = "list-type=2";
 
@@ -57,6 +58,151 @@ fn an_archive_in_cold_storage_says_so_and_stops_no_new_backup() {
     }
     backup.run(&[]).exits(0);
     assert_eq!(backup.json(&["list"], 0)["backups"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn whoever_asks_for_a_backup_in_cold_storage_is_offered_the_newest_that_can_be_read() {
+    let backup = backup(&s3::shared().endpoint());
+    let ids = |backup: &Backup| -> Vec<String> {
+        let listed = backup.json(&["list"], 0);
+        listed["backups"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+    backup.run(&[]).exits(0);
+    let readable = ids(&backup).remove(0);
+    wait_for("the next second", || readable < format!("backup_{}", Utc::now().format("%Y-%m-%d_%H-%M-%S")));
+    backup.run(&[]).exits(0);
+    let cold = ids(&backup).remove(0);
+    assert_ne!(cold, readable);
+    let front = Front::start(s3::shared().port, move |seen, _| match seen.method.as_str() {
+        "GET" if seen.target.contains(&format!("{cold}.sql.gz?")) => error(403, "InvalidObjectState", "cold"),
+        _ => Act::Forward,
+    });
+    let frozen = backup.with("REMOTE_ENDPOINT", &front.url());
+    let offer = format!("the newest backup that can be read now is {readable}");
+    for command in [&["verify"][..], &["restore", "--into", "thawed"], &["download", "--output", "/nonexistent"]] {
+        frozen.run(command).exits(74).says("cold storage").says(&offer);
+    }
+}
+
+/// What `check` says of the store.
+fn of_the_store(backup: &Backup, exit: i32) -> String {
+    let lines = backup.json(&["check"], exit);
+    let of_store = lines.as_array().unwrap().iter().filter(|line| line["check"] == "remote store");
+    of_store.map(|line| format!("{}: {}; {}\n", line["verdict"], line["detail"], line["hint"])).collect()
+}
+
+#[test]
+fn check_sends_a_part_as_large_as_those_of_backups_and_leaves_nothing() {
+    for (status, code) in [(413, "EntityTooLarge"), (501, "NotImplemented")] {
+        let front = Front::start(s3::shared().port, move |seen, _| match seen.target.contains("uploadId=") {
+            true if seen.method == "PUT" => error(status, code, "no parts here"),
+            _ => Act::Forward,
+        });
+        let backup = backup(&front.url());
+        let said = of_the_store(&backup, 74);
+        assert!(said.contains("it does not take parts of 16.0 MiB") && said.contains(code), "{said}");
+        let prefix = backup.get("REMOTE_PREFIX");
+        assert_eq!((s3::shared().keys(&prefix), s3::shared().unfinished(&prefix)), (vec![], vec![]));
+    }
+    let backup = backup(&s3::shared().endpoint());
+    let said = of_the_store(&backup, 0);
+    assert!(said.contains("sent an upload's part"), "{said}");
+    let prefix = backup.get("REMOTE_PREFIX");
+    assert_eq!((s3::shared().keys(&prefix), s3::shared().unfinished(&prefix)), (vec![], vec![]));
+}
+
+#[test]
+fn check_reads_a_listing_of_several_pages() {
+    let front = Front::start(s3::shared().port, |seen, _| match seen.target.contains("max-keys=1") {
+        // the first page passes for the last one
+        true => Act::ForwardAndRewrite(|page| page.replace("<IsTruncated>true", "<IsTruncated>false")),
+        false => Act::Forward,
+    });
+    let said = of_the_store(&backup(&front.url()), 74);
+    assert!(said.contains("a listing in several pages has 1 of 2 objects"), "{said}");
+}
+
+#[test]
+fn check_tells_what_a_bucket_does_with_what_is_deleted() {
+    const RULES: [&str; 4] = [
+        "<Error><Code>NoSuchLifecycleConfiguration</Code></Error>",
+        "<LifecycleConfiguration><Rule><ID>a</ID><Status>Disabled</Status><Filter/><NoncurrentVersionExpiration>\
+         <NoncurrentDays>7</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>",
+        "<LifecycleConfiguration><Rule><ID>a</ID><Status>Enabled</Status><Filter><Prefix>logs/</Prefix></Filter>\
+         <NoncurrentVersionExpiration><NoncurrentDays>7</NoncurrentDays></NoncurrentVersionExpiration></Rule>\
+         </LifecycleConfiguration>",
+        "<LifecycleConfiguration><Rule><ID>a</ID><Status>Enabled</Status><Filter/><NoncurrentVersionExpiration>\
+         <NoncurrentDays>7</NoncurrentDays></NoncurrentVersionExpiration></Rule></LifecycleConfiguration>",
+    ];
+    for (number, rules) in RULES.iter().enumerate() {
+        let front = Front::start(s3::shared().port, move |seen, _| {
+            let asks = |what: &str| seen.target.split(['?', '&']).any(|part| part.trim_end_matches('=') == what);
+            if asks("versioning") {
+                let on = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+                Act::Answer(200, on.to_owned())
+            } else if asks("lifecycle") {
+                Act::Answer(if number == 0 { 404 } else { 200 }, (*rules).to_owned())
+            } else if asks("object-lock") {
+                let lock = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>\
+                            <DefaultRetention><Mode>COMPLIANCE</Mode><Days>30</Days></DefaultRetention></Rule>\
+                            </ObjectLockConfiguration>";
+                Act::Answer(200, lock.to_owned())
+            } else {
+                Act::Forward
+            }
+        });
+        let said = of_the_store(&backup(&front.url()), 0);
+        assert!(said.contains("by nobody before 30 days have passed"), "{said}");
+        let is_warned_of = said.contains("lifecycle rule that expires noncurrent versions");
+        assert_eq!(is_warned_of, number != 3, "{number}: {said}");
+        assert_eq!(said.contains("keeps deleted backups for 7 more days"), number == 3, "{said}");
+    }
+}
+
+/// Rows that make an archive of several parts.
+fn backup_of_parts(endpoint: &str) -> Backup {
+    let backup = backup(endpoint);
+    shared().sql(
+        &backup.get("POSTGRES_DB"),
+        "CREATE TABLE parts AS SELECT n, sha512(n::text::bytea) FROM generate_series(1, 400000) n",
+    );
+    backup
+}
+
+#[test]
+fn a_checksum_of_the_whole_that_is_not_amazons_is_decided_by_what_is_read_back() {
+    const SAMPLE: &str = "bytes=0-63";
+    let odd_sum = |page: &str| match page.split_once("<ETag>") {
+        Some((head, rest)) => {
+            let (sum, rest) = rest.split_once("-").unwrap();
+            let zeros: String = sum.chars().map(|digit| if digit.is_ascii_hexdigit() { '0' } else { digit }).collect();
+            // an entity that stands for a quotation mark has digits in it, too
+            let zeros = if sum.starts_with("&#34;") { format!("&#34;{}", &zeros[5..]) } else { zeros };
+            format!("{head}<ETag>{zeros}-{rest}")
+        }
+        None => page.to_owned(),
+    };
+    for is_garbled in [false, true] {
+        let front = Front::start(s3::shared().port, move |seen, _| {
+            let is_sample = seen.headers.get("range").is_some_and(|range| range == SAMPLE);
+            match (seen.method.as_str(), seen.target.contains("uploadId=")) {
+                ("POST", true) => Act::ForwardAndRewrite(odd_sum),
+                ("GET", _) if is_sample && is_garbled => Act::ForwardAndGarble,
+                ("HEAD", _) => Act::ForwardWithout("etag"),
+                _ => Act::Forward,
+            }
+        });
+        let backup = backup_of_parts(&front.url());
+        if is_garbled {
+            backup.run(&[]).exits(74).says("put the parts together in another way than they were sent");
+            assert_eq!(backup.json(&["list"], 0)["backups"].as_array().unwrap().len(), 0);
+        } else {
+            let outcome = backup.run(&[]).exits(0).says("what was read back of its parts are right");
+            assert!(front.seen().iter().any(|seen| seen.headers.get("range").is_some_and(|range| range == SAMPLE)));
+            assert_eq!(outcome.log.matches("its checksum").count(), 1, "{}", outcome.log);
+            backup.verify(&[], 0);
+        }
+    }
 }
 
 /// A page with its first object alone, which counts the whole bucket and does not say where it goes on.

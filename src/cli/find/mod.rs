@@ -1,5 +1,7 @@
 //! The backup that somebody names: by id, `latest`, path or key.
 
+mod choices;
+
 use super::SideArgument;
 use crate::config::{Config, Target};
 use crate::error::{Error, SettingsError};
@@ -10,6 +12,7 @@ use crate::repository::{Backup, Repository, Side, full_name};
 use crate::storage::Owner;
 use crate::storage::local::Local;
 use crate::text;
+use choices::{Choices, some};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +22,7 @@ use tracing::warn;
 /// Which backup is meant.
 #[derive(Debug, Args)]
 pub(super) struct Named {
-    /// Its id, `latest`, or the path or key of its archive
+    /// Its id or the beginning of it, `latest`, or the path or key of its archive
     #[arg(value_name = "BACKUP", default_value = "latest")]
     pub(super) name: String,
     /// Only backups of this database
@@ -36,12 +39,14 @@ pub(super) struct Named {
 /// A backup and where it lies.
 pub(super) type FoundBackup = (Repository, Backup);
 
+/// How many backups are tried for one that can be read.
+const READABLE_TRIES: usize = 50;
 /// Stands for the newest.
 pub(super) const LATEST: &str = "latest";
 
 impl Named {
     /// Finds it; where both sides have it, the folder's is taken.
-    pub(super) async fn find(&self, config: &Config, run_id: &str) -> Result<(Repository, Backup), Error> {
+    pub(super) async fn find(&self, config: &Config, run_id: &str) -> Result<FoundBackup, Error> {
         self.find_among(config, run_id, |_| true).await
     }
 
@@ -51,9 +56,10 @@ impl Named {
         config: &Config,
         run_id: &str,
         may: impl Fn(&Backup) -> bool,
-    ) -> Result<(Repository, Backup), Error> {
+    ) -> Result<FoundBackup, Error> {
         let target = self.location.map_or(config.target, Target::from);
-        let (mut found, mut bad): (Vec<(Repository, Backup)>, Vec<Backup>) = (Vec::new(), Vec::new());
+        let (mut found, mut bad): (Vec<FoundBackup>, Vec<Backup>) = (Vec::new(), Vec::new());
+        let mut choices = Choices::default();
         for repository in sides::open(config, target, run_id).await? {
             let backups = match repository.catalog().await {
                 Ok(catalog) => catalog.backups,
@@ -65,6 +71,7 @@ impl Named {
                 Err(error) => return Err(error.into()),
             };
             for backup in backups {
+                choices.add(self, &backup);
                 if !self.is_meant(&repository, &backup) {
                     continue;
                 }
@@ -82,7 +89,7 @@ impl Named {
         }
         match bad.into_iter().max_by_key(|backup| backup.manifest.started).filter(|_| found.is_empty()) {
             Some(bad) => Err(Error::Settings(SettingsError::Usage(only_bad(&bad)))),
-            None => self.choose(found),
+            None => self.choose(found, &choices),
         }
     }
 
@@ -92,14 +99,15 @@ impl Named {
         config: &Config,
         run_id: &str,
         may: impl Fn(&Backup) -> bool,
-    ) -> Result<(Repository, Backup), Error> {
+    ) -> Result<FoundBackup, Error> {
         if self.name != LATEST {
             return self.find(config, run_id).await;
         }
         let target = self.location.map_or(config.target, Target::from);
-        let mut found: Vec<(Repository, Backup)> = Vec::new();
+        let (mut found, mut choices): (Vec<FoundBackup>, Choices) = (Vec::new(), Choices::default());
         for repository in sides::open(config, target, run_id).await? {
             let backups = repository.catalog().await?.backups.into_iter();
+            let backups = backups.inspect(|backup| choices.add(self, backup));
             let meant = backups.filter(|backup| self.is_meant(&repository, backup) && may(backup));
             found.extend(meant.map(|backup| (repository.clone(), backup)));
         }
@@ -108,7 +116,7 @@ impl Named {
         if found.iter().any(|(_, backup)| is_whole(backup)) {
             found.retain(|(_, backup)| is_whole(backup));
         }
-        Self::newest(found, &self.name)
+        self.newest(found, &choices)
     }
 
     /// The newest backup of each thing that this source saves, or the source that is named, and why a side could not be
@@ -155,15 +163,24 @@ impl Named {
         let manifest = &backup.manifest;
         let is_named = match self.name.as_str() {
             LATEST => true,
-            name => manifest.id == name || backup.key == name || repository.location().of(&backup.key) == name,
+            "" => false,
+            name => {
+                manifest.id.starts_with(name) || backup.key == name || repository.location().of(&backup.key) == name
+            }
         };
-        is_named
-            && self.database.as_ref().is_none_or(|database| manifest.subject.database() == Some(database))
-            && self.source.as_ref().is_none_or(|source| backup.is_of(source))
+        is_named && self.is_of_database(backup) && self.is_of_source(backup)
+    }
+
+    fn is_of_database(&self, backup: &Backup) -> bool {
+        self.database.as_ref().is_none_or(|database| backup.manifest.subject.database() == Some(database))
+    }
+
+    fn is_of_source(&self, backup: &Backup) -> bool {
+        self.source.as_ref().is_none_or(|source| backup.is_of(source))
     }
 
     /// A file that lies anywhere, with its manifest beside it.
-    async fn find_file(&self, config: &Config, run_id: &str) -> Result<Option<(Repository, Backup)>, Error> {
+    async fn find_file(&self, config: &Config, run_id: &str) -> Result<Option<FoundBackup>, Error> {
         let Ok(path) = Path::new(&self.name).canonicalize() else { return Ok(None) };
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return Ok(None);
@@ -183,7 +200,43 @@ impl Named {
         }
     }
 
-    fn choose(&self, mut found: Vec<(Repository, Backup)>) -> Result<(Repository, Backup), Error> {
+    /// Where a backup is in cold storage, says which is the newest of the same database that can be read now.
+    pub(super) async fn offer_readable(&self, config: &Config, run_id: &str, cold: &Backup, error: &Error) {
+        if !error.is_cold() {
+            return;
+        }
+        let target = self.location.map_or(config.target, Target::from);
+        let (sides, _) = sides::open_some(config, target, run_id).await;
+        let mut others: Vec<FoundBackup> = Vec::new();
+        for repository in sides {
+            let backups = repository.catalog().await.map(|catalog| catalog.backups).unwrap_or_default().into_iter();
+            let is_like = |backup: &Backup| {
+                let (one, other) = (&backup.manifest, &cold.manifest);
+                one.subject == other.subject && one.source == other.source && backup.is_good()
+            };
+            others.extend(backups.filter(is_like).map(|backup| (repository.clone(), backup)));
+        }
+        others.sort_by_key(|(_, backup)| std::cmp::Reverse(backup.manifest.started));
+        for (repository, backup) in others.into_iter().take(READABLE_TRIES) {
+            if repository.is_readable(&backup).await {
+                let (id, place) = (text::one_line(&backup.manifest.id), repository.location().of(&backup.key));
+                return warn!("the newest backup that can be read now is {id} ({place})");
+            }
+        }
+        warn!("no other backup of {} can be read now", cold.manifest.subject);
+    }
+
+    fn choose(&self, mut found: Vec<FoundBackup>, choices: &Choices) -> Result<FoundBackup, Error> {
+        // a whole name is meant as such, whatever else begins with it
+        let is_begun = |backup: &Backup| backup.manifest.id != self.name && backup.manifest.id.starts_with(&self.name);
+        if found.iter().any(|(_, backup)| !is_begun(backup)) {
+            found.retain(|(_, backup)| !is_begun(backup));
+        }
+        let ids: BTreeSet<String> = found.iter().map(|(_, backup)| backup.manifest.id.clone()).collect();
+        if self.name != LATEST && ids.len() > 1 {
+            let why = format!("`{}` could mean {}; give more of the id", text::one_line(&self.name), some(&ids));
+            return Err(Error::Settings(SettingsError::Usage(why)));
+        }
         if self.name == LATEST {
             // the globals are meant only where there is nothing else
             if found.iter().any(|(_, backup)| backup.manifest.subject != Subject::Globals) {
@@ -197,11 +250,12 @@ impl Named {
                 return Err(Error::Settings(SettingsError::Usage(ambiguous(&choices))));
             }
         }
-        Self::newest(found, &self.name)
+        self.newest(found, choices)
     }
 
     /// The newest of one source's; of equals a good one, and the first of those, which is the folder's.
-    fn newest(mut found: Vec<(Repository, Backup)>, name: &str) -> Result<(Repository, Backup), Error> {
+    fn newest(&self, mut found: Vec<FoundBackup>, choices: &Choices) -> Result<FoundBackup, Error> {
+        let name = &self.name;
         let sources: BTreeSet<String> = found.iter().map(|(_, backup)| source_among(&found, backup)).collect();
         if sources.len() > 1 {
             let sources: Vec<String> = sources.into_iter().collect();
@@ -210,11 +264,7 @@ impl Named {
         }
         found.reverse();
         let newest = found.into_iter().max_by_key(|(_, backup)| (backup.manifest.started, backup.is_good()));
-        newest.ok_or_else(|| {
-            Error::Settings(SettingsError::Usage(format!(
-                "there is no backup {name} that fits; `backup list` shows those that exist"
-            )))
-        })
+        newest.ok_or_else(|| choices.nothing(self))
     }
 }
 

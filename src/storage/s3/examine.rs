@@ -1,0 +1,81 @@
+//! What a bucket says of itself: whether its listings go on over several pages, and what it does with what is deleted.
+
+use super::S3;
+use crate::storage::parts::PartStore;
+use crate::storage::{Advice, StorageError};
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, DefaultRetention, ExpirationStatus, LifecycleRule, ObjectLockRetentionMode,
+};
+
+/// What to do about versions that nothing ever deletes.
+const EXPIRE: &str = "give the bucket a lifecycle rule that expires noncurrent versions (docs/storage.md has one)";
+
+impl S3 {
+    /// Fails where a listing in several pages is not the whole one; everything else is advice.
+    pub(super) async fn examine_bucket(&self, prefix: &str) -> Result<Vec<Advice>, StorageError> {
+        let keys = |page_size| async move {
+            let listed = self.list_in_pages(prefix, page_size).await?;
+            Ok::<_, StorageError>(listed.into_iter().map(|object| object.key).collect::<Vec<_>>())
+        };
+        let (whole, paged) = (keys(None).await?, keys(Some(1)).await?);
+        if whole != paged {
+            let (whole, paged) = (whole.len(), paged.len());
+            let cause = format!("a listing in several pages has {paged} of {whole} objects");
+            return Err(StorageError::Failed { action: self.action("listing", prefix), cause });
+        }
+        Ok([self.versions().await, self.lock().await].into_iter().flatten().collect())
+    }
+
+    /// None where versions are off, or the store cannot say.
+    async fn versions(&self) -> Option<Advice> {
+        let answer = self.client().get_bucket_versioning().bucket(&self.bucket).send().await.ok()?;
+        if answer.status != Some(BucketVersioningStatus::Enabled) {
+            return None;
+        }
+        let rules = self.client().get_bucket_lifecycle_configuration().bucket(&self.bucket).send().await;
+        let rules = rules.map(|answer| answer.rules.unwrap_or_default()).unwrap_or_default();
+        Some(match rules.iter().find_map(|rule| self.expires_versions(rule)) {
+            Some(days) => {
+                let what = format!("the bucket keeps deleted backups for {days} more days (versioning)");
+                Advice { what, hint: None }
+            }
+            None => {
+                let what = "the bucket keeps every deleted backup as an old version, so that retention frees no space";
+                Advice { what: what.to_owned(), hint: Some(EXPIRE.to_owned()) }
+            }
+        })
+    }
+
+    /// After how many days a rule removes versions of our objects.
+    fn expires_versions(&self, rule: &LifecycleRule) -> Option<i32> {
+        let filter = rule.filter.as_ref();
+        let is_for_all = filter.is_none_or(|filter| {
+            filter.tag.is_none()
+                && filter.and.is_none()
+                && filter.object_size_greater_than.is_none()
+                && filter.object_size_less_than.is_none()
+        });
+        #[expect(deprecated, reason = "stores that speak the older form of the rule answer with it")]
+        let prefix = filter.and_then(|filter| filter.prefix.as_deref()).or(rule.prefix.as_deref()).unwrap_or_default();
+        let is_ours = is_for_all && self.prefix.starts_with(prefix) && rule.status == ExpirationStatus::Enabled;
+        rule.noncurrent_version_expiration.as_ref().filter(|_| is_ours)?.noncurrent_days
+    }
+
+    /// None where objects are not locked by default, or the store cannot say.
+    async fn lock(&self) -> Option<Advice> {
+        let answer = self.client().get_object_lock_configuration().bucket(&self.bucket).send().await.ok()?;
+        let rule = answer.object_lock_configuration?.rule?;
+        let DefaultRetention { days, years, mode, .. } = rule.default_retention?;
+        let time = match (days, years) {
+            (Some(days), _) => format!("{days} days"),
+            (None, Some(years)) => format!("{years} years"),
+            (None, None) => return None,
+        };
+        let who = match mode {
+            Some(ObjectLockRetentionMode::Compliance) => "by nobody",
+            _ => "only by who may bypass governance",
+        };
+        let what = format!("object lock: what is written can be deleted for good {who} before {time} have passed");
+        Some(Advice { what, hint: None })
+    }
+}
