@@ -1,6 +1,7 @@
 //! SeaweedFS, a real S3 server, and a look into its bucket.
 
 use super::{RUNTIME, Server, free_port, tool, unprivileged_folder};
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use postgres_backup_job::config::{Config, Retry};
 use postgres_backup_job::storage::{Storage, read_small};
 use std::path::Path;
@@ -88,6 +89,17 @@ impl Seaweed {
             (key, bytes)
         };
         self.keys(prefix).into_iter().map(read).collect()
+    }
+
+    /// A new bucket that keeps versions of what is deleted.
+    pub fn bucket_with_versions(&self) -> String {
+        let (client, bucket) = (sdk(&self.endpoint()), fresh_prefix());
+        RUNTIME.block_on(async {
+            client.create_bucket().bucket(&bucket).send().await.unwrap();
+            let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+            client.put_bucket_versioning().bucket(&bucket).versioning_configuration(on).send().await.unwrap();
+        });
+        bucket
     }
 
     /// Uploads to keys under the prefix that were begun and not ended.

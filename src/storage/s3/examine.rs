@@ -3,10 +3,10 @@
 use super::S3;
 use crate::storage::parts::PartStore;
 use crate::storage::{Advice, StorageError};
-use aws_sdk_s3::types::{
-    BucketVersioningStatus, DefaultRetention, ExpirationStatus, LifecycleRule, ObjectLockRetentionMode,
-};
+use aws_sdk_s3::types::{DefaultRetention, ExpirationStatus, LifecycleRule, ObjectLockRetentionMode};
 
+/// The version of an object in a bucket that makes none.
+const UNVERSIONED: &str = "null";
 /// What to do about versions that nothing ever deletes.
 const EXPIRE: &str = "give the bucket a lifecycle rule that expires noncurrent versions (docs/storage.md has one)";
 
@@ -23,15 +23,18 @@ impl S3 {
             let cause = format!("a listing in several pages has {paged} of {whole} objects");
             return Err(StorageError::Failed { action: self.action("listing", prefix), cause });
         }
-        Ok([self.versions().await, self.lock().await].into_iter().flatten().collect())
+        let versions = match whole.first() {
+            Some(key) => self.versions(key).await,
+            None => None,
+        };
+        Ok([versions, self.lock().await].into_iter().flatten().collect())
     }
 
-    /// None where versions are off, or the store cannot say.
-    async fn versions(&self) -> Option<Advice> {
-        let answer = self.client().get_bucket_versioning().bucket(&self.bucket).send().await.ok()?;
-        if answer.status != Some(BucketVersioningStatus::Enabled) {
-            return None;
-        }
+    /// None where versions are off, or the store does not show them with an object. The object is asked, because that
+    /// needs no further right.
+    async fn versions(&self, key: &str) -> Option<Advice> {
+        let object = self.client().head_object().bucket(&self.bucket).key(self.full(key)).send().await.ok()?;
+        object.version_id.filter(|version| version != UNVERSIONED)?;
         let rules = self.client().get_bucket_lifecycle_configuration().bucket(&self.bucket).send().await;
         let rules = rules.map(|answer| answer.rules.unwrap_or_default()).unwrap_or_default();
         Some(match rules.iter().find_map(|rule| self.expires_versions(rule)) {

@@ -26,6 +26,7 @@ impl S3 {
         prefix: &str,
         page_size: Option<i32>,
     ) -> Result<Vec<Object>, StorageError> {
+        let verb = if page_size.is_some() { "listing in several pages" } else { "listing" };
         let (mut found, mut position, mut last) = (Vec::new(), Position::Beginning, self.full(prefix));
         loop {
             let request =
@@ -36,9 +37,9 @@ impl S3 {
                 Position::After(key) => request.start_after(key),
             };
             let page = request.send().await.map_err(|error| {
-                self.location().no_list(self.explain(self.action("listing", prefix), prefix, &error), prefix)
+                self.location().no_list(self.explain(self.action(verb, prefix), prefix, &error), prefix)
             })?;
-            let action = || self.action("listing", prefix);
+            let action = || self.action(verb, prefix);
             // a page that was cut is still XML to the SDK, and must not pass for the last one
             let Some(is_truncated) = page.is_truncated else {
                 let cause = "the store's answer is not whole".to_owned();
