@@ -3,7 +3,7 @@
 use age::stream::StreamWriter;
 use age::{DecryptError, x25519};
 use bytes::Bytes;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::AsyncRead;
 use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
@@ -150,6 +150,17 @@ impl Identities {
     /// True when one of the keys opens what is encrypted to `recipients`.
     pub fn open_some_of(&self, recipients: &Recipients) -> bool {
         self.0.iter().any(|identity| recipients.0.contains(&identity.to_public()))
+    }
+
+    /// The same for a file in which only some places are read: those fail where they were changed or cut.
+    pub fn decrypt_parts<R: Read + Seek>(&self, input: R) -> Result<impl Read + Seek + use<R>, KeyError> {
+        let damaged = |error: &DecryptError| KeyError::Damaged(error.to_string());
+        let decryptor = age::Decryptor::new(input).map_err(|error| damaged(&error))?;
+        match decryptor.decrypt(self.0.iter().map(|identity| identity as &dyn age::Identity)) {
+            Ok(reader) => Ok(reader),
+            Err(DecryptError::NoMatchingKeys) => Err(KeyError::Wrong),
+            Err(error) => Err(damaged(&error)),
+        }
     }
 
     /// Reads the header; what follows fails where it was changed or cut.

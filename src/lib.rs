@@ -55,6 +55,9 @@ pub mod loader;
 /// Proof that a backup restores: a scratch database, and the registry of checks that compare it.
 pub mod verify;
 
+/// What is in a backup and what changed between two, without a restore.
+pub mod inspection;
+
 /// Restoring: fresh databases, compared, in the place of what is there.
 pub mod restore;
 

@@ -2,14 +2,17 @@
 
 mod check;
 mod config;
+mod diff;
 mod download;
 mod find;
 mod list;
 mod output;
+mod peek;
 mod prune;
 mod restore;
 mod run;
 mod schedule;
+mod show;
 mod status;
 mod upload;
 mod verify;
@@ -49,6 +52,12 @@ enum Command {
     Verify(verify::Arguments),
     /// Restore a database, a table, or the whole server, and compare before anything is replaced
     Restore(restore::Arguments),
+    /// What is in a backup: tables, rows, schemas, extensions, how it was proved
+    Show(show::Arguments),
+    /// What changed from one backup to another: objects, rows, bytes
+    Diff(diff::Arguments),
+    /// The first rows of a table in a backup, read without a restore
+    Peek(peek::Arguments),
     /// Send backups of the folder to the store, unless it has them
     Upload(upload::Arguments),
     /// Copy a backup into a folder, going on where an earlier attempt broke off
@@ -161,6 +170,9 @@ pub async fn run(process: Process) -> Exit {
         Command::List(arguments) => guarded(&process.shutdown, list::execute(&arguments, &config)).await,
         Command::Schedule(arguments) => schedule::execute(&arguments, config, process.shutdown).await,
         Command::Status(arguments) => guarded(&process.shutdown, status::execute(&arguments, &config)).await,
+        Command::Show(arguments) => guarded(&process.shutdown, show::execute(&arguments, &config)).await,
+        Command::Diff(arguments) => guarded(&process.shutdown, diff::execute(&arguments, &config)).await,
+        Command::Peek(arguments) => guarded(&process.shutdown, peek::execute(&arguments, &config)).await,
         Command::Upload(arguments) => upload::execute(&arguments, &config, &process.shutdown).await,
         Command::Verify(arguments) => verify::execute(&arguments, &config, &process.shutdown).await,
         Command::Restore(arguments) => restore::execute(&arguments, &config, &process.shutdown).await,

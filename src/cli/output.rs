@@ -100,6 +100,18 @@ pub(super) fn print_line(cell: Cell) -> Result<(), Error> {
     print(&format!("{}\n", table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")))
 }
 
+/// Writes names and what belongs to them, a line each.
+pub(super) fn print_pairs(lines: impl IntoIterator<Item = (&'static str, Cell)>) -> Result<(), Error> {
+    let has_colours = has_colours();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    for (name, cell) in lines {
+        table.add_row([comfy_table::Cell::new(name), cell.drawn(has_colours)]);
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    print(&format!("{}\n", lines.join("\n")))
+}
+
 /// Writes rows under their headings; a column whose heading begins with `>` is aligned to the right. On a terminal the
 /// last column wraps, and no other one: an id stays one word.
 pub(super) fn print_table<C: Into<Cell>>(headings: &[&str], rows: Vec<Vec<C>>) -> Result<(), Error> {

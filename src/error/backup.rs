@@ -11,6 +11,14 @@ pub enum BackupError {
         /// What failed.
         failures: String,
     },
+    /// What lies beside it, or the archive itself, cannot be read.
+    #[error("{id} cannot be read: {cause}")]
+    Unreadable {
+        /// The backup.
+        id: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// It could not be restored, and that is its own fault.
     #[error("{id} is not restored: {failures}")]
     NotRestored {

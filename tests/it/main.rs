@@ -15,6 +15,7 @@ mod dashboard;
 mod encryption;
 mod exceptions;
 mod failures;
+mod inspection;
 mod kubernetes;
 mod lexer;
 mod metrics;

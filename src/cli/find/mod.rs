@@ -4,11 +4,11 @@ mod choices;
 
 use super::SideArgument;
 use crate::config::{Config, Target};
-use crate::error::{Error, SettingsError};
+use crate::error::{BackupError, Error, SettingsError};
 use crate::inventory::sides;
 use crate::job::identity::identify;
-use crate::record::facts::Subject;
-use crate::repository::{Backup, Repository, Side, full_name};
+use crate::record::facts::{Facts, Subject};
+use crate::repository::{Backup, FactsError, Repository, Side, full_name};
 use crate::storage::Owner;
 use crate::storage::local::Local;
 use crate::text;
@@ -156,6 +156,23 @@ impl Named {
             }
             (true, false) => Err(away.remove(0)),
             _ => Ok((newest.into_values().collect(), away)),
+        }
+    }
+
+    /// The backup, and the facts of what it holds.
+    pub(super) async fn find_facts(&self, config: &Config, run_id: &str) -> Result<(Repository, Backup, Facts), Error> {
+        let (repository, backup) = self.find(config, run_id).await?;
+        let unreadable = |cause| {
+            Error::Backup(BackupError::Unreadable {
+                id: backup.manifest.id.clone(),
+                cause: format!("its facts file is damaged: {cause}"),
+            })
+        };
+        match repository.facts(&backup, config.encryption.identities.as_ref()).await {
+            Ok(facts) => Ok((repository, backup, facts)),
+            Err(FactsError::Storage(error)) => Err(error.into()),
+            Err(FactsError::Key { name, cause }) => Err(Error::Settings(SettingsError::Key { name, cause })),
+            Err(FactsError::Damaged(cause)) => Err(unreadable(cause)),
         }
     }
 

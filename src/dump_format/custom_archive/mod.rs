@@ -154,6 +154,11 @@ impl CustomArchive {
         self.compression
     }
 
+    /// Bytes of an integer, its sign included; known once the first bytes were read.
+    pub fn int_length(&self) -> usize {
+        self.int_size + 1
+    }
+
     /// Bytes read so far.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -346,13 +351,19 @@ impl CustomArchive {
 
     fn int(&mut self, input: &mut &[u8]) -> Option<i64> {
         let bytes = self.take(input, self.int_size + 1)?;
-        let magnitude = bytes[1..].iter().rev().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));
-        Some(if bytes[0] == 0 { magnitude } else { magnitude.wrapping_neg() })
+        Some(integer(&bytes))
     }
 
     fn damaged(&self, what: &'static str) -> ArchiveError {
         ArchiveError::Damaged(self.offset, what)
     }
+}
+
+/// An integer of the archive: its sign, and its bytes from the least significant one.
+pub fn integer(bytes: &[u8]) -> i64 {
+    let (sign, digits) = bytes.split_first().unwrap_or((&0, &[]));
+    let magnitude = digits.iter().rev().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));
+    if *sign == 0 { magnitude } else { magnitude.wrapping_neg() }
 }
 
 #[cfg(test)]

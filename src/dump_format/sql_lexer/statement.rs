@@ -50,9 +50,13 @@ const CONTROLS: std::ops::RangeInclusive<u8> = 0x80..=0x9f;
 impl Charset {
     /// What the statement sets; none for any other statement.
     pub fn parse(statement: &[u8]) -> Option<Self> {
-        let name = client_encoding(statement)?;
+        Some(Self::named(&client_encoding(statement)?))
+    }
+
+    /// The one that PostgreSQL calls so.
+    pub fn named(name: &str) -> Self {
         // PostgreSQL's names, where those of the web are others
-        let label = match name.as_str() {
+        let label = match name {
             "LATIN1" => "iso-8859-1".to_owned(),
             "LATIN7" => "iso-8859-13".to_owned(),
             "LATIN8" => "iso-8859-14".to_owned(),
@@ -72,7 +76,7 @@ impl Charset {
         // UTF8 and SQL_ASCII have none here
         let encoding = Encoding::for_label(label.as_bytes()).filter(|encoding| *encoding != encoding_rs::UTF_8);
         let has_controls = name.starts_with("LATIN");
-        Some(Self(encoding.map(|encoding| Decoder { encoding, has_controls })))
+        Self(encoding.map(|encoding| Decoder { encoding, has_controls }))
     }
 
     /// The text of these bytes; none where they are not in this encoding.

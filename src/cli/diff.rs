@@ -1,0 +1,134 @@
+//! `backup diff`
+
+use super::find::Named;
+use super::{SideArgument, output};
+use crate::config::Config;
+use crate::error::{Error, Exit};
+use crate::inspection::difference::{BackupDifference, DatabaseDifference, ObjectsDifference, Pair, TableDifference};
+use crate::inventory::sides::new_run_id;
+use crate::text;
+use clap::Args;
+
+/// Tables that are listed at most; JSON has all.
+const MOST_TABLES: usize = 50;
+/// Names of objects in one line.
+const MOST_NAMES: usize = 10;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The earlier backup: its id or the beginning of it, or the path or key of its archive
+    #[arg(value_name = "A")]
+    before: String,
+    /// The later one
+    #[arg(value_name = "B", default_value = "latest")]
+    after: String,
+    /// Only backups of this database
+    #[arg(long)]
+    database: Option<String>,
+    /// Only backups of this source
+    #[arg(long)]
+    source: Option<String>,
+    /// Side to read from [default: BACKUP_TARGET]
+    #[arg(long)]
+    location: Option<SideArgument>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    fn named(&self, name: &str) -> Named {
+        let (database, source) = (self.database.clone(), self.source.clone());
+        Named { name: name.to_owned(), database, source, location: self.location }
+    }
+}
+
+pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
+    let run_id = new_run_id();
+    let (_, before, old) = arguments.named(&arguments.before).find_facts(config, &run_id).await?;
+    let (_, after, new) = arguments.named(&arguments.after).find_facts(config, &run_id).await?;
+    let difference = BackupDifference::between((&before.manifest, &old), (&after.manifest, &new))?;
+    if arguments.json {
+        output::print_json(&difference)?;
+        return Ok(Exit::Done);
+    }
+    let compared = [("from", &difference.before), ("to", &difference.after)];
+    output::print_pairs(compared.map(|(word, one)| {
+        let (id, size) = (text::one_line(one.id), text::size(one.stored_bytes));
+        (word, output::Cell::plain(format!("{id} ({size}, {} rows)", one.rows)))
+    }))?;
+    if difference.same {
+        output::print("\nsame content\n")?;
+    }
+    for name in &difference.lost {
+        output::print(&format!("\ndatabase {} is gone\n", text::one_line(name)))?;
+    }
+    for name in &difference.gained {
+        output::print(&format!("\ndatabase {} is new\n", text::one_line(name)))?;
+    }
+    difference.databases.iter().filter(|database| !database.same).try_for_each(print_database)?;
+    Ok(Exit::Done)
+}
+
+fn print_database(database: &DatabaseDifference) -> Result<(), Error> {
+    let unchanged = text::count(usize::try_from(database.unchanged_tables).unwrap_or(usize::MAX), "table");
+    output::print(&format!(
+        "\ndatabase {}: {} → {} rows, {unchanged} with the same rows\n",
+        text::one_line(&database.name),
+        database.rows.before,
+        database.rows.after
+    ))?;
+    for (kind, objects) in &database.objects {
+        print_objects(&kind.replace('_', " "), objects)?;
+    }
+    if !database.sequences.is_empty() {
+        output::print(&format!("  sequences moved: {}\n", some(database.sequences.iter())))?;
+    }
+    if let Some(Pair { before, after }) = database.large_objects {
+        output::print(&format!("  large objects: {before} → {after}\n"))?;
+    }
+    if database.properties {
+        output::print("  properties of the database changed\n")?;
+    }
+    let mut tables: Vec<&TableDifference> = database.tables.iter().collect();
+    let moved = |table: &TableDifference| table.rows.after.unwrap_or(0).abs_diff(table.rows.before.unwrap_or(0));
+    tables.sort_by_key(|table| (std::cmp::Reverse(moved(table)), &table.name));
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), text::size);
+    let row = |table: &&TableDifference| {
+        let Pair { before, after } = table.rows;
+        let change = i128::from(after.unwrap_or(0)) - i128::from(before.unwrap_or(0));
+        let change = if change == 0 { "rows changed".to_owned() } else { format!("{change:+}") };
+        let bytes = table.stored_bytes;
+        let name = text::one_line(&table.name).into_owned();
+        vec![number(before), number(after), change, size(bytes.before), size(bytes.after), name]
+    };
+    if tables.is_empty() {
+        return Ok(());
+    }
+    output::print("\n")?;
+    let headings = [">ROWS BEFORE", ">AFTER", ">CHANGE", ">STORED BEFORE", ">AFTER", "TABLE"];
+    output::print_table(&headings, tables.iter().take(MOST_TABLES).map(row).collect())?;
+    match tables.len().saturating_sub(MOST_TABLES) {
+        0 => Ok(()),
+        more => output::print(&format!("and {} that changed less; --json has all\n", text::count(more, "table"))),
+    }
+}
+
+fn print_objects(kind: &str, objects: &ObjectsDifference) -> Result<(), Error> {
+    let altered = objects.altered.iter().map(|(name, properties)| format!("{name} ({})", properties.join(", ")));
+    let altered: Vec<String> = altered.collect();
+    for (word, names) in [("new", &objects.gained), ("gone", &objects.lost), ("altered", &altered)] {
+        if !names.is_empty() {
+            output::print(&format!("  {kind} {word}: {}\n", some(names.iter())))?;
+        }
+    }
+    Ok(())
+}
+
+fn some<'n>(names: impl ExactSizeIterator<Item = &'n String>) -> String {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let listed: Vec<&str> = names.take(MOST_NAMES).map(String::as_str).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", text::one_line(&listed.join(", ")))
+}
