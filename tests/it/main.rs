@@ -16,6 +16,7 @@ mod encryption;
 mod exceptions;
 mod failures;
 mod kubernetes;
+mod kubernetes_start;
 mod lexer;
 mod metrics;
 mod names;

@@ -41,7 +41,6 @@ def data(store, kind, namespace, ref):
 
 def pod_field(pod, path):
     known = {
-        "spec.nodeName": "node-1",
         "status.hostIP": "127.0.0.1",
         "status.podIP": "127.0.0.1",
         "spec.serviceAccountName": pod["spec"]["serviceAccountName"],

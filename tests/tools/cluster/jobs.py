@@ -150,7 +150,8 @@ class Controller:
         pod = {"metadata": {**own, "name": name, "ownerReferences": [owner]}, "spec": copy.deepcopy(template["spec"])}
         try:
             return self.store.create(PODS, pod, meta["namespace"])
-        except ApiError:
+        except ApiError as error:
+            self.store.warn(job, "FailedCreate", f"Error creating: {error.message}")
             self.later(1, job)
             return None
 

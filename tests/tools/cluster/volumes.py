@@ -13,14 +13,19 @@ TOKEN = "a token that no API server knows"
 
 
 class Volumes:
-    def __init__(self, store, pod, state, folder):
-        self.store, self.pod, self.state, self.mounted = store, pod, state, []
+    def __init__(self, kubelet, pod, folder):
+        self.store, self.state, self.attached = kubelet.store, kubelet.state, kubelet.attached
+        self.pod, self.mounted = pod, []
         self.namespace = pod["metadata"]["namespace"]
         self.group = pod["spec"]["securityContext"].get("fsGroup")
         self.home = folder / "volumes"
         self.paths = {}
         for volume in pod["spec"].get("volumes") or []:
-            self.paths[volume["name"]] = self.make(volume)
+            try:
+                self.paths[volume["name"]] = self.make(volume)
+            except Missing as missing:
+                why = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {missing}'
+                raise missing if missing.reason else Missing(why, "FailedMount") from None
 
     def make(self, volume):
         """The volume's folder, and whether it can only be read."""
@@ -64,13 +69,24 @@ class Volumes:
     def claim(self, name):
         obj = self.store.find(PVCS, self.namespace, name)
         if obj is None:
-            raise Missing(f'persistentvolumeclaim "{name}" not found', "Unschedulable")
+            raise Missing(f'persistentvolumeclaim "{name}" not found')
+        self.attach(obj)
         path = claim_folder(self.state, obj)
         if not path.exists():
             path.mkdir(parents=True)
             path.chmod(0o755)
         self.own(path, 0o660)
         return path
+
+    def attach(self, claim):
+        """Keeps a claim on the node where pods have it, unless it is ReadWriteMany."""
+        meta, holders = self.pod["metadata"], self.attached[claim["metadata"]["uid"]]
+        others = [pod for pod, node in holders.values() if node != self.pod["spec"]["nodeName"]]
+        if others and "ReadWriteMany" not in claim["spec"]["accessModes"]:
+            volume, pods = claim["spec"]["volumeName"], ", ".join(others)
+            why = f'Multi-Attach error for volume "{volume}" Volume is already used by pod(s) {pods}'
+            raise Missing(why, "FailedAttachVolume")
+        holders[meta["uid"]] = (meta["name"], self.pod["spec"]["nodeName"])
 
     def ephemeral(self, volume):
         meta, template = self.pod["metadata"], volume["ephemeral"]["volumeClaimTemplate"]
