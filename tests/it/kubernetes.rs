@@ -24,7 +24,7 @@ fn cluster() -> Cluster {
 }
 
 /// A values file for a database of a server, in folder and bucket.
-pub fn values(postgres: &Postgres, database: &str, prefix: &str) -> String {
+pub(super) fn values(postgres: &Postgres, database: &str, prefix: &str) -> String {
     format!(
         "settings:
   POSTGRES_HOST: 127.0.0.1
@@ -55,7 +55,7 @@ fn secrets(password: &str) -> String {
 }
 
 /// Namespace, Secret and release for a database.
-pub fn deploy(cluster: &Cluster, values: &str, password: &str) {
+pub(super) fn deploy(cluster: &Cluster, values: &str, password: &str) {
     cluster.make("k8s-ns", &[]).exits(0);
     let file = cluster.write("env", &secrets(password));
     cluster.make("k8s-secret", &[&format!("ENV_FILE={file}")]).exits(0);
