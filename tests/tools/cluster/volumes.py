@@ -3,13 +3,10 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 from .errors import ApiError
-from .inputs import Missing, data, expand, pod_field, quantity
+from .inputs import Missing, data, expand, quantity
 from .kinds import CONFIGMAPS, PVCS, SECRETS
-
-TOKEN = "a token that no API server knows"
 
 
 class Volumes:
@@ -35,8 +32,6 @@ class Volumes:
             return self.claim(ref["claimName"]), ref.get("readOnly", False)
         if "ephemeral" in volume:
             return self.ephemeral(volume), False
-        if "hostPath" in volume:
-            return Path(volume["hostPath"]["path"]), False
         if "emptyDir" in volume:
             return self.empty(path, volume["emptyDir"] or {}), False
         shutil.rmtree(path, ignore_errors=True)
@@ -50,7 +45,7 @@ class Volumes:
 
     @staticmethod
     def mode(volume):
-        inner = volume.get("secret") or volume.get("configMap") or volume.get("downwardAPI") or {}
+        inner = volume.get("secret") or volume.get("configMap") or {}
         return inner.get("defaultMode", 0o644)
 
     def empty(self, path, source):
@@ -104,7 +99,7 @@ class Volumes:
         return self.claim(name)
 
     def files(self, part):
-        """Name to content and mode of what a Secret, a ConfigMap, the downward API or a token puts into a volume."""
+        """Name to content and mode of what a Secret or a ConfigMap puts into a volume."""
         for name, kind in (("secret", SECRETS), ("configMap", CONFIGMAPS)):
             if name in part:
                 ref = part[name] or {}
@@ -116,13 +111,6 @@ class Volumes:
                     if item["key"] not in values and not ref.get("optional"):
                         raise Missing(f"references non-existent {name} key: {item['key']}")
                 return {i["path"]: (values[i["key"]], i.get("mode")) for i in ref["items"] if i["key"] in values}
-        if "downwardAPI" in part:
-            fields = [i for i in part["downwardAPI"].get("items") or [] if "fieldRef" in i]
-            return {
-                i["path"]: (pod_field(self.pod, i["fieldRef"]["fieldPath"]).encode(), i.get("mode")) for i in fields
-            }
-        if "serviceAccountToken" in part:
-            return {part["serviceAccountToken"]["path"]: (TOKEN.encode(), 0o600)}
         raise Missing(f"volume source not known: {', '.join(k for k in part if k != 'name')}")
 
     @staticmethod
