@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # What the k8s-… targets of the Makefile do: k8s.sh ns|secret|deploy|test|backup|logs|pvc|status|download|list|restore|clean
-# Needs kubectl and helm, and takes the current context.
+# Needs kubectl and helm, and uses the current context.
 #
-#   NAMESPACE, RELEASE  where
-#   IMAGE, IMAGE_TAG    deploy: the image, where it is not that of the values
-#   VALUES              deploy: a values file; without it the release keeps its values
-#   ENV_FILE, SECRET    secret: the secrets of this environment file; the Secret's name, where it is not the release's
+#   NAMESPACE, RELEASE  namespace and name of the release
+#   IMAGE, IMAGE_TAG    deploy: the image with its registry, and its tag, instead of those of the values
+#   VALUES              deploy: a values file; without it, the release keeps its values
+#   ENV_FILE, SECRET    secret: the environment file with the secrets; the Secret's name, if it is not the release's
 #   CLUSTER             which server of a release that has several (an entry of `clusters`)
 #   BACKUP, DATABASE    download, restore: which backup (latest), and of or into which database
-#   FROM, ARGS          restore: database of the backup, more arguments
-#   APP, APP_NAMESPACE  restore: what is scaled down meanwhile, and where it is, if not in NAMESPACE
+#   FROM, ARGS          restore: the database that the backup was made of; more arguments of `backup restore`
+#   APP, APP_NAMESPACE  restore: what is scaled to 0 meanwhile, and its namespace, if it is not NAMESPACE
 #   OUTPUT              download: folder
-#   DELETE_DATA=yes     clean: the volume too
+#   DELETE_DATA=yes     clean: delete the volume as well
 #   COMPONENT           logs: backup, verify or restore
 #   START_TIMEOUT       seconds that a pod may take to start, and an application to stop (300)
-#   ANSWER_TIMEOUT      seconds that a cluster which does not answer is waited for (600)
+#   ANSWER_TIMEOUT      seconds to wait for a cluster that does not answer (600)
 set -euo pipefail
 chart=$(cd "$(dirname "$0")" && pwd)/postgres-backup
 : "${NAMESPACE:?}" "${RELEASE:?}"
@@ -29,14 +29,14 @@ die() {
     exit "${2:-64}"
 }
 kube() { kubectl --namespace "$NAMESPACE" "$@"; }
-# Six characters that make a Job's name one that is not taken. An Indexed Job's pods have the name, a dash and their index
-# as their host's name, which may have 63 characters.
+# Six characters that make a Job's name unique. They are few because the host name of an Indexed Job's pods, at most 63
+# characters, is the Job's name, a dash and the index.
 unique() { printf '%06x' $((RANDOM * 512 + RANDOM % 512)); }
 
 # quoted TEXT: as a JSON string
 quoted() {
     local text=${1//\\/\\\\}
-    [[ $text != *[[:cntrl:]]* ]] || die "a name with a control character cannot be given here"
+    [[ $text != *[[:cntrl:]]* ]] || die "names with control characters are not supported here"
     echo "\"${text//\"/\\\"}\""
 }
 
@@ -47,7 +47,7 @@ json() {
     echo "[$list]"
 }
 
-# The chart's name for the release, where the values do not say another one
+# The chart's name for the objects of the release, unless the values override it
 fullname() {
     local name=$RELEASE
     [[ $name = *postgres-backup* ]] || name=$name-postgres-backup
@@ -60,11 +60,11 @@ sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum 
 
 selector() { echo "app.kubernetes.io/instance=$RELEASE${1:+,app.kubernetes.io/component=$1}${CLUSTER:+,postgres-backup/cluster=$CLUSTER}"; }
 
-# sets `cronjob` to the one that makes backups
+# sets `cronjob` to the one of the backups
 find_cronjob() {
     cronjob=$(kube get cronjobs --selector "$(selector backup)" --output 'jsonpath={.items[*].metadata.name}')
     case $cronjob in
-        '') die "there is no CronJob of the release $RELEASE in $NAMESPACE${CLUSTER:+ for CLUSTER=$CLUSTER}; make k8s-deploy makes one" ;;
+        '') die "there is no CronJob of the release $RELEASE in the namespace $NAMESPACE${CLUSTER:+ for CLUSTER=$CLUSTER}; create it with make k8s-deploy" ;;
         *' '*) die "the release $RELEASE has several servers; say which with CLUSTER=: $(kube get cronjobs --selector "$(selector backup)" \
             --output 'jsonpath={.items[*].metadata.labels.postgres-backup/cluster}')" ;;
     esac
@@ -77,8 +77,8 @@ like_cronjob() {
         kube create --filename - --output name >/dev/null
 }
 
-# A patch for a Job that only looks: one pod, no retry, nobody's success, and these fields of the container. Its pod lets go
-# of the volume at once, and where nobody takes the Job away, it is gone an hour after its end.
+# A patch for a Job that only looks: one pod, no retry, not a success of the CronJob, and these fields of the container. Its
+# pod ends at once when it is deleted, and a Job that is left over is deleted an hour after its end.
 looking() {
     cat <<J
 {"metadata": {"ownerReferences": null, "labels": {"app.kubernetes.io/component": "look"}},
@@ -91,7 +91,7 @@ looking() {
 J
 }
 
-# What ends with this script. Signals end it at once, also while it waits for kubectl.
+# What is undone when this script ends. Signals end it at once, even while it waits for kubectl.
 scratch=$(mktemp -d)
 mkfifo "$scratch/log"
 endings=() children=''
@@ -106,7 +106,7 @@ at_end() {
     exit "$code"
 }
 stop() {
-    [[ -z $job || -n ${endings[*]-} ]] || say "job/$job goes on without this command; to follow it: $(follow_on), to end it: kubectl -n $NAMESPACE delete job $job"
+    [[ -z $job || -n ${endings[*]-} ]] || say "job/$job continues without this command; follow it with $(follow_on), or end it with kubectl -n $NAMESPACE delete job $job"
     exit "$1"
 }
 trap at_end EXIT
@@ -126,8 +126,8 @@ in_background() {
 follow_on() { echo "kubectl -n $NAMESPACE logs --follow --container backup job/$job"; }
 last_error() { sed -n '/./h; ${ g; p; }' "$scratch/error"; }
 
-# answered KUBECTL-WORD…: sets `answer` to what it prints. A cluster that does not answer is waited for, which is said once
-# and sets `waited`. Fails where the cluster refuses, or does not answer in time; `refusal` says which.
+# answered KUBECTL-WORD…: sets `answer` to what it prints. It waits for a cluster that does not answer, says so once and sets
+# `waited`. Fails if the cluster refuses or does not answer in time; `refusal` says which.
 answer='' refusal='' waited=''
 answered() {
     local deadline=$((SECONDS + ANSWER_TIMEOUT))
@@ -142,7 +142,7 @@ answered() {
             return 1
         fi
         if [[ -z $waited ]]; then
-            say "the cluster does not answer ($refusal); it is waited for, up to $ANSWER_TIMEOUT s${job:+, and job/$job goes on meanwhile}"
+            say "the cluster does not answer ($refusal); waiting for it for up to $ANSWER_TIMEOUT s${job:+, and job/$job continues meanwhile}"
             waited=yes
         fi
         in_background sleep 1
@@ -150,47 +150,58 @@ answered() {
     answer=$(<"$scratch/answer")
 }
 
-# ask KUBECTL-WORD…: the same, and without an answer there is no going on
+# ask KUBECTL-WORD…: the same, and ends the script if there is no answer
 ask() {
     local more=''
     answered "$@" && return
     case $job in
         '') ;;
         *-look-*) more='; once it answers, run this again' ;;
-        *) more="; job/$job may be going on without this command, and to follow it: $(follow_on)" ;;
+        *) more="; job/$job may continue without this command; follow it with $(follow_on)" ;;
     esac
     die "$refusal$more" 69
 }
 
-# event OBJECT: the last warning about it, or the last event
+# event OBJECT [WORDS]: the last warning about it, or the last event; with WORDS, the last one that contains them
 event() {
     local kind=Pod found warnings
     [[ $1 = pod/* ]] || kind=Job
     found=$(kube --request-timeout 20s get events --field-selector "involvedObject.kind=$kind,involvedObject.name=${1#*/}" \
         --sort-by=.metadata.creationTimestamp \
         --output 'jsonpath={range .items[*]}{.type}{" "}{.reason}{": "}{.message}{"\n"}{end}' 2>/dev/null |
-        grep -E '^(Normal|Warning) ') || return 0
+        grep -E '^(Normal|Warning) ' | grep -F -- "${2:-}") || return 0
     warnings=$(grep '^Warning ' <<<"$found") || warnings=$found
     tail -n 1 <<<"${warnings#* }" | sed -E 's/^(Normal|Warning) //'
 }
 
-# waits OBJECT REASON…: says what it waits for, each reason once
-why='' told=''
+# waits OBJECT REASON: says what it waits for, each reason once: the scheduler's is in the pod's status and in an event, and
+# an image whose pull failed is pulled again and again.
+why='' told=()
 waits() {
-    why=${*:2}
-    [[ $told != *"<$why>"* ]] || return 0
+    local known
+    for known in ${told[@]+"${told[@]}"}; do
+        why=$known
+        [[ $2 != *"${known#*: }"* && $known != *"${2#*: }"* ]] || return 0
+        [[ $2 != ImagePullBackOff:* || $known != *'ailed to pull'* ]] || return 0
+    done
+    why=$2
     say "$1 waits: $why"
-    told+="<$why>"
+    told+=("$why")
 }
 
-# what a pod that has not started tells: its phase, and below it what each container and the scheduler wait for
+# why OBJECT did not start, if it has not been said: a reason that appeared since events were last looked at
+last_reason() {
+    if [[ -z $why ]]; then why=$(event "$1"); fi
+}
+
+# of a pod that has not started: its phase, and below it what each container and the scheduler wait for
 state_of_pod='jsonpath={.status.phase}{"\n"}{range .status.initContainerStatuses[*]}{.state.waiting.reason}{": "}{.state.waiting.message}{"\n"}{end}{range .status.containerStatuses[*]}{.state.waiting.reason}{": "}{.state.waiting.message}{"\n"}{end}{range .status.conditions[?(@.type=="PodScheduled")]}{.reason}{": "}{.message}{"\n"}{end}'
 
-# await_start POD: until its container has begun, and says what it waits for; fails with 1 when the pod is gone, with 2 when
-# it does not begin in time
+# await_start POD: waits until its container has started, and says what it waits for. Fails with 1 if the pod is gone, with 2
+# if it does not start in time.
 await_start() {
     local phase line found begun=$SECONDS looked=$SECONDS
-    why='' told=''
+    why='' told=()
     while :; do
         ask get "$1" --ignore-not-found --output "$state_of_pod"
         [[ -z $waited ]] || begun=$SECONDS
@@ -208,26 +219,34 @@ await_start() {
                     ;;
             esac
         done <<<"${answer#"$phase"}"
-        # what takes a while without a reason in the pod's status has one in its events, such as a volume that another node has
+        # some reasons are only in the events, such as a volume that is attached to another node
         if [[ -z $found ]] && ((SECONDS >= looked + 10)); then
             found=$(event "$1")
             looked=$SECONDS
         fi
+        # of a failed pull, older versions of Kubernetes keep the cause in the status only until they try again
+        if [[ $found = ImagePullBackOff:* && $found != *ErrImagePull* && -z ${told[*]-} ]]; then
+            line=$(event "$1" 'Failed to pull image')
+            found=${line:-$found}
+        fi
         [[ -z $found ]] || waits "$1" "$found"
-        ((SECONDS < begun + START_TIMEOUT)) || return 2
+        if ((SECONDS >= begun + START_TIMEOUT)); then
+            last_reason "$1"
+            return 2
+        fi
         in_background sleep 1
     done
 }
 
-# find_pods: sets `pods` to those of the Job, oldest first. Where there are none for long, it says why, and fails when there
-# are none in time.
+# find_pods: sets `pods` to those of the Job, oldest first. If there are none for a while, it says why; fails if there are none
+# in time.
 pods='' without='' looked=0
 find_pods() {
     local found
     ask get pods --selector "batch.kubernetes.io/job-name=$job" --sort-by=.metadata.creationTimestamp --output name
     pods=$answer
     if [[ -n $pods || -n $waited || -z $without ]]; then
-        without=$SECONDS looked=$SECONDS why='' told=''
+        without=$SECONDS looked=$SECONDS why='' told=()
     fi
     [[ -z $pods ]] || return 0
     if ((SECONDS >= looked + 10)); then
@@ -235,11 +254,13 @@ find_pods() {
         looked=$SECONDS
         waits "job/$job" "${found:-it has no pod yet}"
     fi
-    ((SECONDS < without + START_TIMEOUT))
+    ((SECONDS >= without + START_TIMEOUT)) || return 0
+    last_reason "job/$job"
+    return 1
 }
 
-# unseen: of a log with timestamps what was not shown yet, without them. The lines of the last second are kept, below where to
-# go on from: that second is sent again. What has no end of line yet is kept for itself.
+# unseen: the part of a log with timestamps that has not been shown yet, without them. The lines of the last second are kept,
+# below the time to continue from, because that second is sent again. A line without an end is kept apart.
 unseen() {
     local line text stamp second since='' newest='' begun='' shown=() known=0 at=0 i rest
     LC_ALL=C
@@ -261,7 +282,7 @@ unseen() {
             text=${line#"$stamp"} second=${stamp:0:19}
             text=${text# }
         fi
-        # whoever sends more than was asked for sends what was shown
+        # a server that sends more than was asked for repeats what was shown
         [[ -z $second || -z $since || ! $second < $begun ]] || continue
         printf '%s\n' "$text" || exit 1
         if [[ $second > $newest ]]; then
@@ -290,15 +311,15 @@ stream() {
     unseen <"$scratch/log" &
     filter=$!
     children="$source $filter"
-    # where nobody reads on, there is nothing more to do
+    # nobody reads the output any more
     wait "$filter" || exit
     wait "$source" || status=$?
     children=''
     return "$status"
 }
 
-# show_log POD: each line of its log once, to the end of its container. A stream may end before, and then goes on; what was
-# written last is there for sure when the stream began after the end.
+# show_log POD: each line of its log once, to the end of its container. A stream that ends earlier is resumed; only a stream
+# that began after the container's end is certain to have its last lines.
 show_log() {
     local ended='' failures=0 rest
     : >"$scratch/shown"
@@ -321,9 +342,9 @@ show_log() {
                     continue
                     ;;
             esac
-            if ((failures == 5)); then say "the log of $1 cannot be read ($refusal); its end is waited for"; fi
+            if ((failures == 5)); then say "the log of $1 cannot be read ($refusal); waiting for the pod to end"; fi
         elif ((failures)); then
-            # also a way to wait for a cluster that has gone away
+            # this also waits for a cluster that does not answer
             ask get "$1" --ignore-not-found --output name
             [[ -z $waited ]] || failures=0
             if ((failures >= 3)) || [[ -z $answer ]]; then
@@ -340,8 +361,8 @@ show_log() {
 # a Job's name and the conditions that hold; nothing when it is gone
 state_of_job='jsonpath={.metadata.name}{range .status.conditions[?(@.status=="True")]} {.type}{end}'
 
-# follow JOB: the logs of its pods until it is over; its exit status is that of the last pod that failed. Where a pod does not
-# start in time, it sets `unstarted`.
+# follow JOB: the logs of its pods until the Job has ended; its exit status is that of the last pod that failed. If a pod does
+# not start in time, it sets `unstarted`.
 unstarted=''
 follow() {
     local job=$1 seen=' ' pod state=' ' code='' failed=''
@@ -369,7 +390,7 @@ follow() {
         fi
         if [[ -z $state ]]; then
             [[ $code != 0 || -n $failed ]] || return 0
-            die "job/$job is gone before its end was seen${failed:+; its last exit code was $failed}" "${failed:-1}"
+            die "job/$job was deleted before it ended${failed:+; its last exit code was $failed}" "${failed:-1}"
         fi
         [[ $state = *Complete* || $state = *Failed* ]] || in_background sleep 0.5
     done
@@ -379,16 +400,16 @@ follow() {
     return "${failed:-1}"
 }
 
-# remove_job: the Job that only looked
+# remove_job: deletes the Job that only looked
 remove_job() {
     if ! kube --request-timeout 20s delete job "$job" --ignore-not-found --wait=false >/dev/null; then
-        say "job/$job is left; it only looked, and this deletes it: kubectl -n $NAMESPACE delete job $job"
+        say "job/$job could not be deleted; it changes nothing, and kubectl -n $NAMESPACE delete job $job deletes it"
         return
     fi
     kube --request-timeout 20s delete pods --selector "batch.kubernetes.io/job-name=$job" --grace-period=1 --wait=false >/dev/null
 }
 
-# look CONTAINER-FIELDS [POD-FIELDS]: makes a Job that only looks, and goes with this script
+# look CONTAINER-FIELDS [POD-FIELDS]: creates a Job that only looks, and is deleted when this script ends
 look() {
     find_cronjob
     job=$cronjob-look-$(unique)
@@ -404,7 +425,7 @@ run() {
 
 ns() {
     if kubectl get namespace "$NAMESPACE" >/dev/null 2>&1; then
-        say "the namespace $NAMESPACE is there; it stays as it is"
+        say "the namespace $NAMESPACE exists already; it is left unchanged"
     else
         kubectl create namespace "$NAMESPACE"
         kubectl label namespace "$NAMESPACE" pod-security.kubernetes.io/enforce=restricted
@@ -415,7 +436,7 @@ secret() {
     local file=${ENV_FILE:-.env} name=${SECRET:-} verb=create lines
     name=${name:-$(fullname)}
     [[ -r $file ]] || die "$file cannot be read; name the environment file with ENV_FILE="
-    # read as the program reads it: no byte order mark, no carriage returns, no blanks before a name
+    # read as the program reads it: without byte order mark, carriage returns and blanks before a name
     lines=$(LC_ALL=C sed -E $'1s/^\xef\xbb\xbf//; s/\r$//; s/^[ \t]+//' "$file" |
         LC_ALL=C grep -aE "^($(paste -s -d '|' "$chart/files/secret-settings.txt"))=.") || die "$file holds no secret; its lines are NAME=value"
     if [[ -n $(kube get secret "$name" --ignore-not-found --output name) ]]; then verb=replace; fi
@@ -423,19 +444,20 @@ secret() {
     kubectl create secret generic "$name" --namespace "$NAMESPACE" --from-env-file=<(echo "$lines") --dry-run=client --output yaml |
         kubectl label --local --filename - "app.kubernetes.io/instance=$RELEASE" app.kubernetes.io/managed-by=k8s-secret --output yaml |
         kube "$verb" --filename -
-    say "it holds $(LC_ALL=C cut -d= -f1 <<<"$lines" | paste -s -d ' ' -)"
+    say "it contains $(LC_ALL=C cut -d= -f1 <<<"$lines" | paste -s -d ' ' -)"
 }
 
 deploy() {
     local options=(--reset-then-reuse-values)
     if [[ -n ${VALUES:-} ]]; then options=(--values "$VALUES"); fi
-    if [[ -n ${IMAGE:-} ]]; then options+=(--set-string "image.repository=$IMAGE"); fi
+    # IMAGE names its registry, too
+    if [[ -n ${IMAGE:-} ]]; then options+=(--set-string "image.repository=$IMAGE,image.registry="); fi
     if [[ -n ${IMAGE_TAG:-} ]]; then options+=(--set-string "image.tag=$IMAGE_TAG"); fi
     helm upgrade --install "$RELEASE" "$chart" --namespace "$NAMESPACE" "${options[@]}"
 }
 
-# by_hand NAME [PATCH]: a Job of the CronJob, followed to its end. One of which nothing started is taken away again: what it
-# was wanted for would otherwise begin at some time within a day.
+# by_hand NAME [PATCH]: a Job of the CronJob, followed to its end. If none of its pods started, it is deleted; otherwise it
+# could start at any time within a day.
 by_hand() {
     local name code=0
     find_cronjob
@@ -448,10 +470,10 @@ by_hand() {
         ask get pods --selector "batch.kubernetes.io/job-name=$job" --output 'jsonpath={.items[*].status.phase}'
         answer=${answer//Pending/}
         if [[ -n ${answer// /} ]]; then
-            say "job/$job stays, because others of its pods have started; to end it: kubectl -n $NAMESPACE delete job $job"
+            say "job/$job is left, because others of its pods have started; to end it: kubectl -n $NAMESPACE delete job $job"
         else
             kube delete job "$job" --ignore-not-found --wait=false >/dev/null
-            say "job/$job was deleted, and nothing was done; mend that and run this again, or wait longer with START_TIMEOUT= (seconds)"
+            say "job/$job was deleted, and nothing was done; fix that and run this again, or wait longer with START_TIMEOUT= (seconds)"
         fi
     fi
     return "$code"
@@ -466,19 +488,19 @@ logs() {
             start=$(kube get cronjobs --selector "$(selector verify)" --output 'jsonpath={.items[*].metadata.name}')
             start=${start%% *}
             if [[ -n $start ]]; then
-                start="this starts one: kubectl -n $NAMESPACE create job $start-by-hand --from=cronjob/$start"
+                start="kubectl -n $NAMESPACE create job $start-by-hand --from=cronjob/$start starts one"
             else
-                start='verify.enabled in the values makes the CronJob that starts them'
+                start='set verify.enabled to true in the values, and make k8s-deploy creates the CronJob that starts them'
             fi
             ;;
         *) die "COMPONENT is backup, verify or restore, and not $component" ;;
     esac
     pod=$(kube get pods --selector "$(selector "$component")" --sort-by=.metadata.creationTimestamp --output name | tail -n 1)
-    [[ -n $pod ]] || die "there is no pod of the $component of the release $RELEASE in $NAMESPACE; $start"
+    [[ -n $pod ]] || die "the release $RELEASE has no $component pod in the namespace $NAMESPACE; $start"
     say "$pod"
     await_start "$pod" || case $? in
         1) die "$pod is gone; try again" 69 ;;
-        *) die "$pod has not started after $START_TIMEOUT s${why:+: $why}; it goes on waiting, and all about it: kubectl -n $NAMESPACE describe $pod" 69 ;;
+        *) die "$pod did not start within $START_TIMEOUT s${why:+: $why}; it still waits, and kubectl -n $NAMESPACE describe $pod shows its events" 69 ;;
     esac
     show_log "$pod"
 }
@@ -508,7 +530,7 @@ download() {
         *) die "$pod did not start within $START_TIMEOUT s${why:+: $why}" 69 ;;
     esac
     kube exec "$pod" --container backup -- backup download ${DATABASE:+"--database=$DATABASE"} --output /tmp/download -- "$BACKUP" ||
-        die "nothing was downloaded; what is called --database there is DATABASE= here" $?
+        die "nothing was downloaded; instead of --database NAME, write DATABASE=NAME" $?
     names=$(kube exec "$pod" --container backup -- ls /tmp/download)
     mkdir -p "$output"
     # shellcheck disable=SC2016
@@ -519,7 +541,7 @@ download() {
     done
 }
 
-# make_restore ATTEMPT WORD…: renders the restore Job with the release's own values and makes it; sets `job`
+# make_restore ATTEMPT WORD…: renders the restore Job with the release's own values and creates it; sets `job`
 make_restore() {
     local own restore attempt=$1 server
     shift
@@ -541,19 +563,19 @@ scale_up() {
         if ANSWER_TIMEOUT=60 answered --namespace "$home" scale "${apps[at]}" --replicas "${replicas[at]}"; then
             echo "$answer"
         else
-            say "$refusal; scale up by hand: kubectl -n $home scale ${apps[at]} --replicas ${replicas[at]}"
+            say "${apps[at]} was not scaled up ($refusal); do it by hand: kubectl -n $home scale ${apps[at]} --replicas ${replicas[at]}"
         fi
     done
 }
 
-# A restore that is not over when this script ends is stopped before the application comes back.
+# A restore that has not ended when this script ends is stopped before the application is scaled up again.
 end_restore() {
     local state=unknown
     if [[ -n $job ]]; then
         if ANSWER_TIMEOUT=60 answered get job "$job" --ignore-not-found --output "$state_of_job"; then state=$answer; fi
         if [[ $state != *Complete* && $state != *Failed* ]] &&
             ! kube delete job "$job" --ignore-not-found --cascade=foreground --timeout 60s; then
-            say "job/$job may be running; ${apps[*]:-nothing} in $home stays scaled down: delete the Job, and then scale up by hand"
+            say "job/$job may still be running, so ${apps[*]:-nothing} in the namespace $home stays scaled down: delete the Job, then scale up by hand"
             return
         fi
     fi
@@ -571,7 +593,7 @@ scale_down() {
     done
     for app in ${apps[@]+"${apps[@]}"}; do
         while ask --namespace "$home" get "$app" --output 'jsonpath={.status.replicas}' && [[ ! $answer =~ ^0?$ ]]; do
-            ((SECONDS < deadline)) || die "$app in $home did not stop within $START_TIMEOUT s; nothing was restored" 69
+            ((SECONDS < deadline)) || die "$app in the namespace $home did not stop within $START_TIMEOUT s; nothing was restored" 69
             in_background sleep 0.5
         done
     done
@@ -579,12 +601,12 @@ scale_down() {
 
 restore() {
     local words=() word app plan code=0 attempt
-    [[ -n ${DATABASE:-} ]] || die "say with DATABASE= which database to restore, and with FROM= what it is restored from, where several are saved"
+    [[ -n ${DATABASE:-} ]] || die "name the database to restore into with DATABASE=, and, if several are backed up, the one to restore from with FROM="
     find_cronjob
     while IFS= read -r word; do words+=("$word"); done < <(if [[ -n ${ARGS:-} ]]; then xargs -n 1 printf '%s\n' <<<"$ARGS"; fi)
     for app in ${APP:-}; do
         kubectl --namespace "$home" get "$app" --output name >/dev/null ||
-            die "nothing was changed: APP= names $app in the namespace $home, which cannot be read; APP_NAMESPACE= names another namespace" 1
+            die "nothing was changed: $app cannot be read in the namespace $home; if it is in another one, name that with APP_NAMESPACE=" 1
     done
     attempt=$(date -u +%Y%m%d)-$(unique)
     make_restore "$attempt-plan" ${words[@]+"${words[@]}"} --dry-run
@@ -592,19 +614,19 @@ restore() {
     follow "$job" || code=$?
     if ((code)); then
         plan=$(kube --request-timeout 20s logs "job/$job" --container backup 2>/dev/null) || plan=''
-        [[ $plan != *--database* ]] || say 'what is called --database there is FROM= here'
+        [[ $plan != *--database* ]] || say "instead of --database NAME, write FROM=NAME; other options go into ARGS=, such as ARGS='--source NAME'"
         die "the restore could not be planned; nothing was changed" "$code"
     fi
     ask logs "job/$job" --container backup
     plan=$answer
     remove_job
     endings=() job=''
-    # the same backup as in the plan, whatever is made meanwhile
+    # the same backup as in the plan, even if a newer one is made meanwhile
     if [[ $BACKUP = latest && ${ARGS:-} != *--before* ]]; then BACKUP=$(awk '$1 == "backup" { print $2; exit }' <<<"$plan"); fi
     [[ -n $BACKUP ]] || die "the plan names no backup; nothing was changed" 70
     if [[ -z ${CONFIRM:-} ]]; then
         [[ -t 0 ]] || die "nothing was changed: without a terminal, confirm with CONFIRM=$DATABASE"
-        if [[ -n ${APP:-} ]]; then say "Meanwhile scaled to 0 in the namespace $home: $APP"; fi
+        if [[ -n ${APP:-} ]]; then say "Scaled to 0 in the namespace $home meanwhile: $APP"; fi
         read -r -p "Type the name of the database to restore $BACKUP into $DATABASE: " CONFIRM
     fi
     [[ $CONFIRM = "$DATABASE" ]] || die "nothing was changed: $CONFIRM is not $DATABASE"
@@ -616,7 +638,7 @@ restore() {
 }
 
 clean() {
-    [[ -z ${CLUSTER:-} ]] || die "the release is uninstalled as a whole; take the server $CLUSTER out of its values instead, and make k8s-deploy"
+    [[ -z ${CLUSTER:-} ]] || die "the release is uninstalled as a whole; to remove only the server $CLUSTER, take it out of the values and run make k8s-deploy"
     helm uninstall "$RELEASE" --namespace "$NAMESPACE" --ignore-not-found
     kube delete jobs --selector "$(selector)"
     kube delete secrets --selector "app.kubernetes.io/instance=$RELEASE,app.kubernetes.io/managed-by=k8s-secret"
@@ -624,7 +646,7 @@ clean() {
         kube delete pvc --selector "$(selector)"
     else
         kube get pvc --selector "$(selector)"
-        say "the backups in these claims are kept; make k8s-clean DELETE_DATA=yes deletes them, too"
+        say "the backups in these claims are kept; make k8s-clean DELETE_DATA=yes deletes them as well"
     fi
 }
 

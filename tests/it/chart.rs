@@ -191,6 +191,8 @@ fn a_bad_value_is_refused_by_its_name() {
         (&["terminationGracePeriodSeconds=5"], &["/terminationGracePeriodSeconds", "20"]),
         (&["persistence.size=lots"], &["/persistence/size"]),
         (&["image.digest=latest"], &["/image/digest"]),
+        (&["image.registry=https://registry.example.com"], &["/image/registry"]),
+        (&["podLabels.postgres-backup/claim=x"], &["invalid propertyName 'postgres-backup/claim'"]),
         (&["settings.BACKUP_TARGET=moon"], &["/settings/BACKUP_TARGET", "'local', 'remote', 'all'"]),
         (&["settings.BACKUP_DIR=/data"], &["'BACKUP_DIR' not allowed"]),
         (&["settings.SCHEDULE_DAILY=x"], &["'SCHEDULE_DAILY' not allowed"]),
@@ -362,7 +364,7 @@ fn alerts_fire_when_something_is_wrong_and_end_when_it_is_right_again() {
         assert!(is_silent, "no test says when {name} is silent");
         assert!(tests.contains(&format!("alertname: {name}\n")), "no test says when {name} fires");
     }
-    assert_eq!(count, 17);
+    assert_eq!(count, 19);
 }
 
 #[test]
@@ -385,15 +387,15 @@ tests:
           - exp_labels: {{ {labels}, namespace: backups }}
             exp_annotations:
               summary: No backup of shop-postgres-backup for more than 25 hours
-              description: No Job of the CronJob shop-postgres-backup succeeded for 1d 6h 0m 0s. See whether it is suspended, whether its pod was ever started, and what its last log says.
+              description: No Job of the CronJob shop-postgres-backup has succeeded for 1d 6h 0m 0s. Check whether the CronJob is suspended, whether its last pod started, and what its log says.
               runbook_url: https://example.com/postgres-backup#postgresbackuplate
       - eval_time: 30h
         alertname: PostgresBackupStorageFull
         exp_alerts:
           - exp_labels: {{ {labels}, source: shop, target: local }}
             exp_annotations:
-              summary: The folder of the backups of shop is nearly full
-              description: The volume of BACKUP_DIR is 91% full. Enlarge it (persistence.size), or keep fewer backups (RETENTION_DAYS).
+              summary: The backup folder of shop is nearly full
+              description: The volume of BACKUP_DIR is 91% full. Enlarge it (persistence.size), or retain fewer backups (RETENTION_DAYS).
               runbook_url: https://example.com/postgres-backup#postgresbackupstoragefull
 "#
     );

@@ -24,7 +24,7 @@ fn cluster() -> Cluster {
 }
 
 /// A values file for a database of a server, in folder and bucket.
-fn values(postgres: &Postgres, database: &str, prefix: &str) -> String {
+pub(super) fn values(postgres: &Postgres, database: &str, prefix: &str) -> String {
     format!(
         "settings:
   POSTGRES_HOST: 127.0.0.1
@@ -55,7 +55,7 @@ fn secrets(password: &str) -> String {
 }
 
 /// Namespace, Secret and release for a database.
-fn deploy(cluster: &Cluster, values: &str, password: &str) {
+pub(super) fn deploy(cluster: &Cluster, values: &str, password: &str) {
     cluster.make("k8s-ns", &[]).exits(0);
     let file = cluster.write("env", &secrets(password));
     cluster.make("k8s-secret", &[&format!("ENV_FILE={file}")]).exits(0);
@@ -250,7 +250,7 @@ fn a_job_that_somebody_deletes_ends_the_target() {
     let script = cluster.spawn("test", &[]);
     lock.wait_for_waiter();
     cluster.kubectl(&["delete", "jobs", "--all"]).exits(0);
-    finish(script).exits(1).says("is gone before its end was seen");
+    finish(script).exits(1).says("was deleted before it ended");
 }
 
 #[test]
@@ -298,6 +298,8 @@ fn shards_share_the_databases_of_a_server() {
     // one pod looks, not three
     let list = cluster.make("k8s-list", &[]).exits(0).stdout;
     assert_eq!(list.matches(&format!("backup_{}_", databases[0])).count(), 2, "{list}");
+    // which of them is meant is said in the words of the target
+    cluster.make("k8s-restore", &["DATABASE=copy", "CONFIRM=copy"]).exits(64).says("write FROM=NAME");
     // one that cannot be reached keeps the other shards from nothing, and is not tried again
     let lost = &databases[3];
     postgres.sql(
@@ -315,16 +317,27 @@ fn shards_share_the_databases_of_a_server() {
 fn what_is_missing_is_said_after_deploying() {
     let cluster = cluster();
     cluster.make("k8s-ns", &[]).exits(0);
-    cluster.make("k8s-ns", &[]).exits(0).says("stays as it is");
+    cluster.make("k8s-ns", &[]).exits(0).says("is left unchanged");
     let deployed = cluster.make("k8s-deploy", &["IMAGE_TAG=9.9.9", "IMAGE=registry.example.com/backup"]).exits(0);
     let deployed = deployed
         .says("Missing: settings.POSTGRES_HOST")
         .says("Missing: settings.REMOTE_ENDPOINT, settings.REMOTE_BUCKET");
-    deployed.says("Needed: the Secret shop-postgres-backup in backups").says("stays when this release is uninstalled");
+    deployed
+        .says("Needed, unless it exists already: the Secret shop-postgres-backup in backups")
+        .says("is kept when this release is uninstalled");
     let image = || cluster.get(&["cronjobs"], ".items[0].spec.jobTemplate.spec.template.spec.containers[0].image");
     assert_eq!(image(), "registry.example.com/backup:9.9.9");
-    // without a values file the release keeps its values
-    cluster.make("k8s-deploy", &[]).exits(0);
+    // without a values file the release keeps its values, and what is there is not asked for
+    let file = cluster.write("env", &secrets(PASSWORD));
+    cluster.make("k8s-secret", &[&format!("ENV_FILE={file}")]).exits(0);
+    let again = cluster.make("k8s-deploy", &[]).exits(0);
+    assert!(!again.stdout.contains("Needed"), "{}", again.stdout);
+    again.says("in the time zone Asia/Bangkok; set timeZone");
+    for (component, next) in
+        [("backup", "make k8s-test"), ("verify", "set verify.enabled"), ("restore", "make k8s-restore")]
+    {
+        cluster.make("k8s-logs", &[&format!("COMPONENT={component}")]).exits(64).says(component).says(next);
+    }
     assert_eq!(image(), "registry.example.com/backup:9.9.9");
     let file = cluster.write("values.yaml", "settings: { POSTGRES_PASSWORD: x }\n");
     cluster.make("k8s-deploy", &[&format!("VALUES={file}")]).exits(1).says("is a secret");
@@ -332,6 +345,6 @@ fn what_is_missing_is_said_after_deploying() {
     cluster.make("k8s-secret", &[&format!("ENV_FILE={empty}")]).exits(64).says("holds no secret");
     let restore =
         cluster.write("values.yaml", "settings: { BACKUP_TARGET: local }\nrestore: { database: a, confirm: a }\n");
-    cluster.make("k8s-deploy", &[&format!("VALUES={restore}")]).exits(1).says("a restore is no part of a release");
+    cluster.make("k8s-deploy", &[&format!("VALUES={restore}")]).exits(1).says("a restore cannot be part of a release");
     cluster.make("k8s-secret", &["ENV_FILE=/nowhere"]).exits(64).says("/nowhere cannot be read");
 }

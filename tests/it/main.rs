@@ -17,6 +17,7 @@ mod exceptions;
 mod failures;
 mod inspection;
 mod kubernetes;
+mod kubernetes_start;
 mod lexer;
 mod metrics;
 mod names;

@@ -17,10 +17,16 @@ pub struct Cluster {
 impl Cluster {
     /// `runner` is `docker`, or a program that stands for the image.
     pub fn start(runner: &str) -> Self {
+        Self::with_nodes(runner, 1)
+    }
+
+    /// A cluster of several nodes, `node-1` and so on, all of them this machine.
+    pub fn with_nodes(runner: &str, nodes: u32) -> Self {
         let folder = tempfile::Builder::new().prefix("backup-cluster-").tempdir().unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let server = Command::new(tool("PYTHON"))
             .args(["-m", "cluster", "--kubeconfig", "kubeconfig", "--state", "state", "--runner", runner])
+            .args(["--nodes", &nodes.to_string()])
             .current_dir(folder.path())
             .env("PYTHONPATH", tools())
             .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -1,4 +1,4 @@
-{{/* An alert with what all of them have: {alert, rule}. */}}
+{{/* An alert with the labels and annotations of all alerts: {alert, rule}. */}}
 {{- define "postgres-backup.alert" -}}
 {{- $labels := mustMergeOverwrite (deepCopy .alert.labels) .rule.alertLabels }}
 {{- $annotations := .alert.annotations }}
@@ -17,13 +17,13 @@
     {{- toYaml $annotations | nindent 4 }}
 {{- end }}
 
-{{/* A metric of the Jobs that a CronJob made, or somebody by hand from it: {namespace, cronjob, metric}. */}}
+{{/* A metric of a CronJob's Jobs, those created by hand from it included: {namespace, cronjob, metric}. */}}
 {{- define "postgres-backup.jobs" -}}
 max by (namespace, job_name) ({{ .metric }})
 * on (namespace, job_name) max by (namespace, job_name) (kube_job_owner{namespace="{{ .namespace }}", owner_kind="CronJob", owner_name="{{ .cronjob }}"})
 {{- end }}
 
-{{/* When the last success ended, of the CronJob's own Jobs and of those made from it by hand. */}}
+{{/* When the last success ended, of the CronJob's own Jobs and of those created from it by hand. */}}
 {{- define "postgres-backup.succeeded" -}}
 {{- $metric := printf "kube_job_status_completion_time{namespace=%q}" .namespace -}}
 max by (namespace) (
@@ -34,7 +34,8 @@ max by (namespace) (
 {{- end }}
 
 {{/*
-When the newest failure began, unless a success began after that, or, where no Job of a success is left to tell, ended.
+When the newest failed Job started, unless a successful one started after it. If no successful Job is left, the time of the
+last success counts.
 */}}
 {{- define "postgres-backup.failed" -}}
 {{- $start := printf "kube_job_status_start_time{namespace=%q}" .namespace -}}
@@ -55,7 +56,26 @@ unless (
 )
 {{- end }}
 
-{{/* Seconds since the last success, or since there is something that could have succeeded. */}}
+{{/* Jobs that have not ended and have a pending pod, or no pod at all. */}}
+{{- define "postgres-backup.notStarted" -}}
+{{- $of := "max by (namespace, job_name) (%s{namespace=%q, condition=\"true\"} == 1)" -}}
+{{- $metric := `(
+  max by (namespace, job_name) (
+    max by (namespace, pod) (kube_pod_status_phase{namespace="NS", phase="Pending"} == 1)
+    * on (namespace, pod) group_left (job_name) max by (namespace, pod, job_name) (
+      label_replace(kube_pod_owner{namespace="NS", owner_kind="Job"}, "job_name", "$1", "owner_name", "(.+)")
+    )
+  )
+  or
+  max by (namespace, job_name) (kube_job_status_active{namespace="NS"}) == 0
+  unless COMPLETE
+  unless FAILED
+)` -}}
+{{- $metric = $metric | replace "COMPLETE" (printf $of "kube_job_complete" .namespace) | replace "FAILED" (printf $of "kube_job_failed" .namespace) | replace "NS" .namespace -}}
+{{ include "postgres-backup.jobs" (merge (dict "metric" $metric) .) }}
+{{- end }}
+
+{{/* Seconds since the last success, or, if there was none, since the CronJob was created. */}}
 {{- define "postgres-backup.age" -}}
 time() - (
 {{ include "postgres-backup.succeeded" . | indent 2 }}
@@ -64,7 +84,7 @@ time() - (
 )
 {{- end }}
 
-{{/* Alerts that need no metric of the program. */}}
+{{/* Alerts that do not need the program's own metrics. */}}
 {{- define "postgres-backup.kubernetesAlerts" -}}
 {{- $v := .cluster.values }}
 {{- $rule := $v.prometheusRule }}
@@ -76,7 +96,7 @@ time() - (
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
     summary: The last backup of {{ $name }} failed
-    description: 'The newest Job of the CronJob {{ $name }} failed, and none succeeded since. Its log says the stage, the cause and the setting to change: kubectl -n {{ "{{ $labels.namespace }}" }} logs -l app.kubernetes.io/component=backup --tail=50'
+    description: 'The newest Job of the CronJob {{ $name }} failed, and none has succeeded since. Its log names the stage, the cause and the setting to change: kubectl -n {{ "{{ $labels.namespace }}" }} logs -l app.kubernetes.io/component=backup --tail=50'
 - alert: PostgresBackupLate
   expr: |
     {{- include "postgres-backup.age" $job | nindent 4 }}
@@ -84,7 +104,7 @@ time() - (
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
     summary: No backup of {{ $name }} for more than {{ $rule.warnAfterHours }} hours
-    description: 'No Job of the CronJob {{ $name }} succeeded for {{ "{{ $value | humanizeDuration }}" }}. See whether it is suspended, whether its pod was ever started, and what its last log says.'
+    description: 'No Job of the CronJob {{ $name }} has succeeded for {{ "{{ $value | humanizeDuration }}" }}. Check whether the CronJob is suspended, whether its last pod started, and what its log says.'
 - alert: PostgresBackupMissing
   expr: |
     {{- include "postgres-backup.age" $job | nindent 4 }}
@@ -92,20 +112,28 @@ time() - (
   labels: { severity: critical, cronjob: {{ $name | quote }} }
   annotations:
     summary: No backup of {{ $name }} for more than {{ $rule.criticalAfterHours }} hours
-    description: 'No Job of the CronJob {{ $name }} succeeded for {{ "{{ $value | humanizeDuration }}" }}. What was written since the last one would be lost with the server. Make a backup by hand, and then find out why.'
+    description: 'No Job of the CronJob {{ $name }} has succeeded for {{ "{{ $value | humanizeDuration }}" }}. Everything written since then would be lost with the server. Make a backup by hand first, then find the cause.'
 {{- range $watched := $v.verify.enabled | ternary (list $name (printf "%s-verify" $name)) (list $name) }}
+- alert: PostgresBackupNotStarted
+  expr: |
+    {{- include "postgres-backup.notStarted" (dict "namespace" $job.namespace "cronjob" $watched) | nindent 4 }}
+  for: {{ int $rule.startMinutes }}m
+  labels: { severity: warning, cronjob: {{ $watched | quote }} }
+  annotations:
+    summary: A pod of {{ $watched }} has not started for {{ int $rule.startMinutes }} minutes
+    description: 'The Job {{ "{{ $labels.job_name }}" }} has a pod that is pending, or no pod at all. The events name the reason, such as an image that cannot be pulled, a missing Secret, no node with room, or a quota: kubectl -n {{ "{{ $labels.namespace }}" }} describe job {{ "{{ $labels.job_name }}" }}, and describe pods -l batch.kubernetes.io/job-name={{ "{{ $labels.job_name }}" }}'
 - alert: PostgresBackupUnwatched
   expr: absent(kube_cronjob_info{namespace="{{ $job.namespace }}", cronjob="{{ $watched }}"})
   for: 15m
   labels: { severity: warning, cronjob: {{ $watched | quote }}, namespace: {{ $job.namespace | quote }} }
   annotations:
-    summary: Nobody watches {{ $watched }}
-    description: kube-state-metrics shows no CronJob {{ $watched }}. Either it was deleted, or kube-state-metrics is not scraped; the other alerts about it cannot fire.
+    summary: Prometheus has no metrics of the CronJob {{ $watched }}
+    description: kube-state-metrics reports no CronJob {{ $watched }}. Either it was deleted, or kube-state-metrics is not scraped. Until that is fixed, the other alerts about it cannot fire.
 {{- end }}
-{{- if and $v.persistence.enabled (ne (include "postgres-backup.target" $v) "remote") }}
-{{- $claim := $v.persistence.existingClaim | default $name }}
+{{- with include "postgres-backup.claim" (dict "v" $v "cluster" .cluster) }}
+{{- $claim := . }}
 - alert: PostgresBackupVolumeFull
-  # The kubelet of the node where it is measures a volume, only while a pod has it, and the newest of all nodes counts.
+  # Kubelets measure a volume only while a pod mounts it on their node; the newest measurement of all nodes counts.
   expr: |
     {{- $of := "last_over_time((max by (namespace, persistentvolumeclaim) (kubelet_volume_stats_%s_bytes{namespace=%q, persistentvolumeclaim=%q}))[%sh:1m])" }}
     {{ printf $of "used" $job.namespace $claim (toString $rule.criticalAfterHours) }}
@@ -113,8 +141,8 @@ time() - (
     > {{ divf $rule.volumePercent 100 }}
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
-    summary: The volume of the backups of {{ $name }} is nearly full
-    description: 'The claim {{ $claim }} is {{ "{{ $value | humanizePercentage }}" }} full. Enlarge it (persistence.size), or keep fewer backups (RETENTION_DAYS).'
+    summary: The backup volume of {{ $name }} is nearly full
+    description: 'The claim {{ $claim }} is {{ "{{ $value | humanizePercentage }}" }} full. Enlarge it (persistence.size), or retain fewer backups (RETENTION_DAYS).'
 {{- end }}
 {{- if $v.verify.enabled }}
 {{- $verify := dict "namespace" .root.Release.Namespace "cronjob" (printf "%s-verify" $name) }}
@@ -124,7 +152,7 @@ time() - (
   labels: { severity: critical, cronjob: {{ $verify.cronjob | quote }} }
   annotations:
     summary: The last verification of {{ $name }} failed
-    description: 'The newest Job of the CronJob {{ $verify.cronjob }} failed, and none succeeded since. Its log says whether a backup is bad (exit code 65) or the verification could not be done. A backup that failed counts as no good one.'
+    description: 'The newest Job of the CronJob {{ $verify.cronjob }} failed, and none has succeeded since. Its log says whether a backup is bad (exit code 65) or could not be verified (any other code). A backup that failed its verification is no longer counted as good.'
 - alert: PostgresBackupVerificationStale
   expr: |
     {{- include "postgres-backup.age" $verify | nindent 4 }}
@@ -132,11 +160,11 @@ time() - (
   labels: { severity: warning, cronjob: {{ $verify.cronjob | quote }} }
   annotations:
     summary: No verification of {{ $name }} for more than {{ $rule.verifyAfterDays }} days
-    description: 'No Job of the CronJob {{ $verify.cronjob }} succeeded for {{ "{{ $value | humanizeDuration }}" }}. Backups are made, and nobody knows whether they restore.'
+    description: 'No Job of the CronJob {{ $verify.cronjob }} has succeeded for {{ "{{ $value | humanizeDuration }}" }}. Backups are made, but nothing has shown that they can be restored.'
 {{- end }}
 {{- end }}
 
-{{/* Alerts about each database, from what the program tells. */}}
+{{/* Alerts about each database, from the program's own metrics. */}}
 {{- define "postgres-backup.programAlerts" -}}
 {{- $v := .cluster.values }}
 {{- $rule := $v.prometheusRule }}
@@ -149,31 +177,31 @@ time() - (
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
     summary: 'No good backup of {{ $what }} for more than {{ $rule.warnAfterHours }} hours'
-    description: 'The newest good {{ "{{ $labels.target }}" }} backup of {{ $what }} is {{ "{{ $value | humanizeDuration }}" }} old (decades: there is none). The log of the last run names it and the cause.'
+    description: 'The newest good {{ "{{ $labels.target }}" }} backup of {{ $what }} is {{ "{{ $value | humanizeDuration }}" }} old; an age of decades means that there is none. The log of the last run names the cause.'
 - alert: PostgresDatabaseBackupMissing
   expr: |
     time() - max by (source, database, target) (pg_backup_last_success_timestamp_seconds{ {{- $source -}} }) > {{ mulf $rule.criticalAfterHours 3600 | int64 }}
   labels: { severity: critical, cronjob: {{ $name | quote }} }
   annotations:
     summary: 'No good backup of {{ $what }} for more than {{ $rule.criticalAfterHours }} hours'
-    description: 'The newest good {{ "{{ $labels.target }}" }} backup of {{ $what }} is {{ "{{ $value | humanizeDuration }}" }} old (decades: there is none). Make one by hand, and then find out why.'
+    description: 'The newest good {{ "{{ $labels.target }}" }} backup of {{ $what }} is {{ "{{ $value | humanizeDuration }}" }} old; an age of decades means that there is none. Make a backup by hand first, then find the cause.'
 - alert: PostgresBackupRunIncomplete
   expr: |
     max by (source, shard) (pg_backup_run_status{ {{- $source -}} }) == 0
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
-    summary: 'The last run for {{ "{{ $labels.source }}" }} did not do everything'
-    description: 'A database, a target or the pruning failed in the last run for {{ "{{ $labels.source }}" }}; its log names each. What was stored is safe.'
+    summary: 'The last run for {{ "{{ $labels.source }}" }} was incomplete'
+    description: 'A database, a target or pruning failed in the last run for {{ "{{ $labels.source }}" }}. Its log names each failure; the backups that were stored are good.'
 - alert: PostgresBackupMetricsAbsent
   expr: |
     absent(pg_backup_run_completion_timestamp_seconds{ {{- $source -}} })
   for: 26h
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
-    summary: No run of {{ $name }} ever told its metrics
-    description: Prometheus has no metric of the program for {{ $name }}. Set PUSHGATEWAY_URL or METRICS_TEXTFILE, see whether that is scraped with honor_labels, or set prometheusRule.programMetrics to false.
+    summary: Prometheus has no program metrics of {{ $name }}
+    description: Prometheus has no metrics from the runs of {{ $name }}. Set PUSHGATEWAY_URL or METRICS_TEXTFILE and check that it is scraped with honor_labels, or set prometheusRule.programMetrics to false.
 - alert: PostgresBackupSizeAnomaly
-  # a database of less than a megabyte may halve as it likes
+  # backups smaller than a megabyte are left out
   expr: |
     abs(
       max by (source, database, target) (pg_backup_stored_bytes{ {{- $source -}} })
@@ -182,8 +210,8 @@ time() - (
     ) > {{ divf $rule.sizeChangePercent 100 }}
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
-    summary: 'The backup of {{ $what }} has another size than usual'
-    description: 'The newest {{ "{{ $labels.target }}" }} backup of {{ $what }} differs by {{ "{{ $value | humanizePercentage }}" }} from the median of two weeks. If nobody deleted or loaded that much, look at the database before the older backups are pruned.'
+    summary: 'The backup of {{ $what }} has an unusual size'
+    description: 'The newest {{ "{{ $labels.target }}" }} backup of {{ $what }} differs by {{ "{{ $value | humanizePercentage }}" }} from the median of two weeks. Unless that much was deleted or loaded on purpose, check the database before the older backups are pruned.'
 - alert: PostgresBackupStorageFull
   expr: |
     max by (source, target) (pg_backup_storage_used_bytes{ {{- $source -}} })
@@ -191,15 +219,15 @@ time() - (
     > {{ divf $rule.volumePercent 100 }}
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
-    summary: 'The folder of the backups of {{ "{{ $labels.source }}" }} is nearly full'
-    description: 'The volume of BACKUP_DIR is {{ "{{ $value | humanizePercentage }}" }} full. Enlarge it (persistence.size), or keep fewer backups (RETENTION_DAYS).'
+    summary: 'The backup folder of {{ "{{ $labels.source }}" }} is nearly full'
+    description: 'The volume of BACKUP_DIR is {{ "{{ $value | humanizePercentage }}" }} full. Enlarge it (persistence.size), or retain fewer backups (RETENTION_DAYS).'
 - alert: PostgresDatabaseVerificationFailed
   expr: |
     min by (source, database) (pg_backup_verification_status{ {{- $source -}} }) == 0
   labels: { severity: critical, cronjob: {{ $name | quote }} }
   annotations:
     summary: 'The newest verification of {{ $what }} failed'
-    description: 'A backup of {{ $what }} does not restore to what was dumped; it counts as no good one any more. Its report says which check failed: backup verify --database.'
+    description: 'A backup of {{ $what }}, restored, differs from what was dumped, and is no longer counted as good. The report stored beside it names the checks that failed.'
 {{- if or $v.verify.enabled (include "postgres-backup.isTrue" $v.settings.VERIFY_ENABLED) }}
 - alert: PostgresDatabaseVerificationStale
   expr: |
@@ -207,7 +235,7 @@ time() - (
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
     summary: 'No verification of {{ $what }} for more than {{ $rule.verifyAfterDays }} days'
-    description: 'Backups of {{ $what }} are made, and nobody has restored one for {{ "{{ $value | humanizeDuration }}" }}. Look at the Jobs of the verification.'
+    description: 'Backups of {{ $what }} are made, but none has been verified for {{ "{{ $value | humanizeDuration }}" }}. Check the Jobs of the verification.'
 - alert: PostgresDatabaseNeverVerified
   expr: |
     max by (source, database) (pg_backup_backups{ {{- $source -}} }) > 0
@@ -216,12 +244,12 @@ time() - (
   for: {{ mulf $rule.verifyAfterDays 24 | int64 }}h
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
-    summary: '{{ $what }} was never verified'
-    description: 'Backups of {{ $what }} are made since more than {{ $rule.verifyAfterDays }} days, and nobody has ever restored one. Look at the Jobs of the verification.'
+    summary: 'No backup of {{ $what }} has ever been verified'
+    description: 'Backups of {{ $what }} have been made for more than {{ $rule.verifyAfterDays }} days, but none has been verified. Check the Jobs of the verification.'
 {{- end }}
 {{- end }}
 
-{{/* The label `source` of the program's metrics; empty where the values do not tell it. */}}
+{{/* The label `source` of the program's metrics; empty if the values do not determine it. */}}
 {{- define "postgres-backup.source" -}}
 {{- $host := include "postgres-backup.text" .settings.POSTGRES_HOST }}
 {{- with include "postgres-backup.text" .settings.BACKUP_SOURCE }}

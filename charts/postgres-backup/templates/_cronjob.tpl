@@ -1,6 +1,6 @@
 {{/*
-A CronJob: {root, cluster, component, name, when, shards, action} and what its pod takes. `when` are the values with
-schedule and deadline, `shards` fields of the Job, and `action` what an exit code does that a retry cannot mend.
+A CronJob: {root, cluster, component, name, when, shards, action} and the parameters of its pod. `when` are the values with
+schedule and deadline, `shards` fields of the Job, and `action` follows exit codes that a retry cannot fix.
 */}}
 {{- define "postgres-backup.cronjob" -}}
 {{- $v := .cluster.values }}
@@ -41,8 +41,8 @@ spec:
 {{- end }}
 
 {{/*
-A pod that was disrupted is no failure, and one that a retry cannot mend is not retried. Where one shard's failure would
-end the others (before Kubernetes 1.29), there is no such action, and the argument is empty.
+A disrupted pod is not a failure, and failures that a retry cannot fix are not retried. Before Kubernetes 1.29, the action
+would end the other shards as well; then the argument is empty.
 */}}
 {{- define "postgres-backup.failurePolicy" -}}
 podFailurePolicy:
@@ -53,7 +53,7 @@ podFailurePolicy:
           status: "True"
     {{- with . }}
     - action: {{ . }}
-      # its schema says required until 1.28
+      # required by the schema until 1.28
       onPodConditions: []
       onExitCodes:
         containerName: backup

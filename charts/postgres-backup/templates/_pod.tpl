@@ -1,12 +1,12 @@
 {{/*
-A pod template: {root, cluster, component, args, block, identity}. `block` are the values of one kind of pod (`verify`,
-`restore`) whose settings, secret and resources win; `identity` mounts the age private key; `server` is a PostgreSQL
-beside the program.
+A pod template: {root, cluster, component, args, block, identity, server}. `block` are the values of one kind of pod
+(`verify`, `restore`), whose settings, secret and resources take precedence; `identity` mounts the age private key; `server`
+are the values of a PostgreSQL server in the same pod.
 */}}
 {{- define "postgres-backup.pod" -}}
 {{- $own := pick (.block | default dict) "settings" "secret" "resources" }}
 {{- $v := mustMergeOverwrite (deepCopy .cluster.values) (deepCopy $own) }}
-{{- /* what the block says in one way goes before what the server says in the other */}}
+{{- /* a setting of the block takes precedence over a key of the server's values, and the other way round */}}
 {{- with .block }}
 {{- range $name, $value := .settings }}
 {{- $_ := unset $v.secret.keys $name }}
@@ -18,7 +18,7 @@ beside the program.
 {{- $context := dict "root" .root "cluster" .cluster "component" .component "v" $v "server" .server "identity" (and .identity $v.encryption.identity.secretName) }}
 metadata:
   labels:
-    {{- include "postgres-backup.labels" (merge (dict "more" $v.podLabels) .) | nindent 4 }}
+    {{- include "postgres-backup.labels" (merge (dict "more" (merge (include "postgres-backup.claimLabel" $context | fromYaml) $v.podLabels)) .) | nindent 4 }}
   {{- with $v.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
@@ -45,9 +45,9 @@ spec:
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $v.affinity }}
+  {{- with include "postgres-backup.affinity" $context }}
   affinity:
-    {{- toYaml . | nindent 4 }}
+    {{- . | nindent 4 }}
   {{- end }}
   securityContext:
     {{- toYaml $v.podSecurityContext | nindent 4 }}
@@ -57,7 +57,7 @@ spec:
   {{- end }}
   containers:
     - name: backup
-      image: {{ include "postgres-backup.image" (dict "repository" $v.image.repository "digest" $v.image.digest "tag" ($v.image.tag | default .root.Chart.AppVersion)) | quote }}
+      image: {{ include "postgres-backup.image" (merge (dict "tag" ($v.image.tag | default .root.Chart.AppVersion)) $v.image) | quote }}
       imagePullPolicy: {{ $v.image.pullPolicy }}
       args:
         {{- range .args }}
@@ -88,7 +88,7 @@ spec:
 {{- range $setting, $from := $secret.keys }}
 {{- $_ := set $found $setting (dict "name" ($from.name | default $name) "key" ($from.key | default $setting) "optional" false) }}
 {{- end }}
-{{- /* a path in settings stands for the secret, and the server beside the program wants none */}}
+{{- /* a path in settings replaces the secret, and the server in the same pod needs none */}}
 {{- range $setting := keys $found }}
 {{- $isOfServer := has $setting (list "VERIFY_HOST" "VERIFY_PORT" "VERIFY_USER" "VERIFY_PASSWORD") }}
 {{- if or (get $.v.settings (printf "%s_FILE" $setting)) (and $.server $isOfServer) }}
@@ -146,7 +146,7 @@ spec:
 {{- $v := .v }}
 - name: scratch
   mountPath: /tmp
-{{- if ne (include "postgres-backup.target" $v) "remote" }}
+{{- if include "postgres-backup.claim" . }}
 - name: backups
   mountPath: /backups
 {{- end }}
@@ -174,10 +174,10 @@ spec:
 - name: scratch
   emptyDir:
     sizeLimit: {{ $v.scratch.sizeLimit | quote }}
-{{- if ne (include "postgres-backup.target" $v) "remote" }}
+{{- with include "postgres-backup.claim" . }}
 - name: backups
   persistentVolumeClaim:
-    claimName: {{ $v.persistence.existingClaim | default .cluster.name | quote }}
+    claimName: {{ . | quote }}
 {{- end }}
 {{- if $v.secret.asFiles }}
 - name: secrets
@@ -233,8 +233,8 @@ spec:
 {{- end }}
 
 {{/*
-A PostgreSQL that is there for one verification: reached by its socket alone, so that it needs no password. It is ready
-when it has become process 1; before that its image starts and stops it once to set itself up.
+A PostgreSQL server for one verification. It is reached only by its socket and so needs no password. It is ready when it is
+process 1; before that, its image starts and stops it once to initialize.
 */}}
 {{- define "postgres-backup.serverContainer" -}}
 - name: postgres
@@ -254,7 +254,7 @@ when it has become process 1; before that its image starts and stops it once to 
   env:
     - name: PGDATA
       value: /var/lib/postgresql/scratch/data
-    # the image refuses to start without one; over the socket nobody is asked for it
+    # the image does not start without one; connections over the socket do not use it
     - name: POSTGRES_PASSWORD
       value: unused
   startupProbe:

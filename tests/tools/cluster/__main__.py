@@ -1,4 +1,4 @@
-"""A one-node Kubernetes cluster for tests: API server, Job controller and kubelet in one process.
+"""A small Kubernetes cluster for tests: API server, Job controller, scheduler and kubelet in one process.
 
 It serves until SIGTERM, or until its standard input closes where that is a pipe, so that the end of a
 test takes it along; it leaves no container and no process behind.
@@ -23,6 +23,7 @@ from .kinds import PVCS
 from .kubelet import Kubelet
 from .local import Local
 from .objects import Store
+from .scheduler import Scheduler
 from .volumes import claim_folder
 
 KUBECONFIG = """\
@@ -53,6 +54,7 @@ def options():
         "--runner", default="docker", help="'docker', or a program that stands for every image (default: docker)"
     )
     parser.add_argument("--kube-version", default="v1.33.0")
+    parser.add_argument("--nodes", type=int, default=1, help="how many nodes it has; all are this machine (default: 1)")
     return parser.parse_args()
 
 
@@ -79,7 +81,8 @@ async def serve(given):
     state.mkdir(parents=True, exist_ok=True)
     store = Store()
     Controller(store)
-    kubelet = Kubelet(store, Docker() if given.runner == "docker" else Local(given.runner), state)
+    runtime = Docker() if given.runner == "docker" else Local(given.runner)
+    kubelet = Kubelet(store, Scheduler(store, given.nodes), runtime, state)
 
     def reclaim(event, kind, obj):
         if kind is PVCS and event == "DELETED":

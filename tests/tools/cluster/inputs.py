@@ -41,7 +41,6 @@ def data(store, kind, namespace, ref):
 
 def pod_field(pod, path):
     known = {
-        "spec.nodeName": "node-1",
         "status.hostIP": "127.0.0.1",
         "status.podIP": "127.0.0.1",
         "spec.serviceAccountName": pod["spec"]["serviceAccountName"],
@@ -51,17 +50,7 @@ def pod_field(pod, path):
     found = re.fullmatch(r"metadata\.(labels|annotations)\['(.*)'\]", path)
     if found:
         return str((pod["metadata"].get(found[1]) or {}).get(found[2], ""))
-    if path in ("metadata.labels", "metadata.annotations"):
-        pairs = pod["metadata"].get(path.split(".")[1]) or {}
-        return "\n".join(f'{k}="{v}"' for k, v in sorted(pairs.items()))
     return field(pod, path)
-
-
-def resource(container, source):
-    kind, name = source["resource"].split(".", 1)
-    value = (container.get("resources", {}).get(kind) or {}).get(name, "0")
-    per = quantity(source.get("divisor") or "1") or 1
-    return str(int(-(-quantity(value) // per)))
 
 
 def quantity(text):
@@ -82,7 +71,7 @@ def quantity(text):
     return float(number) * sizes[unit]
 
 
-def value_from(store, pod, container, source):
+def value_from(store, pod, source):
     namespace = pod["metadata"]["namespace"]
     for name, kind in (("secretKeyRef", SECRETS), ("configMapKeyRef", CONFIGMAPS)):
         if name in source:
@@ -93,9 +82,7 @@ def value_from(store, pod, container, source):
                     return None
                 raise Missing(f"couldn't find key {ref['key']} in {kind.kind} {namespace}/{ref['name']}")
             return values[ref["key"]].decode()
-    if "fieldRef" in source:
-        return pod_field(pod, source["fieldRef"]["fieldPath"])
-    return resource(container, source["resourceFieldRef"])
+    return pod_field(pod, source["fieldRef"]["fieldPath"])
 
 
 def environment(store, pod, container):
@@ -107,7 +94,7 @@ def environment(store, pod, container):
                 env.update({source.get("prefix", "") + k: v.decode() for k, v in values.items()})
     for item in container.get("env") or []:
         if item.get("valueFrom"):
-            value = value_from(store, pod, container, item["valueFrom"])
+            value = value_from(store, pod, item["valueFrom"])
         else:
             value = expand(str(item.get("value") or ""), env)
         if value is not None:

@@ -56,20 +56,12 @@ class Controller:
         live = [p for p in pods if p["status"].get("phase") not in ("Succeeded", "Failed")]
         active = [p for p in live if not p["metadata"].get("deletionTimestamp")]
         failing = next((c for c in status.get("conditions", []) if c["type"] == "FailureTarget"), None)
-        if spec["suspend"]:
-            self.remove(active)
-            why = {"reason": "JobSuspended", "message": "Job suspended"}
-            self.write(job, tally, [], startTime=None, conditions=[condition("Suspended", **why)])
-            return
         if not status.get("startTime"):
-            resumed = (
-                [condition("Suspended", "JobResumed", "Job resumed", "False")] if status.get("conditions") else None
-            )
-            job = self.store.set_status(job, startTime=now(), conditions=resumed)
+            job = self.store.set_status(job, startTime=now())
             if spec.get("activeDeadlineSeconds") is not None:
                 self.later(spec["activeDeadlineSeconds"] + 0.05, job)
         if not failing:
-            reason = ("PodFailurePolicy", fatal) if fatal else self.failure(job, tally, active)
+            reason = ("PodFailurePolicy", fatal) if fatal else self.failure(job, tally)
             failing = reason and condition("FailureTarget", *reason)
         if failing:
             self.remove(active)
@@ -78,7 +70,7 @@ class Controller:
             if not live:
                 self.ended(job)
             return
-        if self.complete(job, tally, active):
+        if self.complete(job, tally):
             self.remove(active)
             why = {"reason": "CompletionsReached", "message": "Reached expected number of succeeded pods"}
             both = [condition("SuccessCriteriaMet", **why), condition("Complete", **why)]
@@ -89,29 +81,22 @@ class Controller:
         active += self.start(job, tally, occupied)
         self.write(job, tally, active)
 
-    def failure(self, job, tally, active):
+    def failure(self, job, tally):
         spec = job["spec"]
         limit, deadline = spec["backoffLimit"], spec.get("activeDeadlineSeconds")
-        restarts = sum(s.get("restartCount", 0) for p in active for s in p["status"].get("containerStatuses", []))
-        restarted = spec["template"]["spec"]["restartPolicy"] == "OnFailure" and restarts and restarts >= limit
-        if tally.failed > limit or restarted:
+        if tally.failed > limit:
             return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
         if deadline is not None and seconds_since(job["status"]["startTime"]) >= deadline:
             return "DeadlineExceeded", "Job was active longer than specified deadline"
-        most = spec.get("maxFailedIndexes")
-        if most is not None and len(tally.broken) > most:
-            return "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
-        if tally.broken and len(tally.broken | tally.done) >= (spec.get("completions") or 1):
+        if tally.broken and len(tally.broken | tally.done) >= spec["completions"]:
             return "FailedIndexes", "Job has failed indexes"
         return None
 
     @staticmethod
-    def complete(job, tally, active):
+    def complete(job, tally):
         spec = job["spec"]
         if spec["completionMode"] == "Indexed":
             return len(tally.done) >= spec["completions"]
-        if spec.get("completions") is None:
-            return tally.succeeded and not active
         return tally.succeeded >= spec["completions"]
 
     def start(self, job, tally, occupied):
@@ -121,8 +106,6 @@ class Controller:
         if spec["completionMode"] == "Indexed":
             taken = tally.done | tally.broken | {index_of(p) for p in occupied}
             wanted = [i for i in range(spec["completions"]) if str(i) not in taken]
-        elif spec.get("completions") is None:
-            wanted = [None] * (0 if tally.succeeded else room)
         else:
             wanted = [None] * (spec["completions"] - tally.succeeded - len(occupied))
         wanted = wanted[: max(0, room)]
@@ -150,7 +133,8 @@ class Controller:
         pod = {"metadata": {**own, "name": name, "ownerReferences": [owner]}, "spec": copy.deepcopy(template["spec"])}
         try:
             return self.store.create(PODS, pod, meta["namespace"])
-        except ApiError:
+        except ApiError as error:
+            self.store.warn(job, "FailedCreate", f"Error creating: {error.message}")
             self.later(1, job)
             return None
 
@@ -199,10 +183,10 @@ class Controller:
             self.store.delete(JOBS, meta["namespace"], meta["name"])
 
 
-def condition(kind, reason, message, status="True"):
+def condition(kind, reason, message):
     return {
         "type": kind,
-        "status": status,
+        "status": "True",
         "reason": reason,
         "message": message,
         "lastProbeTime": now(),

@@ -47,7 +47,7 @@ BY_KIND = {(k.api_version, k.kind): k for k in KINDS}
 PODS, JOBS, CRONJOBS = BY_PLURAL["", "pods"], BY_PLURAL["batch", "jobs"], BY_PLURAL["batch", "cronjobs"]
 NAMESPACES, PVCS = BY_PLURAL["", "namespaces"], BY_PLURAL["", "persistentvolumeclaims"]
 SECRETS, CONFIGMAPS = BY_PLURAL["", "secrets"], BY_PLURAL["", "configmaps"]
-ACCOUNTS = BY_PLURAL["", "serviceaccounts"]
+ACCOUNTS, EVENTS = BY_PLURAL["", "serviceaccounts"], BY_PLURAL["", "events"]
 
 
 def kind_of(obj):

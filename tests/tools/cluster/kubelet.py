@@ -1,6 +1,7 @@
-"""The kubelet: has each pod run, from its creation to its deletion."""
+"""The kubelet of every node: has each pod run, from its creation to its deletion."""
 
 import asyncio
+import collections
 from pathlib import Path
 
 from .kinds import PODS
@@ -8,8 +9,10 @@ from .podrun import PodRun
 
 
 class Kubelet:
-    def __init__(self, store, runtime, state):
-        self.store, self.runtime, self.state, self.runs = store, runtime, Path(state), {}
+    def __init__(self, store, scheduler, runtime, state):
+        self.store, self.scheduler, self.runtime, self.state = store, scheduler, runtime, Path(state)
+        # claims by their uid: the pods that have them, each with its node
+        self.runs, self.attached = {}, collections.defaultdict(dict)
         store.listeners.append(self.notice)
 
     def notice(self, event, kind, obj):

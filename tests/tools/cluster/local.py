@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 
+from .inputs import Missing
 from .objects import now
 
 
@@ -14,10 +15,23 @@ class Local:
     sidecars = False
 
     def __init__(self, program):
-        self.program = program
+        self.program, self.failed = program, set()
 
     async def create(self, **given):
+        self.pull(given["container"]["image"], given["pod"]["metadata"]["uid"])
         return Process(self.program, **given)
+
+    def pull(self, image, pod):
+        """Every image is there, but those of hosts that cannot exist (RFC 2606); the reason is first the failure, and then
+        that it is tried again."""
+        host = image.split("/")[0]
+        if not host.endswith(".invalid"):
+            return
+        failure = f'failed to pull image "{image}": lookup {host}: no such host'
+        if pod in self.failed:
+            raise Missing(f'Back-off pulling image "{image}"', "ImagePullBackOff")
+        self.failed.add(pod)
+        raise Missing(failure, "ErrImagePull")
 
     async def close(self):
         pass

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import contextlib
 import copy
 import datetime
 import random
@@ -9,7 +10,7 @@ import uuid
 
 from . import rules
 from .errors import ApiError, conflict, exists, forbidden, not_found
-from .kinds import ACCOUNTS, NAMESPACES, PODS, kind_of
+from .kinds import ACCOUNTS, EVENTS, NAMESPACES, PODS, kind_of
 from .selection import matches
 
 FOREGROUND = "foregroundDeletion"
@@ -196,6 +197,15 @@ class Store:
             return new
 
         return self.update(kind, meta.get("namespace", ""), meta["name"], change, status=True)
+
+    def warn(self, obj, reason, message):
+        """Writes an event about an object; one that is there already says the same."""
+        meta, parts = obj["metadata"], (obj["metadata"]["uid"], reason, message)
+        about = {"kind": obj["kind"], **{field: meta[field] for field in ("namespace", "name", "uid")}}
+        event = {"involvedObject": about, "type": "Warning", "reason": reason, "message": message}
+        name = f"{meta['name']}.{uuid.uuid5(uuid.NAMESPACE_OID, ' '.join(parts)).hex[:16]}"
+        with contextlib.suppress(ApiError):
+            self.create(EVENTS, {"metadata": {"name": name}, **event}, meta["namespace"])
 
     def dependents(self, uid):
         return [(k[0], obj) for k, obj in list(self.objects.items()) if owned_by(obj, uid)]

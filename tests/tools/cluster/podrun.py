@@ -5,7 +5,9 @@ import shutil
 
 from . import probes
 from .inputs import Missing, environment, expand, expand_args
+from .kinds import PODS
 from .objects import now
+from .scheduler import Unschedulable
 from .volumes import Volumes
 
 RETRY = 0.3
@@ -98,10 +100,9 @@ class PodRun:
         sidecars = []
         try:
             self.refuse_unsupported()
+            await self.schedule()
             self.write()
-            self.volumes = await self.retry(
-                lambda: Volumes(self.store, self.pod, self.kubelet.state, self.folder), "ContainerCreating"
-            )
+            self.volumes = await self.retry(lambda: Volumes(self.kubelet, self.pod, self.folder))
             for container in self.spec.get("initContainers", []):
                 if sidecar(container):
                     sidecars.append(container["name"])
@@ -118,6 +119,24 @@ class PodRun:
         except Exception as error:  # whatever it is, the pod's message is where one looks for it
             self.failure = {"reason": "KubeletError", "message": f"{type(error).__name__}: {error}"}
         await self.end(sidecars)
+
+    async def schedule(self):
+        """Binds the pod to a node as soon as one can take it."""
+        node = None
+        while not node:
+            try:
+                node = self.kubelet.scheduler.place(self.pod)
+            except Unschedulable as error:
+                why = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": str(error)}
+                self.store.set_status(self.pod, phase="Pending", conditions=[{**why, "lastTransitionTime": self.started}])
+                self.store.warn(self.pod, "FailedScheduling", str(error))
+                await self.pause(RETRY)
+
+        def bind(pod):
+            pod["spec"]["nodeName"] = node
+            return pod
+
+        self.pod = self.store.update(PODS, self.meta["namespace"], self.meta["name"], bind)
 
     def refuse_unsupported(self):
         if not self.runtime.sidecars and any(sidecar(c) for c in self.spec.get("initContainers", [])):
@@ -139,6 +158,8 @@ class PodRun:
                 }
             self.states[name]["ready"] = False
         self.done.set()
+        for pods in self.kubelet.attached.values():
+            pods.pop(self.meta["uid"], None)
         self.write("Succeeded" if self.failure is None else "Failed", **(self.failure or {}))
         if self.volumes:
             self.volumes.unmount()
@@ -151,8 +172,9 @@ class PodRun:
             return
         raise Stopped
 
-    async def retry(self, make, reason, name=None):
-        """Repeats what a missing Secret, ConfigMap, claim or image hinders, until it is there or the pod goes."""
+    async def retry(self, make, name=None):
+        """Repeats what a missing Secret, ConfigMap, claim or image hinders, until it is there or the pod goes. The reason is
+        in the status of the container of that name, and for volumes in an event."""
         while True:
             if self.stopping.is_set():
                 raise Stopped
@@ -160,9 +182,15 @@ class PodRun:
                 made = make()
                 return await made if asyncio.iscoroutine(made) else made
             except Missing as missing:
-                why = {"reason": missing.reason or reason, "message": str(missing)}
-                for each in [name] if name else self.states:
-                    self.set(each, {"waiting": why})
+                if name:
+                    reason = missing.reason or "CreateContainerConfigError"
+                    self.set(name, {"waiting": {"reason": reason, "message": str(missing)}})
+                    if reason != "ImagePullBackOff":
+                        image = self.states[name]["image"]
+                        what = f'Failed to pull image "{image}"' if reason == "ErrImagePull" else "Error"
+                        self.store.warn(self.pod, "Failed", f"{what}: {missing}")
+                else:
+                    self.store.warn(self.pod, missing.reason, str(missing))
             await self.pause(RETRY)
 
     async def prepare(self, container):
@@ -183,7 +211,7 @@ class PodRun:
 
     async def launch(self, container):
         name = container["name"]
-        handle = await self.retry(lambda: self.prepare(container), "CreateContainerConfigError", name)
+        handle = await self.retry(lambda: self.prepare(container), name)
         self.handles[name] = handle
         if self.stopping.is_set():
             await handle.stop(0)

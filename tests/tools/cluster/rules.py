@@ -51,9 +51,7 @@ def default_pod(spec):
 
 
 def default_job(spec):
-    if spec.get("completions") is None and spec.get("parallelism") is None:
-        spec["completions"] = 1
-    for field, value in (("parallelism", 1), ("completionMode", "NonIndexed"), ("suspend", False)):
+    for field, value in (("completions", 1), ("parallelism", 1), ("completionMode", "NonIndexed"), ("suspend", False)):
         spec.setdefault(field, value)
     spec.setdefault("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else 2147483647)
     spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")

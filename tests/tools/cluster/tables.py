@@ -30,7 +30,7 @@ def pod(obj):
 def job(obj):
     status = obj.get("status", {})
     true = [c["type"] for c in status.get("conditions", []) if c["status"] == "True"]
-    word = next((t for t in ("Complete", "Failed", "Suspended", "FailureTarget") if t in true), "Running")
+    word = next((t for t in ("Complete", "Failed", "FailureTarget") if t in true), "Running")
     wanted = obj["spec"].get("completions") or f"1 of {obj['spec'].get('parallelism', 1)}"
     lasted = age(obj, status["startTime"], status.get("completionTime")) if status.get("startTime") else ""
     return [word, f"{status.get('succeeded', 0)}/{wanted}", lasted, age(obj)]

@@ -3,24 +3,26 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 from .errors import ApiError
-from .inputs import Missing, data, expand, pod_field, quantity
+from .inputs import Missing, data, expand, quantity
 from .kinds import CONFIGMAPS, PVCS, SECRETS
-
-TOKEN = "a token that no API server knows"
 
 
 class Volumes:
-    def __init__(self, store, pod, state, folder):
-        self.store, self.pod, self.state, self.mounted = store, pod, state, []
+    def __init__(self, kubelet, pod, folder):
+        self.store, self.state, self.attached = kubelet.store, kubelet.state, kubelet.attached
+        self.pod, self.mounted = pod, []
         self.namespace = pod["metadata"]["namespace"]
         self.group = pod["spec"]["securityContext"].get("fsGroup")
         self.home = folder / "volumes"
         self.paths = {}
         for volume in pod["spec"].get("volumes") or []:
-            self.paths[volume["name"]] = self.make(volume)
+            try:
+                self.paths[volume["name"]] = self.make(volume)
+            except Missing as missing:
+                why = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {missing}'
+                raise missing if missing.reason else Missing(why, "FailedMount") from None
 
     def make(self, volume):
         """The volume's folder, and whether it can only be read."""
@@ -30,8 +32,6 @@ class Volumes:
             return self.claim(ref["claimName"]), ref.get("readOnly", False)
         if "ephemeral" in volume:
             return self.ephemeral(volume), False
-        if "hostPath" in volume:
-            return Path(volume["hostPath"]["path"]), False
         if "emptyDir" in volume:
             return self.empty(path, volume["emptyDir"] or {}), False
         shutil.rmtree(path, ignore_errors=True)
@@ -45,7 +45,7 @@ class Volumes:
 
     @staticmethod
     def mode(volume):
-        inner = volume.get("secret") or volume.get("configMap") or volume.get("downwardAPI") or {}
+        inner = volume.get("secret") or volume.get("configMap") or {}
         return inner.get("defaultMode", 0o644)
 
     def empty(self, path, source):
@@ -64,13 +64,24 @@ class Volumes:
     def claim(self, name):
         obj = self.store.find(PVCS, self.namespace, name)
         if obj is None:
-            raise Missing(f'persistentvolumeclaim "{name}" not found', "Unschedulable")
+            raise Missing(f'persistentvolumeclaim "{name}" not found')
+        self.attach(obj)
         path = claim_folder(self.state, obj)
         if not path.exists():
             path.mkdir(parents=True)
             path.chmod(0o755)
         self.own(path, 0o660)
         return path
+
+    def attach(self, claim):
+        """Keeps a claim on the node where pods have it, unless it is ReadWriteMany."""
+        meta, holders = self.pod["metadata"], self.attached[claim["metadata"]["uid"]]
+        others = [pod for pod, node in holders.values() if node != self.pod["spec"]["nodeName"]]
+        if others and "ReadWriteMany" not in claim["spec"]["accessModes"]:
+            volume, pods = claim["spec"]["volumeName"], ", ".join(others)
+            why = f'Multi-Attach error for volume "{volume}" Volume is already used by pod(s) {pods}'
+            raise Missing(why, "FailedAttachVolume")
+        holders[meta["uid"]] = (meta["name"], self.pod["spec"]["nodeName"])
 
     def ephemeral(self, volume):
         meta, template = self.pod["metadata"], volume["ephemeral"]["volumeClaimTemplate"]
@@ -88,7 +99,7 @@ class Volumes:
         return self.claim(name)
 
     def files(self, part):
-        """Name to content and mode of what a Secret, a ConfigMap, the downward API or a token puts into a volume."""
+        """Name to content and mode of what a Secret or a ConfigMap puts into a volume."""
         for name, kind in (("secret", SECRETS), ("configMap", CONFIGMAPS)):
             if name in part:
                 ref = part[name] or {}
@@ -100,13 +111,6 @@ class Volumes:
                     if item["key"] not in values and not ref.get("optional"):
                         raise Missing(f"references non-existent {name} key: {item['key']}")
                 return {i["path"]: (values[i["key"]], i.get("mode")) for i in ref["items"] if i["key"] in values}
-        if "downwardAPI" in part:
-            fields = [i for i in part["downwardAPI"].get("items") or [] if "fieldRef" in i]
-            return {
-                i["path"]: (pod_field(self.pod, i["fieldRef"]["fieldPath"]).encode(), i.get("mode")) for i in fields
-            }
-        if "serviceAccountToken" in part:
-            return {part["serviceAccountToken"]["path"]: (TOKEN.encode(), 0o600)}
         raise Missing(f"volume source not known: {', '.join(k for k in part if k != 'name')}")
 
     @staticmethod
