@@ -3,7 +3,7 @@
 # a throwaway folder, against a throwaway PostgreSQL.
 #
 # Three commands of the blocks need a machine of their own, and are others here: `apt-get` and `service` do nothing, because
-# the server is there, and `su postgres -c` runs what it is given as that server's superuser. Host and port are set in the
+# the server is there, and `su - postgres -c` runs what it is given as that server's superuser. Host and port are set in the
 # environment, which wins over the .env that the blocks write.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -44,8 +44,8 @@ for command in apt-get service; do
 done
 cat >"$work/bin/su" <<SU
 #!/bin/sh
-[ "\$1 \$2" = "postgres -c" ] || { echo "su: only su postgres -c is known here" >&2; exit 1; }
-PGHOST=127.0.0.1 PGPORT=$port PGUSER=postgres PGPASSWORD=superuser exec sh -c "\$3"
+[ "\$1 \$2 \$3" = "- postgres -c" ] || { echo "su: only su - postgres -c is known here" >&2; exit 1; }
+PGHOST=127.0.0.1 PGPORT=$port PGUSER=postgres PGPASSWORD=superuser exec sh -c "\$4"
 SU
 chmod +x "$work/bin"/*
 ln -s "$PWD/target/debug/backup" "$work/bin/backup"
