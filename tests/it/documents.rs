@@ -305,7 +305,7 @@ fn every_link_in_the_documents_leads_somewhere() {
 }
 
 #[test]
-fn the_readme_is_one_sitting_and_installing_comes_second() {
+fn the_readme_is_short_and_installing_comes_second() {
     let (text, readme) = (read("README.md"), Document::read("README.md"));
     assert!(text.lines().count() <= 200, "README.md has {} lines: move something to docs/", text.lines().count());
     for line in text.lines().filter(|line| !line.starts_with('|')) {
