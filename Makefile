@@ -8,7 +8,7 @@ PG_SOURCE ?= pgdg
 NAMESPACE ?= postgres-backup
 RELEASE ?= postgres-backup
 
-.PHONY: help demo test restore-test extensions-test fuzz lint fmt docs bench image image-test pod-test clean \
+.PHONY: help demo first-steps test restore-test extensions-test fuzz lint fmt docs bench image image-test pod-test clean \
     k8s-ns k8s-secret k8s-deploy k8s-test k8s-backup k8s-logs k8s-pvc k8s-status k8s-download k8s-list k8s-restore k8s-clean
 
 help: ## list the targets
@@ -17,6 +17,10 @@ help: ## list the targets
 demo: ## back up a throwaway sample shop, restore it with psql, and stop everything again
 	@tests/tools/setup.sh demo
 	@tests/tools/demo.sh
+
+first-steps: ## run the README's first five minutes, as they are written there, against a throwaway PostgreSQL
+	@tests/tools/setup.sh demo
+	@tests/tools/stranger.sh
 
 test: ## run every test against real servers, and print how many ran
 	@tests/tools/setup.sh test

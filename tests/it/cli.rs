@@ -26,7 +26,7 @@ fn every_command_explains_itself_as_recorded() {
     let backup = Backup::of(shared(), "postgres");
     let short = backup.run(&["-h"]).exits(0).stdout;
     insta::assert_snapshot!("help", short);
-    // the settings behind it stand in the README as well
+    // the settings behind it stand in docs/reference.md as well
     let long = backup.run(&["--help"]).exits(0).stdout;
     insta::assert_snapshot!("help-long", long.split("Settings (").next().unwrap());
     let section = short.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());

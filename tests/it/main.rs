@@ -12,6 +12,7 @@ mod clouds;
 mod consistency;
 mod daemon;
 mod dashboard;
+mod documents;
 mod encryption;
 mod exceptions;
 mod failures;

@@ -36,7 +36,7 @@ fn as_reader(postgres: &Postgres) -> Backup {
     Backup::of(postgres, "postgres").set("POSTGRES_USER", "reader").set("POSTGRES_PASSWORD", "secret-of-reader")
 }
 
-/// The manual way of the README: properties from the manifest, then the content.
+/// The manual way of docs/restore.md: properties from the manifest, then the content.
 fn rebuild(postgres: &Postgres, archive: &std::path::Path, database: &str) {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/recreate-database.sql");
     let manifest = std::fs::read_to_string(format!("{}.json", archive.display())).unwrap();
