@@ -1,7 +1,7 @@
 //! Every setting of the program, once: name, kind, default, meaning. Those of stores and of notification services stand
 //! beside their code, and are taken in here.
 //!
-//! Messages, `--help`, `backup config`, the README's table, `.env.example` and the chart's schema are made from `groups`.
+//! Messages, `--help`, `backup config`, the reference's table, `.env.example` and the chart's schema are made from `groups`.
 
 use super::{
     BackupType, Format, LogFormat, LogLevel, Mode, PathFormat, SslMode, Target, dump, selection, source, verify,
