@@ -5,6 +5,7 @@ mod config;
 mod diff;
 mod download;
 mod find;
+mod init;
 mod list;
 mod output;
 mod peek;
@@ -71,6 +72,8 @@ enum Command {
     Check(OutputFormat),
     /// The effective configuration, secrets hidden, each value with its source
     Config(OutputFormat),
+    /// Ask for what a first backup needs, write it into .env, and check it; without a terminal, print a template
+    Init(init::Arguments),
     /// Completions for a shell
     Completions {
         /// The shell
@@ -148,11 +151,17 @@ pub async fn run(process: Process) -> Exit {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
-    let command = cli.command.unwrap_or(Command::Run(cli.run));
+    let mut command = cli.command.unwrap_or(Command::Run(cli.run));
     if let Command::Completions { shell } = command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command_line(), "backup", &mut script);
         return ended(output::print(&String::from_utf8_lossy(&script)).map(|()| Exit::Done));
+    }
+    if let Command::Init(_) = command {
+        match init::execute(&process.shutdown).await {
+            Ok(true) => command = Command::Check(OutputFormat { json: false }),
+            outcome => return ended(outcome.map(|_| Exit::Done)),
+        }
     }
     let config = match Config::load(std::env::vars_os(), Path::new(".")) {
         Ok(config) => config,
@@ -180,7 +189,7 @@ pub async fn run(process: Process) -> Exit {
         Command::Prune(arguments) => guarded(&process.shutdown, prune::execute(&arguments, &config)).await,
         Command::Check(format) => guarded(&process.shutdown, check::execute(&format, &config)).await,
         Command::Config(format) => config::execute(&format, &config),
-        Command::Completions { .. } => Ok(Exit::Done),
+        Command::Init(_) | Command::Completions { .. } => Ok(Exit::Done),
     };
     ended(outcome)
 }

@@ -96,6 +96,15 @@ pub enum Target {
 }
 
 impl Target {
+    /// Its word in `BACKUP_TARGET`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::All => "all",
+        }
+    }
+
     /// True when the folder is written.
     pub fn has_local(self) -> bool {
         self != Self::Remote

@@ -7,7 +7,7 @@ use super::{
     BackupType, Format, LogFormat, LogLevel, Mode, PathFormat, SslMode, Target, dump, selection, source, verify,
 };
 use crate::notify::services;
-use crate::settings::{ChartUse, Setting, SettingGroup, ValueKind, words_of};
+use crate::settings::{ChartUse, DefaultValue, Setting, SettingGroup, ValueKind, words_of};
 use crate::storage::{backends, store};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -55,6 +55,26 @@ pub fn groups() -> &'static [SettingGroup] {
 /// Every setting in the order documents show them.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
     groups().iter().flat_map(|group| &group.settings)
+}
+
+/// An environment file with every setting and its default, as `.env.example` is.
+pub fn template() -> String {
+    let mut text = String::from(
+        "# Every setting with its default; an empty value means unset. Copy to .env and change what you need.\n\
+         # One NAME=value a line, taken literally to its end: no quotes, no comments behind a value. Read alike by\n\
+         # backup, docker run --env-file and kubectl create secret --from-env-file. A secret may also be given as a file: NAME_FILE=path.\n",
+    );
+    for group in groups() {
+        text += &format!("\n# --- {}\n", group.title);
+        for setting in &group.settings {
+            let computed = match setting.default {
+                DefaultValue::Computed(words, _) => format!(" Default: {words}."),
+                _ => String::new(),
+            };
+            text += &format!("# {}{computed}\n{}={}\n", setting.describe(), setting.name, setting.default.literal());
+        }
+    }
+    text
 }
 
 const SOURCE: &[Setting] = &[

@@ -16,6 +16,7 @@ mod documents;
 mod encryption;
 mod exceptions;
 mod failures;
+mod init;
 mod inspection;
 mod kubernetes;
 mod kubernetes_start;
