@@ -3,9 +3,10 @@
 use super::find::Named;
 use super::{SideArgument, output};
 use crate::config::Config;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, SettingsError};
 use crate::inspection::difference::{BackupDifference, DatabaseDifference, ObjectsDifference, Pair, TableDifference};
 use crate::inventory::sides::new_run_id;
+use crate::record::facts::Subject;
 use crate::text;
 use clap::Args;
 
@@ -47,6 +48,13 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     let run_id = new_run_id();
     let (_, before, old) = arguments.named(&arguments.before).find_facts(config, &run_id).await?;
     let (_, after, new) = arguments.named(&arguments.after).find_facts(config, &run_id).await?;
+    if let Some(globals) = [&before, &after].into_iter().find(|backup| backup.manifest.subject == Subject::Globals) {
+        let id = text::one_line(&globals.manifest.id);
+        let why = format!(
+            "{id} holds roles and tablespaces alone, and diff compares databases; download both to compare their SQL"
+        );
+        return Err(Error::Settings(SettingsError::Usage(why)));
+    }
     let difference = BackupDifference::between((&before.manifest, &old), (&after.manifest, &new))?;
     if arguments.json {
         output::print_json(&difference)?;

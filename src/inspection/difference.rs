@@ -103,11 +103,7 @@ impl<'b> BackupDifference<'b> {
         let databases: Vec<DatabaseDifference> = databases.collect::<Result<_, _>>()?;
         let lost: Vec<&str> = old.keys().filter(|name| !new.contains_key(*name)).copied().collect();
         let gained: Vec<&str> = new.keys().filter(|name| !old.contains_key(*name)).copied().collect();
-        let same = lost.is_empty()
-            && gained.is_empty()
-            && databases.iter().all(|database| database.same)
-            // of globals the bytes alone are known
-            && (!databases.is_empty() || before.0.sha256 == after.0.sha256);
+        let same = lost.is_empty() && gained.is_empty() && databases.iter().all(|database| database.same);
         let compared = |manifest: &'b Manifest| ComparedBackup {
             id: &manifest.id,
             source: &manifest.source,
@@ -144,8 +140,9 @@ impl DatabaseDifference {
         difference.rows = Pair { before: before.head.totals.rows, after: after.head.totals.rows };
         difference.properties = before.head.properties != after.head.properties;
         difference.compare_contents(&before.contents(|_| true)?, &after.contents(|_| true)?);
-        let (old, new) = (before.catalogue(|_| true)?, after.catalogue(|_| true)?);
         for kind in Kind::ALL {
+            // one kind at a time, so that a catalogue of many tables is never in memory whole
+            let (old, new) = (before.catalogue(|one| one == kind)?, after.catalogue(|one| one == kind)?);
             let objects = ObjectsDifference::between(old.of(kind), new.of(kind), has_texts);
             if objects != ObjectsDifference::default() {
                 difference.objects.insert(kind.key(), objects);

@@ -81,6 +81,18 @@ fn diff_says_what_changed_and_that_nothing_did() {
 }
 
 #[test]
+fn roles_are_shown_and_not_compared() {
+    let backup = shop(shared()).set("BACKUP_GLOBALS", "true");
+    backup.run(&[]).exits(0);
+    let listed = backup.json(&["list"], 0);
+    let globals = listed["backups"].as_array().unwrap().iter().find(|one| one["content"] == "globals").unwrap();
+    let id = globals["id"].as_str().unwrap();
+    backup.run(&["show", id]).exits(0).says(&format!("backup restore {id} --globals"));
+    backup.run(&["diff", id, id]).exits(64).says("diff compares databases");
+    backup.run(&["peek", id, "--table", "t"]).exits(64).says("no such database");
+}
+
+#[test]
 fn peek_shows_the_first_rows_as_they_are_in_every_form_of_archive() {
     let identity = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
     let forms: [&[(&str, &str)]; 5] = [
