@@ -41,6 +41,16 @@ pub struct Report {
     pub kept: Option<(usize, u64)>,
     /// When the first of the runs failed that failed until this one; none when the run before it succeeded.
     pub failing_since: Option<DateTime<Utc>>,
+    /// The next run; none where no daemon keeps a schedule.
+    pub next_run: Option<NextRun>,
+}
+
+/// A run to come.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct NextRun {
+    pub time: DateTime<Utc>,
+    #[serde(rename = "type")]
+    pub backup_type: BackupType,
 }
 
 /// A backup that was pruned.
@@ -185,18 +195,26 @@ pub struct Previous {
     pub finished: DateTime<Utc>,
     /// Bytes of its archive.
     pub stored_bytes: u64,
+    /// Rows in it.
+    pub rows: u64,
 }
 
 fn locations<S: Serializer>(targets: &[(Side, String)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(targets.iter().map(|(_, location)| location))
 }
 
+impl Failure {
+    /// Stage, cause and the child's last lines, in one line and without what to do.
+    pub fn what_happened(&self) -> String {
+        let stderr = self.stderr.as_deref().filter(|text| !text.is_empty());
+        let stderr = stderr.map(|text| format!(": {}", text.replace('\n', " / "))).unwrap_or_default();
+        format!("{}: {}{stderr}", self.stage, self.cause)
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.stage, self.cause)?;
-        if let Some(stderr) = self.stderr.as_deref().filter(|text| !text.is_empty()) {
-            write!(f, ": {}", stderr.replace('\n', " / "))?;
-        }
+        f.write_str(&self.what_happened())?;
         self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }
 }
@@ -247,6 +265,7 @@ impl Report {
             failures: Vec::new(),
             kept: None,
             failing_since: None,
+            next_run: None,
         }
     }
 
@@ -284,7 +303,9 @@ impl Report {
             return self.wanted.clone();
         }
         let globals = self.entries.iter().filter(|entry| entry.subject == Subject::Globals).any(|entry| saved(&entry));
-        let part = if done == all { String::new() } else { format!("{done} of ") };
+        // where nothing is safe, the number that was to be saved says it all
+        let is_whole = done == all || done == 0 && !globals;
+        let part = if is_whole { String::new() } else { format!("{done} of ") };
         format!("{part}{}{}", text::count(all, "database"), if globals { " and the globals" } else { "" })
     }
 }

@@ -15,7 +15,7 @@ use crate::inventory::sides::{self, new_run_id};
 use crate::inventory::status::Status;
 use crate::inventory::upload;
 use crate::job::identity::identify;
-use crate::job::{self, Context, presence};
+use crate::job::{self, Context, ScheduledRun, presence};
 use crate::metrics::{self, DatabaseAttempt, Metrics, MetricsInput};
 use crate::pipeline::Workers;
 use crate::progress::Counters;
@@ -287,7 +287,7 @@ impl Work for Daemon {
                 run_id,
                 sides,
                 unusable,
-                failing_since,
+                scheduled: Some(ScheduledRun { failing_since }),
                 shutdown,
                 now,
                 terminal: false,

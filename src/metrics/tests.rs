@@ -36,6 +36,7 @@ fn metrics(databases: &[&str], is_read: bool, shard: Option<&str>) -> Metrics {
         max_age: TimeDelta::days(1),
         pending: &std::collections::HashSet::new(),
         space: None,
+        full_in_days: None,
         now,
     };
     let report = Report {

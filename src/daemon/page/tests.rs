@@ -18,6 +18,7 @@ fn page(databases: &[&str], state: &State) -> String {
         max_age: TimeDelta::hours(25),
         pending: &HashSet::new(),
         space: None,
+        full_in_days: None,
         now,
     };
     let status = Status::of(&Inventory::default(), &question);
