@@ -1,4 +1,4 @@
-//! Pure: when the volume of the folder will be full, if backups go on as they did.
+//! Pure: when the volume of the folder will be full, if backups go on at the present rate.
 //!
 //! What is stored grows for two reasons: retention is not yet at its limits, and the databases themselves grow. So each
 //! series of backups is continued day by day at its own pace, with the sizes that its trend leads to, and what retention
@@ -11,16 +11,18 @@ use crate::repository::Side;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::BTreeMap;
 
-/// Days that the forecast reaches; a volume that lasts longer is nobody's worry today.
+/// Days that the forecast covers; a volume that lasts longer is no concern today.
 const HORIZON: u32 = 365;
-/// Backups that do not reach over this time tell no pace.
+/// Backups within a shorter time say nothing about how often they are made.
 const SHORTEST: TimeDelta = TimeDelta::days(1);
+
+/// When each backup of a series began, and the bytes of its archive; the oldest first.
+pub type StoredSizes = Vec<(DateTime<Utc>, u64)>;
 
 /// Backups of one type of one database, in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupSeries {
-    /// When each began, and the bytes of its archive; the oldest first.
-    pub stored: Vec<(DateTime<Utc>, u64)>,
+    pub stored: StoredSizes,
     /// What retention keeps of them.
     pub limit: SeriesLimit,
 }
@@ -56,7 +58,7 @@ impl SeriesLimit {
 
 /// The series in the folder, of every source that stores there. Manual backups follow no rhythm and are left out.
 pub fn series(inventory: &Inventory, policy: &Retention) -> Vec<BackupSeries> {
-    let mut series: BTreeMap<(String, &Subject, BackupType), Vec<(DateTime<Utc>, u64)>> = BTreeMap::new();
+    let mut series: BTreeMap<(String, &Subject, BackupType), StoredSizes> = BTreeMap::new();
     for entry in inventory.entries.iter().rev().filter(|entry| entry.is_good_on(Side::Local)) {
         let manifest = &entry.manifest;
         if manifest.backup_type != BackupType::Manual {
@@ -70,8 +72,8 @@ pub fn series(inventory: &Inventory, policy: &Retention) -> Vec<BackupSeries> {
         .collect()
 }
 
-/// Days until what is added to the series exceeds `free` bytes; none where that does not happen within a year, or nobody
-/// can say because there are too few backups.
+/// Days until what is added to the series exceeds `free` bytes; none where that does not happen within a year, or there
+/// are too few backups to tell.
 pub fn full_in_days(free: u64, series: &[BackupSeries], now: DateTime<Utc>) -> Option<u32> {
     let mut added = vec![0.0; HORIZON as usize];
     series.iter().for_each(|series| series.add_growth(&mut added, now));
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_foretold_from_one_backup_from_an_afternoon_or_from_what_ended() {
+    fn one_backup_an_afternoon_of_them_or_a_series_that_ended_make_no_forecast() {
         for few in [series(24, &[100], SeriesLimit::None), series(1, &[100; 9], SeriesLimit::None)] {
             assert_eq!(full_in_days(0, &[few], now()), None);
         }

@@ -158,7 +158,7 @@ pub struct Volume {
     pub share_used: f64,
     /// More than four fifths.
     pub nearly_full: bool,
-    /// Days until it is full, if backups go on as they did and retention stays as it is; none where it does not fill
+    /// Days until it is full, at the present rate and with the present retention; none where it does not fill
     /// within a year, or there are too few backups to tell.
     pub full_in_days: Option<u32>,
 }

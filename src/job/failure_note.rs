@@ -27,10 +27,11 @@ pub struct RememberedFailure {
 /// runs have failed.
 pub(super) async fn settle(context: &Context, report: &mut Report, exit: Exit) {
     report.failing_since = context.scheduled.and_then(|scheduled| scheduled.failing_since);
-    // notes are for people who are told of failures, or have a daemon's page; and without the lock, the run that has it
-    // would report its own recovery
-    let is_read = context.scheduled.is_some() || context.config.notifications.has_readers();
-    if exit == Exit::Locked || !is_read {
+    // notes are for people who are notified of failures, or have a daemon's page, where a daemon that was stopped is no
+    // news; any run that succeeds removes them. And without the lock, the run that has it would report its own recovery
+    let is_remembered = context.scheduled.is_some() && context.shutdown.signal().is_none();
+    let is_read = is_remembered || context.config.notifications.has_readers();
+    if exit == Exit::Locked || report.outcome != Outcome::Success && !is_read {
         return;
     }
     let kind = kind(&context.config);

@@ -28,7 +28,7 @@ use crate::background::AbortOnDrop;
 use crate::config::Config;
 use crate::error::{Error, Exit};
 use crate::notify;
-use crate::report::{Activity, NextRun, Report};
+use crate::report::{Activity, Report, UpcomingRun};
 use crate::shutdown::{Shutdown, Stop};
 use outcome::{Errors, nothing_begun};
 use run::Run;
@@ -45,7 +45,7 @@ pub async fn run(context: &Context) -> (Report, Exit) {
     let exit = outcome::conclude(context, &mut report, &errors);
     if context.scheduled.is_some() {
         let next = config.daemon.schedule.next(report.finished);
-        report.next_run = next.map(|due| NextRun { time: due.time, backup_type: due.backup_type });
+        report.next_run = next.map(|due| UpcomingRun { time: due.time, backup_type: due.backup_type });
     }
     failure_note::settle(context, &mut report, exit).await;
     metrics::publish(config, &context.sides, Some(&report), &context.shutdown).await;

@@ -2,7 +2,7 @@ use super::*;
 use crate::record::facts::Subject;
 use crate::record::manifest::BackupType;
 use crate::report::{
-    Activity, CopyReport, Entry, Failure, NextRun, Outcome, Previous, Pruned, Stage, Stored, VerificationSummary,
+    Activity, CopyReport, Entry, Failure, Outcome, Previous, Pruned, Stage, Stored, UpcomingRun, VerificationSummary,
 };
 use crate::settings::Secret;
 use crate::storage::Side;
@@ -54,12 +54,12 @@ fn report(outcome: Outcome, entries: Vec<Entry>) -> Report {
         targets: vec![(Side::Local, "/backups".to_owned())],
         pruned: vec![Pruned { id: "old".to_owned(), subject: Subject::Database("shop".to_owned()), side: Side::Local }],
         kept: Some((7, 7 << 20)),
-        next_run: Some(NextRun { time: "2026-01-29T02:05:00Z".parse().unwrap(), backup_type: BackupType::Daily }),
+        next_run: Some(UpcomingRun { time: "2026-01-29T02:05:00Z".parse().unwrap(), backup_type: BackupType::Daily }),
         ..Report::begin(Activity::Backup, "0197", BackupType::Daily, started)
     }
 }
 
-/// Compares what each service is told with what is stored.
+/// Compares what each service is sent with the stored snapshots.
 #[track_caller]
 fn assert_golden(name: &str, report: &Report) {
     let message = Message::of(report);
@@ -161,7 +161,7 @@ fn a_backup_that_failed_its_verification_names_the_command_that_shows_why() {
 }
 
 #[test]
-fn success_after_failures_is_a_recovery_and_told_to_who_was_told_of_them() {
+fn success_after_failures_is_a_recovery_and_sent_where_failures_were() {
     let failing_since: Option<DateTime<Utc>> = Some("2026-01-26T02:05:00Z".parse().unwrap());
     let recovered = Report { failing_since, ..report(Outcome::Success, vec![entry("shop")]) };
     assert_eq!(message::title(&recovered), "Backup recovered: shop from db:5432");

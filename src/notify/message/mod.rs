@@ -1,4 +1,4 @@
-//! What people are told of a run, before any service's form and limits.
+//! What a notification says about a run, before any service's form and limits.
 
 mod compare;
 mod next_command;
@@ -44,7 +44,7 @@ impl Tone {
     }
 }
 
-/// A name and what is said of it; short ones may stand side by side.
+/// A name and a text; short ones may stand side by side.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) name: String,
@@ -64,7 +64,7 @@ pub(super) enum Text {
 }
 
 impl Message {
-    /// What is told of that run.
+    /// The message about that run.
     pub(super) fn of(report: &Report) -> Self {
         let shard = report.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
         Self {
