@@ -17,7 +17,7 @@ pub struct Report {
     pub source: String,
     /// Which of several runs that share a server, such as `0/4`; none when this one does it all.
     pub shard: Option<String>,
-    /// What was to be saved, in a few words, for the time before that is known in full.
+    /// What was to be saved, in a few words, for when the list of databases is not known yet.
     pub wanted: String,
     pub backup_type: BackupType,
     /// When the run began.
@@ -39,8 +39,18 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Backups of this source that are kept locally, and their bytes.
     pub kept: Option<(usize, u64)>,
-    /// When the first of the runs failed that failed until this one; none when the run before it succeeded.
+    /// When the first of the failed runs in a row before this one failed; none when the run before it succeeded.
     pub failing_since: Option<DateTime<Utc>>,
+    /// The next run; none where no daemon keeps a schedule.
+    pub next_run: Option<UpcomingRun>,
+}
+
+/// A run to come.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct UpcomingRun {
+    pub time: DateTime<Utc>,
+    #[serde(rename = "type")]
+    pub backup_type: BackupType,
 }
 
 /// A backup that was pruned.
@@ -100,7 +110,7 @@ pub struct Entry {
 /// One stage of an entry.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Stage {
-    /// What was done: `dump`, which streams to the targets as it goes, `store`, which makes what is there a backup, or
+    /// `dump`, which streams to the targets as it goes, `store`, which makes a backup of what was streamed, or
     /// `verify`.
     pub name: &'static str,
     /// Seconds that it took.
@@ -181,22 +191,30 @@ pub struct Failure {
 pub struct Previous {
     /// When it began.
     pub started: DateTime<Utc>,
-    /// When it was whole.
+    /// When it was complete.
     pub finished: DateTime<Utc>,
     /// Bytes of its archive.
     pub stored_bytes: u64,
+    /// Rows in it.
+    pub rows: u64,
 }
 
 fn locations<S: Serializer>(targets: &[(Side, String)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(targets.iter().map(|(_, location)| location))
 }
 
+impl Failure {
+    /// Stage, cause and the child's last lines, in one line and without what to do.
+    pub fn what_happened(&self) -> String {
+        let stderr = self.stderr.as_deref().filter(|text| !text.is_empty());
+        let stderr = stderr.map(|text| format!(": {}", text.replace('\n', " / "))).unwrap_or_default();
+        format!("{}: {}{stderr}", self.stage, self.cause)
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.stage, self.cause)?;
-        if let Some(stderr) = self.stderr.as_deref().filter(|text| !text.is_empty()) {
-            write!(f, ": {}", stderr.replace('\n', " / "))?;
-        }
+        f.write_str(&self.what_happened())?;
         self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }
 }
@@ -247,6 +265,7 @@ impl Report {
             failures: Vec::new(),
             kept: None,
             failing_since: None,
+            next_run: None,
         }
     }
 
@@ -262,7 +281,7 @@ impl Report {
         }
     }
 
-    /// True when something was at least tried; else the entries are what should have been, as far as that was known.
+    /// True when at least one entry was tried; else the entries only list what should have been saved, as far as known.
     pub fn has_begun(&self) -> bool {
         self.entries.iter().any(|entry| entry.backup.is_some() || !entry.failures.is_empty() || !entry.notes.is_empty())
     }
@@ -284,7 +303,9 @@ impl Report {
             return self.wanted.clone();
         }
         let globals = self.entries.iter().filter(|entry| entry.subject == Subject::Globals).any(|entry| saved(&entry));
-        let part = if done == all { String::new() } else { format!("{done} of ") };
+        // where nothing is safe, the number that was to be saved says it all
+        let is_whole = done == all || done == 0 && !globals;
+        let part = if is_whole { String::new() } else { format!("{done} of ") };
         format!("{part}{}{}", text::count(all, "database"), if globals { " and the globals" } else { "" })
     }
 }

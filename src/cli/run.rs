@@ -62,7 +62,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
         run_id,
         sides,
         unusable,
-        failing_since: None,
+        scheduled: None,
         shutdown,
         now: Utc::now,
         terminal: std::io::stderr().is_terminal(),

@@ -71,28 +71,36 @@ pub(super) async fn answer(listener: TcpListener, daemon: Arc<Daemon>) {
 fn respond(request: &Request<Incoming>, daemon: &Daemon) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = build(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
+        let mut response = build(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD are allowed\n".to_owned());
         response.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match request.uri().path() {
-        "/" => build(StatusCode::OK, "text/html; charset=utf-8", daemon.page()),
+        "/" => build(StatusCode::OK, "text/html; charset=utf-8", daemon.page(&filter(request.uri().query()))),
         "/healthz" => match daemon.complaints().as_slice() {
             [] => build(StatusCode::OK, TEXT, "ok\n".to_owned()),
             complaints => build(StatusCode::SERVICE_UNAVAILABLE, TEXT, complaints.join("\n") + "\n"),
         },
         "/metrics" => match daemon.metrics() {
             Some(text) => build(StatusCode::OK, crate::metrics::CONTENT_TYPE, text),
-            None => build(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the storage was not looked at yet\n".to_owned()),
+            None => build(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the storage has not been checked yet\n".to_owned()),
         },
-        _ => build(StatusCode::NOT_FOUND, TEXT, "there is /, /healthz and /metrics\n".to_owned()),
+        _ => build(StatusCode::NOT_FOUND, TEXT, "not found; there are /, /healthz and /metrics\n".to_owned()),
     }
 }
 
-/// A response that nobody keeps, frames, or takes for another type than it is.
+/// What the page is asked for with `?filter=`.
+fn filter(query: Option<&str>) -> String {
+    const LONGEST: usize = 200;
+    let mut pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let text = pairs.find(|(name, _)| name == "filter").map(|(_, text)| text);
+    text.unwrap_or_default().trim().chars().take(LONGEST).collect()
+}
+
+/// A response that is not cached, not framed, and not taken for another type than it is.
 fn build(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let policy = format!(
-        "default-src 'none'; img-src data:; style-src '{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; img-src data:; style-src '{}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         page::style_hash()
     );
     let mut response = Response::new(Full::new(Bytes::from(body)));

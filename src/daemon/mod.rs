@@ -1,4 +1,4 @@
-//! The daemon: runs by schedule, uploads of what is not yet remote, and a page, health and metrics over HTTP.
+//! The daemon: scheduled runs, uploads of backups that are not yet remote, and a page, health and metrics over HTTP.
 
 mod http;
 mod page;
@@ -15,13 +15,14 @@ use crate::inventory::sides::{self, new_run_id};
 use crate::inventory::status::Status;
 use crate::inventory::upload;
 use crate::job::identity::identify;
-use crate::job::{self, Context, presence};
+use crate::job::{self, Context, ScheduledRun, presence};
 use crate::metrics::{self, DatabaseAttempt, Metrics, MetricsInput};
 use crate::pipeline::Workers;
 use crate::progress::Counters;
 use crate::repository::{Repository, Side, Whose};
 use crate::schedule::{self, Due, History};
 use crate::shutdown::Shutdown;
+use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use state::{CurrentRun, Shared, State};
@@ -33,11 +34,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, watch};
 use tracing::{error, info, warn};
 
-/// Time between two looks at the storage, besides those after runs and uploads.
+/// Time between two checks of the storage, besides those after runs and uploads.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
-/// How long a side may take to answer such a look.
+/// How long a side may take to answer such a check.
 const LOOK_LIMIT: Duration = Duration::from_secs(120);
-/// How much longer than the longest time between two runs a backup may be the newest.
+/// How much older than the longest time between two runs the newest backup may be.
 const GRACE: TimeDelta = TimeDelta::hours(1);
 
 /// Everything the daemon needs from outside.
@@ -48,12 +49,12 @@ pub struct Daemon {
     /// How old the newest good backup of a database may be.
     max_age: TimeDelta,
     state: Shared,
-    /// The sides that are looked at, which remember the manifests they have read.
+    /// The sides that are checked; they remember the manifests that they have read.
     sides: Mutex<Vec<Repository>>,
     running: watch::Sender<bool>,
-    /// Asks for another look.
+    /// Asks for another check of the storage.
     look_soon: Notify,
-    /// The exit code of a run that was cut.
+    /// The exit code of a run that a signal ended.
     cut: OnceLock<Exit>,
 }
 
@@ -71,7 +72,7 @@ impl Daemon {
         Arc::new(Self { config, shutdown, now, max_age, state, sides, running, look_soon, cut })
     }
 
-    /// Works until it is time to stop. A stop between runs is a clean one; a run that was cut says how it ended.
+    /// Works until it is asked to stop. A stop between runs is a clean exit; one during a run has the exit code of that run.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener) -> Exit {
         let schedule = &self.config.daemon.schedule;
         for due in schedule.next_of_each((self.now)()) {
@@ -114,18 +115,22 @@ impl Daemon {
             let store = |error| (Side::Remote, "the store".to_owned(), error);
             overview.unread.extend(unusable.into_iter().map(store));
             for (_, place, error) in &overview.unread {
-                warn!("looking at {place}: {error}");
+                warn!("{place} cannot be read: {error}");
             }
-            // of what the latest run could not save there may be no backup that tells of it
+            // there may be no backup of what the latest run could not save
             if let Some(report) = &self.state.now().last_run {
                 overview.expect(report.entries.iter().map(|entry| &entry.subject));
             }
-            self.state.see(overview, now);
+            let remembered = match &self.state.now().last_run {
+                None => job::remembered(&self.config, &sides).await,
+                Some(_) => None,
+            };
+            self.state.see(overview, remembered, now);
         };
         let _ = self.shutdown.guard(work).await;
     }
 
-    /// Sends what is not yet remote, at the start and then at every interval, but never begins while a run is under way.
+    /// Uploads what is not yet remote, at the start and then at every interval, but never begins during a run.
     async fn upload_at_intervals(&self) {
         let Some(interval) = self.config.daemon.sync_interval.filter(|_| self.config.target == Target::All) else {
             return;
@@ -144,7 +149,7 @@ impl Daemon {
                 Ok(()) => {}
                 Err(Error::Stopped(_)) => return,
                 Err(error) => {
-                    warn!("uploading what is not yet remote: {error}");
+                    warn!("uploading backups that are not yet remote: {error}");
                     self.state.uploaded(vec![error.to_string()]);
                 }
             }
@@ -179,7 +184,11 @@ impl Daemon {
         }
         self.state.uploaded(choice.errors.iter().map(ToString::to_string).collect());
         if sent > 0 {
-            info!("uploaded {sent} backups that were not yet remote");
+            info!(
+                "uploaded {} that {} not yet remote",
+                text::count(sent, "backup"),
+                if sent == 1 { "was" } else { "were" }
+            );
         }
         if sent > 0 || self.state.now().overview.is_none_or(|overview| !overview.unread.is_empty()) {
             self.look_soon.notify_one();
@@ -187,14 +196,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// How well each database is kept, as far as is known; none while nothing could be read.
+    /// How well each database is kept, as far as known; none before any side could be read.
     fn status(&self, state: &State) -> Option<Status> {
         let overview = state.overview.as_ref().filter(|overview| !overview.read.is_empty())?;
         Some(overview.status(&self.config.source.name, self.max_age, (self.now)()))
     }
 
     /// The page for people.
-    fn page(&self) -> String {
+    fn page(&self, filter: &str) -> String {
         let state = self.state.now();
         page::render(&page::View {
             source: &self.config.source.name,
@@ -203,30 +212,30 @@ impl Daemon {
             zone: self.config.daemon.schedule.zone,
             now: (self.now)(),
             state: &state,
+            filter,
         })
     }
 
-    /// Why all is not well; none when it is.
+    /// What is wrong; empty when all is well.
     fn complaints(&self) -> Vec<String> {
         let state = self.state.now();
         let Some(status) = self.status(&state) else {
             let unread = problems::unread(&state);
-            return if unread.is_empty() { vec!["the storage was not looked at yet".to_owned()] } else { unread };
+            return if unread.is_empty() { vec!["the storage has not been checked yet".to_owned()] } else { unread };
         };
         let mut complaints = problems::too_old(&status);
         if complaints.is_empty() && !status.ok {
             let several = |overview: &Arc<Overview>| overview.is_ambiguous;
             complaints.push(match state.overview.as_ref().is_some_and(several) {
-                true => {
-                    "several servers have backups under this name, and which of them is meant is not known".to_owned()
-                }
-                false => "nothing that is selected was ever saved".to_owned(),
+                true => "several servers have backups under this source's name, and which one is meant is not known"
+                    .to_owned(),
+                false => "nothing that is selected has ever been backed up".to_owned(),
             });
         }
         complaints
     }
 
-    /// The text for Prometheus; none before the storage was looked at.
+    /// The text for Prometheus; none before the storage was first checked.
     fn metrics(&self) -> Option<String> {
         let state = self.state.now();
         let (status, overview) = (self.status(&state)?, state.overview.as_ref()?);
@@ -287,7 +296,7 @@ impl Work for Daemon {
                 run_id,
                 sides,
                 unusable,
-                failing_since,
+                scheduled: Some(ScheduledRun { failing_since }),
                 shutdown,
                 now,
                 terminal: false,
@@ -305,7 +314,7 @@ impl Work for Daemon {
                 Some(report)
             }
             Err(_) => {
-                error!("this is a bug in backup; please report the lines on stderr");
+                error!("the run was lost to a bug in backup; please report the details, which are on stderr");
                 None
             }
         };
@@ -324,7 +333,7 @@ impl Work for Daemon {
 pub async fn listen(daemon: &config::DaemonSettings) -> Result<TcpListener, Error> {
     let address = daemon.listen;
     TcpListener::bind(address).await.map_err(|cause| {
-        let problem = format!("LISTEN_ADDR: listening on {address}: {cause}; choose another address or port");
+        let problem = format!("LISTEN_ADDR: cannot listen on {address}: {cause}; choose another address or port");
         Error::Settings(SettingsError::Config(config::Problems(vec![problem])))
     })
 }

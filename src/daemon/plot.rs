@@ -47,9 +47,36 @@ pub(super) fn plot(label: &str, points: &[Point]) -> Markup {
     }
 }
 
+/// Numbers at even distances, the oldest first, from zero upwards, as a line that goes into a row of a table.
+pub(super) fn sparkline(values: &[u64]) -> Markup {
+    const LAST: u64 = 100;
+    let most = values.iter().copied().max().unwrap_or_default().max(1);
+    if values.len() < 2 {
+        return html! {};
+    }
+    let steps = values.len() as u64 - 1;
+    let height = |value: u64| 19 - u128::from(value) * 18 / u128::from(most);
+    let points =
+        (0..).zip(values).map(|(index, value): (u64, _)| format!("{},{}", index * LAST / steps, height(*value)));
+    let points: Vec<String> = points.collect();
+    html! {
+        svg class="spark" viewBox="0 0 100 20" aria-hidden="true" preserveAspectRatio="none" {
+            polyline points=(points.join(" ")) {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sparkline_goes_from_the_oldest_to_the_newest_and_one_number_makes_none() {
+        let svg = sparkline(&[0, 50, 100]).into_string();
+        assert!(svg.contains(r#"points="0,19 50,10 100,1""#), "{svg}");
+        assert!(sparkline(&[0, 0]).into_string().contains(r#"points="0,19 100,19""#));
+        assert_eq!(sparkline(&[7]).into_string() + &sparkline(&[]).into_string(), "");
+    }
 
     fn point(minute: u32, value: f64) -> Point {
         let time = format!("2026-01-28T02:{minute:02}:00Z").parse().unwrap();

@@ -1,8 +1,11 @@
-//! Pure: what a person should look at, the worst first.
+//! Pure: what a person should look at, the most urgent first.
 
 use super::state::State;
+use crate::inventory::shrink::RELEASE;
 use crate::inventory::status::{Kept, Status, StatusVerdict};
-use crate::report::Outcome;
+use crate::job::RememberedFailure;
+use crate::report::{Failure, Outcome};
+use crate::repository::NotedCause;
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -16,6 +19,11 @@ pub(super) struct Problem {
     pub(super) hint: Option<String>,
 }
 
+/// Problems of one kind that are shown each for itself; the rest of many is counted.
+const SHOWN: usize = 6;
+/// A volume that will be full within so many days is worth a look today.
+const SOON: u32 = 14;
+
 fn urgent(what: String, hint: Option<&str>) -> Problem {
     Problem { urgent: true, what, hint: hint.map(str::to_owned) }
 }
@@ -27,29 +35,49 @@ fn worth_a_look(what: String, hint: Option<&str>) -> Problem {
 /// All of them; without a status nothing could be read yet.
 pub(super) fn problems(status: Option<&Status>, state: &State, now: DateTime<Utc>) -> Vec<Problem> {
     let mut all = Vec::new();
-    for what in status.map(too_old).unwrap_or_default() {
-        all.push(urgent(what, Some("see the latest run for the reason, or start one: backup run")));
+    if state.is_lost {
+        let what = "the last run was lost to a bug in backup".to_owned();
+        all.push(urgent(what, Some("please report the details, which are on stderr")));
     }
-    for what in status.map(alarms).unwrap_or_default() {
-        all.push(urgent(what, None));
-    }
-    add_last_run(&mut all, state);
-    for what in unread(state) {
-        all.push(urgent(what, Some("backup check looks into it")));
+    add(&mut all, "failures in that run", last_run(state, now));
+    let line = |what| urgent(what, Some("run `backup check` to find out why"));
+    all.extend(unread(state).into_iter().map(line));
+    if let Some(status) = status {
+        let hint = "see the last run for the cause, or start a run with `backup run`";
+        let line = |what| urgent(what, Some(hint));
+        add(&mut all, "databases without a recent good backup", too_old(status).into_iter().map(line).collect());
+        let expected = || status.databases.iter().filter(|kept| kept.verdict != StatusVerdict::NotSelected);
+        let each = |problem: fn(&Kept) -> Option<Problem>| expected().filter_map(problem).collect::<Vec<_>>();
+        add(&mut all, "databases that have shrunk", each(shrunk));
+        add(&mut all, "backups that failed their verification", each(failed_verification));
+        let warnings = status.warnings.iter().map(|warning| urgent(warning.clone(), None));
+        add(&mut all, "warnings", warnings.collect());
+        add(&mut all, "databases whose size changed a lot", each(changed_size));
+        add(&mut all, "databases with backups that are not yet uploaded", each(pending_uploads));
     }
     add_storage(&mut all, status, state, now);
-    status.into_iter().flat_map(|status| &status.databases).for_each(|kept| add_database(&mut all, kept));
     all.sort_by_key(|problem| !problem.urgent);
     all
 }
 
-/// What could not be read when the storage was last looked at, one line each.
+/// Adds problems of one kind: the first ones, and how many more there are.
+fn add(all: &mut Vec<Problem>, kind: &str, mut problems: Vec<Problem>) {
+    if problems.len() > SHOWN + 1 {
+        let more = problems.len() - SHOWN;
+        problems.truncate(SHOWN);
+        let urgent = problems.iter().any(|problem| problem.urgent);
+        problems.push(Problem { urgent, what: format!("{more} more {kind}"), hint: None });
+    }
+    all.append(&mut problems);
+}
+
+/// What could not be read when the storage was last checked, one line each.
 pub(super) fn unread(state: &State) -> Vec<String> {
     let Some(overview) = &state.overview else { return Vec::new() };
     let mut lines = Vec::new();
     for (side, place, error) in &overview.unread {
         let known = if overview.read.contains(side) {
-            "what is shown of it is what was known before"
+            "what is shown of it is from an earlier check"
         } else {
             "nothing is known of what is there"
         };
@@ -75,7 +103,7 @@ pub(super) fn too_old(status: &Status) -> Vec<String> {
         match (kept.verdict, &kept.newest) {
             (StatusVerdict::TooOld, Some(newest)) => {
                 let age = age(TimeDelta::seconds(newest.age_seconds));
-                Some(format!("{name}: the newest good backup is {age}; at most {most} is right"))
+                Some(format!("{name}: the newest good backup is {age}; the limit is {most}"))
             }
             (StatusVerdict::TooOld | StatusVerdict::Missing, _) => Some(format!("{name}: there is no good backup")),
             (StatusVerdict::Ok | StatusVerdict::Shrunk | StatusVerdict::NotSelected, _) => None,
@@ -84,73 +112,101 @@ pub(super) fn too_old(status: &Status) -> Vec<String> {
     status.databases.iter().filter_map(line).collect()
 }
 
-/// The databases that lost most of their rows, and what else a person should look at.
-pub(super) fn alarms(status: &Status) -> Vec<String> {
-    status.databases.iter().filter_map(Kept::alarm).chain(status.warnings.iter().cloned()).collect()
-}
-
 fn name(kept: &Kept) -> String {
     text::one_line(&kept.subject.to_string()).into_owned()
 }
 
-fn add_last_run(all: &mut Vec<Problem>, state: &State) {
-    if state.is_lost {
-        let what = "the latest run was lost to a bug in backup".to_owned();
-        all.push(urgent(what, Some("stderr has the details; please report them")));
+/// Why the last run failed: the one of this process, or one before it that left a note.
+fn last_run(state: &State, now: DateTime<Utc>) -> Vec<Problem> {
+    let of = |subject: Option<&str>| subject.map(|name| format!("{}: ", text::one_line(name))).unwrap_or_default();
+    let Some(report) = &state.last_run else {
+        return state.remembered.as_ref().map(|failure| remembered(failure, now, of)).unwrap_or_default();
+    };
+    if report.outcome == Outcome::Success {
+        return Vec::new();
     }
-    let Some(report) = state.last_run.as_ref().filter(|report| report.outcome != Outcome::Success) else { return };
     let of_entries = report.entries.iter().flat_map(|entry| {
-        entry.failures.iter().map(|failure| (format!("{}: ", text::one_line(&entry.subject.to_string())), failure))
+        let subject = entry.subject.to_string();
+        entry.failures.iter().map(move |failure| (Some(subject.clone()), failure))
     });
-    let of_run = report.failures.iter().map(|failure| (String::new(), failure));
-    for (subject, failure) in of_run.chain(of_entries) {
-        let stderr = failure.stderr.as_deref().and_then(|text| text.lines().last());
+    let of_run = report.failures.iter().map(|failure| (None, failure));
+    let problem = |(subject, failure): (Option<String>, &Failure)| {
+        let stderr = failure.stderr.as_deref().and_then(|text| text.trim_end().lines().last());
         let stderr = stderr.map(|line| format!(" ({})", text::one_line(line))).unwrap_or_default();
-        let what =
-            format!("the latest run failed in {}: {subject}{}{stderr}", failure.stage, text::one_line(&failure.cause));
-        all.push(urgent(what, failure.hint.as_deref()));
+        let (subject, cause) = (of(subject.as_deref()), text::one_line(&failure.cause));
+        urgent(format!("the last run failed in {}: {subject}{cause}{stderr}", failure.stage), failure.hint.as_deref())
+    };
+    of_run.chain(of_entries).map(problem).collect()
+}
+
+fn remembered(failure: &RememberedFailure, now: DateTime<Utc>, of: impl Fn(Option<&str>) -> String) -> Vec<Problem> {
+    let ago = text::age(now - failure.time);
+    let since = failure.since.format("%F %H:%M UTC");
+    if failure.causes.is_empty() {
+        return vec![urgent(
+            format!("runs have failed since {since}"),
+            Some("see the log of the last run for the cause"),
+        )];
     }
+    let problem = |noted: &NotedCause| {
+        let (stage, subject) = (text::one_line(&noted.stage), of(noted.subject.as_deref()));
+        let begin = format!("a run failed in {stage} {ago} ago, and none has succeeded since: {subject}");
+        match &noted.cause {
+            Some(cause) => urgent(format!("{begin}{}", text::one_line(cause)), noted.hint.as_deref()),
+            None => urgent(
+                format!("{begin}the cause is not recorded beside encrypted backups"),
+                Some("see the log of that run"),
+            ),
+        }
+    };
+    failure.causes.iter().map(problem).collect()
 }
 
 fn add_storage(all: &mut Vec<Problem>, status: Option<&Status>, state: &State, now: DateTime<Utc>) {
     if let Some(looked) = state.looked.filter(|looked| now - *looked > TimeDelta::minutes(30)) {
         let ago = text::duration(now - looked);
         all.push(urgent(
-            format!("the storage was last looked at {ago} ago"),
-            Some("it may not answer; backup check looks into it"),
+            format!("the storage was last checked {ago} ago"),
+            Some("it may not be answering; run `backup check` to find out why"),
         ));
     }
-    for error in &state.not_uploaded {
-        let what = format!("uploading what is not yet remote: {}", text::one_line(error));
-        all.push(worth_a_look(what, Some("it is tried again after SCHEDULER_SYNC_INTERVAL_SECONDS")));
-    }
-    if let Some(volume) = status.and_then(|status| status.volume.as_ref()).filter(|volume| volume.nearly_full) {
-        let what = format!(
-            "the folder's volume is {:.0} % full, {} are free",
-            volume.share_used * 100.0,
-            text::size(volume.free_bytes)
-        );
-        all.push(worth_a_look(what, Some("free some space, or keep fewer backups")));
+    let line = |error: &String| {
+        let what = format!("backups could not be uploaded: {}", text::one_line(error));
+        worth_a_look(what, Some("the daemon tries again every SCHEDULER_SYNC_INTERVAL_SECONDS"))
+    };
+    add(all, "uploads that failed", state.not_uploaded.iter().map(line).collect());
+    let Some(volume) = status.and_then(|status| status.volume.as_ref()) else { return };
+    let soon = volume.full_in_days.filter(|days| *days <= SOON);
+    if volume.nearly_full || soon.is_some() {
+        let (percent, free) = (volume.share_used * 100.0, text::size(volume.free_bytes));
+        let days = soon.map(|days| format!(", and full in about {} at this rate", text::count(days as usize, "day")));
+        let what = format!("the backup volume is {percent:.0} % full, with {free} free{}", days.unwrap_or_default());
+        all.push(worth_a_look(what, Some("free some space, enlarge it, or keep fewer backups")));
     }
 }
 
-fn add_database(all: &mut Vec<Problem>, kept: &Kept) {
-    if kept.verdict == StatusVerdict::NotSelected {
-        return;
-    }
-    let name = name(kept);
-    if let Some(last) = kept.last_verification.as_ref().filter(|last| !last.passed) {
-        let id = text::one_line(&last.id);
-        all.push(urgent(format!("{name}: {id} failed its verification"), Some("its .verify file says what differs")));
-    }
-    if let Some(trend) = kept.trend.as_ref().filter(|trend| trend.conspicuous) {
-        let percent = (trend.ratio - 1.0) * 100.0;
-        let word = if percent < 0.0 { "smaller" } else { "larger" };
-        let what = format!("{name}: the newest backup is {:.0} % {word} than the one before it", percent.abs());
-        all.push(worth_a_look(what, Some("was that meant?")));
-    }
-    if !kept.pending_uploads.is_empty() {
-        let count = text::count(kept.pending_uploads.len(), "backup");
-        all.push(worth_a_look(format!("{name}: {count} not yet remote"), Some("backup upload sends them now")));
-    }
+fn shrunk(kept: &Kept) -> Option<Problem> {
+    let fall = kept.shrunk.as_ref()?;
+    Some(urgent(format!("{} has shrunk: {fall}", name(kept)), Some(RELEASE)))
+}
+
+fn failed_verification(kept: &Kept) -> Option<Problem> {
+    let last = kept.last_verification.as_ref().filter(|last| !last.passed)?;
+    let id = text::one_line(&last.id);
+    let hint = format!("run `backup verify {id}` to see what differs");
+    Some(urgent(format!("{}: {id} failed its verification", name(kept)), Some(&hint)))
+}
+
+fn changed_size(kept: &Kept) -> Option<Problem> {
+    let trend = kept.trend.as_ref().filter(|trend| trend.conspicuous)?;
+    let percent = (trend.ratio - 1.0) * 100.0;
+    let word = if percent < 0.0 { "smaller" } else { "larger" };
+    let what = format!("{}: the newest backup is {:.0} % {word} than the one before it", name(kept), percent.abs());
+    Some(worth_a_look(what, Some("check whether this change was expected")))
+}
+
+fn pending_uploads(kept: &Kept) -> Option<Problem> {
+    let count = text::count(kept.pending_uploads.len(), "backup");
+    let what = format!("{}: {count} not yet uploaded to the remote store", name(kept));
+    (!kept.pending_uploads.is_empty()).then(|| worth_a_look(what, Some("run `backup upload` to send them now")))
 }

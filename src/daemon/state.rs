@@ -1,6 +1,7 @@
-//! What the daemon knows, shared by those who do and those who show.
+//! What the daemon knows, shared by its tasks and its HTTP server.
 
 use crate::inventory::overview::Overview;
+use crate::job::RememberedFailure;
 use crate::progress::Counters;
 use crate::record::facts::Subject;
 use crate::report::{Outcome, Report};
@@ -17,21 +18,23 @@ pub(super) struct Shared(Arc<Mutex<State>>);
 /// What is known at one moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    /// What lies in storage; none before it was looked at.
+    /// What is in storage; none before it was first checked.
     pub(super) overview: Option<Arc<Overview>>,
-    /// When it was last looked at.
+    /// When it was last checked.
     pub(super) looked: Option<DateTime<Utc>>,
     /// The latest run, unless that was lost to a bug.
     pub(super) last_run: Option<Arc<Report>>,
     /// The latest run was lost to a bug.
     pub(super) is_lost: bool,
-    /// For each subject the latest run that had to do with it.
+    /// For each subject the latest run that included it.
     pub(super) attempts: BTreeMap<Subject, Arc<Report>>,
+    /// Failed runs before this process began, by their notes in storage; of no interest once it has made a run itself.
+    pub(super) remembered: Option<RememberedFailure>,
     /// The run under way.
     pub(super) running: Option<CurrentRun>,
     /// Since when runs have failed.
     pub(super) failing_since: Option<DateTime<Utc>>,
-    /// Why the last upload of what is not yet remote did not do all.
+    /// Why backups could not be uploaded at the last attempt.
     pub(super) not_uploaded: Vec<String>,
 }
 
@@ -65,6 +68,7 @@ impl Shared {
     pub(super) fn end(&self, report: Option<Report>, now: DateTime<Utc>) {
         let mut state = self.lock();
         state.running = None;
+        state.remembered = None;
         state.is_lost = report.is_none();
         match &report {
             Some(Report { outcome: Outcome::Success, .. }) => state.failing_since = None,
@@ -80,9 +84,10 @@ impl Shared {
         }
     }
 
-    /// The storage was looked at. Of what could not be read, what was known before still holds.
-    pub(super) fn see(&self, mut overview: Overview, now: DateTime<Utc>) {
+    /// The storage was checked. For a side that could not be read, what was known before still holds.
+    pub(super) fn see(&self, mut overview: Overview, remembered: Option<RememberedFailure>, now: DateTime<Utc>) {
         let mut state = self.lock();
+        state.remembered = remembered.filter(|_| state.last_run.is_none());
         if let Some(before) = &state.overview {
             overview.complete(before);
         }
@@ -90,7 +95,7 @@ impl Shared {
         state.looked = Some(now);
     }
 
-    /// Uploads were tried.
+    /// How the uploads that were tried ended.
     pub(super) fn uploaded(&self, errors: Vec<String>) {
         self.lock().not_uploaded = errors;
     }

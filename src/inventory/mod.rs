@@ -1,5 +1,6 @@
 //! The backups of both sides as one list, and what is done with it.
 
+pub mod forecast;
 pub mod overview;
 pub mod prune;
 pub mod retention;

@@ -1,6 +1,6 @@
 //! What lies on the sides of one source, looked at once and answered from as often as people ask.
 
-use super::prune;
+use super::{forecast, prune};
 use crate::config::{BackupType, Config, Target};
 use crate::inventory::Inventory;
 use crate::inventory::retention::CLOCKS_AGREE;
@@ -31,6 +31,8 @@ pub struct Overview {
     expected: Vec<Subject>,
     /// The volume of the folder.
     pub space: Option<Space>,
+    /// Days until that is full; none where it does not fill within a year.
+    full_in_days: Option<u32>,
     /// Until when a person has said that losses were meant.
     releases: Releases,
     /// The share of its rows or tables below which a database has fallen.
@@ -92,8 +94,13 @@ impl Overview {
         let unreadable = read.iter().flat_map(|(.., catalog)| &catalog.unreadable);
         warnings.extend(unreadable.map(|name| format!("{name} cannot be read, and its backup is not counted")));
         let pending = pending(config, source, &read, now);
-        let kinds = read.iter().map(|(kind, ..)| *kind).collect();
+        let kinds: Vec<Side> = read.iter().map(|(kind, ..)| *kind).collect();
         let inventory = Inventory::of(read);
+        // what could not be read says nothing of how fast the volume fills
+        let room = space.filter(|_| kinds.contains(&Side::Local));
+        let full_in_days = room.and_then(|space| {
+            forecast::full_in_days(space.free, &forecast::series(&inventory, &config.retention), now)
+        });
         let own = inventory.entries.iter().filter(|entry| entry.is_of(source));
         let saved: BTreeSet<Subject> = own.map(|entry| entry.manifest.subject.clone()).collect();
         let expected = match source == config.source.name {
@@ -107,6 +114,7 @@ impl Overview {
             pending,
             expected,
             space,
+            full_in_days,
             releases,
             shrink_guard: config.shrink_guard,
             is_ambiguous,
@@ -125,6 +133,7 @@ impl Overview {
         }
         if !self.unread.is_empty() {
             self.expect(&before.expected);
+            self.full_in_days = self.full_in_days.or(before.full_in_days);
         }
     }
 
@@ -142,6 +151,7 @@ impl Overview {
             max_age,
             pending: &self.pending,
             space: self.space,
+            full_in_days: self.full_in_days,
             shrink_guard: self.shrink_guard,
             releases: &self.releases,
             warnings: &self.warnings,

@@ -30,6 +30,8 @@ pub struct Question<'a> {
     pub pending: &'a HashSet<Identity>,
     /// The volume of the folder.
     pub space: Option<Space>,
+    /// Days until that is full, by [`super::forecast::full_in_days`].
+    pub full_in_days: Option<u32>,
     /// The share of its rows or tables below which a database has fallen.
     pub shrink_guard: f64,
     /// Until when a person has said that losses were meant.
@@ -82,6 +84,8 @@ pub struct Kept {
     pub uploaded: usize,
     /// The latest verification of any of them.
     pub last_verification: Option<LastVerification>,
+    /// Seconds that the latest verification took to restore a backup of it; none where none was restored.
+    pub recovery_seconds: Option<f64>,
     /// It has lost most of its rows or tables, and nobody has said that this was meant.
     pub shrunk: Option<Fall>,
 }
@@ -154,6 +158,9 @@ pub struct Volume {
     pub share_used: f64,
     /// More than four fifths.
     pub nearly_full: bool,
+    /// Days until it is full, at the present rate and with the present retention; none where it does not fill
+    /// within a year, or there are too few backups to tell.
+    pub full_in_days: Option<u32>,
 }
 
 impl Status {
@@ -161,10 +168,14 @@ impl Status {
     pub fn of(inventory: &Inventory, question: &Question<'_>) -> Self {
         let own = || inventory.entries.iter().filter(|entry| entry.is_of(question.source));
         let saved = own().map(|entry| &entry.manifest.subject);
+        let expected: HashSet<&Subject> = question.expected.iter().collect();
         let subjects: BTreeSet<&Subject> = saved.chain(question.expected).collect();
         let mut entries: BTreeMap<&Subject, Vec<&InventoryEntry>> = BTreeMap::new();
         own().for_each(|entry| entries.entry(&entry.manifest.subject).or_default().push(entry));
-        let kept = |subject: &Subject| Kept::of(subject, entries.get(subject).map_or(&[], Vec::as_slice), question);
+        let kept = |subject: &Subject| {
+            let entries = entries.get(subject).map_or(&[] as &[_], Vec::as_slice);
+            Kept::of(subject, entries, expected.contains(subject), question)
+        };
         let databases: Vec<Kept> = subjects.into_iter().map(kept).collect();
         let is_young = |kept: &Kept| matches!(kept.verdict, StatusVerdict::Ok | StatusVerdict::Shrunk);
         let is_well = |kept: &Kept| is_young(kept) || kept.verdict == StatusVerdict::NotSelected;
@@ -175,7 +186,7 @@ impl Status {
             // where nothing is kept up to date, nothing is well kept
             ok: databases.iter().any(is_young) && databases.iter().all(is_well) && !question.is_ambiguous,
             databases,
-            volume: question.space.map(Volume::of),
+            volume: question.space.map(|space| Volume::of(space, question.full_in_days)),
             warnings: question.warnings.to_vec(),
         }
     }
@@ -189,7 +200,7 @@ impl Kept {
     }
 
     /// `entries` are those of the subject, the newest first.
-    fn of(subject: &Subject, entries: &[&InventoryEntry], question: &Question<'_>) -> Self {
+    fn of(subject: &Subject, entries: &[&InventoryEntry], is_expected: bool, question: &Question<'_>) -> Self {
         let good: Vec<&&InventoryEntry> = entries.iter().filter(|entry| entry.is_good()).collect();
         // one from the future is nobody's newest, unless there is no other
         let is_present = |entry: &&&&InventoryEntry| entry.manifest.started <= question.now + CLOCKS_AGREE;
@@ -197,7 +208,7 @@ impl Kept {
         let newest = present.or(good.first()).map(|entry| Newest::of(entry, question.now));
         let shrunk = shrunk(subject, &good, question);
         let verdict = match &newest {
-            _ if !question.expected.contains(subject) => StatusVerdict::NotSelected,
+            _ if !is_expected => StatusVerdict::NotSelected,
             None => StatusVerdict::Missing,
             Some(_) if present.is_none() => StatusVerdict::TooOld,
             Some(newest) if newest.age_seconds > question.max_age.num_seconds() => StatusVerdict::TooOld,
@@ -228,9 +239,17 @@ impl Kept {
                 passed: verification.passed,
                 exceptions: verification.exceptions,
             }),
+            recovery_seconds: recovery_seconds(entries),
             shrunk,
         }
     }
+}
+
+fn recovery_seconds(entries: &[&InventoryEntry]) -> Option<f64> {
+    let verifications = entries.iter().flat_map(|entry| &entry.copies).filter_map(|copy| copy.verification.as_ref());
+    let restored =
+        verifications.filter_map(|verification| Some((verification.finished, verification.restore_seconds?)));
+    restored.max_by_key(|(finished, _)| *finished).map(|(_, seconds)| seconds)
 }
 
 /// `good` are the good ones, the newest first.
@@ -271,8 +290,8 @@ impl Trend {
 }
 
 impl Volume {
-    fn of(space: Space) -> Self {
-        let share_used = space.share_used();
-        Self { used_bytes: space.used, free_bytes: space.free, share_used, nearly_full: share_used > FULL }
+    fn of(space: Space, full_in_days: Option<u32>) -> Self {
+        let (share_used, Space { used, free }) = (space.share_used(), space);
+        Self { used_bytes: used, free_bytes: free, share_used, nearly_full: share_used > FULL, full_in_days }
     }
 }

@@ -23,8 +23,8 @@ pub struct Context {
     pub sides: Vec<Repository>,
     /// Why a target that was asked for cannot even be tried.
     pub unusable: Vec<StorageError>,
-    /// Since when the runs before this one have failed, where this process knows it.
-    pub failing_since: Option<DateTime<Utc>>,
+    /// What the daemon knows of its runs; none for a run that a person or a CronJob began.
+    pub scheduled: Option<ScheduledRun>,
     /// Asks everybody to stop.
     pub shutdown: Shutdown,
     /// The clock.
@@ -35,6 +35,13 @@ pub struct Context {
     pub workers: Workers,
     /// Bytes of the whole run so far.
     pub counters: Counters,
+}
+
+/// What the daemon knows of its runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ScheduledRun {
+    /// Since when the runs before this one have failed, as far as this process knows.
+    pub failing_since: Option<DateTime<Utc>>,
 }
 
 impl Context {

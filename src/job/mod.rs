@@ -19,7 +19,8 @@ mod source;
 pub mod tasks;
 mod verification;
 
-pub use context::{Context, StageError, failure};
+pub use context::{Context, ScheduledRun, StageError, failure};
+pub use failure_note::{RememberedFailure, remembered};
 pub use preflight::{Server, choose_tasks, enter, examine_server, look_into};
 pub use verification::summary;
 
@@ -27,7 +28,7 @@ use crate::background::AbortOnDrop;
 use crate::config::Config;
 use crate::error::{Error, Exit};
 use crate::notify;
-use crate::report::{Activity, Report};
+use crate::report::{Activity, Report, UpcomingRun};
 use crate::shutdown::{Shutdown, Stop};
 use outcome::{Errors, nothing_begun};
 use run::Run;
@@ -42,6 +43,10 @@ pub async fn run(context: &Context) -> (Report, Exit) {
     let errors = back_up(context, &mut report).await;
     drop(timer);
     let exit = outcome::conclude(context, &mut report, &errors);
+    if context.scheduled.is_some() {
+        let next = config.daemon.schedule.next(report.finished);
+        report.next_run = next.map(|due| UpcomingRun { time: due.time, backup_type: due.backup_type });
+    }
     failure_note::settle(context, &mut report, exit).await;
     metrics::publish(config, &context.sides, Some(&report), &context.shutdown).await;
     notify::send(&config.notifications, &report, begun, &context.shutdown).await;

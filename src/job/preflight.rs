@@ -257,7 +257,12 @@ async fn prepare_side(
 
 fn previous(backup: &Backup) -> Previous {
     let manifest = &backup.manifest;
-    Previous { started: manifest.started, finished: manifest.finished, stored_bytes: manifest.stored_bytes }
+    Previous {
+        started: manifest.started,
+        finished: manifest.finished,
+        stored_bytes: manifest.stored_bytes,
+        rows: manifest.totals.rows,
+    }
 }
 
 /// The newest good backup of each subject of the source, on any target that answers.

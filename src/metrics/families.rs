@@ -4,7 +4,7 @@
 #[derive(Debug)]
 pub struct Family {
     pub name: &'static str,
-    /// What it tells.
+    /// What its value means, in a sentence that needs no other family to be understood.
     pub help: &'static str,
     /// Names of its labels.
     pub labels: &'static [&'static str],
@@ -12,10 +12,10 @@ pub struct Family {
     pub(super) origin: FamilyOrigin,
 }
 
-/// Where values come from, and with it when those of a file are out of date.
+/// Where values come from, which also decides when those in a file are out of date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FamilyOrigin {
-    /// What lies in storage: said anew for every database, wherever that could be read.
+    /// What is in storage: written for every database by each run, for each target that could be read.
     Storage,
     /// What the latest run did for a database.
     Attempt,
@@ -38,28 +38,28 @@ macro_rules! families {
 }
 
 families! {
-    LAST_SUCCESS_TIMESTAMP "last_success_timestamp_seconds" SIDE, Storage, "When the newest good backup was completed; 0 when there is none.";
-    LAST_COMPLETION_TIMESTAMP "last_completion_timestamp_seconds" SIDE, Attempt, "When the latest run that had to do with it ended, whatever came of it.";
-    STATUS "status" SIDE, Attempt, "1 when that run stored a backup there, 0 when it did not.";
-    DURATION "duration_seconds" &["database", "stage"], Attempt, "How long a stage of that run took: dump, store or verify.";
-    STORED_BYTES "stored_bytes" SIDE, Storage, "Size of the newest good archive.";
-    SOURCE_BYTES "source_bytes" SIDE, Storage, "Size of its dump before compression.";
-    ROWS "rows" SIDE, Storage, "Rows in it.";
-    BACKUPS "backups" SIDE, Storage, "Backups that are stored, good or not.";
-    BACKUPS_BYTES "backups_bytes" SIDE, Storage, "Size of their archives.";
-    OLDEST_TIMESTAMP "oldest_timestamp_seconds" SIDE, Storage, "When the oldest of them began; 0 when there is none.";
-    PRUNED_BACKUPS "pruned_backups" SIDE, Attempt, "Backups that the latest run pruned.";
-    PENDING_UPLOADS "pending_uploads" DATABASE, Storage, "Backups of the folder that the store lacks.";
-    VERIFICATION_STATUS "verification_status" DATABASE, Storage, "1 when the latest verification passed, 0 when it failed.";
-    VERIFICATION_TIMESTAMP "verification_timestamp_seconds" DATABASE, Storage, "When that ended.";
-    STORAGE_USED "storage_used_bytes" &["target"], Storage, "Bytes that files take on the volume of the folder.";
-    STORAGE_CAPACITY "storage_capacity_bytes" &["target"], Storage, "Those and the bytes that we may still take.";
-    RUN_STATUS "run_status" &["shard"], Run, "1 when the latest run did everything, 0 when anything failed.";
-    RUN_COMPLETION_TIMESTAMP "run_completion_timestamp_seconds" &["shard"], Run, "When the latest run ended.";
-    RUN_DURATION "run_duration_seconds" &["shard"], Run, "How long it took.";
-    NEXT_RUN_TIMESTAMP "next_run_timestamp_seconds" &["type"], Process, "When the daemon runs next.";
-    RUN_IN_PROGRESS "run_in_progress" &[], Process, "1 while the daemon makes backups.";
-    STORAGE_READABLE "storage_readable" &["target"], Process, "1 when the daemon could read the storage when it last looked.";
-    LOOK_TIMESTAMP "look_timestamp_seconds" &[], Process, "When the daemon last looked at the storage.";
-    BUILD_INFO "build_info" &["version"], Process, "1, with the version of the program.";
+    LAST_SUCCESS_TIMESTAMP "last_success_timestamp_seconds" SIDE, Storage, "Time when the newest good backup was completed, in Unix seconds; 0 when there is none.";
+    LAST_COMPLETION_TIMESTAMP "last_completion_timestamp_seconds" SIDE, Attempt, "Time when the latest run that included the database ended, successful or not, in Unix seconds.";
+    STATUS "status" SIDE, Attempt, "1 when the latest run that included the database stored a backup on this target, 0 when it did not.";
+    DURATION "duration_seconds" &["database", "stage"], Attempt, "Seconds that a stage (dump, store or verify) of the latest run took for the database.";
+    STORED_BYTES "stored_bytes" SIDE, Storage, "Size of the archive of the newest good backup, in bytes; 0 when there is none.";
+    SOURCE_BYTES "source_bytes" SIDE, Storage, "Size of the dump in the newest good backup before compression, in bytes; 0 when there is none.";
+    ROWS "rows" SIDE, Storage, "Rows in the newest good backup; 0 when there is none.";
+    BACKUPS "backups" SIDE, Storage, "Number of stored backups of the database, good or not.";
+    BACKUPS_BYTES "backups_bytes" SIDE, Storage, "Total size of the archives of all stored backups of the database, in bytes.";
+    OLDEST_TIMESTAMP "oldest_timestamp_seconds" SIDE, Storage, "Time when the oldest stored backup began, in Unix seconds; 0 when there is none.";
+    PRUNED_BACKUPS "pruned_backups" SIDE, Attempt, "Number of backups of the database that the latest run pruned.";
+    PENDING_UPLOADS "pending_uploads" DATABASE, Storage, "Number of local backups that are not yet in the remote store.";
+    VERIFICATION_STATUS "verification_status" DATABASE, Storage, "1 when the latest verification of a backup of the database passed, 0 when it failed.";
+    VERIFICATION_TIMESTAMP "verification_timestamp_seconds" DATABASE, Storage, "Time when the latest verification of a backup of the database ended, in Unix seconds.";
+    STORAGE_USED "storage_used_bytes" &["target"], Storage, "Bytes in use on the backup volume, by any files.";
+    STORAGE_CAPACITY "storage_capacity_bytes" &["target"], Storage, "Capacity of the backup volume in bytes: bytes in use and bytes available to backups.";
+    RUN_STATUS "run_status" &["shard"], Run, "1 when the latest run succeeded in full, 0 when anything in it failed.";
+    RUN_COMPLETION_TIMESTAMP "run_completion_timestamp_seconds" &["shard"], Run, "Time when the latest run ended, successful or not, in Unix seconds.";
+    RUN_DURATION "run_duration_seconds" &["shard"], Run, "Seconds that the latest run took.";
+    NEXT_RUN_TIMESTAMP "next_run_timestamp_seconds" &["type"], Process, "Time when the daemon starts the next run of this type, in Unix seconds.";
+    RUN_IN_PROGRESS "run_in_progress" &[], Process, "1 while the daemon is running a backup, 0 otherwise.";
+    STORAGE_READABLE "storage_readable" &["target"], Process, "1 when the daemon could read this target at its last check of the storage, 0 when it could not.";
+    LOOK_TIMESTAMP "look_timestamp_seconds" &[], Process, "Time when the daemon last checked the storage, in Unix seconds.";
+    BUILD_INFO "build_info" &["version"], Process, "Always 1; the label has the version of the program.";
 }

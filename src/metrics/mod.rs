@@ -1,7 +1,7 @@
 //! Numbers for Prometheus, from one table of families: a file, a Pushgateway and the daemon's `/metrics` show the same.
 //!
-//! Each series stands for a fact that is known. What nobody can say, such as the last success on a store that does not
-//! answer, has no series, and then neither the file nor the Pushgateway lose what they had.
+//! Each series stands for a fact that is known. What is unknown, such as the last success on a store that does not
+//! answer, has no series, and then both the file and the Pushgateway keep the value that they had.
 
 mod families;
 mod push;
@@ -38,13 +38,13 @@ pub struct MetricsInput<'a> {
     pub read: &'a [Side],
     /// Sides that should have been.
     pub sides: &'a [Side],
-    /// The latest runs, of each database the latest that had to do with it.
+    /// For each database the latest run that included it.
     pub attempts: &'a [DatabaseAttempt<'a>],
     /// The latest run of all.
     pub last_run: Option<&'a Report>,
-    /// That run saved everything that is selected: a database that it had nothing to do with is gone.
+    /// That run covered everything that is selected: a database that it did not include is gone.
     pub is_whole: bool,
-    /// What the daemon is at; none where there is no daemon.
+    /// What the daemon is doing; none where there is no daemon.
     pub daemon: Option<DaemonState<'a>>,
 }
 
@@ -57,14 +57,14 @@ pub struct DatabaseAttempt<'a> {
     pub report: &'a Report,
 }
 
-/// What the daemon is at.
+/// What the daemon is doing.
 #[derive(Debug)]
 pub struct DaemonState<'a> {
     /// Next run of each type.
     pub next: &'a [Due],
-    /// A run is under way.
+    /// A run is in progress.
     pub running: bool,
-    /// When the storage was looked at.
+    /// When the storage was last checked.
     pub looked: Option<DateTime<Utc>>,
     /// The sides that could be read then; of the others, what was known before still holds.
     pub readable: &'a [Side],
@@ -121,7 +121,7 @@ impl Metrics {
             source: known.status.source.clone(),
             read: known.read.to_vec(),
             sides: known.sides.to_vec(),
-            // a run that had nothing to do with any says nothing of those that are gone
+            // a run that included no database says nothing about those that are gone
             databases: Some(attempted.collect()).filter(|names: &HashSet<String>| known.is_whole && !names.is_empty()),
             shard: known.last_run.map(|report| report.shard.clone().unwrap_or_default()),
         }
@@ -141,21 +141,21 @@ impl Metrics {
             // somebody else's lock, or a dead file system, keeps only a thread waiting
             let written = tokio::task::spawn_blocking(move || textfile::write(&to, &metrics)).await;
             if let Ok(Err(error)) = written {
-                warn!("writing metrics to {}: {error}; look at METRICS_TEXTFILE", path.display());
+                warn!("metrics not written to {}: {error}; look at METRICS_TEXTFILE", path.display());
             }
         };
         let push = async {
             if let Some(url) = &wanted.pushgateway
                 && let Err(error) = push::push(url, &metrics).await
             {
-                warn!("pushing metrics: {error}; look at PUSHGATEWAY_URL");
+                warn!("metrics not pushed: {error}; look at PUSHGATEWAY_URL");
             }
         };
         tokio::join!(write, push);
     }
 }
 
-/// Asks whether metrics could be written and pushed: what was looked at, the setting, and what is wrong with it.
+/// Asks whether metrics could be written and pushed: what was checked, its setting, and what is wrong with it.
 pub async fn check(wanted: &config::MetricsSettings) -> Vec<(&'static str, &'static str, Option<String>)> {
     let mut findings = Vec::new();
     if let Some(path) = &wanted.textfile {
@@ -269,7 +269,7 @@ impl Gauges {
     }
 }
 
-/// The value of the label `database`; a database whose name is one of our words is told from what that means.
+/// The value of the label `database`; a database whose name looks like `(globals)` gets a prefix.
 fn label(subject: &Subject) -> String {
     match subject {
         Subject::Database(name) if name.starts_with('(') => format!("database {name}"),

@@ -1,5 +1,5 @@
 //! A Pushgateway. Each series goes into the group of its own source, database and target, by POST, which replaces only
-//! what is said anew: a run that failed, or that had to do with one database of many, takes nothing from the others.
+//! the series that are pushed: a run that failed, or that included one database of many, removes none of the others.
 
 use super::Metrics;
 use super::families::{FAMILIES, FamilyOrigin};

@@ -11,6 +11,9 @@ fn every_family_has_a_name_of_its_own_and_a_sentence() {
     let names: BTreeSet<&str> = FAMILIES.iter().map(|family| family.name).collect();
     assert_eq!(names.len(), FAMILIES.len());
     for family in FAMILIES {
+        // each is read without the others
+        let first = family.help.split(' ').next().unwrap();
+        assert!(!["It", "Its", "That", "These", "They", "This", "Those", "When"].contains(&first), "{}", family.help);
         assert!(family.help.ends_with('.') && family.name.starts_with("pg_backup_"), "{}", family.name);
         assert!(
             !["_total", "_count", "_sum", "_bucket"].iter().any(|end| family.name.ends_with(end)),
@@ -36,6 +39,7 @@ fn metrics(databases: &[&str], is_read: bool, shard: Option<&str>) -> Metrics {
         max_age: TimeDelta::days(1),
         pending: &std::collections::HashSet::new(),
         space: None,
+        full_in_days: None,
         now,
     };
     let report = Report {

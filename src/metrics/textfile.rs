@@ -19,15 +19,15 @@ struct FamilyText {
     samples: BTreeMap<String, String>,
 }
 
-/// Replaces the file. What it said of this source, may still hold and is not said anew stays.
+/// Replaces the file. Series of this source that have no new value and may still hold are kept.
 pub(super) fn write(path: &Path, metrics: &Metrics) -> std::io::Result<()> {
     // what a link points to, not the link
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // runs that end together would lose what the other said; dropping it ends the lock
+    // runs that end at the same time would overwrite each other; dropping it ends the lock
     let lock = std::fs::File::open(folder)?;
     rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
-    // what nobody can read, nobody misses
+    // a file that cannot be read has nothing to keep
     let old = std::fs::read(path).map(|bytes| read(&String::from_utf8_lossy(&bytes))).unwrap_or_default();
     replace(path, &merged(old, read(&metrics.text()), metrics))
 }
@@ -83,7 +83,7 @@ fn merged(old: FamilyTexts, mut new: FamilyTexts, metrics: &Metrics) -> String {
     text
 }
 
-/// True for a series that holds although it is not said anew.
+/// True for a series that may still hold although it has no new value.
 fn still_holds(family: &str, series: &str, metrics: &Metrics) -> bool {
     let Some(family) = FAMILIES.iter().find(|known| known.name == family) else { return false };
     let has = |name: &str, value: &str| {

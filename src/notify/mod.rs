@@ -1,4 +1,4 @@
-//! Telling people. A notification that fails is logged and changes nothing else.
+//! Notifications about runs. One that cannot be sent is logged and changes nothing else.
 
 pub mod message;
 pub mod services;
@@ -15,14 +15,14 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-/// How long the end of a run waits for the word that it began.
+/// How long the notification of the end of a run waits for that of its start.
 const BEGIN: Duration = Duration::from_secs(2);
 
-/// Who is told of runs.
+/// The services that are notified of runs.
 #[derive(Debug, Clone, Default)]
 pub struct NotifiedServices(Vec<NotifiedService>);
 
-/// A service that is told.
+/// One of them.
 #[derive(Debug, Clone)]
 struct NotifiedService {
     kind: &'static ServiceKind,
@@ -36,23 +36,23 @@ impl NotifiedServices {
         Self(named.collect())
     }
 
-    /// True when people are told in words.
+    /// True when people read what at least one of them is sent.
     pub fn has_readers(&self) -> bool {
         self.0.iter().any(|recipient| recipient.service.has_readers())
     }
 }
 
-/// A run whose recipients know that it began, or are being told.
+/// The notifications that a run began, sent or on their way.
 #[derive(Debug, Default)]
 pub struct Begun(Vec<JoinHandle<()>>);
 
-/// Tells those who care that a run begins, without keeping the run waiting.
+/// Notifies the services that care that a run begins, without keeping the run waiting.
 pub fn begin(recipients: &NotifiedServices, run_id: &str) -> Begun {
     let tell = |NotifiedService { kind, service }: NotifiedService| {
         let run_id = run_id.to_owned();
         tokio::spawn(counted(async move {
-            if let Some(told) = service.begin(&run_id).await {
-                log(kind, told);
+            if let Some(sent) = service.begin(&run_id).await {
+                log(kind, sent);
             }
         }))
     };
@@ -78,7 +78,7 @@ pub async fn send(recipients: &NotifiedServices, report: &Report, begun: Begun, 
         }
     });
     if shutdown.finish(budget::NOTIFICATIONS, join_all(sends)).await.is_none() {
-        warn!("notifications: not every service answered in time; look at the settings under Notifications");
+        warn!("not every notification service answered in time; check the notification settings with `backup check`");
     }
 }
 
@@ -89,7 +89,7 @@ fn log(kind: &ServiceKind, outcome: Result<(), Undelivered>) {
     }
 }
 
-/// Asks each service whether it is there, where that can be known without telling it anything.
+/// Asks each service whether it can be reached, where that can be known without sending a notification.
 pub async fn check(recipients: &NotifiedServices) -> Vec<(&'static ServiceKind, Result<(), Undelivered>)> {
     let asked =
         recipients.0.iter().map(|NotifiedService { kind, service }| async { Some((*kind, service.check().await?)) });

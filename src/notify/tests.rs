@@ -1,11 +1,13 @@
 use super::*;
 use crate::record::facts::Subject;
 use crate::record::manifest::BackupType;
-use crate::report::{Activity, CopyReport, Entry, Failure, Outcome, Previous, Pruned, Stage, Stored};
+use crate::report::{
+    Activity, CopyReport, Entry, Failure, Outcome, Previous, Pruned, Stage, Stored, UpcomingRun, VerificationSummary,
+};
 use crate::settings::Secret;
 use crate::storage::Side;
 use chrono::{DateTime, Utc};
-use message::count;
+use message::{Text, count};
 use proptest::prelude::*;
 use serde_json::Value;
 use services::discord::Discord;
@@ -31,6 +33,7 @@ fn entry(name: &str) -> Entry {
             started: "2026-01-27T02:05:00Z".parse().unwrap(),
             finished: "2026-01-27T02:06:00Z".parse().unwrap(),
             stored_bytes: 2 << 20,
+            rows: 10,
         }),
         ..Entry::new(Subject::Database(name.to_owned()))
     }
@@ -51,11 +54,12 @@ fn report(outcome: Outcome, entries: Vec<Entry>) -> Report {
         targets: vec![(Side::Local, "/backups".to_owned())],
         pruned: vec![Pruned { id: "old".to_owned(), subject: Subject::Database("shop".to_owned()), side: Side::Local }],
         kept: Some((7, 7 << 20)),
+        next_run: Some(UpcomingRun { time: "2026-01-29T02:05:00Z".parse().unwrap(), backup_type: BackupType::Daily }),
         ..Report::begin(Activity::Backup, "0197", BackupType::Daily, started)
     }
 }
 
-/// Compares what each service is told with what is stored.
+/// Compares what each service is sent with the stored snapshots.
 #[track_caller]
 fn assert_golden(name: &str, report: &Report) {
     let message = Message::of(report);
@@ -77,16 +81,90 @@ fn the_webhook_is_given_the_report_in_its_published_form() {
     if let Err(error) = schemas.validate(&body, index) {
         panic!("{error:#}\n{body:#}");
     }
+    let schema: Value = serde_json::from_str(include_str!("../../docs/schemas/report.json")).unwrap();
+    assert_eq!(undescribed(&body, &schema, &schema), Vec::<String>::new());
     insta::with_settings!({ snapshot_path => "../../tests/snapshots" }, {
         insta::assert_json_snapshot!("webhook", body);
     });
 }
 
+/// Fields that the schema, which allows more, does not describe.
+fn undescribed(value: &Value, schema: &Value, root: &Value) -> Vec<String> {
+    let schema = match schema["$ref"].as_str() {
+        Some(path) => root.pointer(path.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    match value {
+        Value::Array(items) if schema["items"].is_object() => {
+            items.iter().flat_map(|item| undescribed(item, &schema["items"], root)).collect()
+        }
+        Value::Object(fields) => {
+            let below = fields.iter().map(|(name, value)| match &schema["properties"][name] {
+                Value::Null => vec![name.clone()],
+                schema => undescribed(value, schema, root),
+            });
+            below.flatten().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 #[test]
-fn success_after_failures_is_a_recovery_and_told_to_who_was_told_of_them() {
+fn the_title_of_a_partial_result_says_what_is_not_safe() {
+    let remote = |stored| CopyReport { side: Side::Remote, key: None, location: "s3://b".to_owned(), stored };
+    let title = |entries: Vec<Entry>| {
+        let targets = vec![(Side::Local, "/backups".to_owned()), (Side::Remote, "s3://b".to_owned())];
+        let report = Report { targets, ..report(Outcome::Partial, entries) };
+        let message = Message::of(&report);
+        let command = message.rows.iter().find(|row| row.name == "Run next");
+        let Some(Text::Code(command)) = command.map(|row| &row.text) else { panic!("{message:?}") };
+        format!("{} ({command})", message.title)
+    };
+    let both = |name: &str, is_remote| {
+        let mut entry = entry(name);
+        entry.places.push(remote(is_remote));
+        entry
+    };
+    let lost = |name: &str| failed(name, Vec::new());
+    let saved = "Backup partly done";
+    assert_eq!(title(vec![both("shop", false)]), format!("{saved}: shop from db:5432; no remote copy (backup upload)"));
+    assert_eq!(
+        title(vec![both("shop", false), both("crm", true)]),
+        format!("{saved}: 2 databases from db:5432; no remote copy of shop (backup upload)")
+    );
+    assert_eq!(
+        title(vec![both("shop", true), lost("crm"), lost("hr")]),
+        format!("{saved}: 1 of 3 databases from db:5432; crm and hr not saved (backup check)")
+    );
+    let many = ["a", "b", "c", "d", "e"].map(lost).into_iter().chain([both("shop", false)]).collect();
+    assert_eq!(
+        title(many),
+        format!("{saved}: 1 of 6 databases from db:5432; a, b, c and 2 more not saved, no remote copy (backup check)")
+    );
+}
+
+#[test]
+fn a_backup_that_failed_its_verification_names_the_command_that_shows_why() {
+    let verified = VerificationSummary {
+        passed: false,
+        tables: 3,
+        rows: 12,
+        restore_seconds: Some(4.0),
+        warnings: 0,
+        exceptions: Vec::new(),
+    };
+    let failure = Failure { stage: "verify", cause: "rows differ".to_owned(), hint: None, stderr: None };
+    let unproved = Entry { verified: Some(verified), failures: vec![failure], ..entry("shop") };
+    let message = Message::of(&report(Outcome::Failure, vec![unproved]));
+    assert_eq!(message.title, "Verification failed: shop from db:5432");
+    assert!(message.text(4000).contains("\nRun next: backup verify backup_2026-01-28_02-05-00\n"), "{message:?}");
+}
+
+#[test]
+fn success_after_failures_is_a_recovery_and_sent_where_failures_were() {
     let failing_since: Option<DateTime<Utc>> = Some("2026-01-26T02:05:00Z".parse().unwrap());
     let recovered = Report { failing_since, ..report(Outcome::Success, vec![entry("shop")]) };
-    assert_eq!(message::title(&recovered), "Backup recovered: shop");
+    assert_eq!(message::title(&recovered), "Backup recovered: shop from db:5432");
     let text = serde_json::to_string(&discord::render(&Message::of(&recovered))).unwrap();
     assert!(text.contains("2026-01-26 02:05:00 UTC (2 days)"), "{text}");
     let wanted = |on_success, on_failure, report: &Report| {
@@ -102,18 +180,18 @@ fn success_after_failures_is_a_recovery_and_told_to_who_was_told_of_them() {
 fn what_a_service_refuses_goes_as_one_line_that_has_the_cause() {
     let failure = Failure { stage: "dump", cause: "cut\nshort <!channel>".to_owned(), hint: None, stderr: None };
     let message = Message::of(&report(Outcome::Failure, vec![failed("shop", vec![failure])]));
-    assert_eq!(discord::minimal(&message)["content"], "Backup failed: shop: cut\\nshort <!channel>");
+    assert_eq!(discord::minimal(&message)["content"], "Backup failed: shop from db:5432: cut\\nshort <!channel>");
     assert_eq!(discord::minimal(&message)["allowed_mentions"]["parse"], serde_json::json!([]));
-    assert_eq!(slack::minimal(&message)["text"], "Backup failed: shop: cut\\nshort &lt;!channel&gt;");
+    assert_eq!(slack::minimal(&message)["text"], "Backup failed: shop from db:5432: cut\\nshort &lt;!channel&gt;");
 }
 
 #[test]
-fn success_is_green_and_tells_size_place_and_checksum() {
+fn success_is_green_and_tells_size_rows_place_checksum_and_the_next_run() {
     assert_golden("success", &report(Outcome::Success, vec![entry("shop")]));
 }
 
 #[test]
-fn failure_is_red_and_tells_stage_cause_hint_and_the_last_good_backup() {
+fn failure_is_red_and_tells_stage_cause_hint_the_last_good_backup_and_what_to_run_next() {
     let failure = Failure {
         stage: "dump",
         cause: "pg_dump ended with exit status: 1".to_owned(),

@@ -186,7 +186,7 @@ pub enum How {
 }
 
 /// What the record of a verification says of its backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verification {
     /// Version of this layout.
     pub version: u32,
@@ -204,6 +204,10 @@ pub struct Verification {
     pub failures: String,
     /// When it ended.
     pub finished: DateTime<Utc>,
+    /// Seconds that restoring its databases took, none where nothing was restored. The report says it for each database,
+    /// and whoever reads a stored one adds these up.
+    #[serde(skip)]
+    pub restore_seconds: Option<f64>,
 }
 
 fn is_none(count: &usize) -> bool {

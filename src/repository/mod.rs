@@ -17,7 +17,7 @@ mod verification;
 mod whose;
 
 pub use crate::storage::Side;
-pub use failure_note::FailureNote;
+pub use failure_note::{FailureNote, NotedCause};
 pub use fetch::FetchError;
 pub use new_backup::{BackupRecord, NewBackup};
 pub use probe::Probe;
@@ -113,14 +113,17 @@ impl Repository {
     }
 
     fn marker(&self) -> Bytes {
-        let marker = Marker {
+        serde_json::to_vec(&self.marker_at(Utc::now())).unwrap_or_default().into()
+    }
+
+    fn marker_at(&self, written: DateTime<Utc>) -> Marker {
+        Marker {
             version: manifest::VERSION,
             source: self.owner.source.clone(),
             system_identifier: self.owner.server().map(str::to_owned),
             run_id: self.owner.run_id.clone(),
-            written: Utc::now(),
-        };
-        serde_json::to_vec(&marker).unwrap_or_default().into()
+            written,
+        }
     }
 
     /// Whether the store gives the archive's bytes now.

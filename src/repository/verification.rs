@@ -11,6 +11,7 @@ use crate::storage::resume::Resuming;
 use crate::storage::{Object, StorageError, WHOLE, read_small};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -130,7 +131,7 @@ impl Repository {
     ) -> Result<Option<Verification>, StorageError> {
         for name in records.0.get(&backup.key).into_iter().flatten() {
             let read = match read_small(&*self.storage, name, RECORD).await {
-                Ok(bytes) => serde_json::from_slice::<Verification>(&bytes).map_err(|error| error.to_string()),
+                Ok(bytes) => parse(&bytes).map_err(|error| error.to_string()),
                 Err(StorageError::NotFound { .. }) => continue,
                 Err(error @ StorageError::Unavailable { .. }) => return Err(error),
                 Err(error) => Err(error.to_string()),
@@ -143,6 +144,27 @@ impl Repository {
         }
         Ok(None)
     }
+}
+
+/// What is read of a stored report.
+#[derive(Deserialize)]
+struct StoredVerification {
+    #[serde(flatten)]
+    verification: Verification,
+    #[serde(default)]
+    databases: Vec<RestoredDatabase>,
+}
+
+#[derive(Deserialize)]
+struct RestoredDatabase {
+    #[serde(default)]
+    restore_seconds: Option<f64>,
+}
+
+fn parse(bytes: &[u8]) -> Result<Verification, serde_json::Error> {
+    let StoredVerification { verification, databases } = serde_json::from_slice(bytes)?;
+    let seconds = databases.iter().filter_map(|database| database.restore_seconds).reduce(|sum, one| sum + one);
+    Ok(Verification { restore_seconds: seconds, ..verification })
 }
 
 async fn decrypt(bytes: &[u8], keys: Option<&Identities>) -> Result<Bytes, KeyError> {

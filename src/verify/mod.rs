@@ -93,6 +93,7 @@ impl Verifier<'_> {
                 exceptions: result.databases.iter().map(|one| one.exceptions.len()).sum(),
                 failures: String::new(),
                 finished: (self.now)(),
+                restore_seconds: None,
             },
             id: manifest.id.clone(),
             run_id: self.run_id.to_owned(),

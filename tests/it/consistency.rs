@@ -229,7 +229,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("restore", "config postgres dump_format record repository loader verify error shutdown text"),
     ("inspection", "dump_format encryption record repository storage"),
     ("report", "record storage text"),
-    ("notify", "settings report delivery shutdown background text"),
+    ("notify", "settings storage report delivery shutdown background text"),
     ("delivery", "settings"),
     ("metrics", "settings config record repository inventory report delivery schedule"),
     (
@@ -261,6 +261,7 @@ const PURE: &[&str] = &[
     "daemon/plot.rs",
     "daemon/problems.rs",
     "dump_format/",
+    "inventory/forecast.rs",
     "inventory/mod.rs",
     "inventory/retention/",
     "inventory/shrink.rs",

@@ -5,8 +5,9 @@ use crate::support;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use postgres_backup_job::metrics::FAMILIES;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::process::Command;
 use support::backup::Backup;
 use support::daemon::Daemon;
 use support::http::{Act, Front, get};
@@ -114,6 +115,63 @@ fn every_query_of_the_dashboard_finds_what_the_program_exports() {
     // the first panel's question, answered
     let late = |hours: u32| format!("count(time() - pg_backup_last_success_timestamp_seconds > {hours} * 3600)");
     assert_eq!((prometheus.ask(&late(25)).len(), prometheus.ask(&late(0)).len()), (0, 1));
+}
+
+/// Panels that show something, those of collapsed rows too.
+fn panels(dashboard: &Value) -> Vec<&Value> {
+    let own = dashboard["panels"].as_array().into_iter().flatten();
+    own.flat_map(|panel| if panel["type"] == "row" { panels(panel) } else { vec![panel] }).collect()
+}
+
+#[test]
+fn grafana_can_import_the_dashboard_and_no_panel_hides_another() {
+    let dashboard = dashboard();
+    assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 36);
+    assert!(["uid", "title"].iter().all(|name| !dashboard[name].as_str().unwrap().is_empty()));
+    let rows = dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] == "row");
+    let all: Vec<&Value> = panels(&dashboard).into_iter().chain(rows).collect();
+    let ids: BTreeSet<u64> = all.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), all.len(), "panels have ids of their own");
+    let mut taken = std::collections::BTreeMap::new();
+    for panel in &all {
+        let place = |name: &str| panel["gridPos"][name].as_u64().unwrap_or_else(|| panic!("{name} of {panel:#}"));
+        let (x, y, width, height) = (place("x"), place("y"), place("w"), place("h"));
+        assert!(width > 0 && height > 0 && x + width <= 24, "{}", panel["title"]);
+        for cell in (x..x + width).flat_map(|x| (y..y + height).map(move |y| (x, y))) {
+            let other = taken.insert(cell, &panel["title"]);
+            assert!(other.is_none(), "{} lies on {}", panel["title"], other.unwrap());
+        }
+    }
+    for panel in panels(&dashboard) {
+        let (title, targets) = (&panel["title"], panel["targets"].as_array().unwrap());
+        assert!(!title.as_str().unwrap().is_empty() && !targets.is_empty(), "{title}");
+        let names: BTreeSet<&str> = targets.iter().map(|target| target["refId"].as_str().unwrap()).collect();
+        assert_eq!(names.len(), targets.len(), "the queries of {title} have names of their own");
+        assert!(targets.iter().all(|target| !target["expr"].as_str().unwrap().is_empty()), "{title}");
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
+    }
+    // what starts with two underscores is Grafana's own, and a number is a group of a regular expression
+    let declared = dashboard["templating"]["list"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap());
+    let declared: BTreeSet<&str> = declared.collect();
+    let text = dashboard.to_string();
+    for rest in text.split('$').skip(1) {
+        let rest = rest.trim_start_matches('{');
+        let name = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
+        let is_group = name.chars().all(|c| c.is_ascii_digit());
+        assert!(is_group || name.starts_with("__") || declared.contains(name), "no variable is called {name}");
+    }
+}
+
+#[test]
+fn every_query_of_the_dashboard_is_promql() {
+    let rule = |(number, expr): (usize, String)| json!({ "record": format!("dashboard:query_{number}"), "expr": expr });
+    let rules: Vec<Value> = queries(&dashboard()).into_iter().enumerate().map(rule).collect();
+    assert!(rules.len() > 20);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rules.json");
+    std::fs::write(&file, json!({ "groups": [{ "name": "dashboard", "rules": rules }] }).to_string()).unwrap();
+    let output = Command::new(tool("PROMTOOL")).args(["check", "rules"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
 }
 
 #[test]

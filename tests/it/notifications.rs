@@ -1,4 +1,4 @@
-//! Who is told what, how often, and what happens when they do not listen.
+//! Which service is sent what, how often, and what happens when one does not answer.
 
 use crate::support;
 
@@ -35,7 +35,7 @@ fn paths(front: &Front) -> Vec<String> {
 }
 
 #[test]
-fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
+fn every_service_is_notified_once_and_the_health_check_of_start_and_end() {
     let front = listening();
     let backup = backup(&small_database())
         .set("DISCORD_WEBHOOK_URL", &format!("{}/discord/secret-token", front.url()))
@@ -59,7 +59,7 @@ fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
     assert_fits_schema("report", &report);
     assert_eq!((&report["outcome"], &report["entries"][0]["backup"]["rows"]), (&"success".into(), &100.into()));
 
-    // a verification tells people, but is no run for the check
+    // people are notified of a verification, but it is no run for the health check
     backup.verify(&[], 0);
     let later = &front.seen()[5..];
     let mut targets: Vec<String> =
@@ -82,7 +82,7 @@ fn every_service_is_told_once_and_the_check_learns_of_begin_and_end() {
 }
 
 #[test]
-fn teams_is_told_by_a_card_of_the_colour_of_the_outcome() {
+fn teams_is_sent_a_card_in_the_colour_of_the_outcome() {
     let front = listening();
     let backup = backup(&small_database()).set("TEAMS_WEBHOOK_URL", &format!("{}/teams/secret-token", front.url()));
     backup.run(&["run"]).exits(0).says("notification sent to Microsoft Teams");
@@ -98,7 +98,7 @@ fn card(message: &Value) -> Value {
 }
 
 #[test]
-fn a_telegram_bot_writes_to_its_chat_and_waits_as_long_as_it_is_told_to() {
+fn a_telegram_bot_writes_to_its_chat_and_waits_as_long_as_it_is_asked_to() {
     // the parameters of a 429 say how long
     let front = Front::start(0, |seen, before| match (seen.target.contains("sendMessage"), before) {
         (true, 0) => Act::Answer(429, r#"{"ok":false,"parameters":{"retry_after":1}}"#.to_owned()),
@@ -126,7 +126,7 @@ fn a_telegram_bot_writes_to_its_chat_and_waits_as_long_as_it_is_told_to() {
 }
 
 #[test]
-fn an_ntfy_topic_rings_louder_for_a_failure() {
+fn an_ntfy_topic_has_a_higher_priority_for_a_failure() {
     let front = listening();
     let backup = backup(&small_database()).set("NTFY_URL", &format!("{}/push/topic", front.url()));
     backup.run(&["run"]).exits(0).says("notification sent to ntfy");
@@ -140,7 +140,7 @@ fn an_ntfy_topic_rings_louder_for_a_failure() {
 }
 
 #[test]
-fn the_end_of_failures_is_told_once_also_to_who_is_not_told_of_success() {
+fn a_recovery_is_notified_once_also_where_success_is_not() {
     for target in ["local", "remote", "all"] {
         let (front, prefix) = (listening(), s3::fresh_prefix());
         let backup = backup(&small_database())
@@ -149,7 +149,7 @@ fn the_end_of_failures_is_told_once_also_to_who_is_not_told_of_success() {
             .set("DISCORD_NOTIFY_SUCCESS", "false");
         let broken = backup.with("POSTGRES_PORT", "1");
         backup.run(&["run"]).exits(0);
-        assert_eq!(front.seen().len(), 0, "success is not told");
+        assert_eq!(front.seen().len(), 0, "success is not notified");
         broken.run(&["run"]).exits(69);
         let notes = || {
             let objects = s3::shared().keys(&prefix).into_iter();
@@ -197,7 +197,7 @@ fn a_store_that_lets_nothing_be_deleted_makes_no_second_recovery() {
 }
 
 #[test]
-fn what_is_refused_as_malformed_is_told_in_one_line() {
+fn a_message_that_is_refused_as_malformed_is_sent_as_one_line() {
     let told = std::sync::Mutex::new(Vec::new());
     let front = Front::start(0, move |seen: &Seen, _| {
         // an embed, or blocks, come first to each

@@ -188,6 +188,7 @@ impl World {
                     exceptions: 0,
                     failures: String::new(),
                     finished: now,
+                    restore_seconds: None,
                 };
                 let record = serde_json::to_vec(&record).unwrap().into();
                 repository.record_verification(&backup, now, record).await.unwrap();

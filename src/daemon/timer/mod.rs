@@ -1,4 +1,4 @@
-//! The beat of the daemon: each run when it is due, one at a time, and once for what was missed.
+//! The timer of the daemon: each run when it is due, one at a time, and one run for all that were missed.
 
 use crate::schedule::{self, Due, History, Schedule};
 use crate::shutdown::Shutdown;
@@ -7,26 +7,26 @@ use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// The clock is looked at so often, because it may be set, and stands still for nobody while a machine sleeps.
+/// How often the clock is read, because it may be set, and a machine may sleep.
 const TICK: TimeDelta = TimeDelta::seconds(60);
-/// And so often it is asked what there is, while nobody knows.
+/// How often the history of runs is asked for until it is known.
 const ASK: TimeDelta = TimeDelta::seconds(1);
-/// Time that passes unseen for longer, because the machine slept or its clock was set, is downtime.
+/// A longer time between two readings of the clock, because the machine slept or its clock was set, is downtime.
 const UNSEEN: TimeDelta = TimeDelta::minutes(10);
-/// A clock that goes back by less than this only waits for itself; more means that it was wrong before.
+/// After a clock that went back by less than this, runs wait until it has caught up; more means that it was wrong before.
 const SET_BACK: TimeDelta = TimeDelta::hours(1);
 
 /// What is driven.
 pub(super) trait Work {
     /// The time.
     fn now(&self) -> DateTime<Utc>;
-    /// What is known of the runs that were; none while nobody can say.
+    /// What is known of past runs; none until the storage could be read.
     async fn history(&self) -> Option<History>;
     /// Makes the backups of one run.
     async fn run(&self, due: Due);
 }
 
-/// Runs what is due until it is time to stop.
+/// Runs what is due until it is asked to stop.
 pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shutdown) {
     let begun = work.now();
     let (mut handled, mut caught_up) = (begun, false);
@@ -42,7 +42,7 @@ pub(super) async fn drive(schedule: &Schedule, work: &impl Work, shutdown: &Shut
         }
         let now = work.now();
         if now + SET_BACK < handled {
-            warn!("the clock was set back by {}", text::duration(handled - now));
+            warn!("the clock was set back by {}; the schedule goes by the new time", text::duration(handled - now));
             handled = now;
             next = schedule.next(handled);
         }

@@ -167,7 +167,7 @@ async fn a_clock_that_is_set_neither_repeats_a_run_nor_loses_the_next_ones() {
     };
     // some minutes back over a run that was made
     assert_eq!(made(TimeDelta::minutes(-30)).await, [6, 7, 8, 9, 10, 11, 12]);
-    // days forward, as after sleep: what was passed is made good for once
+    // days forward, as after sleep: one run for all that were missed
     assert_eq!(made(TimeDelta::days(3)).await, [6, 7, 8, 11, 12, 13, 14, 15]);
     // years back: it was wrong before, and runs go on at once
     assert_eq!(made(TimeDelta::days(-365)).await, [6, 7, 8, 9, 10, 11, 12]);

@@ -37,7 +37,7 @@ fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
 
 #[async_trait]
 impl Service for Discord {
-    /// Who wants to hear of failures hears of their end, too, and of what a person must look at.
+    /// Those who want to know of failures are also notified when these end, and of what a person must look at.
     fn wants(&self, report: &Report) -> bool {
         match report.outcome {
             Outcome::Success => {

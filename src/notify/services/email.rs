@@ -63,7 +63,7 @@ fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
         && !parsed.query_pairs().any(|(name, value)| (&*name, &*value) == ("tls", "required"));
     if is_open && parsed.password().is_some() && !is_local_host(parsed.host_str().unwrap_or_default()) {
         raw.warnings
-            .push("SMTP_URL: the password goes over the network as it is; add ?tls=required, or use smtps".to_owned());
+            .push("SMTP_URL: the password would be sent unencrypted; add ?tls=required, or use smtps".to_owned());
     }
     Some(Arc::new(Mail { url: url.into(), from: from?, to: to? }))
 }
@@ -90,7 +90,7 @@ impl Service for Mail {
             match sent {
                 Ok(_) => return Ok(()),
                 Err(error) if attempt < ATTEMPTS && is_not_taken(&error) => {
-                    debug!("an e-mail was not taken: {error}, trying again");
+                    debug!("the mail server did not take an e-mail: {error}; trying again");
                 }
                 Err(error) => return Err(failed(&error)),
             }
@@ -103,7 +103,7 @@ impl Service for Mail {
         let asked = async { transport(self.url.expose())?.test_connection().await };
         Some(match timeout(ATTEMPT, asked).await {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(Undelivered::Mail("it does not answer as a mail server".to_owned())),
+            Ok(Ok(false)) => Err(Undelivered::Mail("it answers, but not as a mail server".to_owned())),
             Ok(Err(error)) => Err(failed(&error)),
             Err(_) => Err(no_answer()),
         })

@@ -47,7 +47,7 @@ impl Service for HealthCheck {
     }
 }
 
-/// What is told.
+/// The kinds of pings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signal {
     Start,

@@ -36,9 +36,9 @@ pub const ALL: &[ServiceKind] = &[
 pub struct ServiceKind {
     /// As logs and messages name it.
     pub name: &'static str,
-    /// Its settings; the first says where it is, and whether it is told at all.
+    /// Its settings; the first says where it is, and whether it is notified at all.
     pub settings: &'static [Setting],
-    /// Reads the settings; none where nobody is to be told.
+    /// Reads the settings; none where they name no such service.
     pub read: fn(&mut RawSettings) -> Option<Arc<dyn Service>>,
 }
 
@@ -55,34 +55,34 @@ impl ServiceKind {
     }
 }
 
-/// Somebody who is told of runs.
+/// A service that is notified of runs.
 #[async_trait]
 pub trait Service: std::fmt::Debug + Send + Sync {
-    /// True where people read it, who are told once when failures end.
+    /// True where people read it; they are notified once when failures end.
     fn has_readers(&self) -> bool {
         true
     }
 
-    /// Whether it is told of a run that ended like that.
+    /// Whether it is notified of a run that ended like that.
     fn wants(&self, _report: &Report) -> bool {
         true
     }
 
-    /// Tells it that a run begins; none where it does not care.
+    /// Notifies it that a run begins; none where it does not care.
     async fn begin(&self, _run_id: &str) -> Option<Result<(), Undelivered>> {
         None
     }
 
-    /// Tells it how a run ended, once.
+    /// Notifies it how a run ended, once.
     async fn send(&self, notification: &Notification<'_>) -> Result<(), Undelivered>;
 
-    /// Whether it is there, without telling it anything; none where that cannot be known.
+    /// Whether it can be reached, without sending it anything; none where that cannot be known.
     async fn check(&self) -> Option<Result<(), Undelivered>> {
         None
     }
 }
 
-/// How a run ended: as data, and as people are told.
+/// How a run ended: as data, and in words.
 pub struct Notification<'a> {
     pub report: &'a Report,
     pub message: &'a Message,

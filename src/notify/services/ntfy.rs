@@ -65,7 +65,7 @@ impl Service for Ntfy {
     }
 }
 
-/// The priorities and tags are ntfy's: what is bad rings louder.
+/// The priorities and tags are ntfy's: a failure has the highest priority.
 fn render(message: &Message, topic: &str) -> Value {
     let (priority, tag) = match message.tone {
         Tone::Good => (3, "white_check_mark"),

@@ -2,9 +2,10 @@
 
 use super::{Notification, Service, ServiceKind};
 use crate::delivery::{Post, PostBody, Undelivered};
-use crate::notify::message::title;
+use crate::notify::message::{next_command, title};
 use crate::report::Report;
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
+use crate::storage::Side;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
@@ -46,9 +47,36 @@ struct WebhookBody<'a> {
     title: String,
     #[serde(flatten)]
     report: &'a Report,
+    /// `targets`, each with its side.
+    locations: Vec<WebhookLocation<'a>>,
+    /// `kept`, by names.
+    kept_locally: Option<KeptLocally>,
+    /// What a person runs next; none after a run that did everything.
+    next_command: Option<String>,
+}
+
+#[derive(Serialize)]
+struct WebhookLocation<'a> {
+    side: Side,
+    location: &'a str,
+}
+
+#[derive(Serialize)]
+struct KeptLocally {
+    backups: usize,
+    bytes: u64,
 }
 
 /// The report as JSON; docs/schemas/report.json is its form.
 pub(in crate::notify) fn render(report: &Report) -> Value {
-    serde_json::to_value(WebhookBody { version: VERSION, title: title(report), report }).unwrap_or_default()
+    let locations = report.targets.iter().map(|(side, location)| WebhookLocation { side: *side, location });
+    let body = WebhookBody {
+        version: VERSION,
+        title: title(report),
+        report,
+        locations: locations.collect(),
+        kept_locally: report.kept.map(|(backups, bytes)| KeptLocally { backups, bytes }),
+        next_command: next_command(report),
+    };
+    serde_json::to_value(body).unwrap_or_default()
 }

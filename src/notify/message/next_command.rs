@@ -1,0 +1,26 @@
+//! What a person runs next after a run that was not all well.
+
+use crate::report::{Entry, Outcome, Report};
+use crate::storage::Side;
+
+/// The command; none after a run that did everything.
+pub(in crate::notify) fn next_command(report: &Report) -> Option<String> {
+    if report.outcome == Outcome::Success {
+        return None;
+    }
+    let failed_proof = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed);
+    let unproved = report.entries.iter().find(failed_proof).and_then(|entry| entry.backup.as_ref());
+    if let Some(backup) = unproved {
+        return Some(format!("backup verify {}", backup.id));
+    }
+    let has = |entry: &Entry, side: Side| entry.places.iter().any(|place| place.side == side && place.stored);
+    let is_pending = |entry: &Entry| has(entry, Side::Local) && !has(entry, Side::Remote);
+    let wants_remote = |entry: &Entry| entry.places.iter().any(|place| place.side == Side::Remote);
+    if report.entries.iter().all(|entry| entry.backup.is_some())
+        && report.entries.iter().any(|entry| is_pending(entry) && wants_remote(entry))
+    {
+        return Some("backup upload".to_owned());
+    }
+    let is_locked = report.failures.iter().any(|failure| failure.stage == "lock");
+    Some(if is_locked { "backup status" } else { "backup check" }.to_owned())
+}
