@@ -33,7 +33,7 @@ use crate::storage::key::{self, FileKind, Naming, PathFormat};
 use crate::storage::{Location, Object, Owner, Space, Storage, StorageError};
 use bytes::Bytes;
 use catalog::KnownManifests;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use std::time::Duration;
 
