@@ -79,7 +79,9 @@ fn whoever_asks_for_a_backup_in_cold_storage_is_offered_the_newest_that_can_be_r
     });
     let frozen = backup.with("REMOTE_ENDPOINT", &front.url());
     let offer = format!("the newest backup that can be read now is {readable}");
-    for command in [&["verify"][..], &["restore", "--into", "thawed"], &["download", "--output", "/nonexistent"]] {
+    let output = backup.folder.path().join("downloads");
+    let download = ["download", "--output", output.to_str().unwrap()];
+    for command in [&["verify"][..], &["restore", "--into", "thawed"], &download] {
         frozen.run(command).exits(74).says("cold storage").says(&offer);
     }
 }
