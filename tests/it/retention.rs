@@ -297,11 +297,9 @@ impl World {
         let missing: Vec<Backup> = sendable.filter(is_missing).cloned().collect();
         let ids = Shelf::ids(missing.iter());
         let Some(policy) = self.config.remote_retention else { return ids };
-        let checked = |backup: Backup| {
-            let verification = backup.verification.clone().map(|v| Verification { how: How::Checksum, ..v });
-            Backup { verification, ..backup }
-        };
-        let both = missing.into_iter().map(checked).chain(there.iter().flat_map(|shelf| shelf.0.clone())).collect();
+        // nobody has verified there what is not there
+        let unverified = |backup: Backup| Backup { verification: None, ..backup };
+        let both = missing.into_iter().map(unverified).chain(there.iter().flat_map(|shelf| shelf.0.clone())).collect();
         Shelf(both).must_stay(&policy, now, &BTreeSet::new()).intersection(&ids).cloned().collect()
     }
 
