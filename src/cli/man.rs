@@ -137,12 +137,18 @@ fn page(command: &Command, end: &Roff) -> Page {
     let preamble = Roff::new().render();
     let sections = String::from_utf8_lossy(&sections).replace(&preamble, "");
     let version = env!("CARGO_PKG_VERSION");
-    let title = format!(".TH {name} 1 \"\" \"postgres-backup-job {version}\" \"User Commands\"\n");
-    Page { name, text: ascii(&format!("{preamble}{title}{sections}")) }
+    // aligned to the left and not hyphenated, so that options and settings can be searched for and copied
+    let begin = format!(".TH {name} 1 \"\" \"postgres-backup-job {version}\" \"User Commands\"\n.nh\n.ad l\n");
+    Page { name, text: ascii(&format!("{preamble}{begin}{sections}")) }
 }
 
 /// Every other letter by its number, so that a page is read alike whatever the locale.
 fn ascii(text: &str) -> String {
-    let escaped = |letter: char| if letter.is_ascii() { letter.into() } else { format!("\\[u{:04X}]", letter as u32) };
+    let escaped = |letter: char| match letter {
+        // terminals of plain ASCII have no such letter
+        '…' => "...".to_owned(),
+        _ if letter.is_ascii() => letter.into(),
+        _ => format!("\\[u{:04X}]", letter as u32),
+    };
     text.chars().map(escaped).collect()
 }

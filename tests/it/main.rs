@@ -24,6 +24,7 @@ mod lexer;
 mod metrics;
 mod names;
 mod notifications;
+mod packages;
 mod relay;
 mod restore;
 mod restore_connections;
