@@ -5,10 +5,11 @@ IMAGE ?= postgres-backup-job
 IMAGE_TAG ?= dev
 PG_MAJORS ?= 14 15 16 17 18
 PG_SOURCE ?= pgdg
+ARCHES ?= x86_64 aarch64
 NAMESPACE ?= postgres-backup
 RELEASE ?= postgres-backup
 
-.PHONY: help demo first-steps test restore-test extensions-test fuzz lint fmt docs bench image image-test pod-test clean \
+.PHONY: help demo first-steps test restore-test extensions-test fuzz lint fmt docs bench dist image image-test pod-test clean \
     k8s-ns k8s-secret k8s-deploy k8s-test k8s-backup k8s-logs k8s-pvc k8s-status k8s-download k8s-list k8s-restore k8s-clean
 
 help: ## list the targets
@@ -51,6 +52,10 @@ bench: ## speed, size and memory against PostgreSQL's own tools, gzip and pigz; 
 	@tests/bench/restore.sh
 	@tests/bench/catalogue.sh
 	@tests/bench/objects.sh
+
+dist: ## build what a release holds into ./dist: static binaries, Debian packages, chart, bill of materials (ARCHES)
+	@tests/tools/setup.sh dist
+	@ARCHES='$(ARCHES)' tests/tools/dist.sh
 
 image: ## build the container image (PG_MAJORS, PG_SOURCE, IMAGE, IMAGE_TAG)
 	docker build -t $(IMAGE):$(IMAGE_TAG) --build-arg "PG_MAJORS=$(PG_MAJORS)" --build-arg "PG_SOURCE=$(PG_SOURCE)" .
@@ -108,3 +113,4 @@ k8s-clean: ## uninstall; the backups stay unless DELETE_DATA=yes
 
 clean: ## remove what was built
 	cargo clean
+	rm -rf dist

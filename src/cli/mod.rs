@@ -7,6 +7,7 @@ mod download;
 mod find;
 mod init;
 mod list;
+mod man;
 mod output;
 mod peek;
 mod prune;
@@ -79,6 +80,8 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// The manual page of the program or of a command, as man reads it
+    Man(man::Arguments),
 }
 
 /// Form of the output.
@@ -157,6 +160,9 @@ pub async fn run(process: Process) -> Exit {
         clap_complete::generate(shell, &mut command_line(), "backup", &mut script);
         return ended(output::print(&String::from_utf8_lossy(&script)).map(|()| Exit::Done));
     }
+    if let Command::Man(arguments) = &command {
+        return ended(man::execute(arguments, command_line()));
+    }
     if let Command::Init(_) = command {
         match init::execute(&process.shutdown).await {
             Ok(true) => command = Command::Check(OutputFormat { json: false }),
@@ -189,7 +195,7 @@ pub async fn run(process: Process) -> Exit {
         Command::Prune(arguments) => guarded(&process.shutdown, prune::execute(&arguments, &config)).await,
         Command::Check(format) => guarded(&process.shutdown, check::execute(&format, &config)).await,
         Command::Config(format) => config::execute(&format, &config),
-        Command::Init(_) | Command::Completions { .. } => Ok(Exit::Done),
+        Command::Init(_) | Command::Completions { .. } | Command::Man(_) => Ok(Exit::Done),
     };
     ended(outcome)
 }
@@ -227,9 +233,9 @@ fn command_line() -> clap::Command {
             let _ = writeln!(help, "  {} [{}]\n      {}", setting.name, setting.default.words(), setting.describe());
         }
     }
-    let codes = "\nExit codes: 0 done, 1 partly done, 64 bad command line, 65 corrupt backup or failed \
-                 verification,\n69 database or storage unreachable, 70 bug, 74 dump, disk or upload failed, \
-                 75 another run holds the lock,\n77 refused, 78 bad configuration, 129 SIGHUP, 130 SIGINT, 143 SIGTERM";
-    help.push_str(codes);
-    Cli::command().after_long_help(help)
+    help.push_str("\nExit codes:\n");
+    for (code, meaning) in Exit::MEANINGS {
+        let _ = writeln!(help, "  {:<4} {meaning}", code as i32);
+    }
+    Cli::command().after_long_help(help.trim_end().to_owned())
 }

@@ -48,6 +48,25 @@ pub enum Exit {
     Terminated = 143,
 }
 
+impl Exit {
+    /// Every code with its meaning, as help and manual list them.
+    pub const MEANINGS: [(Self, &'static str); 13] = [
+        (Self::Done, "Done"),
+        (Self::Partly, "Partly done: what was done is safe; by status, a database has no good backup young enough"),
+        (Self::Usage, "Bad command line"),
+        (Self::Corrupt, "Corrupt backup, or failed verification"),
+        (Self::Unreachable, "Database or storage unreachable after all attempts"),
+        (Self::Bug, "A bug in backup"),
+        (Self::Failed, "Dump, disk or upload failed"),
+        (Self::Locked, "Another run holds the lock"),
+        (Self::Refused, "Refused: authentication or permission"),
+        (Self::Config, "Bad configuration"),
+        (Self::HungUp, "Stopped by SIGHUP"),
+        (Self::Interrupted, "Stopped by SIGINT"),
+        (Self::Terminated, "Stopped by SIGTERM"),
+    ];
+}
+
 /// What ended a command, by whose matter it is. Only [`BackupError`] counts against a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

