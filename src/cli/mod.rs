@@ -5,12 +5,16 @@ mod config;
 mod diff;
 mod download;
 mod find;
+mod json;
 mod list;
 mod output;
 mod peek;
 mod prune;
+mod prune_document;
 mod restore;
+mod restore_document;
 mod run;
+mod run_plan;
 mod schedule;
 mod show;
 mod status;
@@ -76,6 +80,19 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// True where JSON is wanted of a command that prints it whatever its end.
+    fn prints_result(&self) -> bool {
+        match self {
+            Self::Run(arguments) => arguments.json,
+            Self::Prune(arguments) => arguments.json,
+            Self::Restore(arguments) => arguments.json,
+            Self::Upload(arguments) => arguments.json,
+            _ => false,
+        }
+    }
 }
 
 /// Form of the output.
@@ -158,7 +175,8 @@ pub async fn run(process: Process) -> Exit {
         Ok(config) => config,
         Err(problems) => {
             problems.0.iter().for_each(|problem| output::complain(&format!("configuration: {problem}")));
-            return Exit::Config;
+            let printed = if command.prints_result() { json::print_problems(&problems) } else { Ok(()) };
+            return ended(printed.map(|()| Exit::Config));
         }
     };
     // a daemon's log is what it has to say
@@ -177,7 +195,7 @@ pub async fn run(process: Process) -> Exit {
         Command::Verify(arguments) => verify::execute(&arguments, &config, &process.shutdown).await,
         Command::Restore(arguments) => restore::execute(&arguments, &config, &process.shutdown).await,
         Command::Download(arguments) => guarded(&process.shutdown, download::execute(&arguments, &config)).await,
-        Command::Prune(arguments) => guarded(&process.shutdown, prune::execute(&arguments, &config)).await,
+        Command::Prune(arguments) => prune::execute(&arguments, &config, &process.shutdown).await,
         Command::Check(format) => guarded(&process.shutdown, check::execute(&format, &config)).await,
         Command::Config(format) => config::execute(&format, &config),
         Command::Completions { .. } => Ok(Exit::Done),

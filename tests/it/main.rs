@@ -17,6 +17,7 @@ mod encryption;
 mod exceptions;
 mod failures;
 mod inspection;
+mod json;
 mod kubernetes;
 mod kubernetes_start;
 mod lexer;
