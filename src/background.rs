@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 static PANICKED: AtomicBool = AtomicBool::new(false);
@@ -23,14 +24,16 @@ impl Drop for Alive {
     }
 }
 
-/// The work of a task that is spawned: it is alive until it is over, or dropped.
+/// The work of a task that is spawned: it is alive until it is over, or dropped. What it logs has the fields of who
+/// spawned it.
 pub fn counted<W: Future>(work: W) -> impl Future<Output = W::Output> + use<W> {
     ALIVE.fetch_add(1, Ordering::Relaxed);
     let alive = Alive;
-    async move {
+    let work = async move {
         let _alive = alive;
         work.await
-    }
+    };
+    work.in_current_span()
 }
 
 /// Ends a task when its owner goes.

@@ -4,14 +4,15 @@
 
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::text;
+use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use tracing::Level;
 use tracing::field::{Field, Visit};
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, JsonFields, Writer};
 use tracing_subscriber::fmt::time::{ChronoUtc, FormatTime};
-use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::fmt::{FmtContext, FormattedFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter};
 
@@ -30,9 +31,7 @@ pub fn init(log: Log, output: LogOutput) {
     let layer = tracing_subscriber::fmt::layer().with_writer(output);
     let layer = match log.format {
         LogFormat::Text => layer.event_format(TextLines).boxed(),
-        LogFormat::Json => {
-            layer.json().flatten_event(true).with_target(false).with_timer(ChronoUtc::new(TIME.to_owned())).boxed()
-        }
+        LogFormat::Json => layer.fmt_fields(JsonFields::new()).event_format(JsonLines).boxed(),
     };
     let _ = tracing_subscriber::registry().with(layer.with_filter(ours)).try_init();
 }
@@ -85,5 +84,75 @@ impl Visit for LogMessage {
         if field.name() == "message" {
             let _ = write!(self.0, "{value:?}");
         }
+    }
+}
+
+/// One object a line: time, level and message, then the fields of the spans that the event is in, from the outermost on,
+/// and its own; the innermost of one name counts. Spans write their fields as JSON.
+struct JsonLines;
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
+        let mut time = String::new();
+        ChronoUtc::new(TIME.to_owned()).format_time(&mut Writer::new(&mut time))?;
+        let mut fields = LogFields(Map::new());
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
+            let extensions = span.extensions();
+            let written = extensions.get::<FormattedFields<N>>();
+            let known = written.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+            fields.0.extend(known.unwrap_or_default());
+        }
+        event.record(&mut fields);
+        let message = fields.0.remove("message").unwrap_or_default();
+        let level = event.metadata().level().as_str();
+        write!(writer, "{{\"time\":{},\"level\":{},\"message\":{message}", Value::from(time), Value::from(level))?;
+        for (name, value) in &fields.0 {
+            write!(writer, ",{}:{value}", Value::from(name.as_str()))?;
+        }
+        writeln!(writer, "}}")
+    }
+}
+
+/// Fields of an event as JSON.
+struct LogFields(Map<String, Value>);
+
+impl LogFields {
+    fn set(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for LogFields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.set(field, format!("{value:?}"));
     }
 }

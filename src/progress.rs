@@ -122,7 +122,8 @@ pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u6
         tokio::time::sleep(LINE_EVERY).await;
         if counters.silence() >= LINE_EVERY / 3 {
             // how long the rest takes is anybody's guess
-            info!("dumping {subject}: {} read, and nothing comes", text::size(counters.raw()));
+            let raw_bytes = counters.raw();
+            info!(raw_bytes, "dumping {subject}: {} read, and nothing comes", text::size(raw_bytes));
             continue;
         }
         let pace = Pace::of(&counters, started, expected_bytes);
@@ -130,7 +131,7 @@ pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u6
         let (table, share) = (counters.table(), pace.share);
         info!(
             raw_bytes = raw,
-            stored_bytes = stored,
+            bytes = stored,
             table,
             "dumping {subject}: {} read, {} stored, {pace}, {share} % of the database's size, {}",
             text::size(raw),

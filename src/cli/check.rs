@@ -1,6 +1,6 @@
 //! `backup check`: what would stop a run, found before it does.
 
-use super::{OutputFormat, output};
+use super::{OutputFormat, json, output};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
 use crate::inventory::sides::{self, new_run_id};
@@ -47,6 +47,21 @@ enum FindingVerdict {
     Failed,
 }
 
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct CheckDocument<'a> {
+    checks: &'a [Finding],
+    summary: FindingCounts,
+}
+
+/// How many findings there are of each verdict.
+#[derive(Serialize)]
+struct FindingCounts {
+    ok: usize,
+    warning: usize,
+    failed: usize,
+}
+
 /// Findings, and the exit code of the first that is bad.
 #[derive(Default)]
 struct Findings {
@@ -61,6 +76,16 @@ impl Findings {
 
     fn good(&mut self, check: &str, detail: String) {
         self.add(check, FindingVerdict::Ok, detail, None);
+    }
+
+    fn print_json(&self) -> Result<(), Error> {
+        let count = |verdict| self.list.iter().filter(|finding| finding.verdict == verdict).count();
+        let summary = FindingCounts {
+            ok: count(FindingVerdict::Ok),
+            warning: count(FindingVerdict::Warning),
+            failed: count(FindingVerdict::Failed),
+        };
+        json::print(&CheckDocument { checks: &self.list, summary })
     }
 
     fn bad(&mut self, check: &str, error: &Error) {
@@ -98,7 +123,7 @@ pub(super) async fn execute(format: &OutputFormat, config: &Config) -> Result<Ex
         }
     }
     if format.json {
-        output::print_json(&findings.list)?;
+        findings.print_json()?;
     } else {
         let row = |finding: &Finding| {
             let mark = match finding.verdict {
@@ -128,7 +153,9 @@ async fn check_database(config: &Config, findings: &mut Findings) {
     };
     check_tools(&server, findings);
     if let Some(wrong) = alarms::wrong_clock(config, server.ahead) {
-        findings.add("clock", FindingVerdict::Warning, wrong, None);
+        let detail = wrong.trim_end_matches(alarms::SET_CLOCK).to_owned();
+        let hint = alarms::SET_CLOCK.trim_start_matches("; ").to_owned();
+        findings.add("clock", FindingVerdict::Warning, detail, Some(hint));
     }
     if let Ok(Some(standby)) = catalog::standby(&connection).await
         && !standby.feeds_back

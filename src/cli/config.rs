@@ -1,16 +1,23 @@
 //! `backup config`
 
-use super::{OutputFormat, output};
-use crate::config::Config;
+use super::{OutputFormat, json, output};
+use crate::config::{Config, Effective};
 use crate::error::{Error, Exit};
+use serde::Serialize;
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct ConfigDocument<'a> {
+    settings: &'a [Effective],
+}
 
 #[allow(clippy::unnecessary_wraps, reason = "every command answers alike")]
 pub(super) fn execute(format: &OutputFormat, config: &Config) -> Result<Exit, Error> {
     if format.json {
-        output::print_json(&config.effective)?;
+        json::print(&ConfigDocument { settings: &config.effective })?;
         return Ok(Exit::Done);
     }
-    let row = |setting: &crate::config::Effective| {
+    let row = |setting: &Effective| {
         vec![
             setting.name.to_owned(),
             setting.value.clone().unwrap_or_else(|| "(unset)".to_owned()),

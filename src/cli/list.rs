@@ -1,7 +1,7 @@
 //! `backup list`
 
 use super::output::{Cell, Colour};
-use super::{SideArgument, TypeArgument, output};
+use super::{SideArgument, TypeArgument, json, output};
 use crate::config::{BackupType, Config, Format, Target};
 use crate::error::{Error, Exit};
 use crate::inventory::sides::{self, new_run_id};
@@ -89,7 +89,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     if arguments.json {
         let backups = inventory.entries.iter().map(BackupRow::of).collect();
-        output::print_json(&Listing { backups, foreign: inventory.foreign })?;
+        json::print(&Listing { backups, foreign: inventory.foreign })?;
     } else {
         show(&inventory, Utc::now())?;
     }

@@ -6,13 +6,17 @@ mod diff;
 mod download;
 mod find;
 mod init;
+mod json;
 mod list;
 mod man;
 mod output;
 mod peek;
 mod prune;
+mod prune_document;
 mod restore;
+mod restore_document;
 mod run;
+mod run_plan;
 mod schedule;
 mod show;
 mod status;
@@ -82,6 +86,19 @@ enum Command {
     },
     /// The manual page of the program or of a command, as man reads it
     Man(man::Arguments),
+}
+
+impl Command {
+    /// True where JSON is wanted of a command that prints it whatever its end.
+    fn prints_result(&self) -> bool {
+        match self {
+            Self::Run(arguments) => arguments.json,
+            Self::Prune(arguments) => arguments.json,
+            Self::Restore(arguments) => arguments.json,
+            Self::Upload(arguments) => arguments.json,
+            _ => false,
+        }
+    }
 }
 
 /// Form of the output.
@@ -173,7 +190,8 @@ pub async fn run(process: Process) -> Exit {
         Ok(config) => config,
         Err(problems) => {
             problems.0.iter().for_each(|problem| output::complain(&format!("configuration: {problem}")));
-            return Exit::Config;
+            let printed = if command.prints_result() { json::print_problems(&problems) } else { Ok(()) };
+            return ended(printed.map(|()| Exit::Config));
         }
     };
     // a daemon's log is what it has to say
@@ -192,7 +210,7 @@ pub async fn run(process: Process) -> Exit {
         Command::Verify(arguments) => verify::execute(&arguments, &config, &process.shutdown).await,
         Command::Restore(arguments) => restore::execute(&arguments, &config, &process.shutdown).await,
         Command::Download(arguments) => guarded(&process.shutdown, download::execute(&arguments, &config)).await,
-        Command::Prune(arguments) => guarded(&process.shutdown, prune::execute(&arguments, &config)).await,
+        Command::Prune(arguments) => prune::execute(&arguments, &config, &process.shutdown).await,
         Command::Check(format) => guarded(&process.shutdown, check::execute(&format, &config)).await,
         Command::Config(format) => config::execute(&format, &config),
         Command::Init(_) | Command::Completions { .. } | Command::Man(_) => Ok(Exit::Done),

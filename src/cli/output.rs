@@ -29,8 +29,12 @@ pub(super) fn complain(text: &str) {
 
 /// Writes a value as JSON.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    print(&format!("{text}\n"))
+    print(&json(value))
+}
+
+/// A value as JSON, as it is written.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
 /// Colours, each with one meaning.

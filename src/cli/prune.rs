@@ -1,7 +1,8 @@
 //! `backup prune`
 
-use super::output;
 use super::output::{Cell, Colour};
+use super::prune_document::{AdoptedBackups, PruneDocument, ReleasedDatabase};
+use super::{json, output};
 use crate::config::Config;
 use crate::error::{Error, Exit, SettingsError, exit_of};
 use crate::inventory::overview::Overview;
@@ -15,12 +16,13 @@ use crate::postgres::lock::Lock;
 use crate::postgres::{application, catalog};
 use crate::record::facts::Subject;
 use crate::repository::{Backup, Repository, Side};
+use crate::shutdown::Shutdown;
 use crate::text;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
 use std::collections::HashSet;
 use std::time::Duration;
-use tracing::warn;
+use tracing::{Instrument, error_span, warn};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -39,35 +41,69 @@ pub(super) struct Arguments {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Print JSON, and do not ask: without --yes or --dry-run nothing is deleted
+    #[arg(long)]
+    pub(super) json: bool,
 }
+
+/// How a prune ended that was not cut short, and what went wrong.
+type PruneEnd = (Exit, Vec<Error>);
+
+const DONE: PruneEnd = (Exit::Done, Vec::new());
 
 impl Arguments {
     /// An error that says what was not `done`, unless somebody says yes.
     fn consent(&self, question: &str, word: &str, done: &str) -> Result<(), Error> {
-        if self.yes || output::confirm(question, word) {
+        if self.yes || !self.json && output::confirm(question, word) {
             return Ok(());
         }
         Err(Error::Settings(SettingsError::Usage(format!("nothing was {done}: confirm on a terminal, or say --yes"))))
     }
+
+    /// Prints a line, unless JSON has what it says.
+    fn say(&self, line: &str) -> Result<(), Error> {
+        if self.json { Ok(()) } else { output::print(line) }
+    }
+
+    fn show(&self, plans: &[PrunePlan], document: &mut PruneDocument) -> Result<(), Error> {
+        for plan in plans {
+            plan.namesakes.iter().for_each(|text| warn!("{text}"));
+            document.plan(plan);
+        }
+        if self.json { Ok(()) } else { plans.iter().try_for_each(show) }
+    }
 }
 
-pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
+pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &Shutdown) -> Result<Exit, Error> {
+    let mut document = PruneDocument::new(&config.source.name, arguments.dry_run);
+    let pruning = shutdown.guard(prune(arguments, config, &mut document)).await;
+    let ended = pruning.map_err(Error::from).flatten();
+    let errors = ended.as_ref().map(|(_, errors)| errors.as_slice()).unwrap_or_default();
+    errors.iter().for_each(|error| output::complain(&error.to_string()));
+    if arguments.json {
+        document.finish(errors);
+        return json::conclude("prune", &document, ended);
+    }
+    ended.map(|(exit, _)| exit)
+}
+
+async fn prune(arguments: &Arguments, config: &Config, document: &mut PruneDocument) -> Result<PruneEnd, Error> {
     let run_id = new_run_id();
     let sides = sides::open(config, config.target, &run_id).await?;
     if let Some(server) = &arguments.adopt {
-        return adopt(arguments, config, &sides, server).await;
+        return adopt(arguments, config, &sides, server, document).await;
     }
     if arguments.release {
-        return release(arguments, config, &sides).await;
+        return release(arguments, config, &sides, document).await;
     }
     if sides.iter().all(|repository| repository.side() == Side::Remote) && config.remote_retention.is_none() {
-        output::print("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used\n")?;
-        return Ok(Exit::Done);
+        arguments.say("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used\n")?;
+        return Ok(DONE);
     }
     if arguments.dry_run {
         identify(config, &sides).await;
-        prune::plan(config, &sides, Utc::now()).await?.iter().try_for_each(show)?;
-        return Ok(Exit::Done);
+        arguments.show(&prune::plan(config, &sides, Utc::now()).await?, document)?;
+        return Ok(DONE);
     }
     // no run may store or prune while the plan is made and carried out
     let targets: Vec<String> = sides.iter().map(|repository| repository.location().name).collect();
@@ -79,10 +115,10 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         return Err(Error::Io(wrong));
     }
     let plans = prune::plan(config, &sides, Utc::now()).await?;
-    plans.iter().try_for_each(show)?;
+    arguments.show(&plans, document)?;
     let going = plans.iter().flat_map(|plan| &plan.decisions).filter(|(_, decision)| !decision.keep).count();
     if going == 0 {
-        return Ok(Exit::Done);
+        return Ok(DONE);
     }
     let question = format!("Delete {} for good?", text::count(going, "backup"));
     arguments.consent(&question, "delete", "deleted")?;
@@ -92,19 +128,25 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     // much may have happened while the question waited: what is deleted was shown, and would be now
     let shown: HashSet<(Side, String)> = plans.iter().flat_map(PrunePlan::going).collect();
     let plans = prune::plan(config, &sides, Utc::now()).await?;
-    let (mut pruned, mut errors) = (Vec::new(), Vec::new());
+    let mut errors = Vec::new();
     for plan in plans {
         let plan = &plan.among(&shown);
-        errors.extend(prune::apply(plan, &mut pruned).await);
+        let span = error_span!("run", run_id, source = config.source.name, stage = "prune");
+        errors.extend(prune::apply(plan, &mut document.pruned).instrument(span).await);
     }
-    let printed = output::print(&format!("deleted {}\n", text::count(pruned.len(), "backup")));
+    let printed = arguments.say(&format!("deleted {}\n", text::count(document.pruned.len(), "backup")));
     errors.extend(printed.err());
-    errors.iter().for_each(|error| output::complain(&error.to_string()));
-    Ok(exit_of(errors.iter(), true))
+    Ok((exit_of(errors.iter(), true), errors))
 }
 
 /// Takes over the backups of another server: from now on they are counted, and pruned.
-async fn adopt(arguments: &Arguments, config: &Config, sides: &[Repository], server: &str) -> Result<Exit, Error> {
+async fn adopt(
+    arguments: &Arguments,
+    config: &Config,
+    sides: &[Repository],
+    server: &str,
+    document: &mut PruneDocument,
+) -> Result<PruneEnd, Error> {
     identify(config, sides).await;
     let mut meant = Vec::new();
     for repository in sides {
@@ -127,21 +169,35 @@ async fn adopt(arguments: &Arguments, config: &Config, sides: &[Repository], ser
     }
     for (repository, count) in &meant {
         let (place, backups) = (repository.location().name, text::count(*count, "backup"));
-        output::print(&format!("{place}: {backups} of the server {server} become this server's\n"))?;
+        arguments.say(&format!("{place}: {backups} of the server {server} become this server's\n"))?;
     }
+    let adopted = meant.iter().map(|(repository, count)| AdoptedBackups {
+        side: repository.side(),
+        location: repository.location().name,
+        system_identifier: server.to_owned(),
+        backups: *count,
+    });
+    let adopted = adopted.collect();
     if arguments.dry_run {
-        return Ok(Exit::Done);
+        document.adopted = adopted;
+        return Ok(DONE);
     }
     let question = "They are counted and pruned as this server's own from now on.";
     arguments.consent(question, "adopt", "taken over")?;
     for (repository, _) in meant {
         repository.adopt(server).await?;
     }
-    Ok(Exit::Done)
+    document.adopted = adopted;
+    Ok(DONE)
 }
 
 /// Says that what databases have lost was meant.
-async fn release(arguments: &Arguments, config: &Config, sides: &[Repository]) -> Result<Exit, Error> {
+async fn release(
+    arguments: &Arguments,
+    config: &Config,
+    sides: &[Repository],
+    document: &mut PruneDocument,
+) -> Result<PruneEnd, Error> {
     identify(config, sides).await;
     let (source, now) = (&config.source.name, Utc::now());
     let mut overview = Overview::look(config, sides, source, now, Duration::MAX).await;
@@ -161,14 +217,18 @@ async fn release(arguments: &Arguments, config: &Config, sides: &[Repository]) -
     if fallen.is_empty() {
         let what = arguments.database.as_deref().map_or("no database".into(), text::one_line);
         let verb = if arguments.database.is_some() { "has not shrunk" } else { "has shrunk" };
-        output::print(&format!("nothing to release: {what} {verb}\n"))?;
-        return Ok(Exit::Done);
+        arguments.say(&format!("nothing to release: {what} {verb}\n"))?;
+        return Ok(DONE);
     }
     for (subject, fall) in &fallen {
-        output::print(&format!("{}: {fall}\n", text::one_line(&subject.to_string())))?;
+        arguments.say(&format!("{}: {fall}\n", text::one_line(&subject.to_string())))?;
     }
+    let released =
+        fallen.iter().map(|(subject, fall)| ReleasedDatabase { subject: (*subject).clone(), fall: (*fall).clone() });
+    let released = released.collect();
     if arguments.dry_run {
-        return Ok(Exit::Done);
+        document.released = released;
+        return Ok(DONE);
     }
     let question = "The backups before the fall are kept no longer than others from now on.";
     arguments.consent(question, "release", "released")?;
@@ -179,11 +239,11 @@ async fn release(arguments: &Arguments, config: &Config, sides: &[Repository]) -
             repository.release(subject, until).await?;
         }
     }
-    Ok(Exit::Done)
+    document.released = released;
+    Ok(DONE)
 }
 
 fn show(plan: &PrunePlan) -> Result<(), Error> {
-    plan.namesakes.iter().for_each(|text| warn!("{text}"));
     let side = plan.side.as_str();
     if plan.decisions.is_empty() {
         output::print(&format!("no {side} backups\n"))?;

@@ -1,7 +1,8 @@
 //! `backup restore`
 
 use super::find::{LATEST, Named};
-use super::output;
+use super::restore_document::{PlanDocument, RestoreDocument};
+use super::{json, output};
 use crate::config::Config;
 use crate::error::{Error, Exit, SettingsError};
 use crate::inventory::sides::new_run_id;
@@ -17,7 +18,9 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use clap::Args;
 use std::io::IsTerminal;
-use tracing::warn;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+use tracing::{Instrument, error_span, warn};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -74,6 +77,9 @@ pub(super) struct Arguments {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Print JSON, and do not ask: without --yes nothing that is there is replaced
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 impl Arguments {
@@ -117,24 +123,47 @@ impl Arguments {
     }
 
     fn consent(&self, plan: &Plan) -> Result<(), Error> {
-        let width = plan.lines.iter().map(|(what, _)| what.len()).max().unwrap_or_default();
-        for (what, how) in &plan.lines {
-            output::print(&format!("{what:width$}  {how}\n"))?;
+        if !self.json {
+            Self::show(plan)?;
         }
         if self.dry_run {
             return Err(Error::Settings(SettingsError::OnlyPlanned));
         }
         let Some(word) = plan.confirm.as_ref().filter(|_| !self.yes) else { return Ok(()) };
-        if output::confirm("This replaces what is there.", word) {
+        if !self.json && output::confirm("This replaces what is there.", word) {
             return Ok(());
         }
         Err(Error::Settings(SettingsError::Usage(
             "nothing was restored: confirm on a terminal, or say --yes".to_owned(),
         )))
     }
+
+    fn show(plan: &Plan) -> Result<(), Error> {
+        let width = plan.lines.iter().map(|(what, _)| what.len()).max().unwrap_or_default();
+        for (what, how) in &plan.lines {
+            output::print(&format!("{what:width$}  {how}\n"))?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &Shutdown) -> Result<Exit, Error> {
+    let begun = Instant::now();
+    let mut document = RestoreDocument { dry_run: arguments.dry_run, ..RestoreDocument::default() };
+    let ended = restore(arguments, config, shutdown, &mut document).await;
+    if !arguments.json {
+        return ended;
+    }
+    document.seconds = begun.elapsed().as_secs_f64();
+    json::conclude("restore", &document, ended.map(|exit| (exit, Vec::new())))
+}
+
+async fn restore(
+    arguments: &Arguments,
+    config: &Config,
+    shutdown: &Shutdown,
+    document: &mut RestoreDocument,
+) -> Result<Exit, Error> {
     let _timer = job::deadline(config, shutdown);
     let request = arguments.request()?;
     let run_id = new_run_id();
@@ -155,6 +184,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     }
     let (backups, globals) =
         shutdown.guard(set(&repository, backup, &request, arguments.backup.name == LATEST, may)).await??;
+    document.backups = globals.iter().chain(&backups).map(|backup| backup.manifest.id.clone()).collect();
     let restorer = Restorer {
         config,
         run_id: &run_id,
@@ -164,11 +194,23 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
         request: &request,
         terminal: std::io::stderr().is_terminal(),
     };
-    let consent = |plan: &Plan| arguments.consent(plan);
-    let mut done = Done::default();
-    let outcome = restorer.restore(&backups, globals.as_ref(), &mut done, &consent).await;
+    let planned = Mutex::new(PlanDocument::default());
+    let consent = |plan: &Plan| {
+        planned.lock().unwrap_or_else(PoisonError::into_inner).add(plan);
+        arguments.consent(plan)
+    };
+    let only = Some(&backups).filter(|backups| backups.len() == 1).and_then(|backups| backups.first());
+    let (database, backup_id) =
+        (only.and_then(|one| one.manifest.subject.database()), only.map(|one| &one.manifest.id));
+    let source = &config.source.name;
+    let span = error_span!("run", run_id, source, stage = "restore", database, backup_id);
+    let restoring = Box::pin(restorer.restore(&backups, globals.as_ref(), &mut document.done, &consent));
+    let outcome = restoring.instrument(span).await;
+    document.plan = planned.into_inner().unwrap_or_else(PoisonError::into_inner);
     // what was done before an error is as important as the error
-    show(&done)?;
+    if !arguments.json {
+        show(&document.done)?;
+    }
     match outcome {
         Ok(()) | Err(Error::Settings(SettingsError::OnlyPlanned)) => Ok(Exit::Done),
         Err(error) => {

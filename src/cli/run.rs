@@ -1,5 +1,7 @@
 //! `backup run`
 
+use super::json::{self, NothingDone};
+use super::run_plan::{ClientTools, PlannedBackup, PlannedDeletion, PlannedLocation, RunPlan};
 use super::{TypeArgument, output};
 use crate::config::{Config, Mode, Shard};
 use crate::error::{Error, Exit, SettingsError, exit_of};
@@ -9,6 +11,7 @@ use crate::job::{self, Context};
 use crate::pipeline::Workers;
 use crate::postgres::{self, connection};
 use crate::progress::Counters;
+use crate::report::Pruned;
 use crate::shutdown::Shutdown;
 use crate::text;
 use chrono::Utc;
@@ -29,6 +32,9 @@ pub(super) struct Arguments {
     /// Connect, examine everything, say what would be done, and write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Print the report as JSON when the run is over
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 impl Arguments {
@@ -49,9 +55,18 @@ impl Arguments {
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shutdown) -> Result<Exit, Error> {
-    let config = arguments.apply(config)?;
+    let config = match arguments.apply(config) {
+        Ok(config) => config,
+        Err(error) if arguments.json => return json::conclude("configuration", &NothingDone {}, Err(error)),
+        Err(error) => return Err(error),
+    };
     if arguments.dry_run {
-        return shutdown.guard(dry_run(&config)).await?;
+        let mut plan = RunPlan { dry_run: true, source: config.source.name.clone(), ..RunPlan::default() };
+        let ended = shutdown.guard(dry_run(&config, arguments.json, &mut plan)).await.map_err(Error::from).flatten();
+        return match arguments.json {
+            true => json::conclude("preflight", &plan, ended),
+            false => ended.map(|(exit, _)| exit),
+        };
     }
     let run_id = new_run_id();
     let (sides, unusable) = sides::open_some(&config, config.target, &run_id).await;
@@ -68,11 +83,13 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
         terminal: std::io::stderr().is_terminal(),
         counters: Counters::default(),
     };
-    let (_, exit) = job::run(&context).await;
-    Ok(exit)
+    let (report, exit) = job::run(&context).await;
+    if arguments.json { json::print_report(&report, exit) } else { Ok(exit) }
 }
 
-async fn dry_run(config: &Config) -> Result<Exit, Error> {
+/// Examines everything, and says what would be done: in words, or in `plan`.
+async fn dry_run(config: &Config, is_json: bool, plan: &mut RunPlan) -> Result<(Exit, Vec<Error>), Error> {
+    let say = |line: &str| if is_json { Ok(()) } else { output::print(line) };
     let run_id = new_run_id();
     let application = postgres::application(&run_id);
     let connection = connection::connect_directly(&config.source, &application).await?;
@@ -83,11 +100,15 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
     }
     let tasks = job::choose_tasks(config, &server)?;
     let (tools, display) = (&server.tools.chosen, config.source.display());
+    plan.server_version = Some(server.version.text.clone());
+    let folder = tools.folder.display().to_string();
+    plan.client = Some(ClientTools { version: tools.version.clone(), folder });
     let mut errors: Vec<Error> = tasks.errors().map(|(_, error)| error).collect();
     let mut possible = false;
     for task in &tasks.list {
         let before = errors.len();
-        output::print(&format!(
+        plan.backups.push(PlannedBackup { subject: task.subject.clone(), database_bytes: task.expected_bytes() });
+        say(&format!(
             "would dump {} ({}) of {} (PostgreSQL {}) with pg_dump {} ({})\n",
             text::one_line(&task.subject.to_string()),
             text::size(task.expected_bytes()),
@@ -103,19 +124,25 @@ async fn dry_run(config: &Config) -> Result<Exit, Error> {
     }
     for repository in &sides {
         repository.newest(&tasks.subjects()).await?;
-        output::print(&format!("would store in {}\n", repository.location().name))?;
+        let (side, location) = (repository.side(), repository.location().name);
+        say(&format!("would store in {location}\n"))?;
+        plan.locations.push(PlannedLocation { side, location });
     }
     if config.verify.enabled {
-        output::print(&format!("would verify on {}\n", config.verify.server.name))?;
+        say(&format!("would verify on {}\n", config.verify.server.name))?;
+        plan.verify_server = Some(config.verify.server.name.clone());
     }
-    for plan in prune::plan(config, &sides, Utc::now()).await? {
-        let plan = plan.only(&tasks.subjects());
-        let side = plan.side.as_str();
-        for (_, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {
+    for pruning in prune::plan(config, &sides, Utc::now()).await? {
+        let pruning = pruning.only(&tasks.subjects());
+        let side = pruning.side;
+        for (backup, decision) in pruning.decisions.iter().filter(|(_, decision)| !decision.keep) {
             let (id, reason) = (&decision.id, &decision.reason);
-            output::print(&format!("would delete the {side} {id} ({reason}), if the backup succeeds\n"))?;
+            say(&format!("would delete the {} {id} ({reason}), if the backup succeeds\n", side.as_str()))?;
+            let (location, reason) = (pruning.location(backup), reason.clone());
+            let backup = Pruned { id: id.clone(), subject: backup.manifest.subject.clone(), side };
+            plan.deletions.push(PlannedDeletion { backup, location, reason });
         }
     }
     errors.iter().for_each(|error| output::complain(&error.to_string()));
-    Ok(exit_of(errors.iter(), possible))
+    Ok((exit_of(errors.iter(), possible), errors))
 }

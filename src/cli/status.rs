@@ -1,7 +1,7 @@
 //! `backup status`
 
-use super::output;
 use super::output::{Cell, Colour};
+use super::{json, output};
 use crate::config::{BackupType, Config};
 use crate::error::{Error, Exit};
 use crate::inventory::overview::Overview;
@@ -64,7 +64,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     let next = daemon.map(|daemon| daemon.schedule.next_of_each(now)).unwrap_or_default();
     if arguments.json {
         let next_runs = next.iter().map(|due| NextRun { backup_type: due.backup_type, time: due.time }).collect();
-        output::print_json(&Shown { status: &status, next_runs })?;
+        json::print(&Shown { status: &status, next_runs })?;
     } else {
         show(&status)?;
         for due in next {

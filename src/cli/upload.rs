@@ -1,12 +1,12 @@
 //! `backup upload`
 
 use super::find::Named;
-use super::{SideArgument, output};
+use super::{SideArgument, json, output};
 use crate::background::AbortOnDrop;
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit, SettingsError, exit_of};
 use crate::inventory::sides::{self, new_run_id};
-use crate::inventory::upload;
+use crate::inventory::upload::{self, UploadOutcome, UploadedBackup};
 use crate::job::identity::identify;
 use crate::job::presence;
 use crate::progress::{self, Counters};
@@ -15,8 +15,9 @@ use crate::shutdown::Shutdown;
 use crate::text;
 use chrono::Utc;
 use clap::Args;
+use serde::Serialize;
 use std::io::IsTerminal;
-use tracing::{error, warn};
+use tracing::{Instrument, error, error_span, warn};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -29,12 +30,40 @@ pub(super) struct Arguments {
     /// Only backups of this source
     #[arg(long)]
     source: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What is printed as JSON.
+#[derive(Debug, Default, Serialize)]
+struct UploadDocument {
+    /// The store; none where it could not be opened.
+    store: Option<String>,
+    backups: Vec<UploadedBackup>,
+    uploaded: usize,
+    present: usize,
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &Shutdown) -> Result<Exit, Error> {
+    let mut document = UploadDocument::default();
+    let ended = upload(arguments, config, shutdown, &mut document).await;
+    if arguments.json {
+        return json::conclude("upload", &document, ended);
+    }
+    ended.map(|(exit, _)| exit)
+}
+
+async fn upload(
+    arguments: &Arguments,
+    config: &Config,
+    shutdown: &Shutdown,
+    document: &mut UploadDocument,
+) -> Result<(Exit, Vec<Error>), Error> {
     let run_id = new_run_id();
     let is_named = !(arguments.backups.is_empty() && arguments.file.is_empty());
     let (wanted, store) = shutdown.guard(choose(arguments, config, &run_id)).await??;
+    document.store = Some(store.location().name);
     // the session ends with this
     let _session = shutdown.guard(presence::announce(config, &run_id, &store, Utc::now())).await??;
     let source = arguments.source.as_ref().unwrap_or(&config.source.name);
@@ -45,11 +74,17 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let counters = Counters::default();
     let bar = std::io::stderr().is_terminal().then(|| progress::show_bar(counters.clone(), choice.bytes()));
     let _bar = bar.map(AbortOnDrop::spawn);
-    let sent = upload::send_all(shutdown, &counters, &mut choice, &store).await?;
-    let printed =
-        output::print(&format!("{} uploaded, {} there already\n", text::count(sent, "backup"), choice.present));
-    choice.errors.extend(printed.err());
-    Ok(exit_of(choice.errors.iter(), sent > 0))
+    let span = error_span!("run", run_id, source = config.source.name);
+    let sending = upload::send_all(shutdown, &counters, &mut choice, &store).instrument(span).await;
+    document.backups = std::mem::take(&mut choice.outcomes);
+    let of = |outcome| document.backups.iter().filter(|one| one.outcome == outcome).count();
+    (document.uploaded, document.present) = (of(UploadOutcome::Uploaded), of(UploadOutcome::Present));
+    let sent = sending?;
+    if !arguments.json {
+        let (sent, present) = (text::count(sent, "backup"), choice.present);
+        choice.errors.extend(output::print(&format!("{sent} uploaded, {present} there already\n")).err());
+    }
+    Ok((exit_of(choice.errors.iter(), sent > 0), choice.errors))
 }
 
 /// The backups that are to be in the store, the oldest first, and the store.

@@ -1,7 +1,7 @@
 //! `backup verify`
 
 use super::find::{FoundBackup, Named};
-use super::output;
+use super::{json, output};
 use crate::config::Config;
 use crate::error::{BackupError, Error, Exit, exit_of};
 use crate::inventory::sides::{self, new_run_id};
@@ -17,9 +17,11 @@ use crate::verify::report::{self, Check, StageSeconds, Verdict};
 use crate::verify::{Verified, Verifier};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use serde::Serialize;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use tracing::{Instrument, error_span, instrument};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -37,6 +39,12 @@ pub(super) struct Arguments {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What is printed as JSON with `--each`.
+#[derive(Serialize)]
+struct EachDocument<'a> {
+    reports: &'a [&'a report::VerificationReport],
 }
 
 /// A backup and what came of its verification.
@@ -61,7 +69,10 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     if let Ok((proofs, _)) = &proved {
         let reports: Vec<&report::VerificationReport> =
             proofs.iter().filter_map(|proof| Some(&proof.verified.as_ref().ok()?.report)).collect();
-        let json = if arguments.each { json(&reports) } else { reports.first().map(json).unwrap_or_default() };
+        let json = match arguments.each {
+            true => json::text(&EachDocument { reports: &reports }),
+            false => reports.first().map(output::json).unwrap_or_default(),
+        };
         if let (Some(file), Some(path), false) = (&mut file, &arguments.report, json.is_empty()) {
             let written = file.set_len(0).and_then(|()| file.write_all(json.as_bytes()));
             unwritten = written.err().map(|error| unwritable(path, &error));
@@ -96,6 +107,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
 }
 
 /// What is to be verified, and why a side could not be looked at.
+#[instrument(level = "error", skip_all, fields(run_id = run_id, source = config.source.name))]
 async fn find(arguments: &Arguments, config: &Config, run_id: &str) -> Result<(Vec<FoundBackup>, Vec<Error>), Error> {
     match arguments.each {
         true => arguments.backup.find_each(config, run_id).await,
@@ -103,6 +115,7 @@ async fn find(arguments: &Arguments, config: &Config, run_id: &str) -> Result<(V
     }
 }
 
+#[instrument(level = "error", skip_all, fields(run_id = run_id, source = config.source.name, stage = "verify"))]
 async fn verify(
     found: Vec<FoundBackup>,
     arguments: &Arguments,
@@ -117,7 +130,9 @@ async fn verify(
     for (repository, backup) in found {
         let (side, key) = (repository.side(), Some(backup.key.clone()));
         let place = CopyReport { side, key, location: repository.location().of(&backup.key), stored: true };
-        let verified = verifier.verify(&repository, &backup, how).await;
+        let (database, backup_id) = (backup.manifest.subject.database(), &backup.manifest.id);
+        let span = error_span!("backup", database, backup_id);
+        let verified = verifier.verify(&repository, &backup, how).instrument(span).await;
         if let Err(error) = &verified {
             arguments.backup.offer_readable(config, run_id, &backup, error).await;
         }
@@ -152,10 +167,6 @@ impl Proof {
 
 fn unproved(report: &report::VerificationReport) -> Error {
     Error::Backup(BackupError::Unproved { id: report.id.clone(), failures: report.failures() })
-}
-
-fn json(report: &impl serde::Serialize) -> String {
-    serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
 }
 
 fn open(path: &Path) -> Result<File, Error> {

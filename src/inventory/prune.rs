@@ -36,6 +36,11 @@ impl PrunePlan {
         self
     }
 
+    /// Where a backup of the plan lies.
+    pub fn location(&self, backup: &Backup) -> String {
+        self.repository.location().of(&backup.key)
+    }
+
     /// Places of the backups that go.
     pub fn going(&self) -> impl Iterator<Item = (Side, String)> {
         let going = self.decisions.iter().filter(|(_, decision)| !decision.keep);
@@ -182,16 +187,18 @@ fn decide(repository: &Repository, own: Own, rules: &Rules<'_>, is_replicated: i
 pub async fn apply(plan: &PrunePlan, pruned: &mut Vec<Pruned>) -> Vec<Error> {
     let mut errors = Vec::new();
     for (backup, decision) in plan.decisions.iter().filter(|(_, decision)| !decision.keep) {
-        let place = plan.repository.location().of(&backup.key);
+        let place = plan.location(backup);
+        let (backup_id, bytes) = (&decision.id, backup.manifest.stored_bytes);
+        let database = backup.manifest.subject.database();
         match plan.repository.remove(backup).await {
             Ok(()) => {
-                info!("deleted {place} ({})", decision.reason);
+                info!(database, backup_id, bytes, "deleted {place} ({})", decision.reason);
                 let (id, subject) = (decision.id.clone(), backup.manifest.subject.clone());
                 pruned.push(Pruned { id, subject, side: plan.side });
             }
             Err(error) => {
                 let is_gone = error.is_transient();
-                warn!("{place} is not deleted: {error}");
+                warn!(database, backup_id, "{place} is not deleted: {error}");
                 errors.push(Error::Store(StoreError::NotDeleted { place, cause: error }));
                 if is_gone {
                     break;

@@ -4,14 +4,16 @@ use super::prune;
 use crate::config::Config;
 use crate::error::{Error, StoreError};
 use crate::progress::Counters;
+use crate::record::facts::Subject;
 use crate::repository::{Backup, Catalog, ReceiveError, Repository};
 use crate::shutdown::{Shutdown, budget};
 use crate::storage::StorageError;
 use crate::text;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use std::collections::HashSet;
 use std::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, info, instrument, warn};
 
 /// What becomes of a backup that is to be in the store.
 #[derive(Debug)]
@@ -53,6 +55,52 @@ fn lot(backup: &Backup, place: &str, remote: &Catalog, store: &str) -> Lot {
     }
 }
 
+/// What became of a backup that was to be in the store, and why, where it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadOutcome {
+    /// It was sent.
+    Uploaded,
+    /// The same bytes were there already.
+    Present,
+    /// It stays where it is, which is no error.
+    PassedOver,
+    /// It could not be sent.
+    Failed,
+    /// Nobody tried, because the store was gone or it was time to stop.
+    Pending,
+}
+
+/// One backup that was to be in the store.
+#[derive(Debug, Serialize)]
+pub struct UploadedBackup {
+    pub id: String,
+    #[serde(flatten)]
+    pub subject: Subject,
+    pub source: String,
+    pub stored_bytes: u64,
+    pub outcome: UploadOutcome,
+    /// Why it is not in the store; none when it is.
+    pub reason: Option<String>,
+    /// Seconds that sending took; none when it was not sent.
+    pub seconds: Option<f64>,
+}
+
+impl UploadedBackup {
+    fn of(backup: &Backup, outcome: UploadOutcome, reason: Option<String>) -> Self {
+        let manifest = &backup.manifest;
+        Self {
+            id: manifest.id.clone(),
+            subject: manifest.subject.clone(),
+            source: backup.source(),
+            stored_bytes: manifest.stored_bytes,
+            outcome,
+            reason,
+            seconds: None,
+        }
+    }
+}
+
 /// What of several backups is to be sent.
 #[derive(Default)]
 pub struct Choice {
@@ -64,9 +112,15 @@ pub struct Choice {
     pub errors: Vec<Error>,
     /// Why others stay where they are, which is no error.
     pub passed_over: Vec<String>,
+    /// Each backup with what became of it.
+    pub outcomes: Vec<UploadedBackup>,
 }
 
 impl Choice {
+    fn note(&mut self, backup: &Backup, outcome: UploadOutcome, reason: Option<String>) {
+        self.outcomes.push(UploadedBackup::of(backup, outcome, reason));
+    }
+
     /// Bytes that are to be sent.
     pub fn bytes(&self) -> u64 {
         self.missing.iter().map(|(_, backup)| backup.manifest.stored_bytes).sum()
@@ -97,15 +151,26 @@ pub async fn choose(
         }
         match lot(&backup, &from.location().of(&backup.key), &remote, &name) {
             Lot::Missing if is_named || kept.contains(&backup.manifest.identity()) => {
+                choice.note(&backup, UploadOutcome::Pending, None);
                 choice.missing.push((from, backup));
             }
             Lot::Missing => {
                 let reason = format!("{} is not sent, because the store would not keep it", backup.manifest.id);
+                choice.note(&backup, UploadOutcome::PassedOver, Some(reason.clone()));
                 choice.passed_over.push(reason);
             }
-            Lot::Present => choice.present += 1,
-            Lot::Refused(error) if !is_named && !backup.is_good() => choice.passed_over.push(error.to_string()),
-            Lot::Refused(error) => choice.errors.push(error),
+            Lot::Present => {
+                choice.note(&backup, UploadOutcome::Present, None);
+                choice.present += 1;
+            }
+            Lot::Refused(error) if !is_named && !backup.is_good() => {
+                choice.note(&backup, UploadOutcome::PassedOver, Some(error.to_string()));
+                choice.passed_over.push(error.to_string());
+            }
+            Lot::Refused(error) => {
+                choice.note(&backup, UploadOutcome::Failed, Some(error.to_string()));
+                choice.errors.push(error);
+            }
         }
     }
     Ok(choice)
@@ -121,12 +186,31 @@ pub async fn send_all(
 ) -> Result<usize, Error> {
     let mut sent = 0;
     for (from, backup) in &choice.missing {
+        let begun = Instant::now();
+        let is_it = |one: &&mut UploadedBackup| {
+            one.id == backup.manifest.id && one.subject == backup.manifest.subject && one.source == backup.source()
+        };
+        let mut noted = choice.outcomes.iter_mut().find(is_it);
+        let mut note = |outcome, reason| {
+            if let Some(noted) = &mut noted {
+                (noted.outcome, noted.reason) = (outcome, reason);
+                noted.seconds = (outcome == UploadOutcome::Uploaded).then(|| begun.elapsed().as_secs_f64());
+            }
+        };
         match send(shutdown, counters, from, backup, store).await {
-            Ok(SendOutcome::Now) => sent += 1,
-            Ok(SendOutcome::Already) => choice.present += 1,
+            Ok(SendOutcome::Now) => {
+                note(UploadOutcome::Uploaded, None);
+                sent += 1;
+            }
+            Ok(SendOutcome::Already) => {
+                note(UploadOutcome::Present, None);
+                choice.present += 1;
+            }
             Err(Error::Stopped(stop)) => return Err(stop.into()),
             Err(error) => {
-                error!("{} is not uploaded: {error}", backup.manifest.id);
+                let (database, backup_id) = (backup.manifest.subject.database(), &backup.manifest.id);
+                error!(stage = "upload", database, backup_id, "{} is not uploaded: {error}", backup.manifest.id);
+                note(UploadOutcome::Failed, Some(error.to_string()));
                 let is_gone = matches!(&error, Error::Store(StoreError::Storage(cause)) if cause.is_transient());
                 choice.errors.push(error);
                 if is_gone {
@@ -148,6 +232,11 @@ enum SendOutcome {
 }
 
 /// Sends one backup. Whatever ends this early leaves nothing in the store.
+#[instrument(
+    level = "error",
+    skip_all,
+    fields(stage = "upload", database = backup.manifest.subject.database(), backup_id = backup.manifest.id)
+)]
 async fn send(
     shutdown: &Shutdown,
     counters: &Counters,
@@ -157,7 +246,8 @@ async fn send(
 ) -> Result<SendOutcome, Error> {
     let begun = Instant::now();
     let manifest = &backup.manifest;
-    info!("uploading {} ({})", from.location().of(&backup.key), text::size(manifest.stored_bytes));
+    let bytes = manifest.stored_bytes;
+    info!(bytes, "uploading {} ({})", from.location().of(&backup.key), text::size(bytes));
     // dropped half-way it would leave a marker
     let mut new_backup = match shutdown.finish(budget::UPLOAD_RECORD, store.expect(backup)).await {
         Some(Ok(new_backup)) => new_backup,
@@ -173,7 +263,7 @@ async fn send(
         Ok(Ok(content)) => match shutdown.finish(budget::UPLOAD_RECORD, new_backup.record(&content)).await {
             Some(Ok(())) => {
                 let seconds = begun.elapsed().as_secs_f64();
-                info!("uploaded {place} ({}) in {seconds:.1} s", text::size(manifest.stored_bytes));
+                info!(bytes, seconds, "uploaded {place} ({}) in {seconds:.1} s", text::size(bytes));
                 return Ok(SendOutcome::Now);
             }
             Some(Err(error)) => error.into(),

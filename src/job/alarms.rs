@@ -39,6 +39,9 @@ pub(super) async fn look_back(run: &Run<'_>, report: &mut Report) {
     overview.warnings.iter().for_each(|warning| warn!("{warning}"));
 }
 
+/// What the sentence about a wrong clock ends in: what to do.
+pub const SET_CLOCK: &str = "; set the clock that is wrong";
+
 /// What is wrong with this machine's clock, by that of the server; none where they agree. Retention goes by age, and
 /// what a wrong clock takes for old may be of today.
 pub fn wrong_clock(config: &Config, ahead: TimeDelta) -> Option<String> {
@@ -47,7 +50,5 @@ pub fn wrong_clock(config: &Config, ahead: TimeDelta) -> Option<String> {
     }
     let word = if ahead > TimeDelta::zero() { "behind" } else { "ahead of" };
     let (apart, server) = (text::apart(ahead.abs()), config.source.display());
-    Some(format!(
-        "this machine's clock is {apart} {word} that of {server}, so nothing is pruned; set the clock that is wrong"
-    ))
+    Some(format!("this machine's clock is {apart} {word} that of {server}, so nothing is pruned{SET_CLOCK}"))
 }

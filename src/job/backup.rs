@@ -24,7 +24,8 @@ use futures_util::future::join_all;
 use std::time::Instant;
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::field::Empty;
+use tracing::{Span, info, instrument, warn};
 
 /// A database that cannot even be tried.
 pub(super) fn lost(run: &Run<'_>, name: &str, error: Error) -> (Entry, Vec<StageError>) {
@@ -33,6 +34,7 @@ pub(super) fn lost(run: &Run<'_>, name: &str, error: Error) -> (Entry, Vec<Stage
 }
 
 /// Saves one subject, and says what became of it.
+#[instrument(level = "error", skip_all, fields(database = task.subject.database()))]
 pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>) {
     let mut entry = run.ready.entry(task.subject.clone());
     let is_globals = task.subject == Subject::Globals;
@@ -47,8 +49,11 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
     }
     let errors = match make(run, task).await {
         Ok(made) => {
+            let seconds: f64 = made.stages.iter().map(|stage| stage.seconds).sum();
+            let (backup_id, bytes, raw_bytes) = (&made.stored.id, made.stored.stored_bytes, made.stored.raw_bytes);
             for place in &made.places {
-                info!("completed {} ({})", place.location, text::size(made.stored.stored_bytes));
+                let (stage, rows, size) = ("store", made.stored.rows, text::size(bytes));
+                info!(stage, backup_id, bytes, raw_bytes, rows, seconds, "completed {} ({size})", place.location);
             }
             entry.places = made.places;
             entry.stages = made.stages;
@@ -84,6 +89,7 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
 }
 
 /// Makes the backup; a dump that DDL broke, or that the server had no locks for, is tried once more under a new snapshot.
+#[instrument(level = "error", skip_all, fields(stage = "dump"))]
 async fn make(run: &Run<'_>, task: &Task) -> Result<Made, StageError> {
     let failed = match make_once(run, task, Attempt::default()).await {
         Err(failed) => failed,
@@ -114,6 +120,7 @@ async fn renew(run: &Run<'_>, task: &Task) -> Result<Task, StageError> {
     tasks::whole_server(&config.selection, &databases).at("preflight")
 }
 
+#[instrument(level = "error", skip_all, fields(backup_id = Empty))]
 async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made, StageError> {
     let context = run.context;
     let counters = context.counters.part();
@@ -131,6 +138,7 @@ async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made,
         None => source::reach(context, task).await?,
     };
     let mut begun = copies::begin(run, task).await?;
+    Span::current().record("backup_id", begun.naming.id());
     let started = Instant::now();
     let dumped = dump(run, task, source, attempt, &mut begun.copies, &counters).await;
     // no table's rows pass any more

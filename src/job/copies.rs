@@ -16,7 +16,7 @@ use crate::storage::key::Naming;
 use bytes::Bytes;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use tracing::warn;
+use tracing::{instrument, warn};
 
 /// Names tried when others have the same second.
 const NAME_ATTEMPTS: usize = 10;
@@ -104,6 +104,7 @@ async fn begin_all<'a>(
 
 impl NewCopies<'_> {
     /// Commits on every target that took all bytes; the others are cleaned up and reported.
+    #[instrument(level = "error", skip_all, fields(stage = "store"))]
     pub(super) async fn commit(self, run: &Run<'_>, manifest: &Manifest, facts: Bytes) -> Result<Made, StageError> {
         let context = run.context;
         let commits = self.copies.into_iter().map(|mut copy| {

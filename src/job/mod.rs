@@ -32,15 +32,18 @@ use crate::report::{Activity, Report, UpcomingRun};
 use crate::shutdown::{Shutdown, Stop};
 use outcome::{Errors, nothing_begun};
 use run::Run;
-use tracing::info;
+use tracing::{Instrument, error_span, info, instrument};
 
 /// Runs the job and tells people. Nothing here exits or prints; the code says how it ended.
+#[instrument(level = "error", skip_all, fields(run_id = context.run_id, source = context.config.source.name))]
 pub async fn run(context: &Context) -> (Report, Exit) {
     let config = &context.config;
     let mut report = begin(context);
-    let begun = notify::begin(&config.notifications, &context.run_id);
+    let notifying = error_span!("notify", stage = "notify");
+    let begun = notifying.in_scope(|| notify::begin(&config.notifications, &context.run_id));
     let timer = deadline(config, &context.shutdown);
-    let errors = back_up(context, &mut report).await;
+    // futures nested deeper than this are more than the compiler lays out
+    let errors = Box::pin(back_up(context, &mut report)).await;
     drop(timer);
     let exit = outcome::conclude(context, &mut report, &errors);
     if context.scheduled.is_some() {
@@ -49,7 +52,7 @@ pub async fn run(context: &Context) -> (Report, Exit) {
     }
     failure_note::settle(context, &mut report, exit).await;
     metrics::publish(config, &context.sides, Some(&report), &context.shutdown).await;
-    notify::send(&config.notifications, &report, begun, &context.shutdown).await;
+    notify::send(&config.notifications, &report, begun, &context.shutdown).instrument(notifying).await;
     // a signal that came after the errors were counted
     let exit = context.shutdown.signal().map_or(exit, |stop| Error::Stopped(stop).exit());
     (report, exit)
@@ -91,7 +94,7 @@ fn begin(context: &Context) -> Report {
     report.targets = context.sides.iter().map(|repository| (repository.side(), repository.location().name)).collect();
     let shard = report.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
     let (source, backup_type) = (config.source.display(), backup_type.as_str());
-    info!(run_id = report.run_id, "starting backup of {source} ({backup_type}{shard})");
+    info!("starting backup of {source} ({backup_type}{shard})");
     report
 }
 

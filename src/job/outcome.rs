@@ -67,15 +67,20 @@ pub(super) fn conclude(context: &Context, report: &mut Report, errors: &Errors) 
         (false, false) => Outcome::Failure,
     };
     let summary = report.summary();
+    let (bytes, seconds) = (report.stored_bytes(), report.duration().as_seconds_f64());
     match report.outcome {
-        Outcome::Success => info!("backup done in {duration}: {summary}"),
+        Outcome::Success => info!(bytes, seconds, "backup done in {duration}: {summary}"),
         Outcome::Partial => {
             error!(
+                bytes,
+                seconds,
                 "backup partly done in {duration}: {summary}; what is stored is safe, see the errors for what is not"
             );
         }
-        Outcome::Failure if saved => error!("backup failed its verification, after {duration}: {summary}"),
-        Outcome::Failure => error!("backup failed after {duration}"),
+        Outcome::Failure if saved => {
+            error!(bytes, seconds, "backup failed its verification, after {duration}: {summary}")
+        }
+        Outcome::Failure => error!(seconds, "backup failed after {duration}"),
     }
     exit_of(errors.0.iter(), saved)
 }

@@ -18,7 +18,7 @@ use crate::text;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use std::collections::HashMap;
-use tracing::{info, warn};
+use tracing::{info, instrument, warn};
 
 /// What is known of the server before the dump.
 #[derive(Debug, Clone)]
@@ -145,6 +145,7 @@ pub async fn look_into(config: &Config, database: &str, application: &str) -> Re
 }
 
 /// Takes the lock, connecting with retry. A server that grants none is no reason not to back it up.
+#[instrument(level = "error", skip_all, fields(stage = "preflight"))]
 pub(super) async fn take_lock(context: &Context) -> Result<Option<Lock>, StageError> {
     let source = &context.config.source;
     let targets: Vec<String> = context.sides.iter().map(|repository| repository.location().name).collect();
@@ -165,6 +166,7 @@ pub(super) async fn take_lock(context: &Context) -> Result<Option<Lock>, StageEr
 }
 
 /// Examines server and targets, and sweeps what dead runs left.
+#[instrument(level = "error", skip_all, fields(stage = "preflight"))]
 pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Result<Ready<'a>, StageError> {
     let config = &context.config;
     let guarded = context.shutdown.guard(async {

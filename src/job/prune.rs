@@ -7,9 +7,10 @@ use super::run::Run;
 use crate::inventory::prune;
 use crate::record::facts::Subject;
 use crate::report::Report;
-use tracing::{error, info, warn};
+use tracing::{error, info, instrument, warn};
 
 /// Prunes what this run has saved anew, where that is safe: every side has it, the clocks agree, and the lock is ours.
+#[instrument(level = "error", skip_all, fields(stage = "prune"))]
 pub(super) async fn prune_saved(run: &Run<'_>, every_side: bool, report: &mut Report, errors: &mut Errors) {
     if report.entries.is_empty() {
         return;

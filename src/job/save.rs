@@ -37,7 +37,8 @@ pub(super) async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Er
             }
             let failure = failure(error.stage, &error.error);
             let subject = if several { format!("{}: ", entry.subject) } else { String::new() };
-            error!(stage = failure.stage, "{subject}{failure}");
+            let (database, backup_id) = (entry.subject.database(), entry.backup.as_ref().map(|backup| &backup.id));
+            error!(stage = failure.stage, database, backup_id, "{subject}{failure}");
             entry.failures.push(failure);
             errors.0.push(error.error);
         }

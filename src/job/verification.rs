@@ -10,9 +10,10 @@ use crate::text;
 use crate::verify::report::{self as verification, Verdict};
 use crate::verify::{Verified, Verifier};
 use std::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, info, instrument, warn};
 
 /// Verifies each backup of the run, one after the other.
+#[instrument(level = "error", skip_all, fields(stage = "verify"))]
 pub(super) async fn verify_all(context: &Context, report: &mut Report, errors: &mut Errors) {
     if context.config.verify.is_source {
         warn!(
@@ -32,7 +33,8 @@ pub(super) async fn verify_all(context: &Context, report: &mut Report, errors: &
             Err(error @ StageError { error: Error::Stopped(_), .. }) => return errors.add(report, error),
             Err(error) => {
                 let failure = failure(error.stage, &error.error);
-                error!(stage = failure.stage, "{}: {failure}", entry.subject);
+                let (database, backup_id) = (entry.subject.database(), entry.backup.as_ref().map(|backup| &backup.id));
+                error!(stage = failure.stage, database, backup_id, "{}: {failure}", entry.subject);
                 entry.failures.push(failure);
                 errors.0.push(error.error);
             }
@@ -41,6 +43,11 @@ pub(super) async fn verify_all(context: &Context, report: &mut Report, errors: &
 }
 
 /// Verifies the backup of one entry wherever it is stored.
+#[instrument(
+    level = "error",
+    skip_all,
+    fields(database = entry.subject.database(), backup_id = entry.backup.as_ref().map(|backup| &backup.id))
+)]
 async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> {
     let verifier = verifier(context);
     let mut proof: Option<verification::VerificationReport> = None;
@@ -73,9 +80,12 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
         warn!("{note}");
         entry.notes.push(note);
     }
+    let seconds = proof.restore_seconds();
     match proof.verification.exceptions {
-        0 => info!("verified {}", proof.id),
+        0 => info!(seconds, "verified {}", proof.id),
         count => warn!(
+            seconds,
+            exceptions = count,
             "verified {}: every row came back, with {}; its record lists them, and the SQL that would make them",
             proof.id,
             text::count(count, "exception")

@@ -82,6 +82,11 @@ pub async fn send(recipients: &NotifiedServices, report: &Report, begun: Begun, 
     }
 }
 
+/// A report as the webhook gets it; docs/schemas/report.json is its form.
+pub fn as_json(report: &Report) -> serde_json::Value {
+    services::webhook::render(report)
+}
+
 fn log(kind: &ServiceKind, outcome: Result<(), Undelivered>) {
     match outcome {
         Ok(()) => info!("notification sent to {}", kind.name),

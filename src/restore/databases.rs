@@ -22,7 +22,7 @@ use futures_util::future::try_join_all;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
-use tracing::{info, warn};
+use tracing::{info, instrument, warn};
 
 /// What the name of a database that is being restored ends in.
 const RESTORING: &str = "_restoring";
@@ -103,6 +103,11 @@ impl Restorer<'_> {
         }
     }
 
+    #[instrument(
+        level = "error",
+        skip_all,
+        fields(database = archive.backup.manifest.subject.database(), backup_id = archive.backup.manifest.id)
+    )]
     async fn restore_archive(
         &self,
         server: &ScratchServer,
@@ -233,7 +238,7 @@ impl Restorer<'_> {
         while !filled.is_empty() {
             let one = filled.remove(0);
             let restored = all - filled.len() - 1;
-            let Err(Unplaced { error, is_decided }) = self.place(loader.server, &one, done).await else { continue };
+            let Err(Unplaced { error, is_decided }) = self.place(loader, &one, done).await else { continue };
             // what may have its final name is not cleaned up
             if is_decided {
                 filled.insert(0, one);
@@ -278,13 +283,14 @@ impl Restorer<'_> {
         };
         let workers = (0..self.jobs().min(SESSIONS)).map(|_| worker());
         self.shutdown.guard(try_join_all(workers)).await??;
-        info!("analyzed {} in {:.1} s", scratch.name, started.elapsed().as_secs_f64());
+        let seconds = started.elapsed().as_secs_f64();
+        info!(seconds, "analyzed {} in {seconds:.1} s", scratch.name);
         Ok(())
     }
 
     /// The moment that counts: both names change, or neither.
-    async fn place(&self, server: &ScratchServer, one: &Fresh<'_>, done: &mut Done) -> Result<(), Unplaced> {
-        let Wanted { name, .. } = one.wanted;
+    async fn place(&self, loader: &Loader<'_>, one: &Fresh<'_>, done: &mut Done) -> Result<(), Unplaced> {
+        let (server, name) = (loader.server, &one.wanted.name);
         let replaced = self.check_again(server, one.wanted).await?;
         let place = Place {
             name: name.clone(),
@@ -311,8 +317,8 @@ impl Restorer<'_> {
             }
         }
         let shown = text::one_line(name);
-        info!("{shown} is restored");
         let (all, index) = (one.filled.seconds, one.filled.build_seconds);
+        info!(seconds = all, "{shown} is restored");
         let load = all - index;
         done.lines.push(format!(
             "{shown} is restored; its dump took {all:.1} s (rows {load:.1} s, indexes and keys {index:.1} s)"
@@ -326,13 +332,17 @@ impl Restorer<'_> {
             let why = "some of it lay in tablespaces that the server lacks, and lies in the default one now";
             done.lines.push(format!("{shown}: {why}"));
         }
-        let Some(old) = replaced else { return Ok(()) };
-        if self.drop_if_empty(server, &old).await {
-            return Ok(());
+        let mut restored = one.restored(loader.manifest());
+        if let Some(old) = replaced
+            && !self.drop_if_empty(server, &old).await
+        {
+            done.lines.push(format!("what was there before is {}", text::one_line(&old)));
+            let aside = target::name_before(name, "swapped_back", |_| false);
+            restored.swap_back.extend(target::swap_back(&place, &aside));
+            done.lines.extend(restored.swap_back.iter().map(|sql| format!("to swap back: {sql}")));
+            restored.kept_as = Some(old);
         }
-        done.lines.push(format!("what was there before is {}", text::one_line(&old)));
-        let aside = target::name_before(name, "swapped_back", |_| false);
-        done.lines.extend(target::swap_back(&place, &aside).map(|sql| format!("to swap back: {sql}")));
+        done.databases.push(restored);
         Ok(())
     }
 

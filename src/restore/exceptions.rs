@@ -1,7 +1,7 @@
 //! What restored databases do not hold, because PostgreSQL cannot load it from its own dump.
 
 use super::databases::Fresh;
-use super::plan::{Done, Plan};
+use super::plan::{DatabaseException, Done, Plan};
 use super::{Consent, Restorer};
 use crate::error::{BackupError, Error};
 use crate::loader::Loader;
@@ -27,10 +27,13 @@ impl Restorer<'_> {
                 plan.say("exception", format!("{name}: {object} ({reason})"));
                 done.lines.push(format!("exception: {name}: {object} ({reason}); to be run later: {sql}"));
             }
-            let replaces = one.wanted.existing.as_ref().is_some_and(|existing| !existing.is_empty);
-            if !exceptions.is_empty() && replaces {
+            if !exceptions.is_empty() && one.wanted.replaces() {
                 plan.confirm = plan.confirm.take().or(Some(one.wanted.name.clone()));
             }
+            let database = &one.wanted.name;
+            done.exceptions.extend(
+                exceptions.into_iter().map(|exception| DatabaseException { database: database.clone(), exception }),
+            );
         }
         if plan.lines.is_empty() {
             return Ok(());

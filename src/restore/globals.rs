@@ -1,6 +1,6 @@
 //! Roles of the source on a server that has roles of its own.
 
-use super::plan::{Done, Plan};
+use super::plan::{Done, Plan, RestoredRoles};
 use super::{Restorer, proved};
 use crate::dump_format::script::globals::{self, Globals};
 use crate::error::{BackupError, Error};
@@ -69,6 +69,7 @@ impl Restorer<'_> {
         let made = text::count(globals.made.len(), "role");
         info!("made {made}");
         done.lines.push(format!("{made} made, {} kept as they were", globals.kept.len()));
+        done.roles = Some(RestoredRoles { made: globals.made.clone(), kept: globals.kept.clone() });
         Ok(())
     }
 

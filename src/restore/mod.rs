@@ -8,6 +8,7 @@ mod dropped_tables;
 mod exceptions;
 mod globals;
 mod loading;
+mod named;
 pub mod plan;
 mod tables;
 mod target;
@@ -187,7 +188,9 @@ impl Restorer<'_> {
                     let word = if self.request.cluster { "cluster".to_owned() } else { name.clone() };
                     plan.confirm = plan.confirm.take().or((!is_empty).then_some(word));
                 }
-                databases.push(Wanted { expected, end, name, replaced, existing });
+                let wanted = Wanted { expected, end, name, replaced, existing };
+                plan.databases.push(wanted.planned(backup));
+                databases.push(wanted);
             }
             if !databases.is_empty() {
                 chosen.push(ChosenArchive { backup, facts, databases });

@@ -3,7 +3,9 @@
 use crate::dump_format::script::Rows;
 use crate::dump_format::sql_lexer::{parts, qualified};
 use crate::record::facts::{Catalogue, Contents};
+use crate::record::manifest::Exception;
 use crate::text;
+use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// What somebody asks for.
@@ -65,6 +67,10 @@ impl Request {
 pub struct Plan {
     /// Pairs of what and how.
     pub lines: Vec<(&'static str, String)>,
+    /// The databases that are made.
+    pub databases: Vec<PlannedDatabase>,
+    /// The tables of a database in use that get rows.
+    pub tables: Vec<TableTarget>,
     /// What has to be typed before it is done; none where nothing is replaced.
     pub confirm: Option<String>,
 }
@@ -76,13 +82,82 @@ impl Plan {
     }
 }
 
-/// What was done, for people.
-#[derive(Debug, Clone, Default)]
+/// A database that is to be made.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedDatabase {
+    /// Id of the backup.
+    pub backup: String,
+    /// Its name at the source.
+    pub database: String,
+    /// What it will be called.
+    pub into: String,
+    /// A database of that name is there, and holds something.
+    pub replaces: bool,
+}
+
+/// A table that gets rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct TableTarget {
+    /// Its name in the backup.
+    pub table: String,
+    /// The table that the rows go into.
+    pub into: String,
+    pub rows: u64,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Done {
-    /// Sentences.
-    pub lines: Vec<String>,
+    pub databases: Vec<RestoredDatabase>,
+    /// Tables of a database in use that got rows.
+    pub tables: Vec<TableTarget>,
+    /// None where roles were not asked for.
+    pub roles: Option<RestoredRoles>,
+    /// What filled databases do not hold.
+    pub exceptions: Vec<DatabaseException>,
     /// What the restored databases came to.
     pub checks: Vec<crate::verify::report::DatabaseResult>,
+    /// Sentences for people.
+    #[serde(rename = "messages")]
+    pub lines: Vec<String>,
+}
+
+/// A database that has its name.
+#[derive(Debug, Clone, Serialize)]
+pub struct RestoredDatabase {
+    /// Id of the backup.
+    pub backup: String,
+    /// Its name at the source.
+    pub database: String,
+    /// What it is called.
+    pub into: String,
+    /// What the database that it replaced is called now; none where there was none, or it was empty.
+    pub kept_as: Option<String>,
+    /// Seconds until all rows were there.
+    pub load_seconds: f64,
+    /// Seconds of indexes, keys and constraints.
+    pub index_seconds: f64,
+    /// Those that were left out, because they would follow another server.
+    pub subscriptions_left_out: Vec<String>,
+    /// SQL that puts what was replaced in its place again.
+    pub swap_back: Vec<String>,
+}
+
+/// Roles of the backup.
+#[derive(Debug, Clone, Serialize)]
+pub struct RestoredRoles {
+    pub made: Vec<String>,
+    /// Those that were there, and stay as they were.
+    pub kept: Vec<String>,
+}
+
+/// What a database does not hold.
+#[derive(Debug, Clone, Serialize)]
+pub struct DatabaseException {
+    /// What the database is to be called.
+    pub database: String,
+    #[serde(flatten)]
+    pub exception: Exception,
 }
 
 /// Tables of a backup that somebody means.

@@ -3,7 +3,7 @@
 
 use super::databases::{ChosenArchive, Wanted};
 use super::loading::{Loading, beside, columns, create};
-use super::plan::{Chosen, Done, Plan, RestoreContent, find_tables, is_below, is_partitioned, parents};
+use super::plan::{Chosen, Done, Plan, RestoreContent, TableTarget, find_tables, is_below, is_partitioned, parents};
 use super::{Consent, Restorer};
 use crate::dump_format::sql_lexer::Lexer;
 use crate::error::{BackupError, Error, ServerError, SettingsError, SourceError};
@@ -97,8 +97,8 @@ impl Restorer<'_> {
                 })?;
             }
         }
-        for (table, into) in &tables.into {
-            let rows = tables.contents.tables.get(table).map_or(0, |rows| rows.rows);
+        done.tables = tables.targets();
+        for TableTarget { table, into, rows } in &done.tables {
             let (table, into) = (text::one_line(table), text::one_line(into));
             let place = if table == into { String::new() } else { format!(", as {into}") };
             done.lines.push(format!("{table} is restored with {rows} rows{place}"));
@@ -143,9 +143,9 @@ impl Restorer<'_> {
     }
 
     fn say_tables(&self, tables: &Tables<'_>, plan: &mut Plan, name: &str) {
-        for (table, into) in &tables.into {
-            let rows = tables.contents.tables.get(table).map_or(0, |rows| rows.rows);
-            let (table, into) = (text::one_line(table), text::one_line(into));
+        plan.tables = tables.targets();
+        for TableTarget { table, into, rows } in tables.targets() {
+            let (table, into) = (text::one_line(&table), text::one_line(&into));
             plan.say(
                 "table",
                 match tables.way {
@@ -212,7 +212,8 @@ impl Restorer<'_> {
             load.set(&all.into_iter().filter(|(name, _)| is_all || owned.contains(name)).collect()).await?;
         }
         load.commit().await?;
-        info!("loaded {} in {:.1} s", text::count(live.len(), "table"), started.elapsed().as_secs_f64());
+        let seconds = started.elapsed().as_secs_f64();
+        info!(seconds, "loaded {} in {seconds:.1} s", text::count(live.len(), "table"));
         Ok(())
     }
 
@@ -353,6 +354,14 @@ impl Restorer<'_> {
 }
 
 impl Tables<'_> {
+    fn targets(&self) -> Vec<TableTarget> {
+        let target = |(table, into): (&String, &String)| {
+            let rows = self.contents.tables.get(table).map_or(0, |rows| rows.rows);
+            TableTarget { table: table.clone(), into: into.clone(), rows }
+        };
+        self.into.iter().map(target).collect()
+    }
+
     /// The live tables, what they are partitions of, and every partition of those that are meant as a whole.
     fn family(&self, live: &Catalogue) -> BTreeSet<String> {
         let mut family: BTreeSet<String> = self.into.values().chain(&self.roots).cloned().collect();

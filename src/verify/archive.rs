@@ -56,7 +56,7 @@ async fn prove_parts(manifest: &Manifest, parts: ArchiveParts, read: Result<(), 
     match read {
         Ok(()) => {
             let found = format!("{} of {} bytes", parts.bytes, manifest.stored_bytes);
-            info!("read {found} of the archive");
+            info!(bytes = parts.bytes, "read {found} of the archive");
             Ok(Check::new(
                 0,
                 ARCHIVE,

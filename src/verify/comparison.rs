@@ -69,14 +69,16 @@ impl<'a> Comparison<'a> {
 
     /// Holds the database against the facts, and gives it the properties of the source.
     pub(crate) async fn compare(&self, scope: Scope<'_>, filled: &Filled) -> Result<DatabaseResult, Error> {
-        info!("restored {} in {:.1} s, comparing", self.scratch.name, filled.seconds);
+        let seconds = filled.seconds;
+        info!(seconds, "restored {} in {seconds:.1} s, comparing", self.scratch.name);
         let started = Instant::now();
         let (expected, found) = self.loader.shutdown.guard(self.found(scope, filled)).await??;
         let mut result = checks::compare(&expected, &found, self.terms);
         let (load, index) = (filled.seconds - filled.build_seconds, filled.build_seconds);
         result.seconds = Some(StageSeconds { load, index, compare: started.elapsed().as_secs_f64() });
         result.exceptions = filled.left_out.iter().map(Omission::record).collect();
-        info!("compared {} tables and {} rows of {}", result.tables, result.rows, expected.head.name);
+        let (tables, rows) = (result.tables, result.rows);
+        info!(tables, rows, "compared {tables} tables and {rows} rows of {}", expected.head.name);
         Ok(result)
     }
 

@@ -500,6 +500,6 @@ fn check_and_config_print_what_their_schemas_say() {
     let name = database(100);
     let (backup, _) = on_both(&name);
     let check = backup.json(&["check"], 0);
-    assert!(check.as_array().unwrap().iter().any(|line| line["check"] == "remote store"));
+    assert!(check["checks"].as_array().unwrap().iter().any(|line| line["check"] == "remote store"));
     backup.json(&["config"], 0);
 }

@@ -64,10 +64,10 @@ fn config_shows_each_value_with_its_source_and_no_secret() {
     assert!(line("BACKUP_BASE_NAME").contains(".env"));
     assert!(line("POSTGRES_PORT").ends_with("env"));
     assert!(line("RETENTION_DAYS").ends_with("default"));
-    let json = backup.run(&["config", "--json"]).exits(0).stdout;
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let json = backup.json(&["config"], 0);
     assert!(
-        json.as_array()
+        json["settings"]
+            .as_array()
             .unwrap()
             .iter()
             .any(|setting| setting["name"] == "POSTGRES_PASSWORD" && setting["value"] == "(hidden)")
@@ -85,7 +85,7 @@ fn logs_tell_the_run_in_order_and_as_json_one_object_a_line() {
     let json = backup.set("LOG_FORMAT", "json").run(&[]).exits(0).log;
     for line in json.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(line["timestamp"].is_string() && line["level"].is_string() && line["message"].is_string(), "{line}");
+        assert!(line["time"].is_string() && line["level"].is_string() && line["message"].is_string(), "{line}");
     }
 }
 

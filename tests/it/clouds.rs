@@ -72,7 +72,11 @@ fn a_backup_goes_its_whole_way_on_every_kind_of_store() {
         let backup = to(kind, &name).set("BACKUP_TYPE", "daily").set("VERIFY_ENABLED", "true");
         let check = backup.json(&["check"], 0);
         assert!(
-            check.as_array().unwrap().iter().any(|line| line["check"] == "remote store" && line["verdict"] == "ok")
+            check["checks"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|line| line["check"] == "remote store" && line["verdict"] == "ok")
         );
         backup.run(&[]).exits(0).says("verified backup_");
         backup.run(&[]).exits(0);
@@ -267,7 +271,8 @@ fn a_clock_that_is_wrong_is_named_as_the_reason() {
     // one that does not look at our clock takes everything, and `check` says so all the same
     let wrapped = to("azure", &name).with("FAKETIME_DONT_FAKE_MONOTONIC", "1").under(&["faketime", "-f", "-3h"]);
     let check = wrapped.json(&["check"], 0);
-    let store = check.as_array().unwrap().iter().find(|line| line["check"] == "remote store").unwrap().clone();
+    let store =
+        check["checks"].as_array().unwrap().iter().find(|line| line["check"] == "remote store").unwrap().clone();
     assert_eq!(store["verdict"], "warning", "{check:#}");
     assert!(store["detail"].as_str().unwrap().contains("its clock is 3 h 0 min ahead"), "{store:#}");
 }

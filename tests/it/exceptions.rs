@@ -450,7 +450,7 @@ fn check_says_before_the_first_night_what_a_restore_will_leave_out() {
          ALTER TABLE t ADD CONSTRAINT t_c_not_null CHECK (c IS NOT NULL); INSERT INTO k VALUES (1); INSERT INTO t VALUES (1)",
     );
     let findings = Backup::of(postgres, &database).json(&["check"], 0);
-    let found: Vec<&str> = findings
+    let found: Vec<&str> = findings["checks"]
         .as_array()
         .unwrap()
         .iter()

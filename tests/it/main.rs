@@ -18,6 +18,7 @@ mod exceptions;
 mod failures;
 mod init;
 mod inspection;
+mod json;
 mod kubernetes;
 mod kubernetes_start;
 mod lexer;

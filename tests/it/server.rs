@@ -470,9 +470,10 @@ fn check_names_everything_out_of_reach_with_the_statement_that_mends_it() {
         backup.run(&["check"]).exits(77).says("GRANT CONNECT ON DATABASE \"shop\" TO \"we ak\";");
         postgres.sql("postgres", "GRANT CONNECT ON DATABASE \"shop\" TO \"we ak\";");
 
-        let found = backup.run(&["check", "--json"]).exits(77).stdout;
-        let found: Vec<serde_json::Value> = serde_json::from_str(&found).unwrap();
-        let failed: Vec<_> = found.iter().filter(|line| line["verdict"] == "failed").collect();
+        let found = backup.json(&["check"], 77);
+        let failed: Vec<_> =
+            found["checks"].as_array().unwrap().iter().filter(|line| line["verdict"] == "failed").collect();
+        assert_eq!(found["summary"]["failed"], failed.len());
         let mut objects: Vec<&str> =
             failed.iter().map(|line| line["detail"].as_str().unwrap().split_once("may not read ").unwrap().1).collect();
         objects.sort_unstable();

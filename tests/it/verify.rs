@@ -548,9 +548,8 @@ fn a_backup_is_named_by_id_path_or_latest_and_never_guessed() {
     backup.run(&[]).exits(0);
     backup.run(&["verify"]).exits(64).says(&one).says(&other).says("--database");
     backup.run(&["verify", "--database", &one]).exits(0);
-    let each = backup.run(&["verify", "--each", "--json"]).exits(0).stdout;
-    let each: Vec<serde_json::Value> = serde_json::from_str(&each).unwrap();
-    let ids: Vec<_> = each.iter().map(|report| report["id"].clone()).collect();
+    let each = backup.json(&["verify", "--each"], 0);
+    let ids: Vec<_> = each["reports"].as_array().unwrap().iter().map(|report| report["id"].clone()).collect();
     let newest = backup.archives().into_values().map(|(_, manifest)| manifest["id"].clone());
     assert_eq!(ids.len(), 3, "two databases and the globals: {ids:?}");
     assert!(newest.into_iter().all(|id| ids.contains(&id)), "{ids:?}");

@@ -56,7 +56,9 @@ fn a_url_means_to_us_what_it_means_to_psql() {
             let (user, database) = who.trim().split_once('@').unwrap();
             assert!(outcome.stdout.contains(&format!("would dump {database} ")), "{url}: {}", outcome.stdout);
             let config = backup.json(&["config"], 0);
-            let of = |name: &str| config.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone();
+            let of = |name: &str| {
+                config["settings"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
+            };
             assert_eq!(of("POSTGRES_USER")["value"], user, "{url}");
             assert_eq!(of("POSTGRES_DB")["value"], database, "{url}");
             assert_eq!(of("POSTGRES_DB")["source"], "DATABASE_URL", "{url}");

@@ -89,7 +89,7 @@ fn whoever_asks_for_a_backup_in_cold_storage_is_offered_the_newest_that_can_be_r
 /// What `check` says of the store.
 fn of_the_store(backup: &Backup, exit: i32) -> String {
     let lines = backup.json(&["check"], exit);
-    let of_store = lines.as_array().unwrap().iter().filter(|line| line["check"] == "remote store");
+    let of_store = lines["checks"].as_array().unwrap().iter().filter(|line| line["check"] == "remote store");
     of_store.map(|line| format!("{}: {}; {}\n", line["verdict"], line["detail"], line["hint"])).collect()
 }
 
