@@ -152,11 +152,11 @@ struct StoredVerification {
     #[serde(flatten)]
     verification: Verification,
     #[serde(default)]
-    databases: Vec<RestoredDatabase>,
+    databases: Vec<TimedDatabase>,
 }
 
 #[derive(Deserialize)]
-struct RestoredDatabase {
+struct TimedDatabase {
     #[serde(default)]
     restore_seconds: Option<f64>,
 }
