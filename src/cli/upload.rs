@@ -2,7 +2,6 @@
 
 use super::find::Named;
 use super::{SideArgument, output};
-use crate::background::AbortOnDrop;
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit, SettingsError, exit_of};
 use crate::inventory::sides::{self, new_run_id};
@@ -20,14 +19,14 @@ use tracing::{error, warn};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Ids, or paths of archives; all of this source in the folder when none is given
+    /// Ids, or paths of archives; all of this source when none is given
     #[arg(value_name = "BACKUP")]
     backups: Vec<String>,
-    /// An archive that lies anywhere, with its manifest beside it
+    /// An archive anywhere, with its manifest beside it
     #[arg(long, value_name = "PATH")]
     file: Vec<String>,
     /// Only backups of this source
-    #[arg(long)]
+    #[arg(long, value_name = "S")]
     source: Option<String>,
 }
 
@@ -44,8 +43,8 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     choice.errors.iter().for_each(|error| error!("{error}"));
     let counters = Counters::default();
     let bar = std::io::stderr().is_terminal().then(|| progress::show_bar(counters.clone(), choice.bytes()));
-    let _bar = bar.map(AbortOnDrop::spawn);
     let sent = upload::send_all(shutdown, &counters, &mut choice, &store).await?;
+    drop(bar);
     let printed =
         output::print(&format!("{} uploaded, {} there already\n", text::count(sent, "backup"), choice.present));
     choice.errors.extend(printed.err());

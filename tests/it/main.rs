@@ -34,6 +34,7 @@ mod retention;
 mod roundtrip;
 mod runbooks;
 mod scratch;
+mod screens;
 mod server;
 mod storage;
 mod tls;
