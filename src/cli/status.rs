@@ -101,7 +101,7 @@ fn show(status: &Status) -> Result<(), Error> {
     } else {
         // what is worth a look is left out last
         let is_conspicuous = |kept: &Kept| kept.trend.as_ref().is_some_and(|trend| trend.conspicuous);
-        let change_rank = if status.databases.iter().any(is_conspicuous) { 1 } else { 4 };
+        let change_rank = if status.databases.iter().any(is_conspicuous) { 1 } else { 5 };
         let headings = vec![
             Heading::text("DATABASE"),
             Heading::text("STATUS"),
@@ -109,10 +109,11 @@ fn show(status: &Status) -> Result<(), Error> {
             Heading::number("AGE"),
             Heading::number("SIZE").rank(3),
             Heading::number("CHANGE").rank(change_rank),
-            Heading::text("WHERE").rank(5),
+            Heading::text("WHERE").rank(6),
             Heading::text("VERIFIED"),
-            Heading::number("BACKUPS").rank(6),
-            Heading::number("TOTAL").rank(7),
+            Heading::number("BACKUPS").rank(7),
+            Heading::number("TOTAL").rank(8),
+            Heading::number("RECOVERY").rank(4),
         ];
         output::print_table(headings, status.databases.iter().map(|kept| row(kept, status.time)).collect())?;
     }
@@ -141,10 +142,12 @@ fn show(status: &Status) -> Result<(), Error> {
             text::size(volume.used_bytes),
             text::size(volume.free_bytes)
         );
+        let days = |days: u32| format!("; it is full in {} at this rate", text::count(days as usize, "day"));
+        let full = volume.full_in_days.map(days).unwrap_or_default();
         let advice = if volume.nearly_full { "; free some space, or keep fewer backups" } else { "" };
         let colour = if volume.nearly_full { Colour::Yellow } else { Colour::None };
         output::print("\n")?;
-        output::print_line(&Cell::coloured(&format!("{text}{advice}"), colour))?;
+        output::print_line(&Cell::coloured(&format!("{text}{full}{advice}"), colour))?;
     }
     Ok(())
 }
@@ -183,7 +186,14 @@ fn row(kept: &Kept, now: DateTime<Utc>) -> Vec<Cell> {
         verified,
         Cell::plain(kept.backups.to_string()),
         Cell::plain(text::size(kept.stored_bytes)),
+        text(kept.recovery_seconds.map(recovery)),
     ]
+}
+
+/// How long a restore took; below ten seconds with a decimal.
+#[allow(clippy::cast_possible_truncation, reason = "a restore takes no ages")]
+fn recovery(seconds: f64) -> String {
+    if seconds < 10.0 { format!("{seconds:.1} s") } else { text::duration(TimeDelta::seconds(seconds as i64)) }
 }
 
 fn change(trend: &Trend) -> Cell {
