@@ -3,6 +3,7 @@
 //! Only this program's own events are written; those of libraries may hold requests and with them secrets.
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::progress;
 use crate::text;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
@@ -50,9 +51,26 @@ impl<'a> MakeWriter<'a> for LogOutput {
 
     fn make_writer(&'a self) -> Self::Writer {
         match self {
-            Self::Stderr => Box::new(std::io::stderr()),
+            Self::Stderr => Box::new(BesideBar),
             Self::Stdout => Box::new(std::io::stdout()),
         }
+    }
+}
+
+/// The terminal's line of progress is out of the way while a line of the log is written.
+struct BesideBar;
+
+impl std::io::Write for BesideBar {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        progress::beside_bar(|| std::io::stderr().write(bytes))
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        progress::beside_bar(|| std::io::stderr().write_all(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
     }
 }
 

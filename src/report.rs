@@ -197,6 +197,9 @@ pub struct Previous {
     pub stored_bytes: u64,
     /// Rows in it.
     pub rows: u64,
+    /// Bytes of its dump.
+    #[serde(skip)]
+    pub raw_bytes: u64,
 }
 
 fn locations<S: Serializer>(targets: &[(Side, String)], serializer: S) -> Result<S::Ok, S::Error> {

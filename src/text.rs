@@ -30,6 +30,18 @@ pub fn age(age: TimeDelta) -> String {
     if age < TimeDelta::seconds(-60) { format!("in {}", duration(-age)) } else { duration(age) }
 }
 
+/// How long ago something was, in one unit and never rounded up: `2 s`, `7 min`, `47 h`, `5 d`; `in 3 h` is to come.
+pub fn short_age(age: TimeDelta) -> String {
+    let seconds = age.num_seconds();
+    let ahead = if seconds < -60 { "in " } else { "" };
+    match if seconds < -60 { -seconds } else { seconds.max(0) } {
+        seconds @ 0..60 => format!("{ahead}{seconds} s"),
+        seconds @ 60..3600 => format!("{ahead}{} min", seconds / 60),
+        seconds @ 3600..172_800 => format!("{ahead}{} h", seconds / 3600),
+        seconds => format!("{ahead}{} d", seconds / 86_400),
+    }
+}
+
 /// A number of things: `1 database`, `40 databases`, `3 queries`, `2 foreign keys`.
 pub fn count(number: usize, thing: &str) -> String {
     let stem = thing.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
@@ -77,6 +89,14 @@ mod tests {
     fn durations_have_two_units_at_most() {
         let words = [0, 59, 60, 423, 18_120, 172_800].map(|seconds| duration(TimeDelta::seconds(seconds)));
         assert_eq!(words, ["0 s", "59 s", "1 min 0 s", "7 min 3 s", "5 h 2 min", "2 days"]);
+    }
+
+    #[test]
+    fn short_ages_have_one_unit() {
+        let words = [0, 59, 60, 3599, 3600, 172_799, 172_800, 34_560_000].map(|age| short_age(TimeDelta::seconds(age)));
+        assert_eq!(words, ["0 s", "59 s", "1 min", "59 min", "1 h", "47 h", "2 d", "400 d"]);
+        // clocks may differ by a little
+        assert_eq!([-30, -7200].map(|age| short_age(TimeDelta::seconds(age))), ["0 s", "in 2 h"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `backup check`: what would stop a run, found before it does.
 
+use super::table::Heading;
+use super::tally::Tally;
 use super::{OutputFormat, json, output};
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
@@ -88,6 +90,20 @@ impl Findings {
         json::print(&CheckDocument { checks: &self.list, summary })
     }
 
+    /// How many came to what, and what to do next.
+    fn summary(&self) -> String {
+        let count = |verdict| self.list.iter().filter(|finding| finding.verdict == verdict).count();
+        let (ok, warnings) = (count(FindingVerdict::Ok), count(FindingVerdict::Warning));
+        let tally = Tally { ok, warnings, failed: count(FindingVerdict::Failed) };
+        let failed = || self.list.iter().filter(|finding| finding.verdict == FindingVerdict::Failed);
+        let next = match (failed().find_map(|finding| finding.hint.as_ref()), failed().next()) {
+            (Some(hint), _) => hint.clone(),
+            (None, Some(first)) => format!("see what is said about {}, then `backup check` again", first.check),
+            (None, None) => "`backup run`".to_owned(),
+        };
+        format!("{tally}; next: {next}")
+    }
+
     fn bad(&mut self, check: &str, error: &Error) {
         self.exit.get_or_insert(error.exit());
         self.add(check, FindingVerdict::Failed, error.to_string(), error.hint());
@@ -135,7 +151,10 @@ pub(super) async fn execute(format: &OutputFormat, config: &Config) -> Result<Ex
             let detail = format!("{}{hint}", finding.detail);
             [mark, &finding.check, &detail].iter().map(|cell| text::one_line(cell).into_owned()).collect()
         };
-        output::print_table(&["", "CHECK", "RESULT"], findings.list.iter().map(row).collect())?;
+        let headings = vec![Heading::text(""), Heading::text("CHECK"), Heading::text("RESULT").wraps()];
+        output::print_table(headings, findings.list.iter().map(row).collect())?;
+        output::print("\n")?;
+        output::say(&findings.summary())?;
     }
     Ok(findings.exit.unwrap_or(Exit::Done))
 }

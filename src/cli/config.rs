@@ -1,5 +1,6 @@
 //! `backup config`
 
+use super::table::Heading;
 use super::{OutputFormat, json, output};
 use crate::config::{Config, Effective};
 use crate::error::{Error, Exit};
@@ -24,6 +25,7 @@ pub(super) fn execute(format: &OutputFormat, config: &Config) -> Result<Exit, Er
             setting.source.clone(),
         ]
     };
-    output::print_table(&["SETTING", "VALUE", "SOURCE"], config.effective.iter().map(row).collect())?;
+    let headings = vec![Heading::text("SETTING"), Heading::text("VALUE").wraps(), Heading::text("SOURCE")];
+    output::print_table(headings, config.effective.iter().map(row).collect())?;
     Ok(Exit::Done)
 }

@@ -1,6 +1,7 @@
 //! `backup diff`
 
 use super::find::Named;
+use super::table::Heading;
 use super::{SideArgument, output};
 use crate::config::Config;
 use crate::error::{Error, Exit, SettingsError};
@@ -17,20 +18,20 @@ const MOST_NAMES: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The earlier backup: its id or the beginning of it, or the path or key of its archive
+    /// The earlier backup: an id or its beginning, a path or a key
     #[arg(value_name = "A")]
     before: String,
     /// The later one
     #[arg(value_name = "B", default_value = "latest")]
     after: String,
     /// Only backups of this database
-    #[arg(long)]
+    #[arg(long, value_name = "D")]
     database: Option<String>,
     /// Only backups of this source
-    #[arg(long)]
+    #[arg(long, value_name = "S")]
     source: Option<String>,
-    /// Side to read from [default: BACKUP_TARGET]
-    #[arg(long)]
+    /// local, remote or all [default: BACKUP_TARGET]
+    #[arg(long, value_name = "SIDE")]
     location: Option<SideArgument>,
     /// Print JSON
     #[arg(long)]
@@ -80,17 +81,16 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
 
 fn print_database(database: &DatabaseDifference) -> Result<(), Error> {
     let unchanged = text::count(usize::try_from(database.unchanged_tables).unwrap_or(usize::MAX), "table");
-    output::print(&format!(
-        "\ndatabase {}: {} → {} rows, {unchanged} with the same rows\n",
-        text::one_line(&database.name),
-        database.rows.before,
-        database.rows.after
+    output::print("\n")?;
+    output::say(&format!(
+        "database {}: {} → {} rows, {unchanged} with the same rows",
+        database.name, database.rows.before, database.rows.after
     ))?;
     for (kind, objects) in &database.objects {
         print_objects(&kind.replace('_', " "), objects)?;
     }
     if !database.sequences.is_empty() {
-        output::print(&format!("  sequences moved: {}\n", some(database.sequences.iter())))?;
+        output::say(&format!("  sequences moved: {}", some(database.sequences.iter())))?;
     }
     if let Some(Pair { before, after }) = database.large_objects {
         output::print(&format!("  large objects: {before} → {after}\n"))?;
@@ -115,8 +115,15 @@ fn print_database(database: &DatabaseDifference) -> Result<(), Error> {
         return Ok(());
     }
     output::print("\n")?;
-    let headings = [">ROWS BEFORE", ">AFTER", ">CHANGE", ">STORED BEFORE", ">AFTER", "TABLE"];
-    output::print_table(&headings, tables.iter().take(MOST_TABLES).map(row).collect())?;
+    let headings = vec![
+        Heading::number("ROWS BEFORE").rank(1),
+        Heading::number("AFTER").rank(1),
+        Heading::number("CHANGE"),
+        Heading::number("STORED BEFORE").rank(2),
+        Heading::number("AFTER").rank(2),
+        Heading::text("TABLE").wraps(),
+    ];
+    output::print_table(headings, tables.iter().take(MOST_TABLES).map(row).collect())?;
     match tables.len().saturating_sub(MOST_TABLES) {
         0 => Ok(()),
         more => output::print(&format!("and {} that changed less; --json has all\n", text::count(more, "table"))),
@@ -128,7 +135,7 @@ fn print_objects(kind: &str, objects: &ObjectsDifference) -> Result<(), Error> {
     let altered: Vec<String> = altered.collect();
     for (word, names) in [("new", &objects.gained), ("gone", &objects.lost), ("altered", &altered)] {
         if !names.is_empty() {
-            output::print(&format!("  {kind} {word}: {}\n", some(names.iter())))?;
+            output::say(&format!("  {kind} {word}: {}", some(names.iter())))?;
         }
     }
     Ok(())

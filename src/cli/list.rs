@@ -1,6 +1,8 @@
 //! `backup list`
 
+use super::find::{Choices, Filters};
 use super::output::{Cell, Colour};
+use super::table::Heading;
 use super::{SideArgument, TypeArgument, json, output};
 use crate::config::{BackupType, Config, Format, Target};
 use crate::error::{Error, Exit};
@@ -18,16 +20,16 @@ use serde::Serialize;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Only this database
-    #[arg(long)]
+    #[arg(long, value_name = "D")]
     database: Option<String>,
-    /// Only this type
+    /// Only this type: auto, daily, weekly, monthly or manual
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<TypeArgument>,
     /// Only this source
-    #[arg(long)]
+    #[arg(long, value_name = "S")]
     source: Option<String>,
-    /// Side to look at [default: BACKUP_TARGET]
-    #[arg(long, conflicts_with = "cloud")]
+    /// local, remote or all [default: BACKUP_TARGET]
+    #[arg(long, value_name = "SIDE", conflicts_with = "cloud")]
     location: Option<SideArgument>,
     /// Same as --location remote
     #[arg(long)]
@@ -83,6 +85,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     let sides = sides::open(config, target, &new_run_id()).await?;
     identify(config, &sides).await;
     let mut inventory = look(&sides).await?;
+    let nothing = nothing(arguments, &inventory);
     inventory.entries.retain(|entry| is_wanted(arguments, entry));
     if !arguments.all {
         inventory.foreign.clear();
@@ -91,7 +94,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         let backups = inventory.entries.iter().map(BackupRow::of).collect();
         json::print(&Listing { backups, foreign: inventory.foreign })?;
     } else {
-        show(&inventory, Utc::now())?;
+        show(&inventory, &nothing, Utc::now())?;
     }
     Ok(Exit::Done)
 }
@@ -126,20 +129,47 @@ fn is_wanted(arguments: &Arguments, entry: &InventoryEntry) -> bool {
         && arguments.kind.is_none_or(|kind| BackupType::from(kind) == manifest.backup_type)
 }
 
-fn show(inventory: &Inventory, now: DateTime<Utc>) -> Result<(), Error> {
+/// What is said where no backup is left.
+fn nothing(arguments: &Arguments, inventory: &Inventory) -> String {
+    let Arguments { database, source, kind, .. } = arguments;
+    let kind = kind.map(BackupType::from);
+    let filters = Filters { database: database.as_deref(), source: source.as_deref(), kind };
+    let mut choices = Choices::default();
+    for entry in &inventory.entries {
+        choices.add(filters, &entry.manifest, source.as_ref().is_none_or(|source| entry.is_of(source)));
+    }
+    let is_one_side = arguments.cloud || arguments.location.is_some_and(|side| side != SideArgument::All);
+    match choices.emptied(filters) {
+        Some(_) if inventory.entries.is_empty() && is_one_side => "no backups on this side".to_owned(),
+        Some(emptied) => format!("no backups {emptied}"),
+        None => "no backups that fit all options; `backup list` shows all".to_owned(),
+    }
+}
+
+fn show(inventory: &Inventory, nothing: &str, now: DateTime<Utc>) -> Result<(), Error> {
     let entries = &inventory.entries;
     if entries.is_empty() {
-        output::print("no backups\n")?;
+        output::say(nothing)?;
     } else {
         let several_sources = entries.iter().any(|entry| entry.source() != entries[0].source());
-        let mut headings = vec!["ID", "DATABASE", "TYPE", "TIME (UTC)", ">AGE", ">SIZE", "WHERE", "VERIFIED"];
-        headings.extend(several_sources.then_some("SOURCE"));
+        // an id ends in the time, though in the zone of the names
+        let mut headings = vec![
+            Heading::text("ID"),
+            Heading::text("DATABASE").rank(1),
+            Heading::text("TYPE").rank(4),
+            Heading::text("TIME (UTC)").rank(6),
+            Heading::number("AGE"),
+            Heading::number("SIZE").rank(2),
+            Heading::text("WHERE").rank(3),
+            Heading::text("VERIFIED"),
+        ];
+        headings.extend(several_sources.then(|| Heading::text("SOURCE").rank(5)));
         let row = |entry: &InventoryEntry| {
             let mut cells = row(entry, now);
             cells.extend(several_sources.then(|| Cell::plain(text::one_line(&entry.source()).into_owned())));
             cells
         };
-        output::print_table(&headings, entries.iter().map(row).collect())?;
+        output::print_table(headings, entries.iter().map(row).collect())?;
     }
     for place in &inventory.foreign {
         output::print(&format!("not a backup: {}\n", text::one_line(place)))?;
@@ -156,7 +186,7 @@ fn row(entry: &InventoryEntry, now: DateTime<Utc>) -> Vec<Cell> {
         plain(&manifest.subject.to_string()),
         plain(manifest.backup_type.as_str()),
         plain(&manifest.started.format("%Y-%m-%d %H:%M:%S").to_string()),
-        plain(&text::age(now - manifest.started)),
+        plain(&text::short_age(now - manifest.started)),
         plain(&text::size(manifest.stored_bytes)),
         plain(&sides.join("+")),
         match (entry.is_damaged(), entry.has_failed(), entry.is_verified()) {

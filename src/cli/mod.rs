@@ -1,10 +1,13 @@
 //! The command line: clap, and one thin file for each command. Only this module prints.
 
+mod calendar;
 mod check;
 mod config;
+mod confirm;
 mod diff;
 mod download;
 mod find;
+mod help;
 mod init;
 mod json;
 mod list;
@@ -20,19 +23,22 @@ mod run_plan;
 mod schedule;
 mod show;
 mod status;
+mod table;
+mod tally;
 mod upload;
 mod verify;
 
-use crate::config::{BackupType, Config, Target, settings};
+use crate::config::{BackupType, Config, Target};
 use crate::error::{Error, Exit};
 use crate::logging::{self, LogOutput};
 use crate::shutdown::Shutdown;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use help::Detail;
 use std::ffi::OsString;
 use std::path::Path;
 use tracing::warn;
 
-/// Backs up PostgreSQL: dump, store, prune, tell.
+/// Backs up PostgreSQL: dump, store, prune, tell
 ///
 /// Without a command it does what `run` does. Settings come from environment variables, and from `.env` in the working
 /// directory for what the environment leaves open.
@@ -47,18 +53,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The whole job: connect, dump, compress, store, prune, notify
+    /// The whole job: dump, store, verify, prune, notify
     #[command(visible_alias = "backup")]
     Run(run::Arguments),
     /// The backups that exist
     List(list::Arguments),
-    /// How well each database is kept; exit code 1 when one has no good backup that is young enough
+    /// How well each database is kept; exits 1 when one is not
+    ///
+    /// A database is kept when it has a good backup that is young enough.
     Status(status::Arguments),
-    /// Prove that a backup restores, and compare what it restores to with what was dumped
+    /// Prove that a backup restores to what was dumped
+    ///
+    /// The backup is restored into a scratch database, which is compared with what was recorded while the dump was made.
     Verify(verify::Arguments),
-    /// Restore a database, a table, or the whole server, and compare before anything is replaced
+    /// Restore a database, a table, or the whole server
+    ///
+    /// What was restored is compared with what was dumped before anything is replaced.
     Restore(restore::Arguments),
-    /// What is in a backup: tables, rows, schemas, extensions, how it was proved
+    /// What is in a backup: tables, rows, extensions, how it was proved
     Show(show::Arguments),
     /// What changed from one backup to another: objects, rows, bytes
     Diff(diff::Arguments),
@@ -66,18 +78,26 @@ enum Command {
     Peek(peek::Arguments),
     /// Send backups of the folder to the store, unless it has them
     Upload(upload::Arguments),
-    /// Copy a backup into a folder, going on where an earlier attempt broke off
+    /// Copy a backup into a folder; goes on where it broke off
     Download(download::Arguments),
     /// Delete what retention no longer keeps
     Prune(prune::Arguments),
-    /// Run by schedule until stopped, with a page, /healthz and /metrics over HTTP
+    /// Run by schedule until stopped, and serve a page and metrics
+    ///
+    /// Over HTTP there are a page, /healthz and /metrics.
     Schedule(schedule::Arguments),
-    /// Examine database, client tools, targets and webhook before anything depends on them
+    /// Look for what would stop a run, before it does
+    ///
+    /// Database, privileges, client tools, targets, keys and webhooks are examined.
     #[command(visible_alias = "test")]
     Check(OutputFormat),
-    /// The effective configuration, secrets hidden, each value with its source
+    /// The configuration in force, each value with its source
+    ///
+    /// Secrets are hidden.
     Config(OutputFormat),
-    /// Ask for what a first backup needs, write it into .env, and check it; without a terminal, print a template
+    /// Ask for what a first backup needs, write .env, and check it
+    ///
+    /// Without a terminal a template is printed.
     Init(init::Arguments),
     /// Completions for a shell
     Completions {
@@ -174,11 +194,11 @@ pub async fn run(process: Process) -> Exit {
     let mut command = cli.command.unwrap_or(Command::Run(cli.run));
     if let Command::Completions { shell } = command {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut command_line(), "backup", &mut script);
+        clap_complete::generate(shell, &mut help::command_line(Detail::Long), "backup", &mut script);
         return ended(output::print(&String::from_utf8_lossy(&script)).map(|()| Exit::Done));
     }
     if let Command::Man(arguments) = &command {
-        return ended(man::execute(arguments, command_line()));
+        return ended(man::execute(arguments, help::command_line(Detail::Long)));
     }
     if let Command::Init(_) = command {
         match init::execute(&process.shutdown).await {
@@ -233,27 +253,11 @@ async fn guarded(shutdown: &Shutdown, work: impl Future<Output = Result<Exit, Er
 
 /// clap's own exit code for a bad command line is 2; ours is 64.
 fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
-    let matches = command_line().try_get_matches_from(arguments);
+    let is_short = arguments.iter().any(|argument| argument == "-h");
+    let command_line = help::command_line(if is_short { Detail::Short } else { Detail::Long });
+    let matches = command_line.try_get_matches_from(arguments);
     matches.and_then(|matches| <Cli as clap::FromArgMatches>::from_arg_matches(&matches)).map_err(|error| {
         let printed = output::written(error.print());
         if error.use_stderr() { Exit::Usage } else { ended(printed.map(|()| Exit::Done)) }
     })
-}
-
-/// The command line with the settings under `--help`.
-fn command_line() -> clap::Command {
-    use std::fmt::Write as _;
-    let mut help =
-        String::from("Settings (environment variables; a secret may also be given as a file by NAME_FILE):\n");
-    for group in settings::groups() {
-        let _ = write!(help, "\n{}\n", group.title);
-        for setting in &group.settings {
-            let _ = writeln!(help, "  {} [{}]\n      {}", setting.name, setting.default.words(), setting.describe());
-        }
-    }
-    help.push_str("\nExit codes:\n");
-    for (code, meaning) in Exit::MEANINGS {
-        let _ = writeln!(help, "  {:<4} {meaning}", code as i32);
-    }
-    Cli::command().after_long_help(help.trim_end().to_owned())
 }

@@ -1,9 +1,9 @@
 //! Printing, in one place. A reader that goes away early has seen enough; any other result that cannot be written is an
 //! error.
 
+use super::table::{Heading, TableView, draw_pairs, draw_sentence};
 use crate::error::Error;
 use crate::text;
-use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, presets};
 use std::io::{IsTerminal, Write};
 
 /// Writes text to stdout.
@@ -68,16 +68,21 @@ impl Cell {
         Self { text: text.to_owned(), colour }
     }
 
-    fn drawn(self, has_colours: bool) -> comfy_table::Cell {
-        let cell = comfy_table::Cell::new(self.text);
-        match self.colour {
-            _ if !has_colours => cell,
-            Colour::None => cell,
-            Colour::Green => cell.fg(Color::Green),
-            Colour::Yellow => cell.fg(Color::Yellow),
-            Colour::Red => cell.fg(Color::Red).add_attribute(Attribute::Bold),
-            Colour::Dim => cell.add_attribute(Attribute::Dim),
-        }
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A part of its text as the terminal shows it.
+    pub(super) fn drawn(&self, text: &str, has_colours: bool) -> String {
+        let code = match self.colour {
+            Colour::None => return text.to_owned(),
+            _ if !has_colours || text.is_empty() => return text.to_owned(),
+            Colour::Green => "32",
+            Colour::Yellow => "33",
+            Colour::Red => "1;31",
+            Colour::Dim => "2",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 }
 
@@ -94,60 +99,43 @@ fn has_colours() -> bool {
     std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
-/// Writes a line, as a cell is drawn.
-pub(super) fn print_line(cell: Cell) -> Result<(), Error> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    let mut row = Row::new();
-    row.add_cell(cell.drawn(has_colours()).set_delimiter('\0'));
-    table.add_row(row);
-    print(&format!("{}\n", table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")))
+/// Columns of the terminal that stdout is; none where it is something else, which gets everything whole.
+fn width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// Writes names and what belongs to them, a line each.
+/// True where a person reads what is printed.
+pub(super) fn is_terminal() -> bool {
+    width().is_some()
+}
+
+/// Writes lines as they are.
+pub(super) fn print_lines(lines: &[String]) -> Result<(), Error> {
+    print(&format!("{}\n", lines.join("\n")))
+}
+
+/// Writes a sentence, as a cell is drawn.
+pub(super) fn print_line(cell: &Cell) -> Result<(), Error> {
+    print_lines(&draw_sentence(cell, width(), has_colours()))
+}
+
+/// Writes a sentence.
+pub(super) fn say(text: &str) -> Result<(), Error> {
+    print_line(&Cell::plain(text::one_line(text).into_owned()))
+}
+
+/// Writes names and what belongs to them, a line each; on a terminal what is longer wraps.
 pub(super) fn print_pairs(lines: impl IntoIterator<Item = (&'static str, Cell)>) -> Result<(), Error> {
-    let has_colours = has_colours();
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    for (name, cell) in lines {
-        table.add_row([comfy_table::Cell::new(name), cell.drawn(has_colours)]);
-    }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    print(&format!("{}\n", lines.join("\n")))
+    let lines: Vec<(&str, Cell)> = lines.into_iter().collect();
+    let pairs: Vec<(&str, &Cell)> = lines.iter().map(|(name, cell)| (*name, cell)).collect();
+    print_lines(&draw_pairs(&pairs, width(), has_colours()))
 }
 
-/// Writes rows under their headings; a column whose heading begins with `>` is aligned to the right. On a terminal the
-/// last column wraps, and no other one: an id stays one word.
-pub(super) fn print_table<C: Into<Cell>>(headings: &[&str], rows: Vec<Vec<C>>) -> Result<(), Error> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(headings.iter().map(|heading| heading.trim_start_matches('>')).collect::<Vec<_>>());
-    let has_colours = has_colours();
-    for row in rows {
-        table.add_row(row.into_iter().map(|cell| cell.into().drawn(has_colours)).collect::<Vec<_>>());
-    }
-    let last = headings.len().saturating_sub(1);
-    for ((index, column), heading) in table.column_iter_mut().enumerate().zip(headings) {
-        if heading.starts_with('>') {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        if index < last {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    if std::io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    print(&format!("{}\n", lines.join("\n")))
-}
-
-/// Asks for a word on the terminal; without a terminal the answer is no.
-pub(super) fn confirm(question: &str, word: &str) -> bool {
-    if !std::io::stdin().is_terminal() {
-        return false;
-    }
-    let _ = write!(std::io::stderr().lock(), "{question} Type `{word}` to go on: ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == word
+/// Writes rows under their headings. On a terminal that is narrower than the table, columns wrap or are left out as
+/// their headings say.
+pub(super) fn print_table<C: Into<Cell>>(headings: Vec<Heading>, rows: Vec<Vec<C>>) -> Result<(), Error> {
+    let rows = rows.into_iter().map(|row| row.into_iter().map(Into::into).collect()).collect();
+    print_lines(&TableView::new(headings, rows).draw(width(), has_colours()))
 }

@@ -2,6 +2,7 @@
 
 use super::find::Named;
 use super::output;
+use super::table::Heading;
 use crate::config::Config;
 use crate::error::{BackupError, Error, Exit, SettingsError};
 use crate::inspection::rows::{self, FirstRows, PeekError, WantedRows};
@@ -18,16 +19,16 @@ use serde_json::json;
 pub(super) struct Arguments {
     #[command(flatten)]
     backup: Named,
-    /// The table; of a partitioned one the first partition that has rows
-    #[arg(long, value_name = "SCHEMA.TABLE")]
+    /// The table, or the first partition that has rows
+    #[arg(long, value_name = "S.T")]
     table: String,
-    /// The database to look into, of a whole server's archive
+    /// The database, of a whole server's archive
     #[arg(long, value_name = "D")]
     source_database: Option<String>,
     /// How many rows
     #[arg(long, value_name = "N", default_value = "20")]
     rows: usize,
-    /// Form of the output
+    /// table, csv or json
     #[arg(long, default_value = "table")]
     format: RowFormat,
     /// Same as --format json
@@ -105,15 +106,15 @@ fn explain(error: PeekError, id: &str, location: &str) -> Error {
 }
 
 fn print_table(rows: &FirstRows) -> Result<(), Error> {
-    let headings: Vec<String> = rows.columns.iter().map(|name| text::one_line(name).into_owned()).collect();
-    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let headings = rows.columns.iter().map(|name| Heading::text(&text::one_line(name))).collect();
     let cell = |value: &Option<String>| match value {
         Some(value) => output::Cell::plain(shortened(value)),
         None => output::Cell::coloured("NULL", output::Colour::Dim),
     };
-    output::print_table(&headings, rows.rows.iter().map(|row| row.iter().map(cell).collect()).collect())?;
+    output::print_table(headings, rows.rows.iter().map(|row| row.iter().map(cell).collect()).collect())?;
     let table = text::one_line(&rows.table);
-    output::print(&format!("\n{} of {} rows of {table} in {}\n", rows.rows.len(), rows.total, text::one_line(&rows.id)))
+    output::print("\n")?;
+    output::say(&format!("{} of {} rows of {table} in {}", rows.rows.len(), rows.total, rows.id))
 }
 
 /// Longest value of a table, in characters.

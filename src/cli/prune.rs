@@ -1,7 +1,11 @@
 //! `backup prune`
 
+use super::calendar;
+use super::confirm::{ask_nobody, confirm};
+use super::find::{Choices, Filters};
 use super::output::{Cell, Colour};
 use super::prune_document::{AdoptedBackups, PruneDocument, ReleasedDatabase};
+use super::table::Heading;
 use super::{json, output};
 use crate::config::Config;
 use crate::error::{Error, Exit, SettingsError, exit_of};
@@ -26,13 +30,17 @@ use tracing::{Instrument, error_span, warn};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Print each backup with its decision and delete nothing
+    /// Print each decision, and delete nothing
     #[arg(long)]
     dry_run: bool,
-    /// Take over the backups of another server under this source's name: this server is that one, built anew
+    /// Count another server's backups as this one's
+    ///
+    /// They are those under this source's name; this server is that one, built anew.
     #[arg(long, value_name = "SYSTEM_IDENTIFIER")]
     adopt: Option<String>,
-    /// Say that a database was meant to lose its rows: what was kept before the fall may go
+    /// Say that a database was meant to lose rows
+    ///
+    /// What was kept from before may go.
     #[arg(long, conflicts_with = "adopt")]
     release: bool,
     /// Only this database, with --release
@@ -52,12 +60,13 @@ type PruneEnd = (Exit, Vec<Error>);
 const DONE: PruneEnd = (Exit::Done, Vec::new());
 
 impl Arguments {
-    /// An error that says what was not `done`, unless somebody says yes.
-    fn consent(&self, question: &str, word: &str, done: &str) -> Result<(), Error> {
-        if self.yes || !self.json && output::confirm(question, word) {
-            return Ok(());
+    /// An error that says that nothing was changed, unless somebody says yes.
+    fn consent(&self, question: &str, word: &str) -> Result<(), Error> {
+        match (self.yes, self.json) {
+            (true, _) => Ok(()),
+            (false, true) => Err(ask_nobody()),
+            (false, false) => confirm(question, word),
         }
-        Err(Error::Settings(SettingsError::Usage(format!("nothing was {done}: confirm on a terminal, or say --yes"))))
     }
 
     /// Prints a line, unless JSON has what it says.
@@ -102,7 +111,12 @@ async fn prune(arguments: &Arguments, config: &Config, document: &mut PruneDocum
     }
     if arguments.dry_run {
         identify(config, &sides).await;
-        arguments.show(&prune::plan(config, &sides, Utc::now()).await?, document)?;
+        let plans = prune::plan(config, &sides, Utc::now()).await?;
+        arguments.show(&plans, document)?;
+        for plan in plans.iter().filter(|plan| !arguments.json && !plan.decisions.is_empty() && output::is_terminal()) {
+            output::print("\n")?;
+            output::print_lines(&calendar::draw(plan.side, &plan.decisions, config.dump.timezone))?;
+        }
         return Ok(DONE);
     }
     // no run may store or prune while the plan is made and carried out
@@ -121,7 +135,7 @@ async fn prune(arguments: &Arguments, config: &Config, document: &mut PruneDocum
         return Ok(DONE);
     }
     let question = format!("Delete {} for good?", text::count(going, "backup"));
-    arguments.consent(&question, "delete", "deleted")?;
+    arguments.consent(&question, "delete")?;
     if !lock.is_held(&config.source).await {
         return Err(Error::Io("nothing was deleted: the lock was lost; try again".to_owned()));
     }
@@ -183,7 +197,7 @@ async fn adopt(
         return Ok(DONE);
     }
     let question = "They are counted and pruned as this server's own from now on.";
-    arguments.consent(question, "adopt", "taken over")?;
+    arguments.consent(question, "adopt")?;
     for (repository, _) in meant {
         repository.adopt(server).await?;
     }
@@ -215,6 +229,15 @@ async fn release(
         .filter_map(|kept| Some((&kept.subject, kept.shrunk.as_ref()?)))
         .collect();
     if fallen.is_empty() {
+        let filters = Filters { database: arguments.database.as_deref(), source: Some(source), kind: None };
+        let mut choices = Choices::default();
+        for entry in &overview.inventory.entries {
+            choices.add(filters, &entry.manifest, entry.is_of(source));
+        }
+        if let Some(emptied) = choices.emptied(filters) {
+            output::say(&format!("nothing to release: there is no backup {emptied}"))?;
+            return Ok(DONE);
+        }
         let what = arguments.database.as_deref().map_or("no database".into(), text::one_line);
         let verb = if arguments.database.is_some() { "has not shrunk" } else { "has shrunk" };
         arguments.say(&format!("nothing to release: {what} {verb}\n"))?;
@@ -231,7 +254,7 @@ async fn release(
         return Ok(DONE);
     }
     let question = "The backups before the fall are kept no longer than others from now on.";
-    arguments.consent(question, "release", "released")?;
+    arguments.consent(question, "release")?;
     for repository in sides {
         for (subject, fall) in &fallen {
             // names of notes know no part of a millisecond
@@ -260,6 +283,14 @@ fn show(plan: &PrunePlan) -> Result<(), Error> {
             Cell::plain(decision.reason.clone()),
         ]
     };
-    let headings = ["ID", "DATABASE", "TYPE", "SIDE", "DECISION", "REASON"];
-    output::print_table(&headings, plan.decisions.iter().map(row).collect())
+    // a table is of one side alone
+    let headings = vec![
+        Heading::text("ID"),
+        Heading::text("DATABASE").rank(1),
+        Heading::text("TYPE").rank(2),
+        Heading::text("SIDE").rank(3),
+        Heading::text("DECISION"),
+        Heading::text("REASON").wraps(),
+    ];
+    output::print_table(headings, plan.decisions.iter().map(row).collect())
 }

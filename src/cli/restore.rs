@@ -1,8 +1,12 @@
 //! `backup restore`
 
+use super::confirm::{ask_nobody, confirm};
 use super::find::{LATEST, Named};
+use super::json;
+use super::output::{self, Cell};
 use super::restore_document::{PlanDocument, RestoreDocument};
-use super::{json, output};
+use super::table::Heading;
+use super::tally::Tally;
 use crate::config::Config;
 use crate::error::{Error, Exit, SettingsError};
 use crate::inventory::sides::new_run_id;
@@ -26,14 +30,14 @@ use tracing::{Instrument, error_span, warn};
 pub(super) struct Arguments {
     #[command(flatten)]
     backup: Named,
-    /// The database to restore to; made where it does not exist
+    /// Database to restore to, made where it is missing
     #[arg(long, value_name = "DB", conflicts_with = "cluster")]
     into: Option<String>,
     /// The database to take out of a whole server's archive
     #[arg(long, value_name = "D", conflicts_with = "cluster")]
     source_database: Option<String>,
     /// Only this table; may be given several times
-    #[arg(long = "table", value_name = "SCHEMA.TABLE", conflicts_with_all = ["cluster", "schema_only"])]
+    #[arg(long = "table", value_name = "S.T", conflicts_with_all = ["cluster", "schema_only"])]
     tables: Vec<String>,
     /// Objects and no rows
     #[arg(long, conflicts_with_all = ["data_only", "cluster"])]
@@ -41,19 +45,25 @@ pub(super) struct Arguments {
     /// Rows into objects that are there
     #[arg(long, conflicts_with = "cluster")]
     data_only: bool,
-    /// Put what is restored in the place of what is there; a database is kept as DB_before_TIME
+    /// Replace what is there, which is kept as DB_before_TIME
+    ///
+    /// A database is kept under that name. A table is emptied and filled in one transaction.
     #[arg(long)]
     replace: bool,
     /// End the sessions of a database at the moment it is replaced
     #[arg(long)]
     disconnect: bool,
-    /// Make the roles of the same backup run that the server lacks; those that are there stay as they are
+    /// Make the roles that the server lacks
+    ///
+    /// They are those of the same backup run; roles that are there stay as they are.
     #[arg(long)]
     globals: bool,
     /// Give roles that are there the passwords of the backup, too
     #[arg(long)]
     reset_passwords: bool,
-    /// Every database of the backup's run under its own name, and the roles
+    /// All databases of the backup's run, and the roles
+    ///
+    /// Each under its own name.
     #[arg(long)]
     cluster: bool,
     /// Leave out owners and privileges
@@ -65,10 +75,14 @@ pub(super) struct Arguments {
     /// Compare the stored bytes with their SHA-256 and nothing else
     #[arg(long)]
     skip_checks: bool,
-    /// Connections that load rows and make indexes at the same time, instead of RESTORE_JOBS
+    /// Connections at the same time [default: RESTORE_JOBS]
+    ///
+    /// They load rows and make indexes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// The newest backup that shows the database as it was at this time or earlier (in BACKUP_TIMEZONE, or with a zone)
+    /// The newest backup of this time or earlier
+    ///
+    /// It shows the database as it was at this time or earlier; the time is in BACKUP_TIMEZONE, or has a zone.
     #[arg(long, value_name = "TIME")]
     before: Option<String>,
     /// Say what would be done, and do nothing
@@ -80,6 +94,9 @@ pub(super) struct Arguments {
     /// Print JSON, and do not ask: without --yes nothing that is there is replaced
     #[arg(long)]
     pub(super) json: bool,
+    /// Show every check, not only those that did not pass
+    #[arg(long)]
+    verbose: bool,
 }
 
 impl Arguments {
@@ -123,27 +140,17 @@ impl Arguments {
     }
 
     fn consent(&self, plan: &Plan) -> Result<(), Error> {
-        if !self.json {
-            Self::show(plan)?;
+        if !self.json && !plan.lines.is_empty() {
+            output::print_pairs(plan.lines.iter().map(|(what, how)| (*what, Cell::plain(how.clone()))))?;
         }
         if self.dry_run {
             return Err(Error::Settings(SettingsError::OnlyPlanned));
         }
         let Some(word) = plan.confirm.as_ref().filter(|_| !self.yes) else { return Ok(()) };
-        if !self.json && output::confirm("This replaces what is there.", word) {
-            return Ok(());
+        if self.json {
+            return Err(ask_nobody());
         }
-        Err(Error::Settings(SettingsError::Usage(
-            "nothing was restored: confirm on a terminal, or say --yes".to_owned(),
-        )))
-    }
-
-    fn show(plan: &Plan) -> Result<(), Error> {
-        let width = plan.lines.iter().map(|(what, _)| what.len()).max().unwrap_or_default();
-        for (what, how) in &plan.lines {
-            output::print(&format!("{what:width$}  {how}\n"))?;
-        }
-        Ok(())
+        confirm("This replaces what is there.", word)
     }
 }
 
@@ -209,7 +216,7 @@ async fn restore(
     document.plan = planned.into_inner().unwrap_or_else(PoisonError::into_inner);
     // what was done before an error is as important as the error
     if !arguments.json {
-        show(&document.done)?;
+        show(&document.done, arguments.verbose)?;
     }
     match outcome {
         Ok(()) | Err(Error::Settings(SettingsError::OnlyPlanned)) => Ok(Exit::Done),
@@ -307,11 +314,17 @@ fn parse_time(text: &str, zone: Tz) -> Result<DateTime<Utc>, Error> {
     })
 }
 
-fn show(done: &Done) -> Result<(), Error> {
-    let mut rows = Vec::new();
+/// What was restored, and every check that did not pass; those that did are counted.
+fn show(done: &Done, verbose: bool) -> Result<(), Error> {
+    let (mut rows, mut tallies) = (Vec::new(), Vec::new());
     for result in &done.checks {
+        let tally = Tally::of(&result.checks);
+        if !result.checks.is_empty() {
+            tallies.push(format!("{}: {tally}", result.database));
+        }
         for check in &result.checks {
             let verdict = match check.verdict {
+                Verdict::Ok if !verbose => continue,
                 Verdict::Ok => "ok",
                 Verdict::Warning => "warning",
                 Verdict::Failed => "FAILED",
@@ -323,9 +336,10 @@ fn show(done: &Done) -> Result<(), Error> {
         }
     }
     if !rows.is_empty() {
-        output::print_table(&["DATABASE", "CHECK", "VERDICT", "RESULT"], rows)?;
+        let headings = ["DATABASE", "CHECK", "VERDICT"].map(Heading::text).into_iter();
+        output::print_table(headings.chain([Heading::text("RESULT").wraps()]).collect(), rows)?;
     }
-    done.lines.iter().try_for_each(|line| output::print(&format!("{}\n", text::one_line(line))))
+    tallies.iter().chain(&done.lines).try_for_each(|line| output::say(line))
 }
 
 #[cfg(test)]

@@ -20,16 +20,20 @@ use std::io::IsTerminal;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Type of the backup, by which retention keeps it [default: BACKUP_TYPE]
+    /// Type: auto, daily, weekly, monthly or manual
+    ///
+    /// By the type retention keeps it [default: BACKUP_TYPE].
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<TypeArgument>,
-    /// Save this database instead of what BACKUP_DATABASES says; may be given several times
+    /// This database, not those of BACKUP_DATABASES; repeatable
     #[arg(long = "database", value_name = "D")]
     databases: Vec<String>,
-    /// Save this run's part of the databases, I from 0 to N-1 [default: from SHARD_COUNT]
+    /// This run's part of the databases, I from 0 to N-1
+    ///
+    /// Unset, it is the part that SHARD_COUNT and JOB_COMPLETION_INDEX say.
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Connect, examine everything, say what would be done, and write nothing
+    /// Examine everything, say what would be done, write nothing
     #[arg(long)]
     dry_run: bool,
     /// Print the report as JSON when the run is over

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// How old the newest good backup of a database may be before /healthz answers 503 [default: the longest time
-    /// between two runs, and an hour]
+    /// How old a backup may be before /healthz answers 503
+    ///
+    /// The newest good one of each database; unset, the longest time between two runs, and an hour.
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
     max_age: Option<Duration>,
 }

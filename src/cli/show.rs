@@ -2,6 +2,7 @@
 
 use super::find::Named;
 use super::output::{self, Cell, Colour};
+use super::table::Heading;
 use crate::config::Config;
 use crate::error::{Error, Exit};
 use crate::inspection::summary::{DatabaseSummary, Summary, TableKind, TableSummary};
@@ -160,7 +161,8 @@ fn print_tables(tables: &[TableSummary]) -> Result<(), Error> {
         vec![rows, stored, text::one_line(&table.name).into_owned()]
     };
     output::print("\n")?;
-    output::print_table(&[">ROWS", ">STORED", "TABLE"], largest.iter().take(MOST_TABLES).map(row).collect())?;
+    let headings = vec![Heading::number("ROWS"), Heading::number("STORED"), Heading::text("TABLE").wraps()];
+    output::print_table(headings, largest.iter().take(MOST_TABLES).map(row).collect())?;
     match tables.len().saturating_sub(MOST_TABLES) {
         0 => Ok(()),
         more => output::print(&format!("and {} with fewer bytes; --json has all\n", text::count(more, "table"))),

@@ -1,9 +1,11 @@
 //! `backup status`
 
+use super::find::{Choices, Filters};
 use super::output::{Cell, Colour};
+use super::table::Heading;
 use super::{json, output};
 use crate::config::{BackupType, Config};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, SettingsError};
 use crate::inventory::overview::Overview;
 use crate::inventory::sides::{self, new_run_id};
 use crate::inventory::status::{Kept, Status, StatusVerdict, Trend};
@@ -17,11 +19,13 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// How old the newest good backup of a database may be, such as 25h or 8days
+    /// How old the newest good backup may be
+    ///
+    /// Of each database; such as 25h or 8days.
     #[arg(long, value_name = "AGE", default_value = "25h", value_parser = humantime::parse_duration)]
     max_age: Duration,
     /// Another source than this one
-    #[arg(long)]
+    #[arg(long, value_name = "S")]
     source: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -60,6 +64,9 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     let max_age = TimeDelta::from_std(arguments.max_age).unwrap_or(TimeDelta::MAX);
     let status = overview.status(source, max_age, now);
+    if let Some(source) = arguments.source.as_ref().filter(|source| **source != config.source.name) {
+        refuse_unknown(source, &overview)?;
+    }
     let daemon = Some(&config.daemon).filter(|daemon| daemon.is_chosen && arguments.source.is_none());
     let next = daemon.map(|daemon| daemon.schedule.next_of_each(now)).unwrap_or_default();
     if arguments.json {
@@ -70,29 +77,45 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
         for due in next {
             let time = schedule::show(due.time, config.daemon.schedule.zone);
             let (kind, left) = (due.backup_type.as_str(), text::duration(due.time - now));
-            output::print(&format!("\nnext {kind} run of `backup schedule`: {time}, in {left}\n"))?;
+            output::print("\n")?;
+            output::say(&format!("next {kind} run of `backup schedule`: {time}, in {left}"))?;
         }
     }
     Ok(if status.ok { Exit::Done } else { Exit::Partly })
 }
 
+/// Another source that has no backups is a slip, and no source that is kept well.
+fn refuse_unknown(source: &str, overview: &Overview) -> Result<(), Error> {
+    let filters = Filters { source: Some(source), ..Filters::default() };
+    let mut choices = Choices::default();
+    for entry in &overview.inventory.entries {
+        choices.add(filters, &entry.manifest, entry.is_of(source));
+    }
+    let refuse = |emptied| Err(Error::Settings(SettingsError::Usage(format!("there is no backup {emptied}"))));
+    choices.emptied(filters).map_or(Ok(()), refuse)
+}
+
 fn show(status: &Status) -> Result<(), Error> {
     if status.databases.is_empty() {
-        output::print(&format!("no backups of {}, and none expected\n", text::one_line(&status.source)))?;
+        output::say(&format!("no backups of {}, and none expected", status.source))?;
     } else {
-        let headings = [
-            "DATABASE",
-            "STATUS",
-            "NEWEST GOOD",
-            ">AGE",
-            ">SIZE",
-            ">CHANGE",
-            "WHERE",
-            "VERIFIED",
-            ">BACKUPS",
-            ">TOTAL",
+        // what is worth a look is left out last
+        let is_conspicuous = |kept: &Kept| kept.trend.as_ref().is_some_and(|trend| trend.conspicuous);
+        let change_rank = if status.databases.iter().any(is_conspicuous) { 1 } else { 5 };
+        let headings = vec![
+            Heading::text("DATABASE"),
+            Heading::text("STATUS"),
+            Heading::text("NEWEST GOOD").rank(2),
+            Heading::number("AGE"),
+            Heading::number("SIZE").rank(3),
+            Heading::number("CHANGE").rank(change_rank),
+            Heading::text("WHERE").rank(6),
+            Heading::text("VERIFIED"),
+            Heading::number("BACKUPS").rank(7),
+            Heading::number("TOTAL").rank(8),
+            Heading::number("RECOVERY").rank(4),
         ];
-        output::print_table(&headings, status.databases.iter().map(|kept| row(kept, status.time)).collect())?;
+        output::print_table(headings, status.databases.iter().map(|kept| row(kept, status.time)).collect())?;
     }
     let pending: Vec<&str> =
         status.databases.iter().flat_map(|kept| &kept.pending_uploads).map(String::as_str).collect();
@@ -101,15 +124,16 @@ fn show(status: &Status) -> Result<(), Error> {
         // the time that an id ends in, whatever it begins with
         let stamp = |id: &&&str| id.get(id.len().saturating_sub(19)..).unwrap_or_default().to_owned();
         let oldest = text::one_line(pending.iter().min_by_key(stamp).unwrap_or(&""));
-        output::print(&format!("\n{count} pending, the oldest {oldest}; `backup upload` sends them\n"))?;
+        output::print("\n")?;
+        output::say(&format!("{count} pending, the oldest {oldest}; `backup upload` sends them"))?;
     }
     for alarm in status.databases.iter().filter_map(Kept::alarm) {
         output::print("\n")?;
-        output::print_line(Cell::coloured(&alarm, Colour::Red))?;
+        output::print_line(&Cell::coloured(&alarm, Colour::Red))?;
     }
     for warning in &status.warnings {
         output::print("\n")?;
-        output::print_line(Cell::coloured(&text::one_line(warning), Colour::Yellow))?;
+        output::print_line(&Cell::coloured(&text::one_line(warning), Colour::Yellow))?;
     }
     if let Some(volume) = &status.volume {
         let text = format!(
@@ -118,10 +142,12 @@ fn show(status: &Status) -> Result<(), Error> {
             text::size(volume.used_bytes),
             text::size(volume.free_bytes)
         );
+        let days = |days: u32| format!("; it is full in {} at this rate", text::count(days as usize, "day"));
+        let full = volume.full_in_days.map(days).unwrap_or_default();
         let advice = if volume.nearly_full { "; free some space, or keep fewer backups" } else { "" };
         let colour = if volume.nearly_full { Colour::Yellow } else { Colour::None };
         output::print("\n")?;
-        output::print_line(Cell::coloured(&format!("{text}{advice}"), colour))?;
+        output::print_line(&Cell::coloured(&format!("{text}{full}{advice}"), colour))?;
     }
     Ok(())
 }
@@ -144,23 +170,30 @@ fn row(kept: &Kept, now: DateTime<Utc>) -> Vec<Cell> {
                 0 => String::new(),
                 count => format!(", {}", text::count(count, "exception")),
             };
-            Cell::coloured(&format!("{} ago{exceptions}", text::duration(now - last.finished)), Colour::Green)
+            Cell::coloured(&format!("{} ago{exceptions}", text::short_age(now - last.finished)), Colour::Green)
         }
-        (Some(last), _) => Cell::plain(format!("{} ago, an older one", text::duration(now - last.finished))),
+        (Some(last), _) => Cell::plain(format!("{} ago, an older one", text::short_age(now - last.finished))),
         (None, _) => Cell::coloured("never", Colour::Dim),
     };
     vec![
         Cell::plain(text::one_line(&kept.subject.to_string()).into_owned()),
         Cell::coloured(word, colour),
         text(newest.map(|newest| text::one_line(&newest.id).into_owned())),
-        text(newest.map(|newest| text::age(TimeDelta::seconds(newest.age_seconds)))),
+        text(newest.map(|newest| text::short_age(TimeDelta::seconds(newest.age_seconds)))),
         text(newest.map(|newest| text::size(newest.stored_bytes))),
         kept.trend.as_ref().map_or_else(|| Cell::plain("-".to_owned()), change),
         text(sides),
         verified,
         Cell::plain(kept.backups.to_string()),
         Cell::plain(text::size(kept.stored_bytes)),
+        text(kept.recovery_seconds.map(recovery)),
     ]
+}
+
+/// How long a restore took; below ten seconds with a decimal.
+#[allow(clippy::cast_possible_truncation, reason = "a restore takes no ages")]
+fn recovery(seconds: f64) -> String {
+    if seconds < 10.0 { format!("{seconds:.1} s") } else { text::duration(TimeDelta::seconds(seconds as i64)) }
 }
 
 fn change(trend: &Trend) -> Cell {

@@ -2,7 +2,6 @@
 
 use super::find::Named;
 use super::{SideArgument, json, output};
-use crate::background::AbortOnDrop;
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit, SettingsError, exit_of};
 use crate::inventory::sides::{self, new_run_id};
@@ -21,14 +20,14 @@ use tracing::{Instrument, error, error_span, warn};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Ids, or paths of archives; all of this source in the folder when none is given
+    /// Ids, or paths of archives; all of this source when none is given
     #[arg(value_name = "BACKUP")]
     backups: Vec<String>,
-    /// An archive that lies anywhere, with its manifest beside it
+    /// An archive anywhere, with its manifest beside it
     #[arg(long, value_name = "PATH")]
     file: Vec<String>,
     /// Only backups of this source
-    #[arg(long)]
+    #[arg(long, value_name = "S")]
     source: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -73,9 +72,9 @@ async fn upload(
     choice.errors.iter().for_each(|error| error!("{error}"));
     let counters = Counters::default();
     let bar = std::io::stderr().is_terminal().then(|| progress::show_bar(counters.clone(), choice.bytes()));
-    let _bar = bar.map(AbortOnDrop::spawn);
     let span = error_span!("run", run_id, source = config.source.name);
     let sending = upload::send_all(shutdown, &counters, &mut choice, &store).instrument(span).await;
+    drop(bar);
     document.backups = std::mem::take(&mut choice.outcomes);
     let of = |outcome| document.backups.iter().filter(|one| one.outcome == outcome).count();
     (document.uploaded, document.present) = (of(UploadOutcome::Uploaded), of(UploadOutcome::Present));

@@ -1,7 +1,10 @@
 //! `backup verify`
 
 use super::find::{FoundBackup, Named};
-use super::{json, output};
+use super::json;
+use super::output::{self, Cell, Colour};
+use super::table::Heading;
+use super::tally::Tally;
 use crate::config::Config;
 use crate::error::{BackupError, Error, Exit, exit_of};
 use crate::inventory::sides::{self, new_run_id};
@@ -27,15 +30,20 @@ use tracing::{Instrument, error_span, instrument};
 pub(super) struct Arguments {
     #[command(flatten)]
     backup: Named,
-    /// The newest backup of each database of this source, one after the other
+    /// The newest backup of each database, one after the other
+    ///
+    /// Of this source, and of its globals.
     #[arg(long, conflicts_with_all = ["name", "database", "report"])]
     each: bool,
-    /// Read the stored bytes and compare them, and restore nothing
+    /// Compare the stored bytes alone, and restore nothing
     #[arg(long)]
     checksum_only: bool,
     /// Write the JSON report to this file, too
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Show every check, not only those that did not pass
+    #[arg(long)]
+    verbose: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -79,7 +87,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
         }
         let printed = match arguments.json {
             true => output::print(&json),
-            false => reports.iter().try_for_each(|report| show(report)),
+            false => reports.iter().try_for_each(|report| show(report, arguments.verbose)),
         };
         unwritten = unwritten.or(printed.err());
     }
@@ -178,8 +186,10 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Error {
     Error::Io(format!("--report: writing {}: {error}", path.display()))
 }
 
-fn show(report: &report::VerificationReport) -> Result<(), Error> {
+/// One sentence about the backup, behind every check that did not pass, or all of them.
+fn show(report: &report::VerificationReport, verbose: bool) -> Result<(), Error> {
     let several = report.databases.len() > 1;
+    let is_shown = |check: &Check| verbose || !matches!(check.verdict, Verdict::Ok | Verdict::NotApplicable);
     let row = |(database, check): (Option<&str>, &Check)| {
         let verdict = match check.verdict {
             Verdict::Ok => "ok",
@@ -198,11 +208,23 @@ fn show(report: &report::VerificationReport) -> Result<(), Error> {
         }
         cells.iter().map(|cell| text::one_line(cell).into_owned()).collect()
     };
-    let mut headings = vec!["", "CHECK", "VERDICT", "RESULT"];
-    if several {
-        headings.insert(1, "DATABASE");
+    let rows: Vec<Vec<String>> = report.checks().filter(|(_, check)| is_shown(check)).map(row).collect();
+    if !rows.is_empty() {
+        let mut headings = ["", "CHECK", "VERDICT"].map(Heading::text).to_vec();
+        headings.push(Heading::text("RESULT").wraps());
+        if several {
+            headings.insert(1, Heading::text("DATABASE"));
+        }
+        output::print_table(headings, rows)?;
     }
-    output::print_table(&headings, report.checks().map(row).collect())?;
+    for (database, exception) in report.exceptions() {
+        let database = database.filter(|_| several).map(|name| format!("{name}: ")).unwrap_or_default();
+        output::say(&format!("exception: {database}{} ({})", exception.object, exception.reason))?;
+    }
+    output::print_line(&sentence(report))
+}
+
+fn sentence(report: &report::VerificationReport) -> Cell {
     let restored = report.seconds().map(|StageSeconds { load, index, compare }| {
         let all = load + index;
         format!(
@@ -210,17 +232,17 @@ fn show(report: &report::VerificationReport) -> Result<(), Error> {
         )
     });
     let restored = restored.unwrap_or_default();
-    for (database, exception) in report.exceptions() {
-        let database = database.filter(|_| several).map(|name| format!("{name}: ")).unwrap_or_default();
-        let line = format!("exception: {database}{} ({})", exception.object, exception.reason);
-        output::print(&format!("{}\n", text::one_line(&line)))?;
-    }
     let exceptions = match report.verification.exceptions {
         0 => String::new(),
         count => format!(" with {}", text::count(count, "exception")),
     };
-    let word = if report.verification.passed { "passed" } else { "FAILED" };
-    output::print(&format!("{} {word}{exceptions}{restored}\n", report.id))
+    let tally = Tally::of(report.checks().map(|(_, check)| check));
+    let (word, colour) = match (report.verification.passed, report.verification.exceptions) {
+        (false, _) => ("FAILED", Colour::Red),
+        (true, 0) => ("passed", Colour::Green),
+        (true, _) => ("passed", Colour::Yellow),
+    };
+    Cell::coloured(&text::one_line(&format!("{} {word}{exceptions}{restored}, {tally}", report.id)), colour)
 }
 
 /// What people are told; an error where no backup could be found.

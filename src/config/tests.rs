@@ -72,6 +72,28 @@ fn all_problems_are_reported_at_once_with_what_is_allowed() {
 }
 
 #[test]
+fn kinds_of_slips_get_what_to_write_instead() {
+    let text = problems(&[
+        ("RETENTION_DAYS", "7d"),
+        ("REMOTE_RETENTION_DAYS", "36 hours"),
+        ("SCHEDULER_SYNC_INTERVAL_SECONDS", "10m"),
+        ("BACKUP_RETENTION_WEEKLY", "4w"),
+        ("BACKUP_SHRINK_GUARD", "50%"),
+        ("BACKUP_TARGET", "s3"),
+        ("BACKUP_FORMAT", "weekly"),
+        ("REMOTE_KIND", "gcp"),
+        ("BACKUP_MODE", "auto"),
+    ]);
+    insta::assert_snapshot!(text, @r"
+    ");
+    assert!(
+        problems(&[("BACKUP_TARGET", "GCS")])
+            .ends_with("; gcs is a value of REMOTE_KIND: write BACKUP_TARGET=remote and REMOTE_KIND=gcs")
+    );
+    assert!(!problems(&[("DATABASE_URL", "postgres://u:p@h/d?sslmode=hunter2")]).contains("hunter2"));
+}
+
+#[test]
 fn every_setting_is_read_or_refused() {
     let mut raw = raw(&[]);
     read(&mut raw, OsString::new(), Vec::new()).unwrap();

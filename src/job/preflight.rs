@@ -1,7 +1,7 @@
 //! Everything about server and targets that can fail early, before the first byte is dumped.
 
 use super::context::{At, Context, StageError};
-use super::tasks::{self, Tasks};
+use super::tasks::{self, Task, Tasks};
 use crate::config::Config;
 use crate::error::{Error, SourceError, StoreError};
 use crate::postgres;
@@ -264,6 +264,7 @@ fn previous(backup: &Backup) -> Previous {
         finished: manifest.finished,
         stored_bytes: manifest.stored_bytes,
         rows: manifest.totals.rows,
+        raw_bytes: manifest.raw_bytes,
     }
 }
 
@@ -299,6 +300,12 @@ fn check_space(place: &str, free: u64, last: u64) -> Result<(), Error> {
 }
 
 impl Ready<'_> {
+    /// Bytes that the dump is likely to have: those of the last one, or else of the databases on the server's disk.
+    pub(super) fn likely_bytes(&self, task: &Task) -> u64 {
+        let last = self.previous.get(&task.subject).map(|previous| previous.raw_bytes);
+        last.filter(|bytes| *bytes > 0).unwrap_or_else(|| task.expected_bytes())
+    }
+
     /// An entry for a subject, with what is known of it beforehand.
     pub(super) fn entry(&self, subject: Subject) -> Entry {
         let previous = self.previous.get(&subject).copied();

@@ -4,8 +4,6 @@ use super::backup;
 use super::context::failure;
 use super::outcome::Errors;
 use super::run::Run;
-use super::tasks::Task;
-use crate::background::AbortOnDrop;
 use crate::error::Error;
 use crate::progress;
 use crate::report::Report;
@@ -21,9 +19,8 @@ pub(super) async fn save_all(run: &Run<'_>, report: &mut Report, errors: &mut Er
         info!("no database of the server belongs to shard {shard}");
         report.wanted = "no database in this shard".to_owned();
     }
-    let expected_bytes = tasks.list.iter().map(Task::expected_bytes).sum();
-    let bar = run.context.terminal.then(|| progress::show_bar(run.context.counters.clone(), expected_bytes));
-    let _bar = bar.map(AbortOnDrop::spawn);
+    let expected_bytes = tasks.list.iter().map(|task| run.ready.likely_bytes(task)).sum();
+    let _bar = run.context.terminal.then(|| progress::show_bar(run.context.counters.clone(), expected_bytes));
     let lost = tasks.errors().map(|(name, error)| backup::lost(run, name, error));
     let saved = stream::iter(&tasks.list).map(|task| backup::save(run, task)).buffer_unordered(run.at_once());
     let mut all = std::pin::pin!(stream::iter(lost).chain(saved));

@@ -34,6 +34,7 @@ fn entry(name: &str) -> Entry {
             finished: "2026-01-27T02:06:00Z".parse().unwrap(),
             stored_bytes: 2 << 20,
             rows: 10,
+            raw_bytes: 8 << 20,
         }),
         ..Entry::new(Subject::Database(name.to_owned()))
     }

@@ -8,6 +8,7 @@ mod layers;
 mod raw;
 mod retry;
 mod secret;
+mod slips;
 
 pub use kind::{ValueKind, words_of};
 pub use raw::{Origin, RawSettings};

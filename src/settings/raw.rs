@@ -2,7 +2,7 @@
 
 use super::kind::{Flag, Lapse, Misfit, typed};
 use super::secret::Password;
-use super::{DefaultValue, Secret, Setting, SettingGroup, ValueKind};
+use super::{DefaultValue, Secret, Setting, SettingGroup, ValueKind, slips};
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,7 +119,13 @@ impl RawSettings {
         let Some(text) = self.values.get(setting.name).map(|value| value.text.clone()) else { return };
         match setting.kind.check(&text) {
             Ok(()) => return,
-            Err(Misfit::Allowed(allowed)) => self.refuse(setting.name, &allowed),
+            Err(Misfit::Allowed(allowed)) => {
+                // what may be a part of a password is not repeated
+                let is_shown = !setting.secret && self.origin(setting.name) != Origin::Url;
+                let hint = slips::hint(setting, &text, self.table).filter(|_| is_shown);
+                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                self.refuse(setting.name, &format!("{allowed}{hint}"));
+            }
             Err(Misfit::Unreadable(error)) => {
                 self.problems.push(format!("{}: opening {text}: {error}", setting.name));
             }

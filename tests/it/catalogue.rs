@@ -428,7 +428,7 @@ fn what_may_not_be_read_is_no_missing_backup() {
     local.make_older(-400);
     let status = local.json(&["status"], 1);
     assert_eq!(kept(&status, &name)["verdict"], "too_old");
-    assert!(local.run(&["list"]).stdout.contains("in 400 days") || local.run(&["list"]).stdout.contains("in 399 days"));
+    assert!(local.run(&["list"]).stdout.contains("in 400 d") || local.run(&["list"]).stdout.contains("in 399 d"));
 }
 
 #[test]

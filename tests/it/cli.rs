@@ -110,8 +110,13 @@ fn list_merges_both_sides_and_shows_foreign_files_on_request() {
     assert!(list["foreign"][0].as_str().unwrap().ends_with("notes.txt"));
     backup.run(&["list"]).exits(0).says("local+remote");
     backup.run(&["list", "--cloud"]).exits(0).says("remote");
-    backup.run(&["list", "--database", "other"]).exits(0).says("no backups");
-    backup.run(&["list", "--type", "daily"]).exits(0).says("no backups");
+    let name = backup.get("POSTGRES_DB");
+    let list = |option, value| backup.run(&["list", option, value]).exits(0).stdout;
+    assert_eq!(list("--database", "other"), format!("no backups of other; there are backups of {name}\n"));
+    assert_eq!(list("--type", "daily"), "no backups of type daily; there are backups of type weekly\n");
+    assert!(list("--source", "other").starts_with("no backups of the source other; there are backups of "));
+    backup.run(&["status", "--source", "other"]).exits(64).says("no backup of the source other; there are backups of");
+    backup.run(&["prune", "--release", "--database", "other"]).exits(0).says(&format!("there are backups of {name}"));
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_database_comes_back_under_a_new_name_in_every_form() {
         }
         backup.run(&[]).exits(0);
         let copy = format!("{database}_copy");
-        let outcome = backup.run(&["restore", "latest", "--into", &copy]).exits(0);
+        let outcome = backup.run(&["restore", "latest", "--into", &copy, "--verbose"]).exits(0);
         assert!(
             outcome.stdout.contains("content fingerprints") && !outcome.stdout.contains("FAILED"),
             "{}",
@@ -386,7 +386,7 @@ fn several_connections_restore_a_custom_archive_wherever_it_lies() {
         let backup = backup.set("TMPDIR", temporary.to_str().unwrap());
         backup.run(&[]).exits(0);
         postgres.sql("postgres", "DROP DATABASE IF EXISTS copy");
-        let outcome = backup.run(&["restore", "--into", "copy", "--jobs", "2"]).exits(0);
+        let outcome = backup.run(&["restore", "--into", "copy", "--jobs", "2", "--verbose"]).exits(0);
         assert!(outcome.stdout.contains("content fingerprints"), "{}", outcome.stdout);
         assert_same_text(&postgres.dump("pg_dump", "copy", &[]), &postgres.dump("pg_dump", &database, &[]));
         assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);

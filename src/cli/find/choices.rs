@@ -1,52 +1,82 @@
 //! What there was to choose from, for whoever asked for something else.
 
 use super::Named;
+use crate::config::BackupType;
 use crate::error::{Error, SettingsError};
-use crate::repository::Backup;
+use crate::record::manifest::Manifest;
 use crate::text;
 use std::collections::BTreeSet;
 
 /// Names that are listed at most.
 const MOST: usize = 10;
 
+/// What somebody narrows a look at the backups to.
+#[derive(Debug, Default, Clone, Copy)]
+pub(in crate::cli) struct Filters<'a> {
+    pub(in crate::cli) database: Option<&'a str>,
+    pub(in crate::cli) source: Option<&'a str>,
+    pub(in crate::cli) kind: Option<BackupType>,
+}
+
 /// Backups that were looked at.
 #[derive(Debug, Default)]
-pub(super) struct Choices {
+pub(in crate::cli) struct Choices {
     count: usize,
     sources: BTreeSet<String>,
     /// What those of the wanted source hold.
     subjects: BTreeSet<String>,
-    /// How many were left by `--database` and `--source`.
-    left: usize,
+    /// Types of those of the wanted source and database.
+    kinds: BTreeSet<String>,
+    /// One is of the wanted type as well.
+    has_kind: bool,
 }
 
 impl Choices {
-    pub(super) fn add(&mut self, named: &Named, backup: &Backup) {
+    /// Counts a backup, which is of the wanted source or not.
+    pub(in crate::cli) fn add(&mut self, filters: Filters<'_>, manifest: &Manifest, is_of_source: bool) {
         self.count += 1;
-        self.sources.insert(backup.manifest.source.clone());
-        if named.is_of_source(backup) {
-            self.subjects.insert(backup.manifest.subject.to_string());
-            self.left += usize::from(named.is_of_database(backup));
+        self.sources.insert(manifest.source.clone());
+        if !is_of_source {
+            return;
+        }
+        self.subjects.insert(manifest.subject.to_string());
+        if filters.database.is_none_or(|database| manifest.subject.database() == Some(database)) {
+            self.kinds.insert(manifest.backup_type.as_str().to_owned());
+            self.has_kind |= filters.kind.is_none_or(|kind| kind == manifest.backup_type);
+        }
+    }
+
+    /// Which filter left nothing, and what exists, as it goes on behind `there is no backup `; none where backups are left.
+    pub(in crate::cli) fn emptied(&self, filters: Filters<'_>) -> Option<String> {
+        let Filters { database, source, kind } = filters;
+        let from = source.map(|source| format!(" from {}", text::one_line(source))).unwrap_or_default();
+        let of = database.map(|database| format!(" of {}", text::one_line(database))).unwrap_or_default();
+        match (source, database, kind) {
+            _ if self.count == 0 => Some("yet; `backup run` makes one".to_owned()),
+            (Some(source), ..) if self.subjects.is_empty() => {
+                let source = text::one_line(source);
+                Some(format!("of the source {source}; there are backups of {}", some(&self.sources)))
+            }
+            (_, Some(database), _) if self.kinds.is_empty() => {
+                let database = text::one_line(database);
+                Some(format!("of {database}{from}; there are backups of {}", some(&self.subjects)))
+            }
+            (.., Some(kind)) if !self.has_kind => {
+                Some(format!("of type {}{of}{from}; there are backups of type {}", kind.as_str(), some(&self.kinds)))
+            }
+            _ => None,
         }
     }
 
     /// Why nothing was found: the filter that left nothing, and what exists.
     pub(super) fn nothing(&self, named: &Named) -> Error {
-        let Named { name, database, source, .. } = named;
-        let from = source.as_ref().map(|source| format!(" from {source}")).unwrap_or_default();
-        let why = match (database, source) {
-            _ if self.count == 0 => "there is no backup yet; `backup run` makes one".to_owned(),
-            (_, Some(source)) if self.subjects.is_empty() => {
-                format!("there is no backup of the source {source}; there are backups of {}", some(&self.sources))
-            }
-            (Some(database), _) if self.left == 0 => {
-                let database = text::one_line(database);
-                format!("there is no backup of {database}{from}; there are backups of {}", some(&self.subjects))
-            }
-            _ if name == super::LATEST => {
+        let name = &named.name;
+        let why = match self.emptied(named.filters()) {
+            Some(emptied) => format!("there is no backup {emptied}"),
+            None if name == super::LATEST => {
                 "there is no backup that fits the other options; `backup list` shows all".to_owned()
             }
-            _ => format!(
+            None => format!(
                 "there is no backup whose id begins with `{}`; `backup list` shows all {}",
                 text::one_line(name),
                 self.count

@@ -12,7 +12,8 @@ use crate::repository::{Backup, FactsError, Repository, Side, full_name};
 use crate::storage::Owner;
 use crate::storage::local::Local;
 use crate::text;
-use choices::{Choices, some};
+use choices::some;
+pub(super) use choices::{Choices, Filters};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,17 +23,17 @@ use tracing::warn;
 /// Which backup is meant.
 #[derive(Debug, Args)]
 pub(super) struct Named {
-    /// Its id or the beginning of it, `latest`, or the path or key of its archive
+    /// An id or its beginning, `latest`, a path or a key
     #[arg(value_name = "BACKUP", default_value = "latest")]
     pub(super) name: String,
     /// Only backups of this database
-    #[arg(long)]
+    #[arg(long, value_name = "D")]
     pub(super) database: Option<String>,
     /// Only backups of this source
-    #[arg(long)]
+    #[arg(long, value_name = "S")]
     pub(super) source: Option<String>,
-    /// Side to read from [default: BACKUP_TARGET]
-    #[arg(long)]
+    /// local, remote or all [default: BACKUP_TARGET]
+    #[arg(long, value_name = "SIDE")]
     pub(super) location: Option<SideArgument>,
 }
 
@@ -71,7 +72,7 @@ impl Named {
                 Err(error) => return Err(error.into()),
             };
             for backup in backups {
-                choices.add(self, &backup);
+                choices.add(self.filters(), &backup.manifest, self.is_of_source(&backup));
                 if !self.is_meant(&repository, &backup) {
                     continue;
                 }
@@ -107,7 +108,8 @@ impl Named {
         let (mut found, mut choices): (Vec<FoundBackup>, Choices) = (Vec::new(), Choices::default());
         for repository in sides::open(config, target, run_id).await? {
             let backups = repository.catalog().await?.backups.into_iter();
-            let backups = backups.inspect(|backup| choices.add(self, backup));
+            let backups =
+                backups.inspect(|backup| choices.add(self.filters(), &backup.manifest, self.is_of_source(backup)));
             let meant = backups.filter(|backup| self.is_meant(&repository, backup) && may(backup));
             found.extend(meant.map(|backup| (repository.clone(), backup)));
         }
@@ -186,6 +188,10 @@ impl Named {
             }
         };
         is_named && self.is_of_database(backup) && self.is_of_source(backup)
+    }
+
+    fn filters(&self) -> Filters<'_> {
+        Filters { database: self.database.as_deref(), source: self.source.as_deref(), kind: None }
     }
 
     fn is_of_database(&self, backup: &Backup) -> bool {

@@ -1,14 +1,17 @@
 //! How far a stream has come: counters that the stream moves, and the lines or the bar that show them.
 
+mod bar;
+
 use crate::text;
 use chrono::TimeDelta;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
+
+pub use bar::{ShownBar, beside_bar, show_bar, show_restore_bar};
 
 /// Bytes so far; clones count together.
 #[derive(Debug, Clone, Default)]
@@ -169,7 +172,7 @@ pub struct Pace {
     pub rate: u64,
     /// Percent of what is expected, which the stream may pass.
     pub share: u64,
-    /// Time until the expected end; none once that is passed, or while nothing moves.
+    /// Time until the expected end; none once that is passed, while nothing moves, and in the last second.
     pub left: Option<TimeDelta>,
 }
 
@@ -183,7 +186,8 @@ impl Pace {
     fn after(bytes: u64, elapsed: Duration, expected_bytes: u64) -> Self {
         let rate = (bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
         let rest = expected_bytes.checked_sub(bytes).filter(|rest| *rest > 0);
-        let left = rest.and_then(|rest| TimeDelta::try_seconds(i64::try_from(rest.checked_div(rate)?).ok()?));
+        let seconds = rest.and_then(|rest| i64::try_from(rest.checked_div(rate)?).ok());
+        let left = seconds.filter(|seconds| *seconds > 0).and_then(TimeDelta::try_seconds);
         Self { rate, share: bytes.saturating_mul(100) / expected_bytes.max(1), left }
     }
 }
@@ -196,45 +200,6 @@ impl std::fmt::Display for Pace {
     }
 }
 
-/// Shows a bar for one restore on the terminal, until dropped.
-pub async fn show_restore_bar(counters: Counters, expected_bytes: u64) -> Infallible {
-    let bar = bar("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left, {wide_msg}", expected_bytes);
-    loop {
-        bar.0.set_position(counters.raw());
-        show_stage(&bar, counters.stage()).await;
-    }
-}
-
-/// Shows a bar for the whole run on the terminal, until dropped.
-pub async fn show_bar(counters: Counters, expected_bytes: u64) {
-    let bar = bar("{bar:30} {bytes} of about {total_bytes}, {bytes_per_sec}, {eta} left, {wide_msg}", expected_bytes);
-    loop {
-        // a dump may be larger than its database
-        bar.0.set_length(expected_bytes.max(counters.raw()).max(1));
-        bar.0.set_position(counters.raw());
-        show_stage(&bar, at(&counters.table()).into_owned()).await;
-    }
-}
-
-fn bar(template: &str, expected_bytes: u64) -> ClearOnDrop {
-    let bar = ProgressBar::new(expected_bytes.max(1));
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    ClearOnDrop(bar)
-}
-
-async fn show_stage(bar: &ClearOnDrop, stage: String) {
-    bar.0.set_message(stage);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-}
-
-struct ClearOnDrop(ProgressBar);
-
-impl Drop for ClearOnDrop {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +209,8 @@ mod tests {
         let pace = |bytes, seconds, expected| Pace::after(bytes, Duration::from_secs(seconds), expected).to_string();
         assert_eq!(pace(10 << 20, 10, 70 << 20), "1.0 MiB/s, about 1 min 0 s left");
         assert_eq!(pace(0, 10, 70 << 20), "0 B/s");
+        // the last second is not worth a word
+        assert_eq!(pace(69 << 20, 10, 70 << 20), "6.9 MiB/s");
         // a dump may be larger than its database
         assert_eq!(pace(80 << 20, 10, 70 << 20), "8.0 MiB/s");
         assert_eq!(Pace::after(80 << 20, Duration::from_secs(1), 40 << 20).share, 200);

@@ -1,0 +1,253 @@
+//! Tables, pairs and sentences as they fit a terminal of a known width; whole, one line a row, where there is none.
+
+use super::output::Cell;
+use unicode_width::UnicodeWidthStr;
+
+/// Blanks between two columns.
+const GAP: usize = 2;
+/// A column that wraps is never narrower than this.
+const LEAST_WRAPPED: usize = 24;
+
+/// The heading of a column, and what becomes of the column where the terminal is narrow.
+#[derive(Debug, Clone)]
+pub(super) struct Heading {
+    text: String,
+    is_number: bool,
+    /// The highest goes first; 0 never goes.
+    rank: u8,
+    wraps: bool,
+}
+
+impl Heading {
+    /// Aligned to the left, and never left out.
+    pub(super) fn text(text: &str) -> Self {
+        Self { text: text.to_owned(), is_number: false, rank: 0, wraps: false }
+    }
+
+    /// The same, aligned to the right.
+    pub(super) fn number(text: &str) -> Self {
+        Self { is_number: true, ..Self::text(text) }
+    }
+
+    /// Left out where the terminal is narrow: the highest rank first.
+    pub(super) fn rank(self, rank: u8) -> Self {
+        Self { rank, ..self }
+    }
+
+    /// Sentences, which may take several lines.
+    pub(super) fn wraps(self) -> Self {
+        Self { wraps: true, ..self }
+    }
+}
+
+/// Rows under their headings.
+pub(super) struct TableView {
+    headings: Vec<Heading>,
+    rows: Vec<Vec<Cell>>,
+}
+
+/// Columns that are shown, each with its width.
+type Columns = Vec<(usize, usize)>;
+
+impl TableView {
+    pub(super) fn new(headings: Vec<Heading>, rows: Vec<Vec<Cell>>) -> Self {
+        Self { headings, rows }
+    }
+
+    /// The lines of the table. Where not even the columns that never go fit, each row becomes lines of its own.
+    pub(super) fn draw(&self, width: Option<usize>, has_colours: bool) -> Vec<String> {
+        let widest = |index: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(index));
+            let widths = cells.map(|cell| cell.text().width());
+            widths.chain([self.headings[index].text.width()]).max().unwrap_or_default()
+        };
+        let whole: Columns = (0..self.headings.len()).map(|index| (index, widest(index))).collect();
+        match width {
+            None => self.lines(&whole, has_colours),
+            Some(width) => match self.fit(whole, width) {
+                Some(columns) => self.lines(&columns, has_colours),
+                None => self.records(width, has_colours),
+            },
+        }
+    }
+
+    /// What of the columns fits: one that wraps is made narrower first, then others are left out by rank.
+    fn fit(&self, mut columns: Columns, width: usize) -> Option<Columns> {
+        loop {
+            let needed = 1 + columns.iter().map(|(_, width)| width + GAP).sum::<usize>() - GAP.min(columns.len() * GAP);
+            let excess = needed.saturating_sub(width);
+            if excess == 0 {
+                return Some(columns);
+            }
+            let wrapping = columns.iter_mut().find(|(index, _)| self.headings[*index].wraps);
+            if let Some((_, wide)) = wrapping.filter(|(_, wide)| *wide >= excess + LEAST_WRAPPED) {
+                *wide -= excess;
+                return Some(columns);
+            }
+            let rank = |index: usize| self.headings[index].rank;
+            let first = columns.iter().map(|(index, _)| rank(*index)).max().filter(|rank| *rank > 0)?;
+            columns.retain(|(index, _)| rank(*index) != first);
+        }
+    }
+
+    fn lines(&self, columns: &Columns, has_colours: bool) -> Vec<String> {
+        let headings: Vec<Cell> = self.headings.iter().map(|heading| Cell::plain(heading.text.clone())).collect();
+        let all = std::iter::once(&headings).chain(&self.rows);
+        all.flat_map(|row| self.row(row, columns, has_colours)).collect()
+    }
+
+    fn row(&self, row: &[Cell], columns: &Columns, has_colours: bool) -> Vec<String> {
+        let empty = Cell::plain(String::new());
+        let cells: Vec<(&Heading, usize, &Cell, Vec<String>)> = columns
+            .iter()
+            .map(|(index, width)| {
+                let cell = row.get(*index).unwrap_or(&empty);
+                (&self.headings[*index], *width, cell, wrap(cell.text(), *width))
+            })
+            .collect();
+        let height = cells.iter().map(|(.., lines)| lines.len()).max().unwrap_or(1);
+        let line = |number: usize| {
+            let mut line = String::from(" ");
+            for (position, (heading, width, cell, lines)) in cells.iter().enumerate() {
+                let text = lines.get(number).map_or("", String::as_str);
+                let blanks = " ".repeat(width.saturating_sub(text.width()));
+                let gap = if position == 0 { "" } else { "  " };
+                let drawn = cell.drawn(text, has_colours);
+                line +=
+                    &if heading.is_number { format!("{gap}{blanks}{drawn}") } else { format!("{gap}{drawn}{blanks}") };
+            }
+            line.trim_end().to_owned()
+        };
+        (0..height).map(line).collect()
+    }
+
+    /// Each row by itself: a line for each column.
+    fn records(&self, width: usize, has_colours: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        for row in &self.rows {
+            if !lines.is_empty() {
+                lines.push(String::new());
+            }
+            let named = self.headings.iter().map(|heading| heading.text.as_str()).zip(row);
+            let pairs: Vec<(&str, &Cell)> = named.collect();
+            lines.extend(draw_pairs(&pairs, Some(width), has_colours));
+        }
+        lines
+    }
+}
+
+/// Names and what belongs to them; what wraps goes on under itself.
+pub(super) fn draw_pairs(pairs: &[(&str, &Cell)], width: Option<usize>, has_colours: bool) -> Vec<String> {
+    let names = pairs.iter().map(|(name, _)| name.width()).max().unwrap_or_default();
+    let indent = 1 + names + GAP;
+    let mut lines = Vec::new();
+    for (name, cell) in pairs {
+        let room = width.map(|width| width.saturating_sub(indent).max(LEAST_WRAPPED));
+        let texts = room.map_or_else(|| vec![cell.text().to_owned()], |room| wrap(cell.text(), room));
+        for (number, text) in texts.iter().enumerate() {
+            let name = if number == 0 { *name } else { "" };
+            let blanks = " ".repeat(names - name.width() + GAP);
+            lines.push(format!(" {name}{blanks}{}", cell.drawn(text, has_colours)).trim_end().to_owned());
+        }
+    }
+    lines
+}
+
+/// A sentence, whose further lines are indented by two more than its first.
+pub(super) fn draw_sentence(cell: &Cell, width: Option<usize>, has_colours: bool) -> Vec<String> {
+    let text = cell.text().trim_start();
+    let indent = " ".repeat(cell.text().len() - text.len());
+    let Some(width) = width.filter(|width| cell.text().width() > *width) else {
+        return vec![format!("{indent}{}", cell.drawn(text, has_colours))];
+    };
+    let lines = wrap(text, width.saturating_sub(indent.len() + 2).max(LEAST_WRAPPED));
+    let lines = lines.iter().enumerate().map(|(number, line)| (if number == 0 { "" } else { "  " }, line));
+    lines.map(|(more, line)| format!("{indent}{more}{}", cell.drawn(line, has_colours))).collect()
+}
+
+/// Lines of at most `width`, broken at blanks alone: a word that is longer, such as an id or a path, stays whole.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    if text.width() <= width {
+        return vec![text.to_owned()];
+    }
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.width() + 1 + word.width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> TableView {
+        let headings = vec![
+            Heading::text("ID"),
+            Heading::text("TYPE").rank(1),
+            Heading::number("SIZE").rank(2),
+            Heading::text("WHY").wraps(),
+        ];
+        let row = |cells: [&str; 4]| cells.map(|cell| Cell::plain(cell.to_owned())).to_vec();
+        let why = "among the newest seven of its database and its type";
+        TableView::new(
+            headings,
+            vec![row(["shop_1", "daily", "12 MiB", why]), row(["shop_22", "auto", "9 KiB", "old"])],
+        )
+    }
+
+    #[test]
+    fn without_a_terminal_a_table_is_whole_and_a_row_is_a_line() {
+        insta::assert_snapshot!(table().draw(None, false).join("\n"), @r"
+         ID       TYPE     SIZE  WHY
+         shop_1   daily  12 MiB  among the newest seven of its database and its type
+         shop_22  auto    9 KiB  old
+        ");
+    }
+
+    #[test]
+    fn sentences_wrap_before_a_column_is_left_out_and_never_to_a_letter_a_line() {
+        insta::assert_snapshot!(table().draw(Some(56), false).join("\n"), @r"
+         ID       TYPE     SIZE  WHY
+         shop_1   daily  12 MiB  among the newest seven of its
+                                 database and its type
+         shop_22  auto    9 KiB  old
+        ");
+        insta::assert_snapshot!(table().draw(Some(44), false).join("\n"), @r"
+         ID       TYPE   WHY
+         shop_1   daily  among the newest seven of
+                         its database and its type
+         shop_22  auto   old
+        ");
+    }
+
+    #[test]
+    fn where_nothing_more_can_go_each_row_has_lines_of_its_own() {
+        insta::assert_snapshot!(table().draw(Some(20), false).join("\n"), @r"
+         ID    shop_1
+         TYPE  daily
+         SIZE  12 MiB
+         WHY   among the newest
+               seven of its database
+               and its type
+
+         ID    shop_22
+         TYPE  auto
+         SIZE  9 KiB
+         WHY   old
+        ");
+    }
+
+    #[test]
+    fn a_word_is_never_cut_and_wide_letters_count_twice() {
+        assert_eq!(wrap("see /a/very/long/path/of/a/file now", 10), ["see", "/a/very/long/path/of/a/file", "now"]);
+        assert_eq!(wrap("備份 備份 備份", 9), ["備份 備份", "備份"]);
+    }
+}
