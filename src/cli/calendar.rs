@@ -16,7 +16,7 @@ const GOES: char = '-';
 const NONE: char = '.';
 
 /// One backup, as far as a calendar shows it.
-struct Mark {
+struct DayMark {
     subject: String,
     year: i32,
     month: u32,
@@ -41,7 +41,7 @@ impl Month {
     }
 
     /// Of several backups of a day the one shows that is kept longest.
-    fn add(&mut self, mark: &Mark) {
+    fn add(&mut self, mark: &DayMark) {
         *(if mark.stays { &mut self.stay } else { &mut self.go }) += 1;
         let letter = if mark.stays { letter(mark.kind) } else { GOES };
         if let Some(day) = self.days.get_mut(mark.day).filter(|day| rank(letter) > rank(**day)) {
@@ -68,7 +68,7 @@ fn rank(letter: char) -> usize {
 pub(super) fn draw(side: Side, decisions: &[(Backup, Decision)], zone: Tz) -> Vec<String> {
     let marks = decisions.iter().map(|(backup, decision)| {
         let day = backup.manifest.started.with_timezone(&zone).date_naive();
-        Mark {
+        DayMark {
             subject: text::one_line(&backup.manifest.subject.to_string()).into_owned(),
             year: day.year(),
             month: day.month(),
@@ -82,7 +82,7 @@ pub(super) fn draw(side: Side, decisions: &[(Backup, Decision)], zone: Tz) -> Ve
     lines
 }
 
-fn months(marks: impl Iterator<Item = Mark>) -> Vec<String> {
+fn months(marks: impl Iterator<Item = DayMark>) -> Vec<String> {
     let mut subjects: BTreeMap<String, BTreeMap<(i32, u32), Month>> = BTreeMap::new();
     for mark in marks {
         let months = subjects.entry(mark.subject.clone()).or_default();
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_day_shows_what_is_kept_longest_and_a_month_has_its_own_length() {
-        let mark = |month, day: usize, kind, stays| Mark {
+        let mark = |month, day: usize, kind, stays| DayMark {
             subject: "shop".to_owned(),
             year: 2026,
             month,
@@ -131,6 +131,12 @@ mod tests {
             mark(3, 2, BackupType::Auto, true),
         ];
         insta::assert_snapshot!(months(marks.into_iter()).join("\n"), @r"
+        shop
+                   1   5    10   15   20   25   30   STAY   GO
+          2026-02  m.........................-w        2    2
+          2026-03  xa.............................     3    0
+
+        a auto, d daily, w weekly, m monthly, x manual: it stays; - it goes
         ");
     }
 }

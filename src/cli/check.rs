@@ -151,7 +151,7 @@ pub(super) async fn execute(format: &OutputFormat, config: &Config) -> Result<Ex
             let detail = format!("{}{hint}", finding.detail);
             [mark, &finding.check, &detail].iter().map(|cell| text::one_line(cell).into_owned()).collect()
         };
-        let headings = vec![Heading::text(""), Heading::text("CHECK"), Heading::text("RESULT").wraps()];
+        let headings = vec![Heading::text(""), Heading::text("CHECK").wraps(), Heading::text("RESULT").wraps()];
         output::print_table(headings, findings.list.iter().map(row).collect())?;
         output::print("\n")?;
         output::say(&findings.summary())?;

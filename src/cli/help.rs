@@ -55,7 +55,8 @@ fn shaped(command: Command, detail: Detail) -> Command {
     command.mut_args(|argument| match detail {
         Detail::Short => {
             let is_rare = RARE.contains(&argument.get_id().as_str());
-            argument.hide_possible_values(true).hide_short_help(is_rare)
+            let has_values = argument.get_action().takes_values();
+            argument.hide_possible_values(has_values).hide_short_help(is_rare)
         }
         Detail::Long if argument.is_positional() => argument,
         Detail::Long => {

@@ -152,15 +152,15 @@ fn show(inventory: &Inventory, nothing: &str, now: DateTime<Utc>) -> Result<(), 
         output::say(nothing)?;
     } else {
         let several_sources = entries.iter().any(|entry| entry.source() != entries[0].source());
-        // an id ends in the time, though in the zone of the names
+        // an id has the database, where there are several, and the time, though in the zone of the names
         let mut headings = vec![
             Heading::text("ID"),
-            Heading::text("DATABASE").rank(1),
-            Heading::text("TYPE").rank(4),
+            Heading::text("DATABASE").rank(4),
+            Heading::text("TYPE").rank(3),
             Heading::text("TIME (UTC)").rank(6),
             Heading::number("AGE"),
-            Heading::number("SIZE").rank(2),
-            Heading::text("WHERE").rank(3),
+            Heading::number("SIZE").rank(1),
+            Heading::text("WHERE").rank(2),
             Heading::text("VERIFIED"),
         ];
         headings.extend(several_sources.then(|| Heading::text("SOURCE").rank(5)));

@@ -286,8 +286,8 @@ fn show(plan: &PrunePlan) -> Result<(), Error> {
     // a table is of one side alone
     let headings = vec![
         Heading::text("ID"),
-        Heading::text("DATABASE").rank(1),
-        Heading::text("TYPE").rank(2),
+        Heading::text("DATABASE").rank(2),
+        Heading::text("TYPE").rank(1),
         Heading::text("SIDE").rank(3),
         Heading::text("DECISION"),
         Heading::text("REASON").wraps(),

@@ -336,8 +336,13 @@ fn show(done: &Done, verbose: bool) -> Result<(), Error> {
         }
     }
     if !rows.is_empty() {
-        let headings = ["DATABASE", "CHECK", "VERDICT"].map(Heading::text).into_iter();
-        output::print_table(headings.chain([Heading::text("RESULT").wraps()]).collect(), rows)?;
+        let headings = vec![
+            Heading::text("DATABASE"),
+            Heading::text("CHECK").wraps(),
+            Heading::text("VERDICT"),
+            Heading::text("RESULT").wraps(),
+        ];
+        output::print_table(headings, rows)?;
     }
     tallies.iter().chain(&done.lines).try_for_each(|line| output::say(line))
 }

@@ -1,6 +1,7 @@
 //! Tables, pairs and sentences as they fit a terminal of a known width; whole, one line a row, where there is none.
 
 use super::output::Cell;
+use std::collections::BTreeSet;
 use unicode_width::UnicodeWidthStr;
 
 /// Blanks between two columns.
@@ -47,7 +48,7 @@ pub(super) struct TableView {
 }
 
 /// Columns that are shown, each with its width.
-type Columns = Vec<(usize, usize)>;
+type Widths = Vec<(usize, usize)>;
 
 impl TableView {
     pub(super) fn new(headings: Vec<Heading>, rows: Vec<Vec<Cell>>) -> Self {
@@ -56,69 +57,86 @@ impl TableView {
 
     /// The lines of the table. Where not even the columns that never go fit, each row becomes lines of its own.
     pub(super) fn draw(&self, width: Option<usize>, has_colours: bool) -> Vec<String> {
-        let widest = |index: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(index));
-            let widths = cells.map(|cell| cell.text().width());
-            widths.chain([self.headings[index].text.width()]).max().unwrap_or_default()
-        };
-        let whole: Columns = (0..self.headings.len()).map(|index| (index, widest(index))).collect();
+        let whole =
+            || (0..self.headings.len()).map(|index| (index, self.widest(index, UnicodeWidthStr::width))).collect();
         match width {
-            None => self.lines(&whole, has_colours),
-            Some(width) => match self.fit(whole, width) {
-                Some(columns) => self.lines(&columns, has_colours),
+            None => self.lines(&whole(), has_colours),
+            Some(width) => match self.fit(whole(), width) {
+                Some(widths) => self.lines(&widths, has_colours),
                 None => self.records(width, has_colours),
             },
         }
     }
 
-    /// What of the columns fits: one that wraps is made narrower first, then others are left out by rank.
-    fn fit(&self, mut columns: Columns, width: usize) -> Option<Columns> {
-        loop {
-            let needed = 1 + columns.iter().map(|(_, width)| width + GAP).sum::<usize>() - GAP.min(columns.len() * GAP);
-            let excess = needed.saturating_sub(width);
-            if excess == 0 {
-                return Some(columns);
-            }
-            let wrapping = columns.iter_mut().find(|(index, _)| self.headings[*index].wraps);
-            if let Some((_, wide)) = wrapping.filter(|(_, wide)| *wide >= excess + LEAST_WRAPPED) {
-                *wide -= excess;
-                return Some(columns);
-            }
-            let rank = |index: usize| self.headings[index].rank;
-            let first = columns.iter().map(|(index, _)| rank(*index)).max().filter(|rank| *rank > 0)?;
-            columns.retain(|(index, _)| rank(*index) != first);
-        }
+    fn widest(&self, index: usize, measure: impl Fn(&str) -> usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(index)).map(Cell::text);
+        cells.chain([self.headings[index].text.as_str()]).map(measure).max().unwrap_or_default()
     }
 
-    fn lines(&self, columns: &Columns, has_colours: bool) -> Vec<String> {
+    /// The columns that never go and, by rank, those that fit beside them; what wraps gets the room that is left.
+    fn fit(&self, whole: Widths, width: usize) -> Option<Widths> {
+        let longest_word = |text: &str| text.split(' ').map(UnicodeWidthStr::width).max().unwrap_or_default();
+        let least = |index: usize, wide: usize| match self.headings[index].wraps {
+            true => wide.min(self.widest(index, longest_word).min(width / 2).max(LEAST_WRAPPED)),
+            false => wide,
+        };
+        let rank = |index: usize| self.headings[index].rank;
+        let with = |ranks: &BTreeSet<u8>| -> Option<Widths> {
+            let columns = whole.iter().filter(|(index, _)| ranks.contains(&rank(*index)));
+            let columns: Widths = columns.map(|(index, wide)| (*index, least(*index, *wide))).collect();
+            let needed: usize = columns.iter().map(|(_, wide)| wide + GAP).sum();
+            (needed < width + GAP).then_some(columns)
+        };
+        let mut ranks = BTreeSet::from([0]);
+        let mut widths = with(&ranks)?;
+        for rank in whole.iter().map(|(index, _)| rank(*index)).collect::<BTreeSet<u8>>() {
+            ranks.insert(rank);
+            match with(&ranks) {
+                Some(wider) => widths = wider,
+                None => drop(ranks.remove(&rank)),
+            }
+        }
+        let needed: usize = widths.iter().map(|(_, wide)| wide + GAP).sum();
+        for _ in needed..=width {
+            let lacks = |(index, wide): &&mut (usize, usize)| whole[*index].1 - *wide;
+            let neediest = widths.iter_mut().max_by_key(lacks).filter(|column| lacks(column) > 0);
+            neediest.into_iter().for_each(|(_, wide)| *wide += 1);
+        }
+        Some(widths)
+    }
+
+    fn lines(&self, widths: &Widths, has_colours: bool) -> Vec<String> {
         let headings: Vec<Cell> = self.headings.iter().map(|heading| Cell::plain(heading.text.clone())).collect();
         let all = std::iter::once(&headings).chain(&self.rows);
-        all.flat_map(|row| self.row(row, columns, has_colours)).collect()
+        all.flat_map(|row| self.row(row, widths, has_colours)).collect()
     }
 
-    fn row(&self, row: &[Cell], columns: &Columns, has_colours: bool) -> Vec<String> {
+    fn row(&self, row: &[Cell], widths: &Widths, has_colours: bool) -> Vec<String> {
         let empty = Cell::plain(String::new());
-        let cells: Vec<(&Heading, usize, &Cell, Vec<String>)> = columns
-            .iter()
-            .map(|(index, width)| {
-                let cell = row.get(*index).unwrap_or(&empty);
-                (&self.headings[*index], *width, cell, wrap(cell.text(), *width))
-            })
-            .collect();
-        let height = cells.iter().map(|(.., lines)| lines.len()).max().unwrap_or(1);
-        let line = |number: usize| {
-            let mut line = String::from(" ");
-            for (position, (heading, width, cell, lines)) in cells.iter().enumerate() {
-                let text = lines.get(number).map_or("", String::as_str);
-                let blanks = " ".repeat(width.saturating_sub(text.width()));
-                let gap = if position == 0 { "" } else { "  " };
-                let drawn = cell.drawn(text, has_colours);
-                line +=
-                    &if heading.is_number { format!("{gap}{blanks}{drawn}") } else { format!("{gap}{drawn}{blanks}") };
+        let cells: Vec<&Cell> = widths.iter().map(|(index, _)| row.get(*index).unwrap_or(&empty)).collect();
+        let mut texts: Vec<Vec<String>> =
+            cells.iter().zip(widths).map(|(cell, (_, width))| wrap(cell.text(), *width)).collect();
+        let mut lines = Vec::new();
+        while lines.is_empty() || texts.iter().any(|texts| !texts.is_empty()) {
+            // a word that is wider than its column stands alone
+            let is_wide = |texts: &Vec<String>, width| texts.first().is_some_and(|text| text.width() > width);
+            let alone = (0..cells.len()).find(|at| !lines.is_empty() && is_wide(&texts[*at], widths[*at].1));
+            if let Some(at) = alone {
+                lines.push(format!(" {}", cells[at].drawn(&texts[at].remove(0), has_colours)));
+                continue;
             }
-            line.trim_end().to_owned()
-        };
-        (0..height).map(line).collect()
+            let mut line = String::from(" ");
+            for ((cell, texts), (index, width)) in cells.iter().zip(&mut texts).zip(widths) {
+                let text = if texts.is_empty() || is_wide(texts, *width) { String::new() } else { texts.remove(0) };
+                let blanks = " ".repeat(width - text.width());
+                let drawn = cell.drawn(&text, has_colours);
+                let is_number = self.headings[*index].is_number;
+                line += &if is_number { format!("{blanks}{drawn}") } else { format!("{drawn}{blanks}") };
+                line += "  ";
+            }
+            lines.push(line.trim_end().to_owned());
+        }
+        lines
     }
 
     /// Each row by itself: a line for each column.
@@ -146,6 +164,12 @@ pub(super) fn draw_pairs(pairs: &[(&str, &Cell)], width: Option<usize>, has_colo
         let texts = room.map_or_else(|| vec![cell.text().to_owned()], |room| wrap(cell.text(), room));
         for (number, text) in texts.iter().enumerate() {
             let name = if number == 0 { *name } else { "" };
+            if room.is_some_and(|room| text.width() > room) {
+                // a word that is wider than the room stands alone
+                lines.extend((!name.is_empty()).then(|| format!(" {name}")));
+                lines.push(format!(" {}", cell.drawn(text, has_colours)));
+                continue;
+            }
             let blanks = " ".repeat(names - name.width() + GAP);
             lines.push(format!(" {name}{blanks}{}", cell.drawn(text, has_colours)).trim_end().to_owned());
         }
@@ -229,14 +253,31 @@ mod tests {
     }
 
     #[test]
+    fn a_less_important_column_is_shown_where_a_wider_one_does_not_fit() {
+        let headings = vec![Heading::text("A"), Heading::text("WIDE").rank(1), Heading::text("B").rank(2)];
+        let rows = vec![["a", "a/very/long/path", "b"].map(|cell| Cell::plain(cell.to_owned())).to_vec()];
+        assert_eq!(TableView::new(headings, rows).draw(Some(12), false), [" A  B", " a  b"]);
+    }
+
+    #[test]
+    fn a_path_that_is_wider_than_its_column_stands_alone() {
+        let headings = vec![Heading::text("NAME"), Heading::text("RESULT").wraps()];
+        let path = "/a/path/that/is/far/too/long/for/this/column";
+        let rows = vec![["folder", &format!("it is {path} or so")].map(|cell| Cell::plain(cell.to_owned())).to_vec()];
+        let drawn = TableView::new(headings, rows).draw(Some(40), false);
+        let path = format!(" {path}");
+        assert_eq!(drawn, [" NAME    RESULT", " folder  it is", path.as_str(), "         or so"]);
+    }
+
+    #[test]
     fn where_nothing_more_can_go_each_row_has_lines_of_its_own() {
         insta::assert_snapshot!(table().draw(Some(20), false).join("\n"), @r"
          ID    shop_1
          TYPE  daily
          SIZE  12 MiB
-         WHY   among the newest
-               seven of its database
-               and its type
+         WHY   among the newest seven
+               of its database and its
+               type
 
          ID    shop_22
          TYPE  auto

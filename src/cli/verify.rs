@@ -210,8 +210,12 @@ fn show(report: &report::VerificationReport, verbose: bool) -> Result<(), Error>
     };
     let rows: Vec<Vec<String>> = report.checks().filter(|(_, check)| is_shown(check)).map(row).collect();
     if !rows.is_empty() {
-        let mut headings = ["", "CHECK", "VERDICT"].map(Heading::text).to_vec();
-        headings.push(Heading::text("RESULT").wraps());
+        let mut headings = vec![
+            Heading::number(""),
+            Heading::text("CHECK").wraps(),
+            Heading::text("VERDICT"),
+            Heading::text("RESULT").wraps(),
+        ];
         if several {
             headings.insert(1, Heading::text("DATABASE"));
         }

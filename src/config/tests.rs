@@ -85,6 +85,15 @@ fn kinds_of_slips_get_what_to_write_instead() {
         ("BACKUP_MODE", "auto"),
     ]);
     insta::assert_snapshot!(text, @r"
+    BACKUP_MODE: got `auto`, allowed: database or cluster
+    BACKUP_FORMAT: got `weekly`, allowed: plain or custom; weekly is a value of BACKUP_TYPE
+    BACKUP_TARGET: got `s3`, allowed: local, remote or all; s3 is the default of REMOTE_KIND: write BACKUP_TARGET=remote
+    REMOTE_KIND: got `gcp`, allowed: s3, gcs or azure; did you mean gcs?
+    RETENTION_DAYS: got `7d`, allowed: a number from 0 to 1000000; it takes a number of days: write RETENTION_DAYS=7
+    BACKUP_RETENTION_WEEKLY: got `4w`, allowed: a number from 0 to 1000000; it takes a number without a unit: write BACKUP_RETENTION_WEEKLY=4
+    BACKUP_SHRINK_GUARD: got `50%`, allowed: a share from 0 to 1, such as 0.5; for 50 percent write BACKUP_SHRINK_GUARD=0.5
+    REMOTE_RETENTION_DAYS: got `36 hours`, allowed: a number from 0 to 1000000; it takes a whole number of days, without the unit
+    SCHEDULER_SYNC_INTERVAL_SECONDS: got `10m`, allowed: a number from 0 to 31536000; it takes a number of seconds: write SCHEDULER_SYNC_INTERVAL_SECONDS=600
     ");
     assert!(
         problems(&[("BACKUP_TARGET", "GCS")])

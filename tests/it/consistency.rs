@@ -243,7 +243,7 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "cli",
-        "config postgres pipeline record storage repository inventory verify restore inspection report notify metrics job schedule daemon error shutdown background progress logging text",
+        "config postgres pipeline record storage repository inventory verify restore inspection report notify metrics job schedule daemon error shutdown progress logging text",
     ),
     ("error", "config postgres pipeline encryption storage repository shutdown text"),
     ("shutdown", ""),
