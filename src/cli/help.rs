@@ -43,7 +43,8 @@ const HEADINGS: &[(&str, &[&str])] = &[
 ];
 
 /// Options that few people need, and that `-h` leaves to `--help`.
-const RARE: &[&str] = &["source_database", "disconnect", "reset_passwords", "skip_checks", "no_owner", "strict"];
+const RARE: &[&str] =
+    &["jobs", "source_database", "disconnect", "reset_passwords", "skip_checks", "no_owner", "strict"];
 
 /// The command line, with the settings under its `--help`.
 pub(super) fn command_line(detail: Detail) -> Command {

@@ -49,7 +49,9 @@ pub(super) struct Arguments {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// Print JSON, and do not ask: without --yes or --dry-run nothing is deleted
+    /// Print JSON, and do not ask
+    ///
+    /// Without --yes or --dry-run nothing is deleted.
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -91,7 +91,9 @@ pub(super) struct Arguments {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// Print JSON, and do not ask: without --yes nothing that is there is replaced
+    /// Print JSON, and do not ask
+    ///
+    /// Without --yes nothing that is there is replaced.
     #[arg(long)]
     pub(super) json: bool,
     /// Show every check, not only those that did not pass

@@ -126,7 +126,7 @@ fn list_status_and_prune_fit_the_terminal_and_never_cut_an_id() {
     // where not even what matters fits, a backup has lines of its own
     let narrow = on_terminal(&backup, 40, &["list"], "").exits(0).stdout;
     assert_fits(&narrow, 40);
-    assert!(narrow.contains(&format!(" ID        {id}\n")), "{narrow}");
+    assert!(narrow.lines().any(|line| line.trim() == id), "{narrow}");
     // and whoever reads by a pipe gets all of it, a line for each backup
     let piped = backup.run(&["list"]).exits(0).stdout;
     assert_eq!(piped.lines().count(), 1 + 6, "{piped}");
@@ -172,7 +172,7 @@ fn verify_and_restore_say_in_one_sentence_that_all_is_well_and_every_check_on_re
         insta::assert_snapshot!(format!("verify-{columns}"), settled(&short));
         let long = on_terminal(&backup, columns, &["verify", "--verbose"], "").exits(0).stdout;
         assert_fits(&long, columns);
-        assert!(long.contains("CHECK") && long.contains("orphans"), "{long}");
+        assert!(long.contains("CHECK") && long.contains("orphan"), "{long}");
         let plan = ["restore", "latest", "--into", "shop_copy", "--dry-run"];
         let plan = on_terminal(&backup, columns, &plan, "").exits(0).stdout;
         assert_fits(&plan, columns);
