@@ -26,7 +26,7 @@ pub enum Undelivered {
     #[error("{0}")]
     Mail(String),
     /// The URL is none to which a path could be added.
-    #[error("the URL takes no path")]
+    #[error("a path cannot be added to the URL")]
     Address,
 }
 

@@ -15,13 +15,13 @@ pub const METHOD: &str = "age";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// A line is no public key.
-    #[error("`{0}` is no age public key, which begins with `age1` and is what `age-keygen -y` prints")]
+    #[error("`{0}` is not an age public key; one begins with `age1`, as `age-keygen -y` prints it")]
     Recipient(String),
     /// A line is no private key; it is not shown.
-    #[error("line {0} is no age private key, which begins with `AGE-SECRET-KEY-1` and is what `age-keygen` writes")]
+    #[error("line {0} is not an age private key; one begins with `AGE-SECRET-KEY-1`, as `age-keygen` writes it")]
     Identity(usize),
     /// A private key that is itself encrypted.
-    #[error("it is encrypted with a passphrase; nobody is there to type one, so give it decrypted")]
+    #[error("it is encrypted with a passphrase, which nobody can type during a run; provide it decrypted")]
     Passphrase,
     /// Neither keys nor anything else.
     #[error("it holds no key")]
@@ -30,10 +30,10 @@ pub enum KeyError {
     #[error("it is encrypted with age, and there is no private key to read it")]
     Missing,
     /// Encrypted to other keys.
-    #[error("it is encrypted with age, and none of the private keys opens it")]
+    #[error("it is encrypted with age, and none of the private keys decrypts it")]
     Wrong,
     /// No age file, or a damaged one.
-    #[error("it is not whole age: {0}")]
+    #[error("its age encryption is damaged or incomplete: {0}")]
     Damaged(String),
 }
 

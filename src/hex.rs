@@ -22,7 +22,7 @@ impl<'de> Deserialize<'de> for Sha256Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = decode(text.as_bytes()).and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| serde::de::Error::custom("it is no SHA-256"))
+        bytes.map(Self).ok_or_else(|| serde::de::Error::custom("it is not a SHA-256"))
     }
 }
 

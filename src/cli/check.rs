@@ -195,14 +195,14 @@ fn check_keys(config: &Config, findings: &mut Findings) {
     let keys = text::count(recipients.count(), "public key");
     match &config.encryption.identities {
         None => {
-            findings.good("encryption", format!("{keys}; the private key is not here, where only backups are made"));
+            findings.good("encryption", format!("{keys}; there is no private key here, and making backups needs none"));
         }
         Some(identities) if identities.open_some_of(recipients) => {
-            findings.good("encryption", format!("{keys}; AGE_IDENTITY_FILE opens what is encrypted to them"));
+            findings.good("encryption", format!("{keys}; AGE_IDENTITY_FILE decrypts what is encrypted to them"));
         }
         Some(_) => {
-            let detail = format!("{keys}; AGE_IDENTITY_FILE opens nothing that is encrypted to them");
-            let hint = Some("a restore needs another AGE_IDENTITY_FILE".to_owned());
+            let detail = format!("{keys}; AGE_IDENTITY_FILE cannot decrypt what is encrypted to them");
+            let hint = Some("a restore needs the AGE_IDENTITY_FILE that belongs to these keys".to_owned());
             findings.add("encryption", FindingVerdict::Warning, detail, hint);
         }
     }
@@ -220,7 +220,7 @@ fn check_tools(server: &Server, findings: &mut Findings) {
         None => findings.good("client tools", detail),
         Some(release) => {
             let hint = format!(
-                "update them to {release} or later: in older ones a dump can run commands where it is restored \
+                "update them to {release} or later: with older ones a dump can run commands where it is restored \
                  (CVE-2025-8714, CVE-2025-8715)"
             );
             findings.add("client tools", FindingVerdict::Warning, detail, Some(hint));
@@ -236,7 +236,7 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
     }
     for glob in &tasks.idle_globs {
         let hint = "look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES".to_owned();
-        findings.add("databases", FindingVerdict::Warning, format!("`{glob}` matches none"), Some(hint));
+        findings.add("databases", FindingVerdict::Warning, format!("`{glob}` matches no database"), Some(hint));
     }
     for Database { name, .. } in tasks.list.iter().flat_map(|task| &task.databases) {
         let check = format!("privileges in {name}");
@@ -258,12 +258,12 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
             findings.good("globals", "roles can be saved with their passwords".to_owned());
         } else {
             let detail =
-                format!("roles are saved without passwords, because {} may not read pg_authid", config.source.user);
+                format!("roles are saved without passwords, because {} cannot read pg_authid", config.source.user);
             findings.add(
                 "globals",
                 FindingVerdict::Warning,
                 detail,
-                Some("a superuser may, and so may a member of pg_read_all_data".to_owned()),
+                Some("a superuser can, and so can a member of pg_read_all_data".to_owned()),
             );
         }
     }
@@ -294,7 +294,8 @@ async fn check_verify_server(config: &Config, findings: &mut Findings) {
         Ok(false) => {
             findings.exit.get_or_insert(Exit::Refused);
             let user = &config.verify.server.user;
-            let (detail, hint) = (format!("{user} may not make databases"), format!("ALTER ROLE \"{user}\" CREATEDB;"));
+            let (detail, hint) =
+                (format!("{user} is not allowed to create databases"), format!("ALTER ROLE \"{user}\" CREATEDB;"));
             return findings.add(CHECK, FindingVerdict::Failed, detail, Some(hint));
         }
         Err(error) => return findings.bad(CHECK, &error.into()),
@@ -308,19 +309,24 @@ async fn check_verify_server(config: &Config, findings: &mut Findings) {
     if let Some(tools) = source.as_ref().map(|source| &source.tools.chosen).filter(|tools| tools.major > version.major)
     {
         findings.exit.get_or_insert(Exit::Config);
-        let detail = format!("{detail}, and pg_dump {} writes for newer ones", tools.version);
-        return findings.add(CHECK, FindingVerdict::Failed, detail, Some("look at VERIFY_HOST".to_owned()));
+        let detail = format!("{detail}, which is older than pg_dump {}", tools.version);
+        return findings.add(
+            CHECK,
+            FindingVerdict::Failed,
+            detail,
+            Some("point VERIFY_HOST at a server that is at least as new".to_owned()),
+        );
     }
     let identifier = source.and_then(|source| source.system_identifier);
     if config.verify.is_source || identifier.is_some() && identifier == server.system_identifier().await {
-        let hint = "a server of another host (VERIFY_HOST) leaves the source alone, and proves more".to_owned();
+        let hint = "set VERIFY_HOST to a server on another host, which spares the source and proves more".to_owned();
         return findings.add(CHECK, FindingVerdict::Warning, format!("{detail} is the source itself"), Some(hint));
     }
     findings.good(CHECK, detail);
 }
 
 fn missing_privilege(config: &Config, check: &str, lack: Lack, findings: &mut Findings) {
-    let detail = format!("the role {} may not read {}", config.source.user, lack.object);
+    let detail = format!("the role {} is not allowed to read {}", config.source.user, lack.object);
     let verdict = if config.dump.leaves_out_nothing() {
         findings.exit.get_or_insert(Exit::Refused);
         FindingVerdict::Failed
@@ -362,10 +368,10 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
                     Side::Remote => {
                         let part = (memory_at_hand() / 2).min(LARGEST_PART);
                         let largest = part * u64::from(config.remote.max_parts);
-                        format!(", backups of up to {} fit the memory at hand", text::size(largest))
+                        format!("; the available memory allows backups of up to {}", text::size(largest))
                     }
                 };
-                let parts = if repository.side() == Side::Remote { ", and sent an upload's part" } else { "" };
+                let parts = if repository.side() == Side::Remote { ", and uploaded a part" } else { "" };
                 let detail = format!("wrote, read, listed and deleted in {place}{parts}{room}");
                 match skew.filter(|skew| skew.abs() > SKEW) {
                     None => findings.good(name, detail),
@@ -374,7 +380,7 @@ async fn check_side(config: &Config, target: Target, findings: &mut Findings) {
                         let skew = text::apart(skew);
                         let detail = format!("{detail}; its clock is {skew} {word} this machine's");
                         let hint =
-                            "set the clock that is wrong: ages, retention and signatures depend on it".to_owned();
+                            "correct the clock that is wrong: ages, retention and signatures depend on it".to_owned();
                         findings.add(name, FindingVerdict::Warning, detail, Some(hint));
                     }
                 }

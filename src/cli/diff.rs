@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     /// The earlier backup: an id or its beginning, a path or a key
     #[arg(value_name = "A")]
     before: String,
-    /// The later one
+    /// The later backup
     #[arg(value_name = "B", default_value = "latest")]
     after: String,
     /// Only backups of this database
@@ -52,7 +52,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     if let Some(globals) = [&before, &after].into_iter().find(|backup| backup.manifest.subject == Subject::Globals) {
         let id = text::one_line(&globals.manifest.id);
         let why = format!(
-            "{id} holds roles and tablespaces alone, and diff compares databases; download both to compare their SQL"
+            "{id} holds only roles and tablespaces, and diff compares databases; download both to compare their SQL"
         );
         return Err(Error::Settings(SettingsError::Usage(why)));
     }
@@ -126,7 +126,9 @@ fn print_database(database: &DatabaseDifference) -> Result<(), Error> {
     output::print_table(headings, tables.iter().take(MOST_TABLES).map(row).collect())?;
     match tables.len().saturating_sub(MOST_TABLES) {
         0 => Ok(()),
-        more => output::print(&format!("and {} that changed less; --json has all\n", text::count(more, "table"))),
+        more => {
+            output::print(&format!("and {} that changed less; --json lists them all\n", text::count(more, "table")))
+        }
     }
 }
 

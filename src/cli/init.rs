@@ -32,7 +32,7 @@ pub(super) async fn execute(shutdown: &Shutdown) -> Result<bool, Error> {
         return Ok(false);
     }
     if Path::new(FILE).exists() {
-        let why = "there is a .env here already, and nothing was changed; edit it, or move it away and run init again";
+        let why = "there is already a .env here, so nothing was changed; edit it, or move it away and run init again";
         return Err(Error::Settings(SettingsError::Usage(why.to_owned())));
     }
     let echo = tcgetattr(io::stdin()).ok();
@@ -44,7 +44,7 @@ pub(super) async fn execute(shutdown: &Shutdown) -> Result<bool, Error> {
     let answers = asked?.map_err(io::Error::other).flatten();
     let answers = answers.map_err(|error| Error::Io(format!("{error}; nothing was written")))?;
     write(&answers).map_err(|error| Error::Io(format!("writing {FILE}: {error}")))?;
-    output::print(&format!("\n{FILE} is written, for your eyes alone. What `backup check` says of it:\n\n"))?;
+    output::print(&format!("\n{FILE} is written, and only you can read it. `backup check` says:\n\n"))?;
     Ok(true)
 }
 
@@ -53,7 +53,7 @@ type Answers = Vec<(&'static str, String)>;
 
 fn ask_all() -> io::Result<Answers> {
     let mut answers = Answers::new();
-    say("Enter takes what stands between brackets. `backup config` shows every other setting.\n")?;
+    say("Press Enter to accept the value in brackets. `backup config` shows every other setting.\n")?;
     for name in SERVER {
         ask(&mut answers, name, None)?;
     }
@@ -91,7 +91,7 @@ fn ask_store(answers: &mut Answers, backend: &Backend) -> io::Result<()> {
 }
 
 fn ask_service(answers: &mut Answers) -> io::Result<()> {
-    say("\nWho is sent a notification of each run:\n  0  nobody\n")?;
+    say("\nWhere to send a notification of each run:\n  0  nowhere\n")?;
     for (number, service) in services::ALL.iter().enumerate() {
         say(&format!("  {}  {}\n", number + 1, service.name))?;
     }
@@ -101,7 +101,7 @@ fn ask_service(answers: &mut Answers) -> io::Result<()> {
             "" | "0" => return Ok(()),
             text => match text.parse::<usize>().ok().and_then(|number| services::ALL.get(number.checked_sub(1)?)) {
                 Some(service) => break service,
-                None => say(&format!("There is no {text}.\n"))?,
+                None => say(&format!("{text} is not in the list.\n"))?,
             },
         }
     };
@@ -154,8 +154,9 @@ fn problems_of(answers: &Answers, one: Option<(&str, &str)>) -> Vec<String> {
 
 fn write(answers: &Answers) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(FILE)?;
-    let mut text =
-        String::from("# Settings of `backup`, made by `backup init`. `backup config` shows all that hold.\n");
+    let mut text = String::from(
+        "# Settings of `backup`, written by `backup init`. `backup config` shows all settings in effect.\n",
+    );
     for (name, value) in answers {
         text += &format!("{name}={value}\n");
     }
@@ -172,7 +173,7 @@ fn say(text: &str) -> io::Result<()> {
 fn read_line() -> io::Result<String> {
     let mut line = String::new();
     match io::stdin().lock().read_line(&mut line)? {
-        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answers ended before the last question")),
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the input ended before the last question was answered")),
         _ => Ok(line),
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// Same as --location remote
     #[arg(long)]
     cloud: bool,
-    /// Show files that are no backups, too
+    /// Also show files that are not backups
     #[arg(long)]
     all: bool,
     /// Print JSON

@@ -40,8 +40,8 @@ use tracing::warn;
 
 /// Backs up PostgreSQL: dump, store, prune, tell
 ///
-/// Without a command it does what `run` does. Settings come from environment variables, and from `.env` in the working
-/// directory for what the environment leaves open.
+/// Without a command it does the same as `run`. Settings come from environment variables; those that are not set there
+/// are read from `.env` in the working directory.
 #[derive(Debug, Parser)]
 #[command(name = "backup", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
 struct Cli {
@@ -56,7 +56,7 @@ enum Command {
     /// The whole job: dump, store, verify, prune, notify
     #[command(visible_alias = "backup")]
     Run(run::Arguments),
-    /// The backups that exist
+    /// List the backups
     List(list::Arguments),
     /// How well each database is kept; exits 1 when one is not
     ///
@@ -72,15 +72,15 @@ enum Command {
     Restore(restore::Arguments),
     /// What is in a backup: tables, rows, extensions, how it was proved
     Show(show::Arguments),
-    /// What changed from one backup to another: objects, rows, bytes
+    /// Show what changed from one backup to another: objects, rows, bytes
     Diff(diff::Arguments),
-    /// The first rows of a table in a backup, read without a restore
+    /// Show the first rows of a table in a backup, without a restore
     Peek(peek::Arguments),
-    /// Send backups of the folder to the store, unless it has them
+    /// Send local backups to the store, unless it already has them
     Upload(upload::Arguments),
     /// Copy a backup into a folder; goes on where it broke off
     Download(download::Arguments),
-    /// Delete what retention no longer keeps
+    /// Delete the backups that retention no longer keeps
     Prune(prune::Arguments),
     /// Run by schedule until stopped, and serve a page and metrics
     ///
@@ -132,9 +132,9 @@ struct OutputFormat {
 /// Which side to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SideArgument {
-    /// The folder
+    /// The local folder
     Local,
-    /// The store
+    /// The remote store
     Remote,
     /// Both
     All,

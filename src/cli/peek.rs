@@ -40,7 +40,7 @@ pub(super) struct Arguments {
 enum RowFormat {
     /// Aligned columns
     Table,
-    /// Comma-separated values with a header; NULL is empty, and an empty text is ""
+    /// Comma-separated values with a header; NULL is empty, and an empty string is ""
     Csv,
     Json,
 }

@@ -46,7 +46,7 @@ pub(super) struct Arguments {
     /// Only this database, with --release
     #[arg(long, requires = "release", value_name = "D")]
     database: Option<String>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
     /// Print JSON, and do not ask
@@ -169,8 +169,8 @@ async fn adopt(
         if repository.server().is_none() {
             let user = &config.source.user;
             return Err(Error::Io(format!(
-                "--adopt needs the system identifier of this server, and could not read it; try again when the server \
-                 answers, and let {user} execute pg_control_system()"
+                "--adopt needs the system identifier of this server, which could not be read; try again when the \
+                 server answers, and let {user} execute pg_control_system()"
             )));
         }
         let catalog = repository.catalog().await?;
@@ -185,7 +185,7 @@ async fn adopt(
     }
     for (repository, count) in &meant {
         let (place, backups) = (repository.location().name, text::count(*count, "backup"));
-        arguments.say(&format!("{place}: {backups} of the server {server} become this server's\n"))?;
+        arguments.say(&format!("{place}: {backups} of the server {server} will become this server's\n"))?;
     }
     let adopted = meant.iter().map(|(repository, count)| AdoptedBackups {
         side: repository.side(),
@@ -198,7 +198,7 @@ async fn adopt(
         document.adopted = adopted;
         return Ok(DONE);
     }
-    let question = "They are counted and pruned as this server's own from now on.";
+    let question = "From now on they are counted and pruned as this server's own.";
     arguments.consent(question, "adopt")?;
     for (repository, _) in meant {
         repository.adopt(server).await?;
@@ -255,7 +255,7 @@ async fn release(
         document.released = released;
         return Ok(DONE);
     }
-    let question = "The backups before the fall are kept no longer than others from now on.";
+    let question = "From now on the backups from before the loss are kept no longer than others.";
     arguments.consent(question, "release")?;
     for repository in sides {
         for (subject, fall) in &fallen {

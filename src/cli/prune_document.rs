@@ -138,7 +138,7 @@ impl PruneDocument {
 
     fn totals(&self, counts: impl Fn(&PruneRow) -> bool) -> Vec<SideTotals> {
         let mut totals: Vec<SideTotals> = Vec::new();
-        for row in self.backups.iter() {
+        for row in &self.backups {
             let at = totals.iter().position(|one| one.side == row.side).unwrap_or_else(|| {
                 totals.push(SideTotals { side: row.side, backups: 0, bytes: 0 });
                 totals.len() - 1

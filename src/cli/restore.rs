@@ -33,16 +33,16 @@ pub(super) struct Arguments {
     /// Database to restore to, made where it is missing
     #[arg(long, value_name = "DB", conflicts_with = "cluster")]
     into: Option<String>,
-    /// The database to take out of a whole server's archive
+    /// The database to restore from an archive of the whole server
     #[arg(long, value_name = "D", conflicts_with = "cluster")]
     source_database: Option<String>,
     /// Only this table; may be given several times
     #[arg(long = "table", value_name = "S.T", conflicts_with_all = ["cluster", "schema_only"])]
     tables: Vec<String>,
-    /// Objects and no rows
+    /// Restore objects without their rows
     #[arg(long, conflicts_with_all = ["data_only", "cluster"])]
     schema_only: bool,
-    /// Rows into objects that are there
+    /// Restore rows into objects that already exist
     #[arg(long, conflicts_with = "cluster")]
     data_only: bool,
     /// Replace what is there, which is kept as DB_before_TIME
@@ -58,7 +58,7 @@ pub(super) struct Arguments {
     /// They are those of the same backup run; roles that are there stay as they are.
     #[arg(long)]
     globals: bool,
-    /// Give roles that are there the passwords of the backup, too
+    /// Also give existing roles the passwords of the backup
     #[arg(long)]
     reset_passwords: bool,
     /// All databases of the backup's run, and the roles
@@ -69,10 +69,10 @@ pub(super) struct Arguments {
     /// Leave out owners and privileges
     #[arg(long)]
     no_owner: bool,
-    /// Give up when an object cannot be made, instead of leaving it out and saying so
+    /// Fail when an object cannot be created, instead of leaving it out and reporting it
     #[arg(long)]
     strict: bool,
-    /// Compare the stored bytes with their SHA-256 and nothing else
+    /// Check only the SHA-256 of the stored bytes, and do not compare what was restored
     #[arg(long)]
     skip_checks: bool,
     /// Connections at the same time [default: RESTORE_JOBS]
@@ -85,10 +85,10 @@ pub(super) struct Arguments {
     /// It shows the database as it was at this time or earlier; the time is in BACKUP_TIMEZONE, or has a zone.
     #[arg(long, value_name = "TIME")]
     before: Option<String>,
-    /// Say what would be done, and do nothing
+    /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
     /// Print JSON, and do not ask
@@ -106,13 +106,14 @@ impl Arguments {
         let problem = if self.into.as_ref().is_some_and(|name| name.is_empty() || name.len() > 63) {
             "--into needs a name of 1 to 63 bytes"
         } else if self.into.is_none() && !self.cluster && !self.globals {
-            "say where to: --into DB for one database, --cluster for all of them, --globals for roles alone"
+            "say where to restore: --into DB for one database, --cluster for all of them, or --globals for the roles \
+             alone"
         } else if self.reset_passwords && !self.globals && !self.cluster {
             "--reset-passwords needs --globals or --cluster"
         } else if self.disconnect && !self.replace {
             "--disconnect needs --replace"
         } else if self.before.is_some() && self.backup.name != LATEST {
-            "--before chooses among all backups; leave the name out, or say latest"
+            "--before chooses among all backups; leave the backup's name out, or use latest"
         } else {
             ""
         };
@@ -189,7 +190,7 @@ async fn restore(
         shutdown.guard(arguments.backup.find_among(config, &run_id, may)).await??
     };
     if !backup.is_good() {
-        warn!("{} failed its latest verification, or its archive is not whole", backup.manifest.id);
+        warn!("{} failed its latest verification, or its archive is incomplete", backup.manifest.id);
     }
     let (backups, globals) =
         shutdown.guard(set(&repository, backup, &request, arguments.backup.name == LATEST, may)).await??;
@@ -284,7 +285,10 @@ async fn set(
     let globals =
         of_run.iter().position(|other| other.manifest.subject == Subject::Globals).map(|at| of_run.remove(at));
     if globals.is_none() && !request.cluster {
-        let why = format!("the run that made {} saved no roles; BACKUP_GLOBALS=true does", backup.manifest.id);
+        let why = format!(
+            "the run that made {} did not save roles; set BACKUP_GLOBALS=true to save them",
+            backup.manifest.id
+        );
         return Err(Error::Settings(SettingsError::Usage(why)));
     }
     if let Some(globals) = globals.as_ref().filter(|_| request.cluster) {
@@ -311,7 +315,7 @@ fn parse_time(text: &str, zone: Tz) -> Result<DateTime<Utc>, Error> {
     let local = time.or_else(day).and_then(|time| zone.from_local_datetime(&time).earliest());
     local.map(|time| time.to_utc()).ok_or_else(|| {
         Error::Settings(SettingsError::Usage(format!(
-            "--before: `{text}` is no time; write 2026-01-28, \"2026-01-28 02:05\" or 2026-01-28T02:05:00Z"
+            "--before: `{text}` is not a time; write 2026-01-28, \"2026-01-28 02:05\" or 2026-01-28T02:05:00Z"
         )))
     })
 }

@@ -46,8 +46,8 @@ impl Arguments {
     fn apply(&self, mut config: Config) -> Result<Config, Error> {
         let is_cluster = config.selection.mode == Mode::Cluster;
         if is_cluster && !(self.databases.is_empty() && self.shard.is_none()) {
-            let why = "--database and --shard choose among databases, and BACKUP_MODE=cluster saves them all in one \
-                       archive; leave one of them out";
+            let why = "--database and --shard choose among databases, but BACKUP_MODE=cluster saves them all in one \
+                       archive; leave out the options, or set BACKUP_MODE=database";
             return Err(Error::Settings(SettingsError::Usage(why.to_owned())));
         }
         if !self.databases.is_empty() {

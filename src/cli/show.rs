@@ -19,7 +19,7 @@ const MOST_TABLES: usize = 50;
 pub(super) struct Arguments {
     #[command(flatten)]
     backup: Named,
-    /// Print JSON, which has every table
+    /// Print JSON, which lists every table
     #[arg(long)]
     json: bool,
 }
@@ -84,7 +84,11 @@ fn print_head(summary: &Summary<'_>) -> Result<(), Error> {
 
 fn proof(summary: &Summary<'_>) -> (String, Colour) {
     let Some(verification) = summary.verification else {
-        let why = if summary.good { "never; `backup verify` proves it" } else { "never, and its archive is not whole" };
+        let why = if summary.good {
+            "never; run `backup verify` to prove it"
+        } else {
+            "never, and its archive is incomplete"
+        };
         return (why.to_owned(), if summary.good { Colour::Dim } else { Colour::Red });
     };
     let time = verification.finished.format("%Y-%m-%d %H:%M:%S UTC");
@@ -131,7 +135,7 @@ fn print_database(database: &DatabaseSummary<'_>) -> Result<(), Error> {
     }
     for migration in database.migrations {
         let version = migration.version.as_deref().unwrap_or("none");
-        let dirty = if migration.dirty { ", broke off half-way" } else { "" };
+        let dirty = if migration.dirty { ", did not finish" } else { "" };
         lines.push(("migration", text::one_line(&format!("{} {version}{dirty}", migration.tool)).into_owned()));
     }
     for left_out in database.left_out {
@@ -165,6 +169,6 @@ fn print_tables(tables: &[TableSummary]) -> Result<(), Error> {
     output::print_table(headings, largest.iter().take(MOST_TABLES).map(row).collect())?;
     match tables.len().saturating_sub(MOST_TABLES) {
         0 => Ok(()),
-        more => output::print(&format!("and {} with fewer bytes; --json has all\n", text::count(more, "table"))),
+        more => output::print(&format!("and {} with fewer bytes; --json lists them all\n", text::count(more, "table"))),
     }
 }

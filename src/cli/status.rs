@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// Of each database; such as 25h or 8days.
     #[arg(long, value_name = "AGE", default_value = "25h", value_parser = humantime::parse_duration)]
     max_age: Duration,
-    /// Another source than this one
+    /// Show this source instead of BACKUP_SOURCE
     #[arg(long, value_name = "S")]
     source: Option<String>,
     /// Print JSON
@@ -172,7 +172,7 @@ fn row(kept: &Kept, now: DateTime<Utc>) -> Vec<Cell> {
             };
             Cell::coloured(&format!("{} ago{exceptions}", text::short_age(now - last.finished)), Colour::Green)
         }
-        (Some(last), _) => Cell::plain(format!("{} ago, an older one", text::short_age(now - last.finished))),
+        (Some(last), _) => Cell::plain(format!("{} ago, of an older backup", text::short_age(now - last.finished))),
         (None, _) => Cell::coloured("never", Colour::Dim),
     };
     vec![

@@ -61,7 +61,7 @@ impl TableView {
             || (0..self.headings.len()).map(|index| (index, self.widest(index, UnicodeWidthStr::width))).collect();
         match width {
             None => self.lines(&whole(), has_colours),
-            Some(width) => match self.fit(whole(), width) {
+            Some(width) => match self.fit(&whole(), width) {
                 Some(widths) => self.lines(&widths, has_colours),
                 None => self.records(width, has_colours),
             },
@@ -74,7 +74,7 @@ impl TableView {
     }
 
     /// The columns that never go and, by rank, those that fit beside them; what wraps gets the room that is left.
-    fn fit(&self, whole: Widths, width: usize) -> Option<Widths> {
+    fn fit(&self, whole: &Widths, width: usize) -> Option<Widths> {
         let longest_word = |text: &str| text.split(' ').map(UnicodeWidthStr::width).max().unwrap_or_default();
         let least = |index: usize, wide: usize| match self.headings[index].wraps {
             true => wide.min(self.widest(index, longest_word).min(width / 2).max(LEAST_WRAPPED)),

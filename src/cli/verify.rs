@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     /// Compare the stored bytes alone, and restore nothing
     #[arg(long)]
     checksum_only: bool,
-    /// Write the JSON report to this file, too
+    /// Also write the JSON report to this file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Show every check, not only those that did not pass

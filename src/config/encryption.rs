@@ -30,7 +30,8 @@ pub(super) fn read(raw: &mut RawSettings) -> Encryption {
 fn read_keys(path: &str) -> Result<String, String> {
     if path.to_ascii_uppercase().contains("AGE-SECRET-KEY") {
         return Err(
-            "a private key is given only as a file, by AGE_IDENTITY_FILE=/path; it is not shown here".to_owned()
+            "a private key may be given only as a file, by AGE_IDENTITY_FILE=/path; the value is not shown here"
+                .to_owned(),
         );
     }
     std::fs::read_to_string(path).map_err(|error| format!("reading {path}: {error}"))
@@ -40,11 +41,14 @@ pub(super) fn refuse_what_cannot_be_proved(raw: &mut RawSettings, encryption: &E
     let Some(recipients) = &encryption.recipients else { return };
     let problem = match &encryption.identities {
         Some(identities) if identities.open_some_of(recipients) => return,
-        Some(_) => "AGE_IDENTITY_FILE opens nothing that is encrypted to AGE_RECIPIENTS, and VERIFY_ENABLED needs that",
+        Some(_) => {
+            "AGE_IDENTITY_FILE cannot decrypt what is encrypted to AGE_RECIPIENTS, and VERIFY_ENABLED needs that"
+        }
         // the reason is among the problems already
         None if raw.is_set("AGE_IDENTITY_FILE") => return,
         None => {
-            "VERIFY_ENABLED with AGE_RECIPIENTS needs AGE_IDENTITY_FILE; or verify elsewhere, where the private key is"
+            "VERIFY_ENABLED with AGE_RECIPIENTS needs AGE_IDENTITY_FILE; set it, or verify on a machine that has the \
+             private key"
         }
     };
     raw.problems.push(problem.to_owned());

@@ -47,8 +47,9 @@ pub(super) fn read(raw: &mut RawSettings) -> Option<Remote> {
         let is_meant = meant.is_some_and(|meant| meant.name == backend.name);
         if let (Some(meant), false) = (meant, is_meant) {
             let chosen = backend.settings.iter().filter(|setting| raw.is_chosen(setting.name));
-            let warn =
-                |name: &str| format!("{name} is for REMOTE_KIND={} and means nothing for {}", backend.name, meant.name);
+            let warn = |name: &str| {
+                format!("{name} is for REMOTE_KIND={} and has no effect with {}", backend.name, meant.name)
+            };
             let warnings: Vec<String> = chosen.map(|setting| warn(setting.name)).collect();
             raw.warnings.extend(warnings);
         }

@@ -204,7 +204,7 @@ fn what_a_kind_of_store_lacks_is_said_at_once_and_what_another_has_is_a_warning(
     REMOTE_PREFIX: the folder in Google's bucket is GCS_BACKUP_PREFIX
     ");
     let warnings = load(&[("REMOTE_BUCKET", "b"), ("GCS_BUCKET_NAME", "b")]).unwrap().warnings;
-    assert_eq!(warnings, ["REMOTE_BUCKET is for REMOTE_KIND=s3 and means nothing for gcs"]);
+    assert_eq!(warnings, ["REMOTE_BUCKET is for REMOTE_KIND=s3 and has no effect with gcs"]);
 }
 
 #[test]
@@ -221,7 +221,10 @@ fn a_secret_in_a_setting_that_is_none_is_not_shown_and_a_line_break_is_found_at_
         assert!(!text.contains("hunter2"), "{text}");
     }
     let text = problems(&[("REMOTE_ACCESS_KEY", "AK\n"), ("REMOTE_SECRET_KEY", "hunter2")]);
-    assert_eq!(text, "REMOTE_ACCESS_KEY: it has a space at an end, a line break, or another control character");
+    assert_eq!(
+        text,
+        "REMOTE_ACCESS_KEY: it begins or ends with a space, or has a line break or another control character"
+    );
     for odd in ["http://host/a b", "http:127.0.0.1:9", " http://host", "http://host#x"] {
         assert!(problems(&[("REMOTE_ENDPOINT", odd)]).contains("REMOTE_ENDPOINT: got `"), "{odd}");
     }

@@ -72,12 +72,12 @@ impl DumpOption {
     }
 }
 
-const PIPE: &str = "the dump is written into a pipe of ours";
-const CONNECTION: &str = "the settings say where the server is and who asks";
-const HALF: &str = "it leaves half of the database out";
-const INSERTS: &str = "rows that are no COPY cannot be counted and compared";
-const OURS: &str = "the snapshot and its session are made here";
-const SCRIPT: &str = "it is for other programs, and not for backups";
+const PIPE: &str = "backup reads the dump from a pipe";
+const CONNECTION: &str = "the settings say where the server is and which role connects";
+const HALF: &str = "it would leave part of the database out";
+const INSERTS: &str = "rows that are not written as COPY cannot be counted and compared";
+const OURS: &str = "backup itself takes the snapshot";
+const SCRIPT: &str = "it is not meant for backups";
 
 const OPTIONS: &[DumpOption] = &[
     by_setting("format", "BACKUP_FORMAT").letter('F').value(),
@@ -97,7 +97,7 @@ const OPTIONS: &[DumpOption] = &[
     no("file", PIPE).letter('f').value(),
     no("no-sync", PIPE),
     no("sync-method", PIPE).value(),
-    no("jobs", "parallel dumps of pg_dump need a directory").letter('j').value(),
+    no("jobs", "pg_dump's parallel dumps need a directory").letter('j').value(),
     no("version", SCRIPT).letter('V'),
     no("help", SCRIPT).letter('?'),
     no("binary-upgrade", SCRIPT),
@@ -117,13 +117,13 @@ const OPTIONS: &[DumpOption] = &[
     no("on-conflict-do-nothing", INSERTS),
     no("snapshot", OURS).value(),
     no("no-synchronized-snapshots", OURS),
+    no("serializable-deferrable", "PostgreSQL refuses it together with an exported snapshot, which every dump uses"),
+    no("include-foreign-data", "every restore would write the rows into the live foreign server").value(),
     no(
-        "serializable-deferrable",
-        "PostgreSQL refuses it beside a snapshot that was made elsewhere, and every dump is one",
-    ),
-    no("include-foreign-data", "every restore would write the rows into the foreign server that runs now").value(),
-    no("filter", "what such a file includes and excludes is not known here; use --schema, --table and the settings")
-        .value(),
+        "filter",
+        "what such a file includes and excludes is not known to backup; use --schema, --table and the settings",
+    )
+    .value(),
     no("extra-float-digits", "numbers would be rounded").value(),
     objects("schema").letter('n'),
     objects("exclude-schema").letter('N'),
@@ -252,15 +252,17 @@ pub fn refuse(words: &[String]) -> Option<String> {
             }
             Written::Known(DumpOption { name: "encoding", .. }, _, value) if is_of_clients(value) => {
                 return Some(format!(
-                    "no encoding {value}: a byte of a letter may be a quote there, and no loader of a file that came \
-                     from elsewhere may take it; UTF8 has every letter"
+                    "no encoding {value}: in it a byte of a letter can look like a quote, so the dump would not be \
+                     safe to load; use UTF8, which has every letter"
                 ));
             }
             Written::Known(..) => {}
             Written::Unknown(shown) => {
-                return Some(format!("no {shown}, of which it is not known here what follows for a backup"));
+                return Some(format!("no {shown}, because its effect on a backup is not known"));
             }
-            Written::Alone(word) => return Some(format!("options only; `{word}` stands alone (write --option=value)")),
+            Written::Alone(word) => {
+                return Some(format!("options only; `{word}` does not belong to one (write --option=value)"));
+            }
             Written::Unfinished(_, shown) => return Some(format!("a value after {shown}")),
         }
     }
@@ -272,10 +274,11 @@ pub fn refuse(words: &[String]) -> Option<String> {
 pub fn refuse_half_of_clean(words: &[String]) -> Option<String> {
     let written = read(words);
     match (has(&written, "clean"), has(&written, "if-exists")) {
-        (true, false) => {
-            Some("--clean only with --if-exists, or no restore into a new database gets past the first DROP".to_owned())
-        }
-        (false, true) => Some("--if-exists only with --clean, as pg_dump has it".to_owned()),
+        (true, false) => Some(
+            "--clean only with --if-exists, because otherwise a restore into a new database fails at the first DROP"
+                .to_owned(),
+        ),
+        (false, true) => Some("--if-exists only with --clean, as pg_dump requires".to_owned()),
         _ => None,
     }
 }
@@ -357,19 +360,19 @@ mod tests {
             ("--cre", "another name"),
             ("-Z1", "BACKUP_COMPRESSION_LEVEL"),
             ("--inserts", "COPY"),
-            ("--section=data", "half"),
+            ("--section=data", "part of the database"),
             ("--snapshot=1", "snapshot"),
             ("--serializable-deferrable", "PostgreSQL refuses it"),
             ("--include-foreign-data=live", "foreign server"),
             ("--include-f live", "foreign server"),
             ("--filter=/x", "not known"),
             ("--extra-float-digits=0", "rounded"),
-            ("-s", "half"),
-            ("-a", "half"),
-            ("otherdb", "stands alone"),
+            ("-s", "part of the database"),
+            ("-a", "part of the database"),
+            ("otherdb", "does not belong"),
             ("-n", "a value"),
             ("--schema", "a value"),
-            ("-v otherdb", "stands alone"),
+            ("-v otherdb", "does not belong"),
             ("-d x", "POSTGRES_DB"),
             ("--", "not known"),
             ("-?", "backups"),

@@ -20,7 +20,7 @@ pub enum BackupError {
         cause: String,
     },
     /// It could not be restored, and that is its own fault.
-    #[error("{id} is not restored: {failures}")]
+    #[error("{id} was not restored: {failures}")]
     NotRestored {
         /// The backup.
         id: String,

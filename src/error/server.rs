@@ -33,8 +33,8 @@ pub enum ServerError {
     NoHealth(String),
     /// It cannot take the dump.
     #[error(
-        "the {role} is PostgreSQL {server}, and the dump was made by pg_dump {client}, which writes for that release and \
-         later ones; look at {}", .role.setting("HOST")
+        "the {role} is PostgreSQL {server}, which is older than the pg_dump {client} that made the dump; point {} at a \
+         server of that release or later", .role.setting("HOST")
     )]
     OlderServer {
         /// Which server.
@@ -123,10 +123,10 @@ fn hint_of_scratch(cause: &tokio_postgres::Error, server: ServerRole) -> Option<
     match cause.code()? {
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             let user = server.setting("USER");
-            Some(format!("{user} must be allowed to make databases: ALTER ROLE … CREATEDB"))
+            Some(format!("{user} must be allowed to create databases: ALTER ROLE … CREATEDB"))
         }
         code if *code == SqlState::OBJECT_IN_USE => {
-            Some("somebody is connected to it: end that session, or let --disconnect do it".to_owned())
+            Some("another session is connected to it: end that session, or pass --disconnect".to_owned())
         }
         code if FULL.contains(&code) => Some(format!("free some space on the {server}")),
         code if LACKING.contains(&code) => {
@@ -141,13 +141,14 @@ fn hint_of_load(error: &tokio_postgres::Error) -> Option<&'static str> {
     match error.code() {
         None => Some("look at POSTGRES_HOST, and at the server's log"),
         Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => {
-            Some("somebody holds the table: look at pg_locks, or raise BACKUP_LOCK_TIMEOUT")
+            Some("another session holds a lock on the table: look at pg_locks, or raise BACKUP_LOCK_TIMEOUT")
         }
-        Some(code) if *code == SqlState::FOREIGN_KEY_VIOLATION => {
-            Some("restore what the rows refer to first, or restore as a superuser, whose rows are checked at the end")
-        }
+        Some(code) if *code == SqlState::FOREIGN_KEY_VIOLATION => Some(
+            "restore the tables that the rows refer to first, or restore \
+             as a superuser, for whom references are checked at the end",
+        ),
         Some(code) if *code == SqlState::OUT_OF_MEMORY => Some("raise max_locks_per_transaction"),
-        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Some("a superuser may"),
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Some("restore as a superuser"),
         Some(code) if FULL.contains(&code) => Some("free some space on the server"),
         _ => None,
     }

@@ -19,17 +19,17 @@ pub enum SourceError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A question to the database failed.
-    #[error("asking the database: {}", postgres::cause(.0))]
+    #[error("querying the database: {}", postgres::cause(.0))]
     Query(#[from] tokio_postgres::Error),
     /// A database that should be saved is not on the server.
-    #[error("the database {0} is not on the server, or no longer; look at BACKUP_DATABASES")]
+    #[error("the database {0} does not exist on the server; look at BACKUP_DATABASES")]
     NoDatabase(String),
     /// A database cannot be named.
-    #[error("the name of the database {0} is not UTF-8, and it cannot be reached; rename it or leave it out")]
+    #[error("the name of the database {0} is not UTF-8, so it cannot be connected to; rename it or leave it out")]
     NotText(String),
     /// A database cannot be part of a cluster archive.
     #[error(
-        "the database {0} has a line break in its name, which pg_dump --create refuses; rename it, leave it out by \
+        "the database {0} has a line break in its name, which pg_dump --create refuses; rename it, leave it out with \
          BACKUP_EXCLUDE_DATABASES, or use BACKUP_MODE=database"
     )]
     Unnameable(String),
@@ -51,10 +51,11 @@ pub enum SourceError {
     #[error(transparent)]
     Stream(StreamError),
     /// DDL came between the snapshot and the dump.
-    #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::text::were(.0))]
+    #[error("{} truncated or rewritten while the dump began, so the dump would show them empty", crate::text::were(.0))]
     Rewritten(Vec<String>),
     /// The same, and nothing that is restored from such a dump is to be trusted.
-    #[error("{} dropped and made again while the dump began, and it mixes the old with the new", crate::text::were(.0))]
+    #[error("{} dropped and recreated while the dump began, \
+         so the dump mixes the old with the new", crate::text::were(.0))]
     Replaced(Vec<String>),
     /// The session that a dump's snapshot was held by is gone.
     #[error("{error}; the session that held its snapshot ended: {why}")]
@@ -145,7 +146,7 @@ pub(super) fn exit_of_connecting(error: &ConnectError) -> Exit {
 fn unreadable(role: &str, lacks: &[Lack]) -> String {
     let (objects, mend) = privileges::describe(lacks);
     format!(
-        "the role {role} may not read {objects}; exclude that, or have the owner run: {mend} (pg_read_all_data reads \
-         every table and sequence, but no large object)"
+        "the role {role} is not allowed to read {objects}; exclude that, or have the owner run: {mend} \
+         (pg_read_all_data covers every table and sequence, but no large objects)"
     )
 }

@@ -11,10 +11,10 @@ pub enum StoreError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// It did not take the bytes of an earlier database of the same run.
-    #[error("{0} was given up earlier in this run, because it took no byte for STALL_TIMEOUT")]
+    #[error("{0} was dropped earlier in this run, because it accepted no data for STALL_TIMEOUT")]
     GivenUp(String),
     /// The disk will not do.
-    #[error("{free} are free in {place}, and the last backup took {needed}; free some space or move BACKUP_DIR")]
+    #[error("only {free} are free in {place}, but the last backup took {needed}; free some space or move BACKUP_DIR")]
     NoSpace {
         /// Folder.
         place: String,
@@ -30,7 +30,7 @@ pub enum StoreError {
     #[error(transparent)]
     Receive(ReceiveError),
     /// A backup is not sent to the store.
-    #[error("{id} is not uploaded: {reason}")]
+    #[error("{id} was not uploaded: {reason}")]
     NotSent {
         /// The backup.
         id: String,
@@ -38,7 +38,7 @@ pub enum StoreError {
         reason: String,
     },
     /// A backup stays although it should go.
-    #[error("{place} is not deleted: {cause}")]
+    #[error("{place} was not deleted: {cause}")]
     NotDeleted {
         /// Its archive.
         place: String,

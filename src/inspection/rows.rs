@@ -109,7 +109,7 @@ fn read_members<R: Read + Seek>(
             Some((int_length, ArchiveCompression::None)) => Box::new(Chunks::new(part, int_length)),
             Some((int_length, ArchiveCompression::Zlib)) => Box::new(ZlibDecoder::new(Chunks::new(part, int_length))),
             Some((_, ArchiveCompression::Other)) => {
-                return Err(io::Error::other("its compression is not one that this program reads").into());
+                return Err(io::Error::other("it is compressed by a method that this program cannot read").into());
             }
         };
         let mut lines = BufReader::with_capacity(BLOCK, decoder);

@@ -85,14 +85,14 @@ impl Overview {
         let is_ambiguous = servers.len() > 1;
         if is_ambiguous {
             warnings.push(format!(
-                "{} servers have backups under the name {source}, and which of them is meant is not known{}; give each \
-                 server a BACKUP_SOURCE of its own",
+                "{} servers have backups under the name {source}, and it is not known which of them is meant{}; give \
+                 each server its own BACKUP_SOURCE",
                 servers.len(),
                 if source == config.source.name { ", because the server does not answer" } else { "" }
             ));
         }
         let unreadable = read.iter().flat_map(|(.., catalog)| &catalog.unreadable);
-        warnings.extend(unreadable.map(|name| format!("{name} cannot be read, and its backup is not counted")));
+        warnings.extend(unreadable.map(|name| format!("{name} cannot be read, so its backup is not counted")));
         let pending = pending(config, source, &read, now);
         let kinds: Vec<Side> = read.iter().map(|(kind, ..)| *kind).collect();
         let inventory = Inventory::of(read);
@@ -168,11 +168,12 @@ impl Overview {
             let name = subject.database()?;
             let why = match server.iter().find(|known| known.name == name) {
                 Some(known) if known.allows_connections => return None,
-                Some(_) => "allows no connections any more (ALLOW_CONNECTIONS false)",
+                Some(_) => "no longer allows connections (ALLOW_CONNECTIONS false)",
                 None => "is no longer on the server",
             };
             Some(format!(
-                "the database {name} had backups and {why}, so it is not saved; BACKUP_EXCLUDE_DATABASES ends this warning"
+                "the database {name} has backups but {why}, so it is no longer backed up; \
+                 add it to BACKUP_EXCLUDE_DATABASES to end this warning"
             ))
         };
         self.expected.iter().filter(is_wanted).filter_map(lost).collect()

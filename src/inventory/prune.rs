@@ -29,7 +29,7 @@ impl PrunePlan {
     pub fn only(mut self, subjects: &[Subject]) -> Self {
         for (backup, decision) in &mut self.decisions {
             if !subjects.contains(&backup.manifest.subject) && !decision.keep {
-                "not saved by this run".clone_into(&mut decision.reason);
+                "not backed up by this run".clone_into(&mut decision.reason);
                 decision.keep = true;
             }
         }
@@ -198,7 +198,7 @@ pub async fn apply(plan: &PrunePlan, pruned: &mut Vec<Pruned>) -> Vec<Error> {
             }
             Err(error) => {
                 let is_gone = error.is_transient();
-                warn!(database, backup_id, "{place} is not deleted: {error}");
+                warn!(database, backup_id, "{place} was not deleted: {error}");
                 errors.push(Error::Store(StoreError::NotDeleted { place, cause: error }));
                 if is_gone {
                     break;

@@ -38,14 +38,12 @@ fn lot(backup: &Backup, place: &str, remote: &Catalog, store: &str) -> Lot {
     }
     if let Some(bad) = ours().next() {
         let key = &bad.key;
-        return refused(format!(
-            "what {store}/{key} has of it is damaged or failed its verification; remove that first"
-        ));
+        return refused(format!("the copy at {store}/{key} is damaged or failed its verification; remove that first"));
     }
     if let Some(other) = there.iter().find(|other| other.manifest.subject == manifest.subject) {
         let (key, theirs) = (&other.key, &other.manifest.sha256);
         return refused(format!(
-            "{store}/{key} has the same id and other bytes (SHA-256 {theirs}, here {}); nothing was overwritten",
+            "{store}/{key} has the same id but different bytes (SHA-256 {theirs}, here {}); nothing was overwritten",
             manifest.sha256
         ));
     }
@@ -155,7 +153,8 @@ pub async fn choose(
                 choice.missing.push((from, backup));
             }
             Lot::Missing => {
-                let reason = format!("{} is not sent, because the store would not keep it", backup.manifest.id);
+                let reason =
+                    format!("{} is not uploaded, because remote retention would not keep it", backup.manifest.id);
                 choice.note(&backup, UploadOutcome::PassedOver, Some(reason.clone()));
                 choice.passed_over.push(reason);
             }
@@ -209,7 +208,7 @@ pub async fn send_all(
             Err(Error::Stopped(stop)) => return Err(stop.into()),
             Err(error) => {
                 let (database, backup_id) = (backup.manifest.subject.database(), &backup.manifest.id);
-                error!(stage = "upload", database, backup_id, "{} is not uploaded: {error}", backup.manifest.id);
+                error!(stage = "upload", database, backup_id, "{} was not uploaded: {error}", backup.manifest.id);
                 note(UploadOutcome::Failed, Some(error.to_string()));
                 let is_gone = matches!(&error, Error::Store(StoreError::Storage(cause)) if cause.is_transient());
                 choice.errors.push(error);
@@ -273,7 +272,7 @@ async fn send(
         Err(stop) => stop.into(),
     };
     if shutdown.finish(budget::CLEANUP, new_backup.abandon()).await.is_none() {
-        warn!("{place} could not be cleaned up in time; the next run or upload does it");
+        warn!("{place} could not be cleaned up in time; the next run or upload will clean it up");
     }
     Err(outcome)
 }
@@ -292,8 +291,8 @@ async fn taken(backup: &Backup, store: &Repository, key: &str) -> Result<SendOut
         Lot::Missing => Err(Error::Store(StoreError::NotSent {
             id: backup.manifest.id.clone(),
             reason: format!(
-                "{} is there: another upload or run is at it, or one was killed, and what that left is swept once the \
-                 database can be asked who lives, or after a day",
+                "{} already exists: another upload or run is writing it, or one was killed; what a killed one left is \
+                 swept once the database can tell which runs are alive, or after a day",
                 location.of(key)
             ),
         })),

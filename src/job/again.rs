@@ -13,13 +13,13 @@ pub(super) fn again(error: &Error, subject: &Subject) -> Option<(Attempt, &'stat
     let lenient = Attempt { lenient: true, ..Attempt::default() };
     let is_gone = *subject == Subject::Cluster && matches!(error, Error::Source(SourceError::NoDatabase(_)));
     if is_out_of_locks(error) {
-        return Some((Attempt { alone: true, ..Attempt::default() }, "trying once more with no other dump beside it"));
+        return Some((Attempt { alone: true, ..Attempt::default() }, "trying once more with no other dump running"));
     }
     if is_conflict(error) {
-        return Some((lenient, "the standby needed the rows gone that the dump was reading; trying once more"));
+        return Some((lenient, "the standby had to remove rows that the dump was reading; trying once more"));
     }
     // a database that is gone from the list is no part of the whole server any more
-    (is_gone || is_concurrent_change(error)).then_some((lenient, "objects changed meanwhile, trying once more"))
+    (is_gone || is_concurrent_change(error)).then_some((lenient, "objects changed during the dump; trying once more"))
 }
 
 /// The error of pg_dump, where it is one.

@@ -41,8 +41,8 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
     if task.subject.database().is_none() && !run.ready.server.reads_passwords {
         let role = &run.context.config.source.user;
         let note = format!(
-            "the roles are saved without their passwords, because {role} may not read pg_authid; a superuser may, \
-             and so may a member of pg_read_all_data"
+            "the roles are saved without their passwords, because {role} cannot read pg_authid; a superuser can, and \
+             so can a member of pg_read_all_data"
         );
         warn!("{note}");
         entry.notes.push(note);
@@ -68,8 +68,8 @@ pub(super) async fn save(run: &Run<'_>, task: &Task) -> (Entry, Vec<StageError>)
         Err(StageError { error: Error::Source(SourceError::Dump(error)), .. })
             if is_globals && error.is_permission() =>
         {
-            let note = format!("roles and tablespaces are not saved: {error}: {}", error.stderr().unwrap_or_default());
-            warn!("{note}; BACKUP_GLOBALS=false ends this warning");
+            let note = format!("roles and tablespaces were not saved: {error}: {}", error.stderr().unwrap_or_default());
+            warn!("{note}; set BACKUP_GLOBALS=false to end this warning");
             entry.notes = vec![note];
             Vec::new()
         }
@@ -174,7 +174,7 @@ async fn make_once(run: &Run<'_>, task: &Task, attempt: Attempt) -> Result<Made,
         let made = begun.commit(run, &manifest, facts).await;
         return made.map(complete);
     }
-    warn!("the lock was lost while the dump ran; this backup is kept all the same, and nothing is pruned");
+    warn!("the lock was lost while the dump ran; this backup is still kept, but nothing is pruned");
     // the session shows other runs that this one still lives
     let made = begun.commit(run, &manifest, facts).await;
     drop(running);

@@ -168,7 +168,7 @@ pub(super) async fn abandon(context: &Context, copies: Vec<NewCopy<'_>>) {
     let cleanups = copies.into_iter().map(|copy| async move {
         let location = copy.repository.location().of(copy.new_backup.key());
         if context.finish(copy.new_backup.abandon()).await.is_none() {
-            warn!("{location} could not be cleaned up in time, the next run will");
+            warn!("{location} could not be cleaned up in time; the next run will clean it up");
         }
     });
     join_all(cleanups).await;

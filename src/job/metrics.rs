@@ -37,6 +37,6 @@ pub async fn publish(config: &Config, sides: &[Repository], report: Option<&Repo
         metrics.publish(&config.metrics).await;
     };
     if shutdown.finish(budget::METRICS, work).await.is_none() {
-        warn!("metrics are not published in full: file or Pushgateway did not answer in time");
+        warn!("metrics were not fully published: the file or the Pushgateway did not respond in time");
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn conclude(context: &Context, report: &mut Report, errors: &Errors) 
             );
         }
         Outcome::Failure if saved => {
-            error!(bytes, seconds, "backup failed its verification, after {duration}: {summary}")
+            error!(bytes, seconds, "backup failed its verification, after {duration}: {summary}");
         }
         Outcome::Failure => error!(seconds, "backup failed after {duration}"),
     }

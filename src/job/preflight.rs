@@ -102,7 +102,7 @@ pub(super) async fn leave_to_provider(config: &Config, databases: &mut Vec<Datab
     if !closed.is_empty() {
         databases.retain(|database| !closed.contains(&database.name));
         info!(
-            "{} left out: databases of the service that runs this server, which admit no one else",
+            "{} left out: databases of the service that hosts this server, which nobody else may connect to",
             text::were(&closed)
         );
     }
@@ -129,7 +129,7 @@ pub async fn enter(config: &Config, database: &str, application: &str) -> Result
     if config.dump.leaves_out_nothing() {
         return Err(error);
     }
-    warn!("{error}; the dump of {database} fails unless they are excluded");
+    warn!("{error}; the dump of {database} will fail unless they are excluded");
     Ok(connection)
 }
 
@@ -157,7 +157,7 @@ pub(super) async fn take_lock(context: &Context) -> Result<Option<Lock>, StageEr
             Ok(Some(lock))
         }
         Err(LockError::Query(error)) => {
-            warn!("the server grants no lock ({}); this run prunes nothing", postgres::cause(&error));
+            warn!("the server does not grant a lock ({}), so this run prunes nothing", postgres::cause(&error));
             Ok(None)
         }
         Err(error @ LockError::Taken { .. }) => Err(error).at("lock"),
@@ -186,7 +186,7 @@ pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Re
     info!("PostgreSQL {}, dumped by pg_dump {} ({})", server.version.text, tools.version, tools.folder.display());
     let tasks = choose_tasks(config, &server).at("preflight")?;
     for glob in &tasks.idle_globs {
-        warn!("`{glob}` matches no database of the server; look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES");
+        warn!("`{glob}` matches no database on the server; look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES");
     }
 
     if server.has_scratch {
@@ -222,7 +222,7 @@ async fn sweep_server(context: &Context) {
         server.sweep().await
     };
     if let Err(error) = swept.await {
-        warn!("looking for what killed restores left: {error}");
+        warn!("looking for leftovers of killed restores: {error}");
     }
 }
 

@@ -21,7 +21,10 @@ pub async fn announce(
     let session = match connection::connect(&source, &postgres::application(run_id)).await {
         Ok(session) => Some(session),
         Err(error) => {
-            warn!("{error}; this upload goes on without, and a run that begins before its end may take it for dead");
+            warn!(
+                "{error}; this upload continues without a session on the server, \
+                 so a run that starts before it ends may take it for dead"
+            );
             None
         }
     };

@@ -21,7 +21,7 @@ pub(super) async fn prune_saved(run: &Run<'_>, every_side: bool, report: &mut Re
         error!("{wrong}");
         report.alarms.push(wrong);
     } else if !every_side || saved.is_empty() {
-        warn!("nothing is pruned, because not every target has a good backup");
+        warn!("nothing is pruned, because not every side has a good backup");
     } else if let Err(error) = prune(run, &saved, report, errors).await {
         errors.add(report, error);
     }

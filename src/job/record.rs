@@ -157,7 +157,7 @@ fn fill(mut databases: Vec<NewFacts>, found: GatheredFacts) -> Vec<NewFacts> {
 
 fn note_rewritten(database: &DatabaseHead) -> String {
     format!(
-        "{}: {} truncated or rewritten while the dump began, and may be empty in it although rows were there",
+        "{}: {} truncated or rewritten while the dump began, and may be empty in the backup despite having had rows",
         database.name,
         text::were(&database.rewritten)
     )

@@ -17,7 +17,8 @@ use tracing::{error, info, instrument, warn};
 pub(super) async fn verify_all(context: &Context, report: &mut Report, errors: &mut Errors) {
     if context.config.verify.is_source {
         warn!(
-            "backups are verified on the source server itself, which costs it time and space; VERIFY_HOST names another"
+            "backups are verified on the source server itself, which costs it time and space; set VERIFY_HOST to use \
+             another server"
         );
     }
     for index in 0..report.entries.len() {
@@ -55,8 +56,7 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
         let on_side = context.sides.iter().find(|repository| repository.side() == place.side);
         let Some((repository, key)) = on_side.zip(place.key.as_ref()) else { continue };
         let found = context.shutdown.guard(repository.find(key)).await.at("verify")?.at("verify")?;
-        let backup =
-            found.ok_or_else(|| Error::Io(format!("{} is not there any more", place.location))).at("verify")?;
+        let backup = found.ok_or_else(|| Error::Io(format!("{} no longer exists", place.location))).at("verify")?;
         let how = if proof.is_none() { How::Restore } else { How::Checksum };
         let Verified { report: result, unrecorded } = verifier.verify(repository, &backup, how).await.at("verify")?;
         entry.verified = Some(summary(proof.as_ref().filter(|_| result.verification.passed).unwrap_or(&result)));
@@ -86,7 +86,7 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
         count => warn!(
             seconds,
             exceptions = count,
-            "verified {}: every row came back, with {}; its record lists them, and the SQL that would make them",
+            "verified {}: every row came back, with {}; its record lists them with the SQL that would create them",
             proof.id,
             text::count(count, "exception")
         ),

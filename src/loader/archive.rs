@@ -147,7 +147,9 @@ impl Reading {
             match next {
                 Ok(Some(bytes)) if self.position + bytes.len() as u64 > self.raw_bytes => {
                     let most = self.raw_bytes;
-                    return Err(Broken::Backup(format!("it has more than the {most} bytes that its manifest names")));
+                    return Err(Broken::Backup(format!(
+                        "it is longer than the {most} bytes that its manifest records"
+                    )));
                 }
                 Ok(Some(bytes)) => self.ahead = bytes,
                 Ok(None) => return Ok(None),

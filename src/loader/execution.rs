@@ -210,7 +210,7 @@ impl<'a> Execution<'a> {
 
     async fn begin_rows(&mut self, statement: ScriptStatement<'_>, table: &str) -> Result<(), Broken> {
         if self.state.in_transaction {
-            return Err(Broken::Backup(format!("line {} has rows in a transaction of the dump", statement.line)));
+            return Err(Broken::Backup(format!("line {} has rows inside a transaction", statement.line)));
         }
         self.end_builds().await?;
         if !std::mem::replace(&mut self.state.has_rows, true) {
@@ -322,14 +322,14 @@ async fn take_off(target: Filling<'_>, state: &mut LoadState, which: Unsteady) -
         Ok(all) => {
             if !all.is_empty() {
                 let count = text::count(all.len(), "CHECK constraint");
-                info!("{count} of {} will be checked once all rows are there", expected.name);
+                info!("{count} of {} will be checked once all rows are loaded", expected.name);
             }
             state.taken_off.extend(all);
             Ok(())
         }
         // rows may come in all the same
         Err(error) if error.code().is_some() => {
-            warn!("constraints stay while rows are loaded: {}", postgres::cause(&error));
+            warn!("constraints stay in force while rows are loaded: {}", postgres::cause(&error));
             Ok(())
         }
         Err(error) => Err(ServerError::Compare(error).into()),

@@ -103,12 +103,12 @@ impl Execution<'_> {
                 }
             }
             ObjectKind::Table => match plain_table::make(session, self.target.expected, &object.name).await? {
-                true => Omission { in_part: Some("made with its columns alone"), ..left_out },
+                true => Omission { in_part: Some("created with its columns alone"), ..left_out },
                 false => left_out,
             },
             ObjectKind::Function => match without_leakproof(statement.text) {
                 Some(text) if session.run(&text).await.is_ok() => {
-                    Omission { in_part: Some("made without LEAKPROOF"), ..left_out }
+                    Omission { in_part: Some("created without LEAKPROOF"), ..left_out }
                 }
                 _ => left_out,
             },
@@ -160,7 +160,7 @@ impl Execution<'_> {
             let record = extension.record();
             format!("{} ({})", record.object, record.reason)
         });
-        let rows = format!("the rows of {count} ({table}) found no table");
+        let rows = format!("the rows of {count} ({table}) have no table to go into");
         match left_out.or_else(|| self.state.lacking.first().cloned()) {
             Some(why) => Err(self.blame(Matter::Server(ServerLack::Installed), format!("{rows}; {why}"))),
             None => Err(Broken::Backup(rows)),
@@ -183,7 +183,7 @@ impl Execution<'_> {
 const SHOWN: usize = 400;
 
 /// What a constraint is whose rows break it.
-pub(super) const NOT_VALID: &str = "made as NOT VALID, because rows break it";
+pub(super) const NOT_VALID: &str = "created as NOT VALID, because rows violate it";
 
 /// Whose matter it is that a statement failed, and what the server said.
 pub(super) fn judge_alone(error: &tokio_postgres::Error, intent: &Intent) -> (Matter, String) {

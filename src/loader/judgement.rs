@@ -52,7 +52,7 @@ impl Matter {
                 Blame::Server(format!("raise the limit on the {server}, or give it more memory"))
             }
             Self::Server(ServerLack::Undisturbed) => {
-                Blame::Server("somebody or a timeout was in the way; try again".to_owned())
+                Blame::Server("another session or a timeout interrupted it; try again".to_owned())
             }
             Self::Server(ServerLack::Installed) => Blame::Server(format!(
                 "the {server} lacks a role, a tablespace, an extension, a locale or a setting of the source"

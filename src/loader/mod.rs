@@ -107,7 +107,7 @@ impl Loader<'_> {
             Some(made) => Ok(made?),
             None => {
                 let stop = shutdown.reason().map(Error::from);
-                Err(stop.unwrap_or_else(|| Error::Io("making the scratch database: no answer in time".to_owned())))
+                Err(stop.unwrap_or_else(|| Error::Io("creating the scratch database: no answer in time".to_owned())))
             }
         }
     }
@@ -119,8 +119,8 @@ impl Loader<'_> {
         }
         match self.shutdown.finish(budget::SCRATCH, self.server.drop(scratch)).await {
             Some(Ok(())) => {}
-            Some(Err(error)) => warn!("{error}; the next run drops it"),
-            None => warn!("{} could not be dropped in time, the next run does it", scratch.name),
+            Some(Err(error)) => warn!("{error}; the next run will drop it"),
+            None => warn!("{} could not be dropped in time; the next run will drop it", scratch.name),
         }
     }
 
@@ -137,14 +137,18 @@ impl Loader<'_> {
         if let Some(filled) = self.fill_once(scratch, reading, expected, end, false).await? {
             return Ok(filled);
         }
-        info!("rows of {} break a constraint; they are loaded again, and it is checked behind them", expected.name);
+        info!(
+            "rows of {} violate a constraint while they load; \
+             they are loaded again, and the constraint is checked afterwards",
+            expected.name
+        );
         self.remove(scratch, false).await;
         *scratch = self.make(&scratch.name, &expected).await?;
         let keys = self.config.encryption.identities.as_ref();
         let opened = Reading::open_bytes(self.repository, self.backup, keys);
         let mut second = self.shutdown.guard(opened).await??;
         let filled = self.fill_once(scratch, &mut second, expected, end, true).await?;
-        filled.ok_or_else(|| Broken::Backup("its rows break a constraint that is off".to_owned()))
+        filled.ok_or_else(|| Broken::Backup("its rows violate a constraint that is switched off".to_owned()))
     }
 
     /// None where rows broke a constraint that was not taken off.
@@ -184,7 +188,7 @@ impl Loader<'_> {
         let lc_monetary = &expected.lc_monetary;
         let knows_locale = self.server.knows_locale(lc_monetary).await;
         if !knows_locale {
-            warn!("the server lacks the locale {lc_monetary}, so values of type money may be read as others");
+            warn!("the server lacks the locale {lc_monetary}, so values of type money may be misread");
         }
         let lc_monetary = if knows_locale { lc_monetary } else { "" };
         let options = SessionOptions { lc_monetary, more: self.server.quietly() };
@@ -287,7 +291,7 @@ impl Loader<'_> {
             }
         }
         for role in wanted.role_settings.keys().filter(|role| !self.roles.contains(*role)) {
-            refused.push(format!("settings of the role {role}, which is not on this server"));
+            refused.push(format!("settings of the role {role}, which does not exist on this server"));
         }
         refused
     }

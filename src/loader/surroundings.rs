@@ -42,7 +42,7 @@ pub(super) async fn make_extensions(
         match extensions::make(&connection, &name, schema.as_deref()).await {
             Ok(()) => {}
             Err(error) if error.code().is_some() => {
-                let why = format!("the extension {name} could not be made: {}", postgres::cause(&error));
+                let why = format!("the extension {name} could not be created: {}", postgres::cause(&error));
                 info!("{why}");
                 lacking.push(why);
             }

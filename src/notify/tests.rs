@@ -205,7 +205,7 @@ fn failure_is_red_and_tells_stage_cause_hint_the_last_good_backup_and_what_to_ru
 
 #[test]
 fn several_databases_have_sums_and_a_row_for_each_failure() {
-    let cause = "the database gone is not on the server, or no longer".to_owned();
+    let cause = "the database gone does not exist on the server".to_owned();
     let failure = Failure { stage: "connect", cause, hint: Some("look there".to_owned()), stderr: None };
     let globals = Entry { notes: vec!["without passwords".to_owned()], ..entry("") };
     let globals = Entry { subject: Subject::Globals, ..globals };

@@ -33,7 +33,7 @@ pub enum ArchiveReadError {
     #[error("{0}")]
     Store(io::Error),
     /// The bytes are not what was written, or no longer.
-    #[error("it is not whole {format}: {cause}")]
+    #[error("it is damaged or incomplete ({format}): {cause}")]
     Damaged {
         /// `gzip`, or `age and gzip`.
         format: &'static str,
@@ -41,7 +41,7 @@ pub enum ArchiveReadError {
         cause: io::Error,
     },
     /// The bytes can be read, and are others than were written.
-    #[error("{0} are not those that were written")]
+    #[error("{0} differ from those that were written")]
     Changed(&'static str),
     /// It is encrypted and cannot be decrypted.
     #[error(transparent)]

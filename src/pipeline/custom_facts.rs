@@ -114,7 +114,7 @@ impl CustomFacts {
                 Event::ObjectEnd | Event::End => match self.current.take().map(|block| block.content) {
                     Some(TableContent::Rows { current, is_over, .. }) => {
                         if !is_over {
-                            self.error = Some("the rows of a table break off");
+                            self.error = Some("the rows of a table end early");
                         }
                         self.found.add_rows(current.finish());
                         marks.push(Mark { at, begins: false });

@@ -54,7 +54,7 @@ pub enum StreamError {
     #[error("reading the dump: {0}")]
     Source(#[from] io::Error),
     /// Every target stopped taking bytes.
-    #[error("no target takes the backup any more")]
+    #[error("no side accepts the backup any more")]
     NoTarget,
     /// The dump is whole by its own account, and cannot be read.
     #[error("reading what is in the dump: {0}")]

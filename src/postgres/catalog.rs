@@ -56,7 +56,10 @@ pub async fn properties(session: &Session) -> Result<DatabaseProperties, Error> 
     let row = session.query_typed_one(&question, &[]).await?;
     let row: LossyText = row.get(0);
     let row = serde_json::from_str(&row.text).unwrap_or_else(|error| {
-        warn!("the server's answer about the database's properties is not understood ({error}); they are not recorded");
+        warn!(
+            "the server's answer about the database's properties could not be parsed ({error}), \
+               so they are not recorded"
+        );
         DatabaseRow::default()
     });
     let DatabaseRow { columns, owner, encoding, comment, mut privileges, settings } = row;

@@ -35,10 +35,10 @@ pub enum ClusterError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// A question failed.
-    #[error("asking the database: {}", super::cause(.0))]
+    #[error("querying the database: {}", super::cause(.0))]
     Query(#[from] tokio_postgres::Error),
     /// DDL came between a snapshot and its dump.
-    #[error("{} truncated or rewritten while the dump began, and it would show them empty", crate::text::were(.0))]
+    #[error("{} truncated or rewritten while the dump began, so the dump would show them empty", crate::text::were(.0))]
     Rewritten(Vec<String>),
     /// A part is not whole.
     #[error("{part}: {cause}")]

@@ -161,7 +161,8 @@ async fn relay(mut stderr: impl AsyncBufReadExt + Unpin, tail: Arc<Mutex<VecDequ
         }
         if relayed == RELAYED + 1 {
             warn!(
-                "more than {RELAYED} lines came on its stderr; the others are not shown, only the last of them in an error"
+                "it wrote more than {RELAYED} lines to stderr; \
+                 the rest is not logged, and an error quotes only the last lines"
             );
         }
         if of_statement.is_some_and(|lines| lines >= STATEMENT_LINES) {

@@ -113,8 +113,10 @@ pub(super) async fn left_out(connection: &Connection) -> Result<Vec<LeftOut>, Er
     for row in connection.query_typed(&question, &[]).await? {
         let (object, extension, is_added) = (text(&row, 0), text(&row, 1), row.get::<_, bool>(2));
         let why = match is_added {
-            true => format!("it was added to the extension {extension}, which does not make it again"),
-            false => format!("it was altered since the extension {extension} made it, and is made again as it was"),
+            true => format!("it was added to the extension {extension}, which does not recreate it"),
+            false => format!(
+                "it was altered after the extension {extension} created it, and is recreated in its original form"
+            ),
         };
         if !left_out.iter().any(|known: &LeftOut| known.object == object) {
             left_out.push(LeftOut { object, rows: None, why });

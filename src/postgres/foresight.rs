@@ -52,15 +52,17 @@ pub async fn look(connection: &Connection) -> Result<Vec<Foreseen>, Error> {
     // those of tables are counted, and said by every run
     for one in extensions::left_out(connection).await?.into_iter().filter(|one| one.rows.is_none()) {
         foreseen.push(Foreseen {
-            what: format!("{}: {}, and no dump has that", one.object, one.why),
-            hint: "what is made of it may be an exception of every restore; make a function of your own around it",
+            what: format!("{}: {}, and no dump contains that", one.object, one.why),
+            hint: "objects that use it may be exceptions of every restore; wrap it in a function of your own",
         });
     }
     for row in connection.query_typed(CHECKS, &[]).await? {
         let (table, name, function): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         foreseen.push(Foreseen {
-            what: format!("CHECK {name} of {table} calls {function}, which may ask tables whose rows come later"),
-            hint: "backup restore checks it once all rows are there; psql alone would refuse the rows",
+            what: format!(
+                "CHECK {name} of {table} calls {function}, which may query tables whose rows are loaded later"
+            ),
+            hint: "backup restore checks it once all rows are loaded; psql alone would refuse the rows",
         });
     }
     connection.batch_execute("BEGIN READ ONLY; SET LOCAL statement_timeout = '5s'").await?;
@@ -73,8 +75,8 @@ pub async fn look(connection: &Connection) -> Result<Vec<Foreseen>, Error> {
                 return Err(error);
             }
             foreseen.push(Foreseen {
-                what: format!("index {index}: {} where there is no search_path", super::cause(&error)),
-                hint: "it will be an exception of every restore; ALTER FUNCTION … SET search_path mends it",
+                what: format!("index {index}: {} when the search_path is empty", super::cause(&error)),
+                hint: "it will be an exception of every restore; ALTER FUNCTION … SET search_path fixes it",
             });
         }
         connection.batch_execute("ROLLBACK TO one").await?;
@@ -84,7 +86,9 @@ pub async fn look(connection: &Connection) -> Result<Vec<Foreseen>, Error> {
         for row in connection.query_typed(NAMES, &[]).await? {
             let (table, name): (String, String) = (row.get(0), row.get(1));
             foreseen.push(Foreseen {
-                what: format!("constraint {name} of {table} has a name that PostgreSQL 18 gives to NOT NULL itself"),
+                what: format!(
+                    "constraint {name} of {table} has a name that PostgreSQL 18 itself gives to NOT NULL constraints"
+                ),
                 hint: "a restore into PostgreSQL 18 would leave it out; rename it before you upgrade",
             });
         }

@@ -123,7 +123,7 @@ impl Lock {
         if self.all_granted().await {
             return true;
         }
-        warn!("the connection that holds the lock is lost, taking the lock again");
+        warn!("the connection that held the lock was lost; taking the lock again");
         match Self::take_keys(source, self.keys.clone(), &self.application).await {
             Ok(again) => {
                 *self = again;

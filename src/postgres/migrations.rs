@@ -95,7 +95,7 @@ pub(super) async fn read(session: &Session, mut candidates: Vec<ToolTable>) -> R
                 found.push(Migration { tool, table, version: row.get(0), dirty: row.get(1) });
             }
             Err(error) => {
-                warn!("{table} looks like a table of {} and is not: {}", tool.name, super::cause(&error));
+                warn!("{table} looks like a table of {} but is not: {}", tool.name, super::cause(&error));
                 session.batch_execute("ROLLBACK TO migrations").await?;
             }
         }

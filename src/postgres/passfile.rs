@@ -10,7 +10,7 @@ use tracing::warn;
 pub(super) fn find(path: &Path, source: &Source, database: &str) -> Option<String> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     if mode & 0o077 != 0 {
-        warn!("{} is passed over, because others may read it; chmod 600 mends that", path.display());
+        warn!("{} is ignored, because others may read it; chmod 600 fixes that", path.display());
         return None;
     }
     let text = std::fs::read_to_string(path).ok()?;

@@ -68,9 +68,9 @@ impl RestoreError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Spawn { .. } => Blame::Server("look at PG_BIN_DIR".to_owned()),
-            Self::Write { .. } => Blame::Server("look at the memory of this machine".to_owned()),
+            Self::Write { .. } => Blame::Server("check whether this machine has run out of memory".to_owned()),
             Self::Exit { program, status, .. } if status.code().is_none() => {
-                Blame::Server(format!("somebody killed {program}; look at the memory of this machine"))
+                Blame::Server(format!("{program} was killed; check whether this machine has run out of memory"))
             }
             // no connection is involved: it cannot read the archive
             Self::Exit { .. } => Blame::Backup,

@@ -38,7 +38,7 @@ pub(super) async fn read(connection: &Connection) -> Result<Vec<String>, Error> 
         match connection.query_typed(&question, &[]).await {
             Ok(rows) => names.extend(rows.iter().map(|row| row.get::<_, LossyText>(0).text)),
             Err(error) if error.code().is_some_and(|code| IN_THE_WAY.contains(&code)) => {
-                warn!("roles in rows are not known: {} ({})", super::cause(&error), literal(&rows));
+                warn!("roles named in rows could not be read: {} ({})", super::cause(&error), literal(&rows));
             }
             Err(error) => return Err(error),
         }

@@ -51,8 +51,8 @@ impl Snapshot {
             Ok(begun) => begun,
             Err(error) => {
                 warn!(
-                    "the server cannot export a snapshot ({}); pg_dump takes its own, and what the manifest says \
-                     of the database may differ from it if the database changes meanwhile",
+                    "the server cannot export a snapshot ({}); pg_dump takes its own, so what the manifest records may \
+                     differ from the dump if the database changes meanwhile",
                     super::cause(&error)
                 );
                 connection.batch_execute("ROLLBACK").await?;

@@ -47,7 +47,7 @@ pub enum ConnectError {
         cause: String,
     },
     /// The role may not enter the database.
-    #[error("connecting to {server}: {cause}; this would allow it: {mend}")]
+    #[error("connecting to {server}: {cause}; to allow it, run: {mend}")]
     NotAllowed {
         /// `database@host:port`
         server: String,
@@ -68,8 +68,9 @@ pub enum ConnectError {
     },
     /// A pooler is in between.
     #[error(
-        "connecting to {server}: there is a pooler, and a dump needs sessions of its own ({cause}); set {host} and \
-         {port} to the address of PostgreSQL itself", host = .role.setting("HOST"), port = .role.setting("PORT")
+        "connecting to {server}: there is a pooler in between, and a dump needs sessions \
+         of its own ({cause}); set {host} and {port} to the \
+                         address of PostgreSQL itself", host = .role.setting("HOST"), port = .role.setting("PORT")
     )]
     Pooled {
         /// `database@host:port`

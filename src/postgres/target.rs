@@ -156,22 +156,25 @@ impl ScratchServer {
         let what = ["logical replication slot", "subscription", "prepared transaction"];
         for (count, what) in counts.into_iter().zip(what).filter(|(count, _)| *count > 0) {
             let many = text::count(usize::try_from(count).unwrap_or_default(), what);
-            obstacles.push(format!("it has {many}, which would stay behind; drop or finish what is there first"));
+            obstacles.push(format!("it has {many}, which would stay behind; drop or finish them first"));
         }
         if !row.get::<_, bool>(3) {
             let user = self.role().setting("USER");
-            obstacles.push(format!("{user} may not rename it; its owner with CREATEDB may, or a superuser"));
+            obstacles.push(format!(
+                "{user} is not allowed to rename it; its owner can, with CREATEDB, and so can a superuser"
+            ));
         }
         if is_template {
-            obstacles.push("it is a template; ALTER DATABASE … IS_TEMPLATE false makes it none".to_owned());
+            obstacles.push("it is a template; run ALTER DATABASE … IS_TEMPLATE false first".to_owned());
         }
         let ours = super::application(self.run_id());
         let sessions = self.connection().query(SESSIONS, &[&name, &ours]).await.map_err(action())?;
         let beyond = sessions.iter().filter(|row| row.get::<_, Option<bool>>(1) != Some(true)).count();
         if beyond > 0 {
             let (user, count) = (self.role().setting("USER"), text::count(beyond, "session"));
-            obstacles
-                .push(format!("{user} may not end {count} of other roles in it; have them end, or be a superuser"));
+            obstacles.push(format!(
+                "{user} is not allowed to end {count} of other roles in it; end them first, or connect as a superuser"
+            ));
         }
         let sessions = sessions.iter().map(|row| row.get(0)).collect();
         // what cannot be looked into is not taken for empty
@@ -220,7 +223,7 @@ impl ScratchServer {
     /// the database has its final name.
     pub async fn settle(&self, swap: Swap, scratch: &Scratch, name: &str) -> Result<bool, ScratchError> {
         let connection = self.connect_beside().await?;
-        let action = || self.asking("asking what became of the swap");
+        let action = || self.asking("checking the outcome of the swap");
         let session = swap.session;
         drop(swap);
         let end = "SELECT pg_catalog.count(*), pg_catalog.count(pg_catalog.pg_terminate_backend(pid))

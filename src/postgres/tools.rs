@@ -74,7 +74,7 @@ pub enum ToolError {
     /// All found are older than the server.
     #[error(
         "the server is PostgreSQL {server} and the newest pg_dump found is {newest} ({path}); an older pg_dump cannot \
-         read it, install the client tools of that version or set PG_BIN_DIR"
+         dump it; install the client tools of that version or set PG_BIN_DIR"
     )]
     Older {
         /// Version of the server.
@@ -86,8 +86,8 @@ pub enum ToolError {
     },
     /// All found are older than those that made a dump.
     #[error(
-        "the dump was made by pg_dump {dump}, and the newest client tools found are {newest} ({path}); install those of \
-         that version or set PG_BIN_DIR"
+        "the dump was made by pg_dump {dump}, and the newest client tools found are {newest} ({path}); install the \
+         tools of that version or set PG_BIN_DIR"
     )]
     OlderThanDump {
         /// Version of the `pg_dump` that made it.

@@ -53,7 +53,7 @@ async fn one(server: &Source, question: &str, value: &(dyn tokio_postgres::types
     let rows = match timeout(PATIENCE, asked).await {
         Ok(Ok(rows)) => rows,
         Ok(Err(cause)) => return format!("the server does not say why ({cause})"),
-        Err(_) => return "the server does not say why within 5 s".to_owned(),
+        Err(_) => return "the server did not say why within 5 s".to_owned(),
     };
     let Some(row) = rows.first() else { return "its session on the server has ended".to_owned() };
     let (state, kind, event): (String, Option<String>, Option<String>) = (row.get(0), row.get(1), row.get(2));

@@ -121,7 +121,7 @@ pub enum ManifestError {
     #[error("it is not a manifest: {0}")]
     Form(#[from] serde_json::Error),
     /// Made by a newer program.
-    #[error("it has version {0}, and this program reads up to {VERSION}; use a newer one")]
+    #[error("it has version {0}, and this program reads up to {VERSION}; use a newer release of backup")]
     Newer(u32),
 }
 
@@ -316,7 +316,7 @@ pub(crate) mod tests {
     fn a_newer_layout_is_refused_by_name() {
         assert_eq!(
             Manifest::parse(br#"{"version": 99}"#).unwrap_err().to_string(),
-            "it has version 99, and this program reads up to 1; use a newer one"
+            "it has version 99, and this program reads up to 1; use a newer release of backup"
         );
     }
 }

@@ -109,7 +109,7 @@ impl Repository {
             backup.intact = sizes.show_whole(backup);
             if !backup.intact {
                 let place = self.location().of(&backup.key);
-                warn!("{place} is missing, has another length than its manifest says, or lacks its facts file");
+                warn!("{place} is missing, differs in length from its manifest, or lacks its facts file");
             }
         }
         backups.sort_by(|a, b| {
@@ -148,7 +148,7 @@ impl Repository {
         let Some((archive, _)) = key::parse(&object.key) else { return Ok(Read::Gone) };
         if object.size > manifest::LIMIT {
             let name = self.location().of(&object.key);
-            warn!("{name} is passed over: it is larger than any manifest");
+            warn!("{name} is skipped: it is larger than any manifest");
             return Ok(Read::Unreadable { name, error: None });
         }
         if let Some(manifest) = self.known.get(object) {
@@ -177,14 +177,14 @@ impl Repository {
             Err(StorageError::NotFound { .. }) => return Ok(Read::Gone),
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
-                warn!("{name} is passed over: {error}");
+                warn!("{name} is skipped: {error}");
                 return Ok(Read::Unreadable { name, error: Some(error) });
             }
         };
         match Manifest::parse(&bytes) {
             Ok(manifest) => Ok(self.backup(archive, manifest, adoptions)),
             Err(error) => {
-                warn!("{name} is passed over: {error}");
+                warn!("{name} is skipped: {error}");
                 Ok(Read::Unreadable { name, error: None })
             }
         }

@@ -32,13 +32,13 @@ pub enum FetchError {
         cause: io::Error,
     },
     /// Somebody else copies it there.
-    #[error("another download is writing {}; wait for its end", .0.display())]
+    #[error("another download is writing {}; wait for it to finish", .0.display())]
     Busy(PathBuf),
     /// A file of that name is there, and is another one.
-    #[error("{} is there already and has other bytes; move it away", .0.display())]
+    #[error("{} already exists and has different bytes; move it away", .0.display())]
     Taken(PathBuf),
     /// The bytes are not those that were stored.
-    #[error("the bytes of {0} are not those that its manifest names")]
+    #[error("the bytes of {0} do not match its manifest")]
     Changed(String),
 }
 
@@ -53,7 +53,7 @@ impl Repository {
             if digest_of(&target).await?.1 != backup.manifest.sha256 {
                 return Err(FetchError::Taken(target));
             }
-            info!("{} is there already, whole", target.display());
+            info!("{} is already there and complete", target.display());
         } else {
             self.fetch_archive(backup, &target).await?;
         }
@@ -103,7 +103,7 @@ impl Repository {
                 (digest, length) = (Sha256::new(), 0);
                 create(partial).await?
             } else {
-                info!("going on with {} after {length} bytes", partial.display());
+                info!("resuming {} after {length} bytes", partial.display());
                 OpenOptions::new().append(true).open(partial).await.map_err(writing(partial))?
             };
             let resumed = length > 0;
@@ -133,7 +133,7 @@ impl Repository {
                 break;
             }
             // what an earlier attempt left may be of something else
-            warn!("{} did not go together with the rest, beginning anew", partial.display());
+            warn!("{} did not match the rest of the backup; starting over", partial.display());
         }
         Err(FetchError::Changed(self.location().of(&backup.key)))
     }

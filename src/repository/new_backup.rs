@@ -173,17 +173,20 @@ impl NewBackup {
             return;
         }
         if self.manifest_on_its_way {
-            warn!("{location}: whether its manifest was stored is not known; the next run finds out and cleans up");
+            warn!(
+                "{location}: it is not known whether its manifest was stored; the next run will find out and clean up"
+            );
             return;
         }
         match self.remove_traces().await {
             Ok(()) if self.archive_on_its_way => {
                 warn!(
-                    "{location}: whether the store still makes it is not known; the next run finds out and cleans up"
+                    "{location}: it is not known whether the store will still complete it; the next run will find out \
+                     and clean up"
                 );
             }
             Ok(()) => {}
-            Err(error) => warn!("{location} could not be cleaned up, the next run will: {error}"),
+            Err(error) => warn!("{location} could not be cleaned up ({error}); the next run will clean it up"),
         }
     }
 
@@ -215,7 +218,10 @@ impl NewBackup {
     async fn forget_marker(&self) {
         if let Err(error) = self.delete_markers().await {
             let marker = companion(&self.key, FileKind::Pending);
-            warn!("{} stays until the next run: {error}", self.repository.location().of(&marker));
+            warn!(
+                "{} could not be removed and stays until the next run: {error}",
+                self.repository.location().of(&marker)
+            );
         }
     }
 }

@@ -42,14 +42,14 @@ impl Repository {
         let after = Utc::now();
         self.storage.put(second, bytes.clone()).await?;
         if read_small(&*self.storage, first, manifest::LIMIT).await? != bytes {
-            return Err(self.unfit("it gives back other bytes than were written"));
+            return Err(self.unfit("it returns different bytes from those that were written"));
         }
         let listed = self.storage.list(prefix).await?;
         let [object, other] = listed.as_slice() else {
             return Err(self.unfit("its listing lacks what was just written"));
         };
         if object.key != first || other.key != second {
-            return Err(self.unfit("its listing shows other names than were written"));
+            return Err(self.unfit("its listing shows different names from those that were written"));
         }
         // the request took a while, and that is no skew
         let skew = |modified: DateTime<Utc>| match modified {
@@ -69,11 +69,11 @@ impl Repository {
         let size = text::size(SMALLEST_PART);
         let explain = |error| match error {
             StorageError::Failed { cause, .. } | StorageError::Missing { cause, .. } => {
-                let cause = format!("it does not take parts of {size}, as backups larger than that are sent: {cause}");
+                let cause = format!("it does not accept parts of {size}, in which larger backups are sent: {cause}");
                 self.unfit(&cause)
             }
             StorageError::NotFound { .. } => {
-                self.unfit(&format!("it does not take parts of {size}, as backups larger than that are sent"))
+                self.unfit(&format!("it does not accept parts of {size}, in which larger backups are sent"))
             }
             other => other,
         };

@@ -21,10 +21,10 @@ pub enum ReceiveError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// What is stored is not what was written; nothing of it was kept.
-    #[error("{0} is not what its manifest names; verify it, and send another backup")]
+    #[error("{0} does not match its manifest; verify it, and upload another backup")]
     Damaged(String),
     /// Its id is none that we make, so that it has no place.
-    #[error("the id {0} in its manifest is not one of this program")]
+    #[error("the id {0} in its manifest was not made by this program")]
     Unnameable(String),
 }
 

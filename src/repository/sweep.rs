@@ -149,7 +149,7 @@ impl Repository {
             Ok::<_, StorageError>(())
         };
         if let Err(error) = discarded.await {
-            warn!("an unfinished upload of {} may be left: {error}", self.location().of(archive));
+            warn!("an unfinished upload of {} may remain: {error}", self.location().of(archive));
         }
     }
 
@@ -167,7 +167,7 @@ impl Repository {
             Ok(bytes) => {
                 let marker = serde_json::from_slice(&bytes);
                 if marker.is_err() {
-                    warn!("{} is no marker of this program and is left alone", self.location().of(name));
+                    warn!("{} is not a marker of this program and is left alone", self.location().of(name));
                 }
                 Ok(marker.ok())
             }

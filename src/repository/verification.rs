@@ -61,7 +61,7 @@ impl Repository {
             Err(error) => return Err(FactsError::Storage(error)),
         };
         if hex::encode(&Sha256::digest(&bytes)) != backup.manifest.facts_sha256 {
-            return Err(FactsError::Damaged(format!("{name} is not the file that the manifest names")));
+            return Err(FactsError::Damaged(format!("{name} does not match the manifest")));
         }
         let bytes = match backup.manifest.encryption {
             Some(_) => decrypt(&bytes, keys).await.map_err(|error| match error {
@@ -138,8 +138,8 @@ impl Repository {
             };
             match read {
                 Ok(verification) if verification.sha256 == backup.manifest.sha256 => return Ok(Some(verification)),
-                Ok(_) => warn!("{} is of other bytes and is passed over", self.location().of(name)),
-                Err(error) => warn!("{} is passed over: {error}", self.location().of(name)),
+                Ok(_) => warn!("{} is about different bytes and is skipped", self.location().of(name)),
+                Err(error) => warn!("{} is skipped: {error}", self.location().of(name)),
             }
         }
         Ok(None)

@@ -119,8 +119,8 @@ impl Repository {
             let backups = text::count(count, "backup");
             format!(
                 "{place} holds {backups} of another server (system identifier {server}) under the name {source}; they \
-                 are neither pruned nor counted. Give each server a BACKUP_SOURCE of its own, or, where this server was \
-                 built anew, take them over with `backup prune --adopt {server}`"
+                 are neither pruned nor counted. Give each server its own BACKUP_SOURCE, or, if this server replaces \
+                 that one, take them over with `backup prune --adopt {server}`"
             )
         };
         self.namesakes(catalog, source).into_iter().map(one).collect()

@@ -229,7 +229,7 @@ impl Restorer<'_> {
                 if let Error::Stopped(_) = error {
                     return Err(error);
                 }
-                warn!("gathering statistics: {error}; ANALYZE the database by hand");
+                warn!("gathering statistics: {error}; run ANALYZE in the database by hand");
             }
             self.compare(loader, one, done).await?;
         }
@@ -263,7 +263,7 @@ impl Restorer<'_> {
         if failed.is_empty() {
             return Ok(());
         }
-        let failures = format!("{failed}; nothing was replaced, and --skip-checks would leave this out");
+        let failures = format!("{failed}; nothing was replaced; --skip-checks restores without this comparison");
         Err(Error::Backup(BackupError::NotRestored { id: loader.manifest().id.clone(), failures }))
     }
 
@@ -311,7 +311,7 @@ impl Restorer<'_> {
                 Some(Ok(false)) => return Err(why.into()),
                 Some(Err(_)) | None => {
                     let (name, number) = (text::one_line(name), one.scratch.number);
-                    warn!("whether {name} was replaced is not known: look for the database with the oid {number}");
+                    warn!("it is not known whether {name} was replaced: look for the database with the oid {number}");
                     return Err(Unplaced { error: why, is_decided: false });
                 }
             }
@@ -321,7 +321,7 @@ impl Restorer<'_> {
         info!(seconds = all, "{shown} is restored");
         let load = all - index;
         done.lines.push(format!(
-            "{shown} is restored; its dump took {all:.1} s (rows {load:.1} s, indexes and keys {index:.1} s)"
+            "{shown} is restored; loading took {all:.1} s (rows {load:.1} s, indexes and keys {index:.1} s)"
         ));
         let left_out = one.filled.subscriptions.iter().map(|name| {
             let name = text::one_line(name);
@@ -329,14 +329,14 @@ impl Restorer<'_> {
         });
         done.lines.extend(left_out);
         if !one.filled.has_tablespaces {
-            let why = "some of it lay in tablespaces that the server lacks, and lies in the default one now";
+            let why = "some of it was in tablespaces that the server lacks, and is in the default one now";
             done.lines.push(format!("{shown}: {why}"));
         }
         let mut restored = one.restored(loader.manifest());
         if let Some(old) = replaced
             && !self.drop_if_empty(server, &old).await
         {
-            done.lines.push(format!("what was there before is {}", text::one_line(&old)));
+            done.lines.push(format!("the previous database is kept as {}", text::one_line(&old)));
             let aside = target::name_before(name, "swapped_back", |_| false);
             restored.swap_back.extend(target::swap_back(&place, &aside));
             done.lines.extend(restored.swap_back.iter().map(|sql| format!("to swap back: {sql}")));
@@ -353,17 +353,17 @@ impl Restorer<'_> {
         let name = text::one_line(&wanted.name);
         let problem = match (&wanted.existing, &now) {
             (_, None) => return Ok(None),
-            (None, Some(_)) => Some("somebody made it".to_owned()),
-            (Some(then), Some(now)) if then.number != now.number => Some("it is another one now".to_owned()),
+            (None, Some(_)) => Some("it was created meanwhile".to_owned()),
+            (Some(then), Some(now)) if then.number != now.number => Some("it is a different database now".to_owned()),
             (Some(then), Some(now)) if then.is_empty && !now.is_empty && !self.request.replace => {
-                Some("it is not empty any more".to_owned())
+                Some("it is no longer empty".to_owned())
             }
             (_, Some(now)) => now.obstacles.first().cloned(),
         };
         match problem {
             None => Ok(wanted.replaced.clone()),
             Some(problem) => Err(Error::Server(ServerError::NotReplaced(format!(
-                "the database {name} changed while the restore ran: {problem}; it was left as it is, try again"
+                "the database {name} changed while the restore ran: {problem}; it was left unchanged; try again"
             )))),
         }
     }

@@ -62,8 +62,8 @@ impl Restorer<'_> {
                 Err(Broken::Other(error)) => return Err(error),
                 Err(Broken::Backup(cause)) => {
                     return Err(Error::Server(ServerError::NotReplaced(format!(
-                        "the live database does not take the tables as they were: {cause}; nothing was changed; restore \
-                         them into a new database, and move the rows by hand"
+                        "the live database does not accept the tables as they were: {cause}; nothing was changed; \
+                         restore them into a new database, and move the rows by hand"
                     ))));
                 }
             }

@@ -25,7 +25,7 @@ impl Restorer<'_> {
             let name = text::one_line(&one.wanted.name);
             for Exception { object, reason, sql } in &exceptions {
                 plan.say("exception", format!("{name}: {object} ({reason})"));
-                done.lines.push(format!("exception: {name}: {object} ({reason}); to be run later: {sql}"));
+                done.lines.push(format!("exception: {name}: {object} ({reason}); SQL to run later: {sql}"));
             }
             if !exceptions.is_empty() && one.wanted.replaces() {
                 plan.confirm = plan.confirm.take().or(Some(one.wanted.name.clone()));

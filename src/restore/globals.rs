@@ -27,17 +27,19 @@ impl Restorer<'_> {
         let globals = self.globals(server, backup).await?;
         let Globals { made, kept, passwords, tablespaces, .. } = &globals;
         let list = |names: &[String]| text::one_line(&names.join(", ")).into_owned();
-        let makes = if made.is_empty() { "none is missing".to_owned() } else { format!("{} are made", list(made)) };
-        let keeps = if kept.is_empty() { String::new() } else { format!("; {} stay as they are", list(kept)) };
+        let makes =
+            if made.is_empty() { "none is missing".to_owned() } else { format!("{} will be created", list(made)) };
+        let keeps = if kept.is_empty() { String::new() } else { format!("; {} stay unchanged", list(kept)) };
         plan.say("roles", format!("{makes}{keeps}"));
         if !passwords.is_empty() {
-            plan.say("passwords", format!("{} get those of the backup", list(passwords)));
+            plan.say("passwords", format!("{} will get those of the backup", list(passwords)));
             plan.confirm = plan.confirm.take().or(Some("passwords".to_owned()));
         }
         let lacking = self.shutdown.guard(server.tablespaces()).await??;
         let lacking: Vec<String> = tablespaces.iter().filter(|name| !lacking.contains(*name)).cloned().collect();
         if !lacking.is_empty() {
-            let what = "are not on the server; what lay in them goes to the default one, unless you make them first";
+            let what =
+                "do not exist on the server; what was in them goes to the default one, unless you create them first";
             plan.say("tablespaces", format!("{} {what}", list(&lacking)));
         }
         let of_all = &backup.manifest.settings_of_all_roles;
@@ -67,8 +69,8 @@ impl Restorer<'_> {
         };
         self.shutdown.guard(run).await??;
         let made = text::count(globals.made.len(), "role");
-        info!("made {made}");
-        done.lines.push(format!("{made} made, {} kept as they were", globals.kept.len()));
+        info!("created {made}");
+        done.lines.push(format!("{made} created, {} left unchanged", globals.kept.len()));
         done.roles = Some(RestoredRoles { made: globals.made.clone(), kept: globals.kept.clone() });
         Ok(())
     }
@@ -99,7 +101,7 @@ async fn read_text(reading: &mut Reading, end: Option<u64>) -> (Vec<u8>, Result<
     loop {
         match reading.next(end).await {
             Ok(Some(bytes)) if text.len() + bytes.len() <= LIMIT => text.extend_from_slice(&bytes),
-            Ok(Some(_)) => return (text, Err(Broken::Backup("its globals have more than 256 MB".to_owned()))),
+            Ok(Some(_)) => return (text, Err(Broken::Backup("its globals are larger than 256 MB".to_owned()))),
             Ok(None) => return (text, Ok(())),
             Err(broken) => return (text, Err(broken)),
         }

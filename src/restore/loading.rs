@@ -75,7 +75,7 @@ pub(super) async fn create(
         let Some(columns) = load::plain_columns(&described, &wanted) else {
             let name = text::one_line(table);
             return Err(Error::Io(format!(
-                "the facts do not tell the columns of {name}; restore it into a new database"
+                "the facts do not record the columns of {name}; restore it into a new database"
             )));
         };
         load.create(into, &columns).await?;

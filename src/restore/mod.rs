@@ -74,7 +74,7 @@ impl Restorer<'_> {
         match self.shutdown.finish(budget::SCRATCH, server.close()).await {
             Some(Ok(())) => {}
             Some(Err(error)) => warn!("{error}"),
-            None => warn!("the server does not answer any more"),
+            None => warn!("the server no longer answers"),
         }
         outcome
     }
@@ -175,7 +175,10 @@ impl Restorer<'_> {
                 let name = self.request.into.clone().unwrap_or_else(|| expected.name.clone());
                 let existing = self.shutdown.guard(server.look(&name)).await??;
                 if self.request.cluster && is_left_alone(&name, expected, existing.as_ref())? {
-                    plan.say("leave", format!("{name}: it has nothing of its own in the backup, and stays as it is"));
+                    plan.say(
+                        "leave",
+                        format!("{name}: the backup has nothing of its own for it, so it stays unchanged"),
+                    );
                     continue;
                 }
                 let replaced = self.check_target(server, existing.as_ref(), &names).await?;
@@ -213,7 +216,7 @@ impl Restorer<'_> {
             [_] => Ok(all),
             _ if backup.manifest.subject == Subject::Globals => {
                 let why =
-                    format!("{} holds roles and no database; restore it with --globals alone", backup.manifest.id);
+                    format!("{} holds roles but no database; restore it with --globals alone", backup.manifest.id);
                 Err(Error::Settings(SettingsError::Usage(why)))
             }
             [] => {
@@ -250,7 +253,7 @@ fn is_left_alone(name: &str, expected: DatabaseFacts<'_>, existing: Option<&Exis
     }
     let is_bare = is_bare(expected)?;
     if name == MAINTENANCE[1] && !is_bare {
-        warn!("template1 has objects of its own in the backup; they are not restored, make them by hand");
+        warn!("template1 has objects of its own in the backup; they are not restored; create them by hand");
         return Ok(true);
     }
     Ok(is_bare && existing.is_some())

@@ -60,7 +60,8 @@ impl Restorer<'_> {
         match self.shutdown.guard(server.look(name)).await?? {
             Some(target) => Ok(is_data || !target.is_empty),
             None if is_data => Err(Error::Settings(SettingsError::Usage(format!(
-                "--data-only needs a database that has the objects, and there is no {}; leave it out to make one",
+                "--data-only needs a database that has the objects, and there is no {}; leave the option out to create \
+                 one",
                 text::one_line(name)
             )))),
             None => Ok(false),
@@ -134,7 +135,7 @@ impl Restorer<'_> {
             (_, false) => {
                 let gone = gone.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                 return Err(Error::Settings(SettingsError::Usage(format!(
-                    "the database lacks {}; restore what is gone and what is there one after the other",
+                    "the database lacks {}; restore the missing tables and the existing ones separately",
                     text::one_line(&gone)
                 ))));
             }
@@ -149,21 +150,24 @@ impl Restorer<'_> {
             plan.say(
                 "table",
                 match tables.way {
-                    TableWay::Dropped => format!("{table} is not there any more and is made again, with {rows} rows"),
+                    TableWay::Dropped => format!("{table} no longer exists and will be recreated, with {rows} rows"),
                     TableWay::Beside => format!("{rows} rows of {table} go into the new table {into}"),
                     TableWay::InPlace if self.request.replace => {
-                        format!("{rows} rows take the place of those that are in {table}")
+                        format!("{rows} rows replace those in {table}")
                     }
                     TableWay::InPlace => format!("{rows} rows go into {table}, which must be empty"),
                 },
             );
         }
         if self.request.content == RestoreContent::Data && tables.contents.large_objects.count > 0 {
-            plan.say("leave", "large objects; they come only with their whole database");
+            plan.say("leave", "large objects; they are restored only with their whole database");
         }
         if matches!(tables.way, TableWay::InPlace) && self.request.replace {
             for root in &tables.roots {
-                plan.say("empty", format!("all of {}, partitions that the backup lacks as well", text::one_line(root)));
+                plan.say(
+                    "empty",
+                    format!("all of {}, including partitions that the backup lacks", text::one_line(root)),
+                );
             }
             plan.confirm = Some(name.to_owned());
         }
@@ -233,7 +237,7 @@ impl Restorer<'_> {
         let differing: Vec<&str> = differing.map(String::as_str).collect();
         if !differing.is_empty() {
             return Err(Error::Server(ServerError::NotReplaced(format!(
-                "the columns of {} are others now than in the backup; restore beside it (without --replace), and move \
+                "the columns of {} differ from those in the backup; restore beside it (without --replace), and move \
                  the rows by hand",
                 text::one_line(&differing.join(", "))
             ))));
@@ -245,11 +249,11 @@ impl Restorer<'_> {
             let why = if load.is_quiet {
                 "it is enabled for replicas".to_owned()
             } else {
-                format!("{user} may not switch it off")
+                format!("{user} is not allowed to disable it")
             };
             return Err(Error::Server(ServerError::NotReplaced(format!(
-                "the trigger {} would fire for every row, because {why}; disable it (ALTER TABLE … DISABLE TRIGGER) for \
-                 that time, or restore as a superuser",
+                "the trigger {} would fire for every row, because {why}; disable it (ALTER TABLE … DISABLE TRIGGER) \
+                 during the restore, or restore as a superuser",
                 text::one_line(&triggers.join(", "))
             ))));
         }
@@ -261,13 +265,14 @@ impl Restorer<'_> {
             }
             let full = text::one_line(&full.join(", ")).into_owned();
             return Err(Error::Settings(SettingsError::Usage(format!(
-                "{full} has rows already; --replace puts those of the backup in their place"
+                "{full} already has rows; --replace replaces them with those of the backup"
             ))));
         }
         let keys = load.keys_from_elsewhere(&family).await?;
         if !keys.is_empty() {
             return Err(Error::Server(ServerError::NotReplaced(format!(
-                "other tables refer to these by {}; restore them together, or restore beside (without --replace)",
+                "other tables refer to these through {}; restore them together, or beside the existing ones (without \
+                 --replace)",
                 text::one_line(&keys.join(", "))
             ))));
         }
@@ -297,7 +302,7 @@ impl Restorer<'_> {
         let differing: Vec<&str> = found.differing.iter().filter(is_other).map(|(name, _)| name.as_str()).collect();
         if !differing.is_empty() {
             let names = differing.join(", ");
-            return Err(self.unproved(backup, &format!("{names}: the rows are others than in the backup")));
+            return Err(self.unproved(backup, &format!("{names}: the rows differ from those in the backup")));
         }
         if load.is_quiet && matches!(tables.way, TableWay::InPlace) {
             let (_, orphans) = contents::orphans(connection).await?;
@@ -306,7 +311,7 @@ impl Restorer<'_> {
             let ours = |key: &&String| family.iter().any(|table| key.starts_with(&format!("{table}.")));
             let broken: Vec<&str> = orphans.keys().filter(ours).map(String::as_str).collect();
             if !broken.is_empty() {
-                let why = format!("rows would refer to nothing by {}", broken.join(", "));
+                let why = format!("rows would refer to missing rows through {}", broken.join(", "));
                 return Err(Error::Server(ServerError::NotReplaced(format!(
                     "{why}; restore the tables that they refer to together with them"
                 ))));
@@ -336,7 +341,7 @@ impl Restorer<'_> {
         let partition = names.iter().find(|table| parents(catalogue, table).any(|parent| !names.contains(parent)));
         if let Some(partition) = partition {
             return Err(Error::Server(ServerError::NotReplaced(format!(
-                "{} is a partition of a table that is there; restore it into a new database, and attach it by hand",
+                "{} is a partition of an existing table; restore it into a new database, and attach it by hand",
                 text::one_line(partition)
             ))));
         }
@@ -344,7 +349,7 @@ impl Restorer<'_> {
         let left_out = self.move_tables(server, &archive, &names, done).await?;
         let left_out = left_out.iter().map(|key| {
             format!(
-                "the foreign key {} is left out; add it again, once what it refers to is there",
+                "the foreign key {} is left out; add it again once the table it refers to exists",
                 text::one_line(key)
             )
         });

@@ -30,7 +30,7 @@ impl Restorer<'_> {
         }
         if !target.is_empty && !self.request.replace {
             return Err(Error::Settings(SettingsError::Usage(format!(
-                "the database {name} exists and is not empty; --replace keeps it under another name and puts the \
+                "the database {name} exists and is not empty; use --replace to keep it under another name and put the \
                  restored one in its place, or give --into another name"
             ))));
         }
@@ -43,7 +43,8 @@ impl Restorer<'_> {
             let count = text::count(target.sessions.len(), "session");
             let all = target.sessions.iter().take(10).map(|session| text::one_line(session).into_owned());
             return Err(Error::Server(ServerError::NotReplaced(format!(
-                "the database {name} is in use: {count} ({}); end them, or let --disconnect do it at the moment of the swap",
+                "the database {name} is in use: {count} ({}); \
+                 end them, or pass --disconnect to end them at the moment of the swap",
                 all.collect::<Vec<_>>().join("; ")
             ))));
         }
@@ -65,7 +66,7 @@ impl Restorer<'_> {
             RestoreContent::Schema => format!("the objects of {}, without rows", text::one_line(&expected.name)),
             _ if !self.request.tables.is_empty() => {
                 format!(
-                    "every object of {}, and the rows of {} alone",
+                    "every object of {}, and only the rows of {}",
                     text::one_line(&expected.name),
                     self.request.tables.join(", ")
                 )
@@ -97,8 +98,8 @@ impl Restorer<'_> {
                 needed.iter().filter(|role| !present.contains(*role)).map(String::as_str).collect();
             if !lacking.is_empty() {
                 return Err(Error::Server(ServerError::Lacking(format!(
-                    "the server lacks {} {}; --globals makes them from the same backup run, --no-owner restores without \
-                     owners and privileges",
+                    "the server lacks {} {}; --globals creates them from the same backup run, --no-owner restores \
+                     without owners and privileges",
                     if lacking.len() == 1 { "the role" } else { "the roles" },
                     text::one_line(&lacking.join(", "))
                 ))));
@@ -113,15 +114,15 @@ impl Restorer<'_> {
             if !lacking.is_empty() && !globals && self.request.content != RestoreContent::Schema {
                 let lacking = text::one_line(&lacking.join(", ")).into_owned();
                 return Err(Error::Server(ServerError::Lacking(format!(
-                    "rows name {lacking} in columns of type regrole, and the server lacks that; --globals makes roles \
-                     from the same backup run, or make it with CREATE ROLE"
+                    "rows name {lacking} in columns of type regrole, which the server lacks; --globals creates roles \
+                     from the same backup run, or use CREATE ROLE"
                 ))));
             }
             let lacking: Vec<String> = policy_roles.into_iter().filter(|role| !present.contains(role)).collect();
             if !lacking.is_empty() {
                 let lacking = text::one_line(&lacking.join(", ")).into_owned();
                 return Err(Error::Server(ServerError::Lacking(format!(
-                    "policies name {lacking}, which the server lacks; --globals makes roles from the same backup run"
+                    "policies name {lacking}, which the server lacks; --globals creates roles from the same backup run"
                 ))));
             }
         }
@@ -166,9 +167,9 @@ pub(super) fn describe_replaced(name: &str, existing: Option<&ExistingDatabase>)
     }
     let size = existing.and_then(|target| target.bytes).map(|bytes| format!(" ({})", text::size(bytes)));
     let sessions = existing.map(|target| target.sessions.len()).filter(|count| *count > 0);
-    let sessions = sessions.map(|count| format!("; {} of it will be ended", text::count(count, "session")));
+    let sessions = sessions.map(|count| format!("; {} will be ended", text::count(count, "session")));
     format!(
-        "{name}{}, which stays as {}{}",
+        "{name}{}, which is kept as {}{}",
         size.unwrap_or_default(),
         text::one_line(&kept),
         sessions.unwrap_or_default()

@@ -56,7 +56,7 @@ impl Cron {
     pub fn parse(text: &str) -> Result<Self, String> {
         const FORM: &str = "five fields `minute hour day month weekday`, such as `0 2 * * *`";
         if text.contains('=') {
-            return Err(format!("{FORM}; the zone stands in SCHEDULE_TIMEZONE"));
+            return Err(format!("{FORM}; the time zone is set by SCHEDULE_TIMEZONE"));
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let fields: Vec<&str> = text.split_whitespace().collect();
@@ -76,7 +76,7 @@ impl Cron {
         let cron = Self { pattern, every_hour };
         // a year that is none of a time zone's exceptions
         let begin = DateTime::UNIX_EPOCH;
-        cron.next(begin, Tz::UTC).map(|_| cron).ok_or_else(|| "a date that comes".to_owned())
+        cron.next(begin, Tz::UTC).map(|_| cron).ok_or_else(|| "an expression that matches at least one date".to_owned())
     }
 
     /// The first time after `after`.

@@ -61,7 +61,8 @@ impl RawSettings {
             (Some(text), None) => {
                 if text.len() > 1 && text.starts_with(['"', '\'']) && text.ends_with(['"', '\'']) {
                     self.warnings.push(format!(
-                        "{} begins and ends with quotes, and they are part of the value; remove them if that is not meant",
+                        "{} begins and ends with quotes, which are part of the value; \
+                         remove them if that is not intended",
                         setting.name
                     ));
                 }

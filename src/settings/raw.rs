@@ -141,7 +141,9 @@ impl RawSettings {
             if let [Some(one), Some(other)] = texts
                 && one != other
             {
-                self.problems.push(format!("{alias} and {name} mean the same and differ; set one of them"));
+                self.problems.push(format!(
+                    "{alias} and {name} are the same setting with different values; set only one of them"
+                ));
             }
         }
     }
@@ -151,7 +153,7 @@ impl RawSettings {
         let Some(setting) = self.find(name) else { return };
         match self.values.get(name) {
             Some(value) if value.text != text => {
-                self.problems.push(format!("DATABASE_URL and {name} say different things; unset one of them"));
+                self.problems.push(format!("DATABASE_URL and {name} have different values; unset one of them"));
             }
             Some(_) => {}
             None => {
@@ -286,7 +288,8 @@ impl RawSettings {
         };
         let mut problem = format!("{name}: got {received}, allowed: {allowed}");
         if received.starts_with("`tcp://") {
-            problem += "; a Kubernetes Service of that name sets this variable, enableServiceLinks: false stops it";
+            problem +=
+                "; a Kubernetes Service of that name sets this variable; enableServiceLinks: false prevents that";
         }
         self.problems.push(problem);
     }
@@ -298,8 +301,9 @@ impl RawSettings {
                 |value: &&ReceivedValue| value.text.chars().any(char::is_control) || value.text.trim() != value.text;
             if self.values.get(setting.name).filter(is_odd).is_some() {
                 let name = setting.name;
-                self.problems
-                    .push(format!("{name}: it has a space at an end, a line break, or another control character"));
+                self.problems.push(format!(
+                    "{name}: it begins or ends with a space, or has a line break or another control character"
+                ));
             }
         }
     }

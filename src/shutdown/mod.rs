@@ -21,7 +21,7 @@ pub enum Stop {
     #[error("stopped by SIGHUP")]
     Hangup,
     /// `BACKUP_TIMEOUT` is over.
-    #[error("the deadline BACKUP_TIMEOUT is over")]
+    #[error("the deadline BACKUP_TIMEOUT has passed")]
     Deadline,
 }
 

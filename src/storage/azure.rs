@@ -25,7 +25,7 @@ Setting::new("AZURE_STORAGE_ACCOUNT", ValueKind::Text, "Storage account, for REM
 Setting::new("AZURE_CONTAINER", ValueKind::Text, "Container; it must exist."),
 Setting::new("AZURE_STORAGE_KEY", ValueKind::Text, "Account key.").secret(),
 Setting::new("AZURE_STORAGE_SAS_TOKEN", ValueKind::Text, "Shared access signature with read, create, write, delete and list rights, instead of the key. Without either: the workload identity of the pod (AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE, as AKS sets them), else the managed identity.").secret(),
-Setting::new("AZURE_ENDPOINT", ValueKind::Text, "Another endpoint than https://ACCOUNT.blob.core.windows.net."),
+Setting::new("AZURE_ENDPOINT", ValueKind::Text, "Endpoint to use instead of https://ACCOUNT.blob.core.windows.net."),
 ];
 const DIALECT: Dialect = Dialect {
     place: "AZURE_STORAGE_ACCOUNT and AZURE_ENDPOINT",
@@ -94,10 +94,10 @@ pub(crate) fn read(raw: &mut RawSettings, is_meant: bool) -> Option<AzureSetting
     if account.as_ref().is_some_and(|name| !is_account(name)) {
         // a whole connection string has the key in it
         let allowed = "the account's name alone, 3 to 24 lowercase letters and digits";
-        raw.problems.push(format!("AZURE_STORAGE_ACCOUNT: allowed is {allowed}"));
+        raw.problems.push(format!("AZURE_STORAGE_ACCOUNT: allowed: {allowed}"));
     }
     if key.is_some() && token.is_some() {
-        raw.problems.push("AZURE_STORAGE_KEY and AZURE_STORAGE_SAS_TOKEN: set one of them".to_owned());
+        raw.problems.push("AZURE_STORAGE_KEY and AZURE_STORAGE_SAS_TOKEN: set only one of them".to_owned());
     }
     let pod = ["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST"];
     let [client, tenant, token_file, authority] = pod.map(|name| raw.foreign(name));
@@ -107,7 +107,7 @@ pub(crate) fn read(raw: &mut RawSettings, is_meant: bool) -> Option<AzureSetting
         (None, None, Some(client), Some(tenant), Some(token_file)) => {
             let authority = authority.map(|url| url.trim_end_matches('/').to_owned());
             if authority.as_ref().is_some_and(|url| Url::parse(url).is_err()) {
-                raw.problems.push("AZURE_AUTHORITY_HOST: an http or https URL is allowed".to_owned());
+                raw.problems.push("AZURE_AUTHORITY_HOST: allowed: an http or https URL".to_owned());
             }
             AzureAccess::Workload { client, tenant, token_file, authority }
         }

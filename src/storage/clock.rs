@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// Clocks that are no further apart than this are no reason for a refusal.
 pub(super) const CLOCKS_AGREE: TimeDelta = TimeDelta::minutes(5);
 /// What to do where they are.
-pub(super) const CLOCK: &str = "set this machine's clock";
+pub(super) const CLOCK: &str = "correct this machine's clock";
 
 /// How far apart our clock is from the one that wrote a `Date` header; nothing where there is none.
 pub(super) fn clock_skew(date: Option<&str>) -> TimeDelta {

@@ -23,10 +23,10 @@ pub const BACKEND: Backend = Backend {
 
 const SETTINGS: &[Setting] = &[
 Setting::new("GCS_BUCKET_NAME", ValueKind::Text, "Bucket; it must exist. Setting it makes gcs the default of REMOTE_KIND."),
-Setting::new("GCS_CREDENTIALS_PATH", ValueKind::Text, "Service-account key file; where the default one does not exist, the identity that the machine or the pod has (workload identity).").default("/gcs-credentials/credentials.json"),
-Setting::new("GCS_BACKUP_PREFIX", FOLDER, "Folder inside the bucket, as REMOTE_PREFIX for the others.").default("backups/postgres"),
+Setting::new("GCS_CREDENTIALS_PATH", ValueKind::Text, "Service-account key file; if the default file does not exist, the identity of the machine or pod is used (workload identity).").default("/gcs-credentials/credentials.json"),
+Setting::new("GCS_BACKUP_PREFIX", FOLDER, "Folder inside the bucket, in place of REMOTE_PREFIX.").default("backups/postgres"),
 Setting::new("GCS_UPLOAD_RETRY_MAX", ValueKind::Number(1, 100), "Attempts to send each part of an upload; RETRY_COUNT is for everything else.").default("3"),
-Setting::new("GCS_ENDPOINT", ValueKind::Text, "Another endpoint than Google's, for example of a private network."),
+Setting::new("GCS_ENDPOINT", ValueKind::Text, "Endpoint to use instead of Google's, for example on a private network."),
 ];
 const DIALECT: Dialect = Dialect {
     place: "GCS_ENDPOINT",
@@ -71,7 +71,7 @@ pub(crate) fn read(raw: &mut RawSettings, is_meant: bool) -> Option<GcsSettings>
         }
     });
     if raw.is_set("REMOTE_PREFIX") {
-        raw.problems.push("REMOTE_PREFIX: the folder in Google's bucket is GCS_BACKUP_PREFIX".to_owned());
+        raw.problems.push("REMOTE_PREFIX: for REMOTE_KIND=gcs, set GCS_BACKUP_PREFIX instead".to_owned());
     }
     Some(GcsSettings { bucket: bucket?, key, endpoint, attempts: attempts? })
 }
@@ -89,7 +89,7 @@ fn read_key_file(path: &str) -> Result<String, String> {
         serde_json::from_str(&text).map_err(|_| format!("{path} is not the JSON key file of a service account"))?;
     match file.kind.as_str() {
         "service_account" => Ok(text),
-        other => Err(format!("{path} is of type `{other}`, and a key of type `service_account` is needed")),
+        other => Err(format!("{path} is of type `{other}`, but a key of type `service_account` is needed")),
     }
 }
 

@@ -45,13 +45,13 @@ use tokio::io::AsyncRead;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StorageError {
     /// No such object.
-    #[error("{key} is not there")]
+    #[error("{key} does not exist")]
     NotFound {
         /// The object.
         key: String,
     },
     /// An object of that key exists, and nothing is overwritten.
-    #[error("{key} exists already and is not overwritten")]
+    #[error("{key} already exists and is not overwritten")]
     AlreadyExists {
         /// The object.
         key: String,
@@ -87,14 +87,14 @@ pub enum StorageError {
         setting: &'static str,
     },
     /// Nothing was taken for the whole of `STALL_TIMEOUT`.
-    #[error("{action}: no byte was taken for {} s (STALL_TIMEOUT)", .limit.as_secs())]
+    #[error("{action}: no data was accepted for {} s (STALL_TIMEOUT)", .limit.as_secs())]
     Stalled {
         /// What was tried.
         action: String,
         limit: Duration,
     },
     /// An object is not what it was a moment ago, although objects are never changed.
-    #[error("{place} has changed while it was read")]
+    #[error("{place} changed while it was being read")]
     Changed {
         /// The object.
         place: String,

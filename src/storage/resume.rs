@@ -112,7 +112,7 @@ impl AsyncRead for Resuming {
                 Poll::Pending => {
                     let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(this.limit)));
                     ready!(waiting.as_mut().poll(cx));
-                    let text = format!("no byte came for {} s (STALL_TIMEOUT)", this.limit.as_secs());
+                    let text = format!("no data came for {} s (STALL_TIMEOUT)", this.limit.as_secs());
                     io::Error::new(io::ErrorKind::TimedOut, text)
                 }
                 Poll::Ready(Ok(())) if buf.filled().len() > before => {
@@ -120,7 +120,7 @@ impl AsyncRead for Resuming {
                     (this.waiting, this.attempts) = (None, 0);
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Ok(())) => io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off"),
+                Poll::Ready(Ok(())) => io::Error::new(io::ErrorKind::UnexpectedEof, "it ended early"),
                 Poll::Ready(Err(error)) if matches!(this.state, ReadState::Failed(_)) => {
                     return Poll::Ready(Err(error));
                 }
@@ -161,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_gives_nothing_more_is_an_error_in_the_end() {
         let error = read(0..u64::MAX, 0).await.unwrap_err().to_string();
-        assert!(error.ends_with("key: it broke off"), "{error}");
+        assert!(error.ends_with("key: it ended early"), "{error}");
     }
 
     #[tokio::test]

@@ -61,8 +61,8 @@ pub(super) fn read_endpoint(raw: &mut RawSettings, name: &'static str, allowed: 
     match Url::parse(&text) {
         Ok(url) if is_clean(&url, &text) => Some(url.as_str().trim_end_matches('/').to_owned()),
         _ if text.contains(['@', '?', ';']) => {
-            let why = "has a user, a password or a query in it and is not shown here";
-            raw.problems.push(format!("{name}: what it is set to {why}; allowed: {allowed}"));
+            let why = "contains a user, a password or a query and is not shown here";
+            raw.problems.push(format!("{name}: its value {why}; allowed: {allowed}"));
             None
         }
         _ => {

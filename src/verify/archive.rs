@@ -30,7 +30,7 @@ pub(crate) async fn prove(
     let mut details = Vec::new();
     let as_stored = stored.bytes == manifest.stored_bytes && stored.sha256 == manifest.sha256;
     match read {
-        Ok(()) if !as_stored => details.push("the stored bytes are not those that were written".to_owned()),
+        Ok(()) if !as_stored => details.push("the stored bytes differ from those that were written".to_owned()),
         Ok(()) => {}
         Err(Broken::Backup(cause)) => details.push(cause),
         // whatever went wrong, the bytes are not to be trusted
@@ -124,11 +124,11 @@ fn content_differences(facts: &Facts, found: Result<GatheredFacts, &'static str>
     }
     let differing = differing.iter();
     let mut details: Vec<String> = differing
-        .map(|table| format!("{}: the rows in the archive are not those that were dumped", text::one_line(table)))
+        .map(|table| format!("{}: the rows in the archive differ from those that were dumped", text::one_line(table)))
         .collect();
     let unknown = found.beside(&expected);
     if unknown > 0 {
-        details.push(format!("the archive has rows of {}, which the facts do not name", text::count(unknown, "table")));
+        details.push(format!("the archive has rows of {} that the facts do not list", text::count(unknown, "table")));
     }
     Ok(details)
 }

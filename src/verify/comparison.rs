@@ -200,7 +200,7 @@ fn read_queries(path: &Path) -> Result<Vec<String>, Error> {
                 let query = query.trim_end_matches(';').trim();
                 queries.extend((!query.is_empty()).then(|| query.to_owned()));
             }
-            Token::CommandEnd => return Err(problem("it has a command of psql; only queries can be asked".to_owned())),
+            Token::CommandEnd => return Err(problem("it has a psql command; only SQL queries are allowed".to_owned())),
             _ => {}
         }
     }

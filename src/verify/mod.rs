@@ -169,8 +169,8 @@ impl Verifier<'_> {
         let outcome = self.restore_on(&mut server, repository, backup, facts).await;
         match self.shutdown.finish(budget::SCRATCH, server.close()).await {
             Some(Ok(())) => {}
-            Some(Err(error)) => warn!("{error}; the next verification cleans up"),
-            None => warn!("the verify server does not answer; the next verification cleans up"),
+            Some(Err(error)) => warn!("{error}; the next verification will clean up"),
+            None => warn!("the verify server does not answer; the next verification will clean up"),
         }
         outcome
     }
@@ -211,12 +211,12 @@ impl Verifier<'_> {
         // not dropped half-way: what is made has to be remembered
         let provided = server.provide_roles(&needed, is_superuser && !is_source);
         let Some(roles) = self.shutdown.finish(budget::SCRATCH, provided).await else {
-            return Err(Error::Io("making roles on the verify server: no answer in time".to_owned()));
+            return Err(Error::Io("creating roles on the verify server: no answer in time".to_owned()));
         };
         let roles = roles?;
         let owners = is_superuser && roles.len() == needed.len();
         if !owners {
-            info!("restoring without owners and privileges, because not every role of the source is to be had here");
+            info!("restoring without owners and privileges, because not every role of the source exists here");
         }
         let leave_out = LeaveOut { owners: !owners, surroundings: true, ..LeaveOut::default() };
         let (shutdown, terminal) = (self.shutdown, self.terminal);

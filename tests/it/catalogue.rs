@@ -185,7 +185,7 @@ fn upload_takes_ids_and_paths_and_refuses_what_is_damaged() {
     let mut broken = bytes.clone();
     broken[bytes.len() / 2] ^= 1;
     std::fs::write(&archive, &broken).unwrap();
-    backup.run(&["upload", &id]).exits(65).says("is not what its manifest names");
+    backup.run(&["upload", &id]).exits(65).says("does not match its manifest");
     assert_eq!(s3::shared().keys(&prefix), Vec::<String>::new(), "something of a damaged backup was left");
     std::fs::write(&archive, &bytes[..bytes.len() - 1]).unwrap();
     backup.run(&["upload", &id]).exits(74).says("is damaged");
@@ -216,7 +216,7 @@ fn another_backup_under_the_same_id_is_an_error_and_nothing_is_overwritten() {
     let archive = backup.archive();
     std::fs::write(&archive, b"other bytes").unwrap();
     backup.make_sums_right(&archive);
-    backup.run(&["upload"]).exits(74).says("has the same id and other bytes");
+    backup.run(&["upload"]).exits(74).says("has the same id but different bytes");
     assert!(s3::shared().contents(&prefix) == before, "the store was changed");
     let listed = backup.json(&["list"], 0);
     assert_eq!(listed["backups"].as_array().unwrap().len(), 2, "two backups, not one in two places");

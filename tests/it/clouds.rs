@@ -265,7 +265,7 @@ fn a_clock_that_is_wrong_is_named_as_the_reason() {
         let backup = to(kind, &name).set("RETRY_COUNT", "1");
         let wrapped = backup.with("FAKETIME_DONT_FAKE_MONOTONIC", "1").under(&["faketime", "-f", "-3h"]);
         for command in [&["check"][..], &["list"], &["run"]] {
-            wrapped.run(command).exits(77).says("set this machine's clock").says("3 h 0 min apart");
+            wrapped.run(command).exits(77).says("correct this machine's clock").says("3 h 0 min apart");
         }
     }
     // one that does not look at our clock takes everything, and `check` says so all the same

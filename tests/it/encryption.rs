@@ -89,7 +89,7 @@ fn without_its_key_a_backup_is_not_opened_and_its_stored_bytes_can_still_be_comp
     backup.run(&[]).exits(0);
     let (other, _) = age_keys(backup.folder.path(), "other.txt");
     backup.run(&["verify"]).exits(78).says("there is no private key to read it; look at AGE_IDENTITY_FILE");
-    backup.with("AGE_IDENTITY_FILE", &other).run(&["verify"]).exits(78).says("none of the private keys opens it");
+    backup.with("AGE_IDENTITY_FILE", &other).run(&["verify"]).exits(78).says("none of the private keys decrypts it");
     assert_eq!(backup.verifications().len(), 0, "keys say nothing of a backup");
     let report = backup.verify(&["--checksum-only"], 0);
     assert!(report.check(7).1.contains("only its stored bytes were compared"), "{:?}", report.check(7));
@@ -119,25 +119,29 @@ fn keys_are_checked_before_anything_is_dumped() {
     };
     let list = write("list.txt", &format!("# two of us\n{}\n{public}\n", backup.get("AGE_RECIPIENTS")));
     for (name, value, says) in [
-        ("AGE_RECIPIENTS", "age1nonsense", "AGE_RECIPIENTS: `age1nonsense` is no age public key"),
+        ("AGE_RECIPIENTS", "age1nonsense", "AGE_RECIPIENTS: `age1nonsense` is not an age public key"),
         ("AGE_RECIPIENTS", "/nowhere", "AGE_RECIPIENTS: reading /nowhere"),
         ("AGE_IDENTITY_FILE", "/nowhere", "AGE_IDENTITY_FILE: reading /nowhere"),
-        ("AGE_IDENTITY_FILE", &list, "line 2 is no age private key"),
+        ("AGE_IDENTITY_FILE", &list, "line 2 is not an age private key"),
         ("AGE_IDENTITY_FILE", &write("empty", "#\n"), "it holds no key"),
         ("VERIFY_ENABLED", "true", "needs AGE_IDENTITY_FILE"),
         ("AGE_RECIPIENTS_FILE", &list, "AGE_RECIPIENTS_FILE is not a setting; AGE_RECIPIENTS takes keys or the path"),
-        ("AGE_RECIPIENTS", SECRET, "a private key is given only as a file"),
-        ("AGE_IDENTITY_FILE", SECRET, "a private key is given only as a file"),
+        ("AGE_RECIPIENTS", SECRET, "a private key may be given only as a file"),
+        ("AGE_IDENTITY_FILE", SECRET, "a private key may be given only as a file"),
     ] {
         let outcome = backup.with(name, value).run(&[]).exits(78).says(says);
         assert!(!outcome.log.contains("1GFPY"), "a private key is shown");
         backup.with(name, value).run(&["config"]).exits(78).says(says);
     }
-    backup.run(&["check"]).exits(0).says("1 public key; the private key is not here");
-    backup.with("AGE_IDENTITY_FILE", &key).run(&["check"]).exits(0).says("AGE_IDENTITY_FILE opens what is encrypted");
-    backup.with("AGE_IDENTITY_FILE", &other).run(&["check"]).exits(0).says("opens nothing that is encrypted to them");
+    backup.run(&["check"]).exits(0).says("1 public key; there is no private key here");
+    backup
+        .with("AGE_IDENTITY_FILE", &key)
+        .run(&["check"])
+        .exits(0)
+        .says("AGE_IDENTITY_FILE decrypts what is encrypted");
+    backup.with("AGE_IDENTITY_FILE", &other).run(&["check"]).exits(0).says("cannot decrypt what is encrypted to them");
     let unproved = backup.with("VERIFY_ENABLED", "true").set("AGE_IDENTITY_FILE", &other);
-    unproved.run(&[]).exits(78).says("opens nothing that is encrypted to AGE_RECIPIENTS");
+    unproved.run(&[]).exits(78).says("cannot decrypt what is encrypted to AGE_RECIPIENTS");
     assert_eq!(backup.files(), [""; 0]);
     // each of several keys opens it
     let backup = backup.with("AGE_RECIPIENTS", &list);

@@ -88,7 +88,7 @@ const WORLDS: &[World] = &[
         sql: "CREATE EXTENSION unaccent; ALTER FUNCTION unaccent(text) IMMUTABLE;
               CREATE TABLE t (a text, b text GENERATED ALWAYS AS (public.unaccent(a)) STORED); INSERT INTO t VALUES ('ä'), ('b')",
         settings: &[],
-        exceptions: &["table public.t: made with its columns alone"],
+        exceptions: &["table public.t: created with its columns alone"],
     },
     World {
         name: "a function in an index that finds its table by the search_path",
@@ -401,7 +401,8 @@ fn what_a_plain_role_may_not_make_is_left_out_and_listed() {
     let plain = backup.with("POSTGRES_USER", &role).set("POSTGRES_PASSWORD", "secret");
     let copy = format!("{database}_copy");
     let outcome = plain.run(&["restore", "--into", &copy, "--no-owner"]).exits(0);
-    let outcome = outcome.says("function public.tight: made without LEAKPROOF").says("event trigger watch: left out");
+    let outcome =
+        outcome.says("function public.tight: created without LEAKPROOF").says("event trigger watch: left out");
     outcome.says("publication everything: left out");
     assert_eq!(postgres.sql(&copy, "SELECT count(*) FROM v"), "2");
     let verify = backup.with("VERIFY_USER", &role).set("VERIFY_PASSWORD", "secret");

@@ -585,7 +585,7 @@ fn a_manifest_without_its_archive_protects_nothing_from_the_floor() {
     let newer = archives.map(|file| backup.path().join(file)).find(|path| *path != good).unwrap();
     std::fs::remove_file(newer).unwrap();
     let backup = backup.set("BACKUP_RETENTION_DAILY", "1");
-    let plan = backup.run(&["prune", "--dry-run"]).exits(0).says("another length").stdout;
+    let plan = backup.run(&["prune", "--dry-run"]).exits(0).says("differs in length").stdout;
     let id = good.file_name().unwrap().to_str().unwrap().trim_end_matches(".sql.gz").to_owned();
     assert!(plan.lines().any(|line| line.contains(&id) && line.contains("keep")), "{plan}");
 }

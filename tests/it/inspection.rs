@@ -34,7 +34,12 @@ fn json(backup: &Backup, schema: &str, arguments: &[&str]) -> Value {
 fn show_says_what_is_in_a_backup_and_how_it_was_proved() {
     let backup = shop(shared());
     backup.run(&[]).exits(0);
-    backup.run(&["show"]).exits(0).says("never; `backup verify` proves it").says("sales.\"Order Items\"").says("5034");
+    backup
+        .run(&["show"])
+        .exits(0)
+        .says("never; run `backup verify` to prove it")
+        .says("sales.\"Order Items\"")
+        .says("5034");
     backup.verify(&[], 0);
     backup.run(&["show"]).exits(0).says("restored and compared on").says("hstore");
     let shown = json(&backup, "show", &["show", "latest"]);

@@ -47,7 +47,7 @@ fn a_database_comes_back_under_a_new_name_in_every_form() {
         );
         assert_same_text(&postgres.picture(&copy).replace(&copy, &database), &postgres.picture(&database));
         // a second time it is there already
-        backup.run(&["restore", "--into", &copy]).exits(64).says("exists and is not empty; --replace");
+        backup.run(&["restore", "--into", &copy]).exits(64).says("exists and is not empty; use --replace");
         assert_eq!(postgres.leftovers().matches(&database).count(), 0);
     }
 }
@@ -87,7 +87,7 @@ fn a_full_database_is_replaced_on_demand_and_kept_and_can_be_swapped_back() {
     let planned = backup
         .run(&["restore", "--into", &database, "--replace", "--dry-run"])
         .exits(0)
-        .says("which stays as")
+        .says("which is kept as")
         .says("_before_<time>");
     assert!(planned.stdout.contains("replace"));
     assert_same_text(&postgres.picture(&database), &later);
@@ -165,7 +165,7 @@ fn one_database_comes_out_of_a_whole_servers_archive() {
     let server = Postgres::start(&tool("PG_BIN"));
     let there = at(&backup, &server);
     let restore = ["restore", "--into", "one", "--source-database", "shop"];
-    there.run(&restore).exits(78).says("the server lacks the roles app, readers; --globals makes them");
+    there.run(&restore).exits(78).says("the server lacks the roles app, readers; --globals creates them");
     there.run(&[&restore[..], &["--no-owner"]].concat()).exits(0);
     assert_eq!(server.sql("one", "SELECT tableowner FROM pg_tables WHERE tablename = 't'"), "backup_user");
     assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname IN ('app', 'readers')"), "0");
@@ -324,7 +324,7 @@ fn a_table_that_is_gone_is_made_again_with_everything_that_belongs_to_it() {
     backup
         .run(&["restore", "--into", &database, "--table", "orders"])
         .exits(77)
-        .says("does not take the tables")
+        .says("does not accept the tables")
         .says("nothing was changed");
     assert_eq!(postgres.sql(&database, "SELECT to_regclass('orders') IS NULL"), "t");
     assert_eq!(postgres.leftovers().matches(&database).count(), 0);
@@ -359,7 +359,7 @@ fn a_new_database_gets_the_whole_schema_and_the_rows_that_are_wanted() {
             assert_eq!(rows(postgres, &objects, table), rows(postgres, &database, table));
         }
         assert_eq!(postgres.sql(&objects, "SELECT nextval('orders_id_seq')"), "51");
-        backup.run(&["restore", "--into", &objects, "--data-only"]).exits(64).says("has rows already");
+        backup.run(&["restore", "--into", &objects, "--data-only"]).exits(64).says("already has rows");
         backup.run(&["restore", "--into", &objects, "--data-only", "--replace", "--yes"]).exits(0);
         backup
             .run(&["restore", "--into", "not_there", "--data-only"])
@@ -419,15 +419,15 @@ fn a_download_goes_on_where_it_broke_off_and_its_checksum_decides() {
     let copy = postgres.database("by_hand");
     postgres.restore(&archive, &copy, true);
     // what is there is left alone, and proves itself
-    backup.run(&download).exits(0).says("is there already");
+    backup.run(&download).exits(0).says("is already there and complete");
     // another file of that name is not touched
     let whole = std::fs::read(&archive).unwrap();
     std::fs::write(&archive, b"mine").unwrap();
-    backup.run(&download).exits(74).says("has other bytes");
+    backup.run(&download).exits(74).says("has different bytes");
     assert_eq!(std::fs::read(&archive).unwrap(), b"mine");
     // broken off: gone on with; and what does not go together is begun anew
     let partial = format!("{}.partial", archive.display());
-    for (left, says) in [(&whole[..whole.len() / 2], "going on with"), (&b"something else"[..], "beginning anew")] {
+    for (left, says) in [(&whole[..whole.len() / 2], "resuming "), (&b"something else"[..], "starting over")] {
         std::fs::remove_file(&archive).unwrap();
         std::fs::write(&partial, left).unwrap();
         backup.run(&download).exits(0).says(says);

@@ -180,7 +180,7 @@ fn a_hostile_archive_runs_nothing_here_and_nothing_beyond_its_database() {
     let database = postgres.database("hostile");
     postgres.sql(&database, "CREATE TABLE t (a text); INSERT INTO t VALUES ('x')");
     for (hostile, code, says) in [
-        ("\\! touch CANARY\n", 65, "has the command `\\!` of psql"),
+        ("\\! touch CANARY\n", 65, "has the psql command `\\!`"),
         ("\\o CANARY\nSELECT 1;\n\\o\n", 65, "`\\o`"),
         ("\\copy t TO 'CANARY'\n", 65, "`\\copy`"),
         ("\\connect postgres\nDROP TABLE important;\n", 65, "`\\connect`"),
@@ -206,7 +206,7 @@ fn a_hostile_archive_runs_nothing_here_and_nothing_beyond_its_database() {
             65,
             "has `COPY public.t TO",
         ),
-        ("COMMENT ON TABLE public.t IS 'a\0'; COPY public.t TO PROGRAM 'touch CANARY';\n", 65, "a byte 0"),
+        ("COMMENT ON TABLE public.t IS 'a\0'; COPY public.t TO PROGRAM 'touch CANARY';\n", 65, "a zero byte"),
         ("SET client_encoding = 'SJIS';\nCOMMENT ON TABLE public.t IS E'\\x95';\n", 65, "has `SET client_encoding ="),
         (
             "SELECT pg_catalog.lo_create(1), pg_catalog.lo_export(2, 'CANARY');\n",
@@ -225,7 +225,7 @@ fn a_hostile_archive_runs_nothing_here_and_nothing_beyond_its_database() {
             "a table of the server itself",
         ),
         ("COPY pg_authid (oid, rolname) FROM stdin;\n99999\tevil\n\\.\n", 65, "a table of the server itself"),
-        ("BEGIN;\nCOPY public.t (a) FROM stdin;\ny\n\\.\nCOMMIT;\n", 65, "in a transaction"),
+        ("BEGIN;\nCOPY public.t (a) FROM stdin;\ny\n\\.\nCOMMIT;\n", 65, "inside a transaction"),
         ("CREATE USER MAPPING SUPERUSER;\n", 65, "has `CREATE USER MAPPING"),
         (
             "SELECT pg_catalog.setval('public.s', 2, E'\\'' <> concat('::\"', pg_catalog.lo_export(pg_catalog.lo_from_bytea(0, 'x'), 'CANARY')) --\"\n);\n",
@@ -291,7 +291,7 @@ fn a_dump_of_another_tool_or_a_bomb_is_refused_and_costs_nothing() {
     ));
     let whole = std::fs::read(&archive).unwrap();
     for (file, says) in
-        [(archive.clone(), "more than"), (archive.with_extension("gz.facts.json.gz"), "facts file is damaged")]
+        [(archive.clone(), "longer than"), (archive.with_extension("gz.facts.json.gz"), "facts file is damaged")]
     {
         let kept = std::fs::read(&file).unwrap();
         std::fs::remove_file(&file).unwrap();
@@ -397,7 +397,7 @@ fn what_changes_while_a_restore_runs_is_seen_before_the_swap() {
         } else {
             postgres.sql(into, &change);
         }
-        finish(child).exits(77).says("changed while the restore ran").says("it was left as it is");
+        finish(child).exits(77).says("changed while the restore ran").says("it was left unchanged");
         if change.contains("SUBSCRIPTION") {
             postgres.sql(&database, "DROP SUBSCRIPTION s");
         }
@@ -454,7 +454,7 @@ fn a_role_that_may_not_end_sessions_says_so_beforehand_and_secrets_are_not_shown
     let owner = all.with("POSTGRES_USER", "owner").set("POSTGRES_PASSWORD", "x");
     let session = postgres.lock_table("owned");
     let restore = ["restore", "latest", "--database", "owned", "--into", "owned", "--replace", "--yes", "--disconnect"];
-    owner.run(&restore).exits(77).says("POSTGRES_USER may not end 1 session of other roles");
+    owner.run(&restore).exits(77).says("POSTGRES_USER is not allowed to end 1 session of other roles");
     drop(session);
     owner.run(&restore).exits(0);
     // passwords are in the statements that fail

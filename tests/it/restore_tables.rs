@@ -60,7 +60,7 @@ fn a_refusal_leaves_rows_and_sequences_as_they_are() {
     let before = state(postgres, &database);
     for (tables, code, says) in [
         // rows that the live database has deleted since
-        (vec!["orders"], 77, "rows would refer to nothing by public.orders.orders_customer_fkey"),
+        (vec!["orders"], 77, "rows would refer to missing rows through public.orders.orders_customer_fkey"),
         (vec!["customers"], 77, "orders_customer_fkey of public.orders"),
         (vec!["lines"], 77, "refers_line_fkey of public.refers"),
         (vec!["nothing"], 64, "has no rows of a table nothing"),
@@ -111,7 +111,7 @@ fn families_of_tables_go_together() {
     assert_same_text(&state(postgres, &database), &before);
     // a partition that the backup lacks is emptied with the rest, which the plan says
     postgres.sql(&database, "CREATE TABLE orders_3 PARTITION OF orders FOR VALUES FROM (2030) TO (2040); INSERT INTO orders (customer, year) VALUES (1, 2035)");
-    restore(&backup, &database, &["orders"], &IN_PLACE).exits(0).says("partitions that the backup lacks as well");
+    restore(&backup, &database, &["orders"], &IN_PLACE).exits(0).says("including partitions that the backup lacks");
     assert_eq!(postgres.sql(&database, "SELECT count(*) FROM orders"), "100");
     postgres.sql(&database, "DROP TABLE orders_3");
     // one partition alone
@@ -131,8 +131,8 @@ fn families_of_tables_go_together() {
     assert_same_text(&state(postgres, &database), &before);
     // gone in part
     postgres.sql(&database, "DROP TABLE orders_2");
-    restore(&backup, &database, &["orders"], &IN_PLACE).exits(64).says("one after the other");
-    restore(&backup, &database, &["orders_2"], &[]).exits(77).says("is a partition of a table that is there");
+    restore(&backup, &database, &["orders"], &IN_PLACE).exits(64).says("the existing ones separately");
+    restore(&backup, &database, &["orders_2"], &[]).exits(77).says("is a partition of an existing table");
     // two names that are one once they are cut
     let long = |last: &str| format!("{}{last}", "n".repeat(60));
     postgres.sql(&database, &format!("CREATE TABLE {} (a int); CREATE TABLE {} (a int)", long("1"), long("2")));
@@ -162,10 +162,10 @@ fn an_owner_without_more_rights_is_told_what_stands_in_the_way() {
     restore(&owner, "owned", &["t"], &IN_PLACE)
         .exits(77)
         .says("the trigger fires of public.t would fire")
-        .says("POSTGRES_USER may not switch it off");
+        .says("POSTGRES_USER is not allowed to disable it");
     restore(&owner, "owned", &["a_children", "b_parents"], &IN_PLACE)
         .exits(77)
-        .says("restore what the rows refer to first");
+        .says("restore the tables that the rows refer to first");
     assert_same_text(&state(&postgres, "owned"), &before);
     as_owner("ALTER TABLE t DISABLE TRIGGER fires; DELETE FROM t");
     restore(&owner, "owned", &["t"], &IN_PLACE).exits(0);

@@ -58,7 +58,7 @@ fn a_database_of_somebody_else_is_never_touched() {
     let backup = Backup::of(source, &database).set("VERIFY_PORT", &server.port.to_string());
     backup.run(&[]).exits(0);
     let log = backup.run(&["verify"]).exits(0).log;
-    assert!(log.contains(&format!("made the scratch database {database}_verify_")), "{log}");
+    assert!(log.contains(&format!("created the scratch database {database}_verify_")), "{log}");
     assert_eq!(server.sql(&format!("{database}_verify"), "SELECT a FROM precious"), "42");
     assert_eq!(databases(&server), format!("noted,{database}_verify"));
 }
@@ -109,7 +109,7 @@ fn what_a_killed_run_left_is_swept_by_the_next_and_a_living_ones_is_not() {
 
     // another one at the same time takes another name, and leaves database and role of the first alone
     let log = backup.run(&["verify", "--json"]).exits(0).log;
-    assert!(log.contains("made the scratch database killed_"), "{log}");
+    assert!(log.contains("created the scratch database killed_"), "{log}");
     assert_eq!(databases(&server), "killed");
     assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname = 'gone_with_it'"), "1");
 

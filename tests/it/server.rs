@@ -106,7 +106,7 @@ fn of_40_databases_37_are_safe_and_3_are_named_and_an_empty_server_is_rebuilt_fr
     source.sql("postgres", "DROP DATABASE zz_gone");
     let outcome = finish(run).exits(1);
     let outcome = outcome.says("GRANT CONNECT ON DATABASE \"db_37\" TO \"reader\"").says("ALTER ROLE reader BYPASSRLS");
-    let outcome = outcome.says("zz_gone is not on the server, or no longer").says("37 of 40 databases and the globals");
+    let outcome = outcome.says("zz_gone does not exist on the server").says("37 of 40 databases and the globals");
     let archives = reader.archives();
     assert_eq!(archives.len(), 38, "{}", outcome.log);
     let runs: std::collections::HashSet<_> = archives.values().map(|(_, manifest)| &manifest["run_id"]).collect();
@@ -230,7 +230,7 @@ fn a_database_that_is_dropped_before_its_turn_is_no_part_of_the_cluster_archive(
     lock.wait_for_waiter();
     postgres.sql("postgres", "DROP DATABASE z_gone");
     drop(lock);
-    finish(run).exits(0).says("objects changed meanwhile");
+    finish(run).exits(0).says("objects changed during the dump");
     let (_, manifest) = &backup.archives()["(cluster)"];
     assert_eq!(manifest["databases"], serde_json::json!(["template1", "a_large", "postgres"]));
 }
@@ -387,8 +387,8 @@ fn databases_are_chosen_by_name_glob_and_exclusion_and_new_ones_are_found() {
     assert!(dry.stdout.contains("would dump app_2") && !dry.stdout.contains("other"), "{}", dry.stdout);
 
     let missing = Backup::of(&postgres, "postgres").set("BACKUP_DATABASES", "other,typo");
-    missing.run(&["--dry-run"]).exits(1).says("typo is not on the server");
-    missing.run(&[]).exits(1).says("typo is not on the server").says("1 of 2 databases");
+    missing.run(&["--dry-run"]).exits(1).says("typo does not exist on the server");
+    missing.run(&[]).exits(1).says("typo does not exist on the server").says("1 of 2 databases");
     assert_eq!(saved(&missing), ["(globals)", "other"]);
     let nothing = Backup::of(&postgres, "postgres").set("BACKUP_DATABASES", "typo,x*");
     nothing.run(&[]).exits(78).says("typo,x*").says("BACKUP_DATABASES");
@@ -442,7 +442,7 @@ fn roles_are_saved_without_passwords_where_those_may_not_be_read_and_not_at_all_
     // as on services that keep the server's own tables to themselves
     postgres.sql("postgres", "REVOKE SELECT ON pg_auth_members FROM PUBLIC");
     let reader = reader.set("BACKUP_DIR", "elsewhere").set("LOG_FORMAT", "json");
-    reader.run(&[]).exits(0).says("roles and tablespaces are not saved").says("BACKUP_GLOBALS=false");
+    reader.run(&[]).exits(0).says("roles and tablespaces were not saved").says("BACKUP_GLOBALS=false");
     reader.set("BACKUP_MODE", "cluster").set("BACKUP_DATABASES", "").run(&[]).exits(77).says("globals");
 }
 
@@ -474,8 +474,10 @@ fn check_names_everything_out_of_reach_with_the_statement_that_mends_it() {
         let failed: Vec<_> =
             found["checks"].as_array().unwrap().iter().filter(|line| line["verdict"] == "failed").collect();
         assert_eq!(found["summary"]["failed"], failed.len());
-        let mut objects: Vec<&str> =
-            failed.iter().map(|line| line["detail"].as_str().unwrap().split_once("may not read ").unwrap().1).collect();
+        let mut objects: Vec<&str> = failed
+            .iter()
+            .map(|line| line["detail"].as_str().unwrap().split_once("is not allowed to read ").unwrap().1)
+            .collect();
         objects.sort_unstable();
         let expected = [
             "large object 4711",
@@ -675,6 +677,6 @@ fn a_store_that_takes_nothing_is_waited_for_once_and_not_for_every_database() {
     assert_eq!(backup.archives().len(), 7);
     // the one that noticed and those beside it
     assert!((1..=3).contains(&stalled()), "{} in {}", stalled(), outcome.log);
-    outcome.says("was given up earlier in this run").says("nothing is pruned");
+    outcome.says("was dropped earlier in this run").says("nothing is pruned");
     assert!(s3::shared().keys(&prefix).is_empty(), "{:?}", s3::shared().keys(&prefix));
 }

@@ -360,7 +360,7 @@ fn a_busy_source_is_proved_all_the_same() {
         let outcome = backup.command(&[]).env("BACKUP_FORMAT", format).output().unwrap();
         let log = String::from_utf8_lossy(&outcome.stderr);
         // DDL got in the way of two dumps in a row, and the log says so
-        let named = outcome.status.code() == Some(74) && log.contains("objects changed meanwhile");
+        let named = outcome.status.code() == Some(74) && log.contains("objects changed during the dump");
         assert!(outcome.status.success() || named, "{log}");
         assert!(log.contains("verified backup_") || named, "{log}");
     }
@@ -402,8 +402,7 @@ fn a_table_that_another_one_takes_the_name_of_before_the_dump_has_it_is_noticed(
         lock.wait_for_waiter();
         lock.run("DROP TABLE t; CREATE TABLE t (a int DEFAULT 3, b text); INSERT INTO t VALUES (2, 'y');");
         drop(lock);
-        let outcome =
-            support::backup::finish(child).exits(0).says("public.t was dropped and made again while the dump");
+        let outcome = support::backup::finish(child).exits(0).says("public.t was dropped and recreated while the dump");
         assert!(outcome.log.contains("trying once more"), "{round}: {}", outcome.log);
         assert_eq!(backup.manifest()["totals"]["rows"], 1, "{round}");
         assert_eq!(backup.verify(&[], 0).with("failed"), [] as [u64; 0], "{round}");
@@ -439,7 +438,7 @@ fn a_newer_server_proves_an_older_ones_backup_and_never_the_other_way_round() {
     let newer = rich(&VERIFY);
     let backup = Backup::of(&VERIFY, &newer).set("VERIFY_PORT", &shared().port.to_string());
     backup.run(&[]).exits(0);
-    backup.run(&["verify"]).exits(78).says("look at VERIFY_HOST");
+    backup.run(&["verify"]).exits(78).says("point VERIFY_HOST at a server");
     assert_eq!(backup.verifications().len(), 0, "nothing is said against the backup");
 }
 
@@ -490,7 +489,7 @@ fn check_looks_at_the_verify_server_too() {
     let good = backup(shared(), "127.0.0.1", VERIFY.port).run(&["check"]).exits(0).says("PostgreSQL 18.");
     assert!(!good.stdout.contains("is the source itself"), "{}", good.stdout);
     backup(shared(), "127.0.0.1", 1).run(&["check"]).exits(69).says("verify server");
-    backup(&VERIFY, "127.0.0.1", shared().port).run(&["check"]).exits(78).says("look at VERIFY_HOST");
+    backup(&VERIFY, "127.0.0.1", shared().port).run(&["check"]).exits(78).says("point VERIFY_HOST at a server");
 }
 
 #[test]

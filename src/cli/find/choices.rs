@@ -73,9 +73,7 @@ impl Choices {
         let name = &named.name;
         let why = match self.emptied(named.filters()) {
             Some(emptied) => format!("there is no backup {emptied}"),
-            None if name == super::LATEST => {
-                "there is no backup that fits the other options; `backup list` shows all".to_owned()
-            }
+            None if name == super::LATEST => "no backup matches the other options; `backup list` shows all".to_owned(),
             None => format!(
                 "there is no backup whose id begins with `{}`; `backup list` shows all {}",
                 text::one_line(name),

@@ -66,7 +66,7 @@ impl Named {
                 Ok(catalog) => catalog.backups,
                 // what is found already needs no other place, unless that might have a newer one
                 Err(error) if !found.is_empty() && self.name != LATEST => {
-                    warn!("{} is passed over: {error}", repository.location().name);
+                    warn!("{} is skipped: {error}", repository.location().name);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -303,11 +303,11 @@ fn only_bad(newest: &Backup) -> String {
             };
             format!("failed its verification of {time}{failures}")
         }
-        _ => "is not whole: its archive is missing, or has another length than was written".to_owned(),
+        _ => "is incomplete: its archive is missing, or its length differs from what was written".to_owned(),
     };
     format!(
-        "no good backup fits; the newest, {id}, {why}; to restore it all the same, name it: backup restore {id} …; to \
-         prove it anew: backup verify {id}"
+        "no good backup matches; the newest, {id}, {why}; to restore it anyway, name it: backup restore {id} …; to \
+         verify it again: backup verify {id}"
     )
 }
 

@@ -184,10 +184,16 @@ pub(super) fn read(raw: &mut RawSettings) -> Option<Selection> {
             raw.refuse("BACKUP_DATABASES", allowed);
         }
         if globals == Some(false) {
-            raw.refuse("BACKUP_GLOBALS", "auto or true with BACKUP_MODE=cluster, whose archive begins with them");
+            raw.refuse(
+                "BACKUP_GLOBALS",
+                "auto or true with BACKUP_MODE=cluster, whose archive always includes globals",
+            );
         }
         if shard.is_some() {
-            raw.refuse("SHARD_COUNT", "unset with BACKUP_MODE=cluster, because one archive cannot be shared");
+            raw.refuse(
+                "SHARD_COUNT",
+                "unset with BACKUP_MODE=cluster, because one archive cannot be split into shards",
+            );
         }
     } else if databases == Databases::One && !is_refused && !exclude.is_empty() {
         raw.refuse("BACKUP_EXCLUDE_DATABASES", "unset, unless BACKUP_DATABASES or BACKUP_MODE=cluster is set");

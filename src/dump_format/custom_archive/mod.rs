@@ -21,7 +21,7 @@ pub enum ArchiveError {
     #[error("its archive is damaged at byte {0}: {1}")]
     Damaged(u64, &'static str),
     /// The bytes ended too early.
-    #[error("its archive breaks off after {0} bytes")]
+    #[error("its archive ends early, after {0} bytes")]
     Truncated(u64),
     /// An entry of the table of contents has no block.
     #[error("its archive lacks the data of {0} entries of its table of contents")]

@@ -64,7 +64,7 @@ impl Rows {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptError {
     /// A command of psql.
-    #[error("line {line} has the command `{command}` of psql, which pg_dump does not write there; it was not run")]
+    #[error("line {line} has the psql command `{command}`, which pg_dump does not write there; it was not run")]
     Command {
         /// Line of the dump, from 1.
         line: u64,
@@ -86,7 +86,7 @@ pub enum ScriptError {
         line: u64,
     },
     /// A byte that no statement has.
-    #[error("line {line} ends a statement with a byte 0 in it, which pg_dump does not write; it was not run")]
+    #[error("line {line} ends a statement that contains a zero byte, which pg_dump does not write; it was not run")]
     Zero {
         /// Line of the dump, from 1.
         line: u64,
@@ -98,7 +98,7 @@ pub enum ScriptError {
         line: u64,
     },
     /// The text ends in the middle of something.
-    #[error("the dump breaks off in the middle of a statement, a string or the rows of a table")]
+    #[error("the dump ends in the middle of a statement, a string or the rows of a table")]
     BreaksOff,
 }
 

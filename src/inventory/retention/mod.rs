@@ -56,7 +56,7 @@ pub fn decide(candidates: &[Candidate], policy: &Retention, now: DateTime<Utc>) 
         let mut decided: Vec<(bool, String)> =
             (0..group.len()).map(|position| decide_one(group, position, policy, now)).collect();
         if decided.iter().all(|(keep, _)| !keep) {
-            let reason = "every backup of its database would go, and none of them is good";
+            let reason = "every backup of its database would be pruned, and none of them is good";
             decided.iter_mut().for_each(|decision| *decision = (true, reason.to_owned()));
         }
         decisions.extend(group.iter().map(|(index, _)| *index).zip(decided));
@@ -93,10 +93,10 @@ fn decide_one(
     let rank = distinct(&mut newer().filter(counted));
     let floor = policy.min_keep.max(1) as usize;
     if candidate.good && rank < floor {
-        return keep(format!("among the newest {floor} good of its database"));
+        return keep(format!("among the newest {floor} good backups of its database"));
     }
     if candidate.verified && !newer().any(|other| other.verified) {
-        return keep("the newest verified of its database".to_owned());
+        return keep("the newest verified backup of its database".to_owned());
     }
     let outlives = |kind, count: u32| {
         let of_kind = |other: &&&Candidate| other.good && other.backup_type == kind;
@@ -106,7 +106,7 @@ fn decide_one(
         [(BackupType::Daily, policy.daily), (BackupType::Weekly, policy.weekly), (BackupType::Monthly, policy.monthly)];
     if candidate.guarded && !typed.into_iter().all(|(kind, count)| outlives(kind, count)) {
         return keep(
-            "the last before its database lost rows or tables; `backup prune --release` lets it go".to_owned(),
+            "the last backup before its database lost rows or tables; `backup prune --release` ends this".to_owned(),
         );
     }
     let count = match candidate.backup_type {
@@ -123,7 +123,7 @@ fn decide_one(
     // a bad backup takes no place from a good one
     let same = |other: &&&Candidate| other.backup_type == candidate.backup_type && (other.good || !candidate.good);
     if distinct(&mut newer().filter(same)) < count as usize {
-        keep(format!("among the newest {count} {kind}"))
+        keep(format!("among the newest {count} {kind} backups"))
     } else {
         (false, format!("{count} newer {kind} backups exist"))
     }

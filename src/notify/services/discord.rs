@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub const KIND: ServiceKind = ServiceKind { name: "Discord", settings: SETTINGS, read };
 
 const SETTINGS: &[Setting] = &[
-    Setting::new("DISCORD_WEBHOOK_URL", ValueKind::Url, "Discord webhook.").secret(),
+    Setting::new("DISCORD_WEBHOOK_URL", ValueKind::Url, "Discord webhook URL.").secret(),
     Setting::new("DISCORD_NOTIFY_SUCCESS", ValueKind::Flag, "Send a notification of runs that succeeded.")
         .default("true"),
     Setting::new(

@@ -25,7 +25,7 @@ const SETTINGS: &[Setting] = &[
     )
     .secret(),
     Setting::new("SMTP_FROM", ValueKind::Text, "Address that e-mails come from."),
-    Setting::new("SMTP_TO", ValueKind::Text, "Addresses that e-mails go to, between commas."),
+    Setting::new("SMTP_TO", ValueKind::Text, "Comma-separated addresses that e-mails go to."),
 ];
 
 /// One attempt may take this long.
@@ -50,7 +50,7 @@ fn read(raw: &mut RawSettings) -> Option<Arc<dyn Service>> {
     let (url, from, to) = (raw.text("SMTP_URL"), raw.parsed("SMTP_FROM"), raw.parsed("SMTP_TO"));
     let url = url?;
     for (name, is_read, allowed) in
-        [("SMTP_FROM", from.is_some(), "one address"), ("SMTP_TO", to.is_some(), "addresses between commas")]
+        [("SMTP_FROM", from.is_some(), "one address"), ("SMTP_TO", to.is_some(), "comma-separated addresses")]
     {
         match raw.is_set(name) {
             false => raw.problems.push(format!("{name}: SMTP_URL needs it")),

@@ -15,10 +15,10 @@ const SETTINGS: &[Setting] = &[
     Setting::new(
         "NTFY_URL",
         ValueKind::Form("a server and a topic, such as https://ntfy.sh/topic", |text| split(text).is_some()),
-        "Topic of an ntfy server, such as https://ntfy.sh/topic; a notification of every run.",
+        "Topic of an ntfy server, such as https://ntfy.sh/topic; it gets a notification of every run.",
     )
     .secret(),
-    Setting::new("NTFY_TOKEN", ValueKind::Text, "Access token, where the topic needs one.").secret(),
+    Setting::new("NTFY_TOKEN", ValueKind::Text, "Access token, if the topic needs one.").secret(),
 ];
 
 /// Limit of a message, in bytes; a longer one would come as a file.

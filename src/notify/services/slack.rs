@@ -11,7 +11,8 @@ use std::sync::Arc;
 pub const KIND: ServiceKind = ServiceKind { name: "Slack", settings: SETTINGS, read };
 
 const SETTINGS: &[Setting] =
-    &[Setting::new("SLACK_WEBHOOK_URL", ValueKind::Url, "Slack webhook; a notification of every run.").secret()];
+    &[Setting::new("SLACK_WEBHOOK_URL", ValueKind::Url, "Slack webhook URL; it gets a notification of every run.")
+        .secret()];
 
 #[derive(Debug)]
 struct Slack {

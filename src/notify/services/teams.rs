@@ -13,7 +13,8 @@ pub const KIND: ServiceKind = ServiceKind { name: "Microsoft Teams", settings: S
 const SETTINGS: &[Setting] = &[Setting::new(
     "TEAMS_WEBHOOK_URL",
     ValueKind::Url,
-    "Webhook of a Microsoft Teams workflow (\"Post to a channel when a webhook request is received\"); a notification of every run.",
+    "Webhook of a Microsoft Teams workflow (\"Post to a channel when a webhook request is received\"); \
+      it gets a notification of every run.",
 )
 .secret()];
 

@@ -18,7 +18,7 @@ const SETTINGS: &[Setting] = &[
     )
     .secret(),
     Setting::new("TELEGRAM_CHAT_ID", ValueKind::Text, "Chat that the bot writes to: its number, or @channel."),
-    Setting::new("TELEGRAM_API_URL", ValueKind::Url, "Bot API server, where it is not Telegram's own.")
+    Setting::new("TELEGRAM_API_URL", ValueKind::Url, "Bot API server, if it is not Telegram's own.")
         .default("https://api.telegram.org"),
 ];
 

@@ -58,7 +58,7 @@ pub(super) async fn carry(shared: Arc<RelayShared>, client: UnixStream) {
     let mut leader = match begin(&shared, client).await {
         Ok(Some(leader)) => leader,
         Ok(None) => return,
-        Err(error) => return warn!("the session of pg_dump: {error}"),
+        Err(error) => return warn!("the session of pg_dump failed: {error}"),
     };
     let outcome = leader.carry().await;
     let outcome = outcome.map_err(|error| leader.last_error.take().unwrap_or_else(|| error.to_string()));

@@ -73,7 +73,7 @@ impl TableProgress {
     /// Notes which pages come next: without a gap, and in their order.
     fn begin(&mut self, pages: Pages) -> Result<(), DumpError> {
         if self.expected != Some(pages.begin) || pages.end.is_some_and(|end| end <= pages.begin) {
-            return Err(lost(&self.rows.of.table, "pages are missing, or come twice"));
+            return Err(lost(&self.rows.of.table, "pages are missing or repeated"));
         }
         self.expected = pages.end;
         Ok(())
@@ -81,7 +81,7 @@ impl TableProgress {
 }
 
 fn lost(table: &str, how: &str) -> DumpError {
-    DumpError::Relay(format!("the rows of {table} did not come back whole: {how}"))
+    DumpError::Relay(format!("the rows of {table} were not read completely: {how}"))
 }
 
 impl Merge {
@@ -141,7 +141,7 @@ impl Merge {
             Some(Asked::Elsewhere(rows)) => {
                 let columns = self.lexer.copy().map(|copy| &copy.columns);
                 if columns != Some(&rows.of.names) {
-                    return Err(io::Error::other(lost(&rows.of.table, "pg_dump has others in their place")));
+                    return Err(io::Error::other(lost(&rows.of.table, "pg_dump expects other columns there")));
                 }
                 Ok(Place::Rows(TableProgress::new(rows)))
             }

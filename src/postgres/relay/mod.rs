@@ -183,7 +183,10 @@ pub fn open(source: &Source, budget: &ReadingBudget, wanted: RelayedDump<'_>) ->
             match absolute(&within).and_then(|within| Relay::open(source, snapshot, budget, &within)) {
                 Ok(relay) => return Some(relay),
                 Err(error) => {
-                    format!("there is no socket in {} ({error}); TMPDIR names another folder", within.display())
+                    format!(
+                        "no socket could be created in {} ({error}); set TMPDIR to another folder",
+                        within.display()
+                    )
                 }
             }
         }

@@ -174,7 +174,7 @@ impl ReaderPool {
                 while self.take(&mut reader, self.next().await).await.is_ok() {}
             }
             Err(cause) => {
-                info!("{}: one connection less reads rows: {cause}", self.source.database);
+                info!("{}: one connection fewer reads rows: {cause}", self.source.database);
                 self.lock().is_limited = true;
             }
         }

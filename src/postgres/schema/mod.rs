@@ -153,7 +153,9 @@ impl Reader<'_> {
             return Err(error);
         }
         let cause = super::cause(&error);
-        warn!("something is in the way ({cause}), so defaults, views and indexes are recorded without text");
+        warn!(
+            "the texts of objects could not be read ({cause}), so defaults, views and indexes are recorded without text"
+        );
         self.connection.batch_execute(RELEASE).await?;
         (self.asker.texts, self.described.has_texts) = (false, false);
         Ok(())

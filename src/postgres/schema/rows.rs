@@ -435,7 +435,9 @@ impl Asker<'_> {
             let row: LossyText = row.get(0);
             match serde_json::from_str(&row.text) {
                 Ok(answer) => take(answer),
-                Err(error) => warn!("a row of the server's catalogue is not understood ({error}) and not recorded"),
+                Err(error) => {
+                    warn!("a row of the server's catalogue could not be parsed ({error}) and is not recorded");
+                }
             }
         };
         self.session.each_row(&question, take).await

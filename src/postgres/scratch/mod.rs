@@ -114,7 +114,7 @@ impl ScratchServer {
     /// True when the role may make databases.
     pub async fn may_create(&self) -> Result<bool, ScratchError> {
         let question = "SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";
-        let row = self.connection.query_typed_one(question, &[]).await.map_err(self.asking("asking for privileges"))?;
+        let row = self.connection.query_typed_one(question, &[]).await.map_err(self.asking("checking privileges"))?;
         Ok(row.get(0))
     }
 
@@ -161,7 +161,7 @@ impl ScratchServer {
         let kept = wanted.floor_char_boundary(LONGEST_NAME - 1 - self.run_id.len());
         let other = format!("{}_{}", &wanted[..kept], self.run_id);
         let made = self.connection.batch_execute(&properties::create(&unmarked, properties, major)).await;
-        made.map_err(self.asking(format!("making a database on the {}", self.server.role)))?;
+        made.map_err(self.asking(format!("creating a database on the {}", self.server.role)))?;
         let comment = format!("COMMENT ON DATABASE {} IS {}", quote(&unmarked), literal(&self.mark()));
         self.connection.batch_execute(&comment).await.map_err(self.asking("marking the scratch database"))?;
         let number = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
@@ -171,7 +171,7 @@ impl ScratchServer {
             let rename = format!("ALTER DATABASE {} RENAME TO {}", quote(&unmarked), quote(name));
             match self.connection.batch_execute(&rename).await {
                 Ok(()) => {
-                    info!("made the scratch database {name} on {}", self.server.name);
+                    info!("created the scratch database {name} on {}", self.server.name);
                     return Ok(Scratch { name: name.to_owned(), number });
                 }
                 Err(error) if error.code().is_some_and(|code| TAKEN.contains(&code)) => {}
@@ -248,8 +248,7 @@ impl ScratchServer {
         let largest = "SELECT oid::regclass::text FROM pg_catalog.pg_class WHERE relkind = 'r' AND oid >= 16384
                        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = pg_class.oid AND d.deptype = 'e')
                        ORDER BY pg_catalog.pg_table_size(oid) DESC LIMIT 20";
-        let largest =
-            connection.query_typed(largest, &[]).await.map_err(self.asking("asking for the largest tables"))?;
+        let largest = connection.query_typed(largest, &[]).await.map_err(self.asking("listing the largest tables"))?;
         for table in largest {
             // TRUNCATE would need room for new files
             let drop = format!("DROP TABLE IF EXISTS {} CASCADE", table.get::<_, String>(0));
@@ -269,7 +268,7 @@ impl ScratchServer {
                 drop_database(connection, &self.server, &name).await?;
                 info!("dropped the scratch database {name}");
             }
-            Some((name, _)) => warn!("the database {name} does not carry our mark any more and is left alone"),
+            Some((name, _)) => warn!("the database {name} no longer carries our mark and is left alone"),
             None => {}
         }
         Ok(())

@@ -50,19 +50,19 @@ impl ScratchServer {
             let statements = format!("BEGIN; CREATE ROLE {name} NOLOGIN; COMMENT ON ROLE {name} IS {mark}; COMMIT");
             let made = self.connection.batch_execute(&statements).await;
             if made.is_err() {
-                self.connection.batch_execute("ROLLBACK").await.map_err(self.asking("making a role"))?;
+                self.connection.batch_execute("ROLLBACK").await.map_err(self.asking("creating a role"))?;
             }
             match made {
                 Ok(()) => self.made.push(role.clone()),
                 // another run was faster
                 Err(error) if error.code().is_some_and(|code| TAKEN.contains(&code)) => {}
-                Err(cause) => return Err(self.asking(format!("making the role {role}"))(cause)),
+                Err(cause) => return Err(self.asking(format!("creating the role {role}"))(cause)),
             }
             present.insert(role.clone());
         }
         if !self.made.is_empty() {
             let made = crate::text::count(self.made.len(), "role");
-            info!("made {made} on the {} for the time being", self.server.role);
+            info!("created {made} on the {} for the time of the verification", self.server.role);
         }
         Ok(present)
     }
@@ -77,7 +77,7 @@ impl ScratchServer {
         let others = self.leftovers().await?.into_iter().filter(|(kind, _, _)| *kind == LeftoverKind::Role);
         for role in self.made.iter().cloned().chain(others.map(|(_, name, _)| name)) {
             if let Err(error) = self.drop_role(&role).await {
-                warn!("the role {role}, made for a verification, stays: {error}");
+                warn!("the role {role}, created for a verification, could not be dropped: {error}");
             }
         }
         Ok(())

@@ -15,8 +15,10 @@ impl ScratchServer {
             };
             match dropped {
                 Ok(false) => {}
-                Ok(true) => info!("dropped the {kind} {name}, which run {run_id} left on the {}", self.server.role),
-                Err(error) => warn!("the {kind} {name}, which run {run_id} left, stays: {error}"),
+                Ok(true) => {
+                    info!("dropped the {kind} {name}, which run {run_id} left behind on the {}", self.server.role);
+                }
+                Err(error) => warn!("the {kind} {name}, which run {run_id} left behind, could not be dropped: {error}"),
             }
         }
         Ok(())
@@ -37,7 +39,8 @@ impl ScratchServer {
         let rows = self.connection.query_typed(&marked, &[]).await.map_err(self.asking("looking for leftovers"))?;
         // asked after the leftovers were looked for: what was made since belongs to a run that lives
         let living = format!("SELECT {} FROM pg_catalog.pg_stat_activity", bytes_of("coalesce(application_name, '')"));
-        let living = self.connection.query_typed(&living, &[]).await.map_err(self.asking("asking who lives"))?;
+        let living =
+            self.connection.query_typed(&living, &[]).await.map_err(self.asking("asking which runs are alive"))?;
         let living: Vec<LossyText> = living.iter().map(|row| row.get(0)).collect();
         let mut leftovers = Vec::new();
         for row in rows {

@@ -53,7 +53,7 @@ pub(super) fn explain(attempt: FailedRequest<'_>, error: &Error, trouble: Option
             StorageError::Missing { action, cause, setting: dialect.bucket }
         }
         ("BlobImmutableDueToPolicy" | "ObjectUnderActiveHold" | "RetentionPolicyNotMet", _) => {
-            refused(action, cause, "the store keeps it for as long as its own policy says")
+            refused(action, cause, "a retention policy or a hold of the store still protects it")
         }
         ("BlobArchived" | "BlobBeingRehydrated", _) => StorageError::Cold {
             action,

@@ -146,7 +146,7 @@ impl Exchange<'_> {
                 let kind = if error.is_connect() { HttpErrorKind::Connect } else { HttpErrorKind::Interrupted };
                 Err(self.broken(kind, &innermost(&error)))
             }
-            None => Err(self.broken(HttpErrorKind::Timeout, "no byte was taken, and no answer came, in time")),
+            None => Err(self.broken(HttpErrorKind::Timeout, "no data was accepted and no answer came in time")),
         }
     }
 
@@ -161,7 +161,7 @@ impl Exchange<'_> {
         let mut text = match tokio::time::timeout(SMALL_REQUEST, body.collect()).await {
             Ok(Ok(read)) => read.to_bytes(),
             Ok(Err(error)) if is_success => return Err(self.broken(HttpErrorKind::Interrupted, &innermost(&*error))),
-            Err(_) if is_success => return Err(self.broken(HttpErrorKind::Timeout, "the answer broke off")),
+            Err(_) if is_success => return Err(self.broken(HttpErrorKind::Timeout, "the answer ended early")),
             // its status says enough
             _ => Bytes::new(),
         };

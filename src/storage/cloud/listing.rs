@@ -10,15 +10,15 @@ const FORMS: [(&str, &str, &str); 2] =
 
 /// Makes sure that this is a whole page, and leaves out entries whose names cannot be ours: empty parts, `.` and `..`.
 pub(super) fn check(page: &Bytes) -> Result<Bytes, String> {
-    let text = std::str::from_utf8(page).map_err(|_| "the store's answer is no text".to_owned())?;
+    let text = std::str::from_utf8(page).map_err(|_| "the store's answer is not text".to_owned())?;
     let is_page = |(root, ..): &&(&str, &str, &str)| {
         text.contains(&format!("<{root}")) && text.trim_end().ends_with(&format!("</{root}>"))
     };
     let Some((_, entry, name)) = FORMS.iter().find(is_page) else {
-        return Err("the store's answer is no whole listing".to_owned());
+        return Err("the store's answer is not a complete listing".to_owned());
     };
     if text.contains("<IsTruncated>true<") && !text.contains("<NextContinuationToken>") {
-        return Err("the store says that there is more and not where".to_owned());
+        return Err("the store says that there is more, but not where to continue".to_owned());
     }
     let (open, close) = (format!("<{entry}>"), format!("</{entry}>"));
     let mut kept = String::new();

@@ -212,7 +212,7 @@ impl Storage for Cloud {
             }));
             match page.page_token.filter(|token| !token.is_empty()) {
                 Some(next) if token.as_ref() == Some(&next) => {
-                    let cause = "the store gives the same page again and again".to_owned();
+                    let cause = "the store keeps returning the same page".to_owned();
                     return Err(StorageError::Failed { action: self.action("listing", prefix), cause });
                 }
                 Some(next) => token = Some(next),
@@ -324,7 +324,9 @@ impl PartStore for Cloud {
         let answered = part.content_id.trim_matches('"');
         let is_digest = self.dialect.answers_md5 && answered.len() == 32;
         if is_digest && !answered.eq_ignore_ascii_case(&md5) {
-            let cause = format!("the store received other bytes than were sent (its checksum {answered}, ours {md5})");
+            let cause = format!(
+                "the store received different bytes from those that were sent (its checksum {answered}, ours {md5})"
+            );
             let setting = self.dialect.place;
             return Err(StorageError::Unavailable { action: self.action(&verb, key), cause, setting });
         }

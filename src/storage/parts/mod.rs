@@ -150,7 +150,7 @@ impl<S: PartStore> PartUpload<S> {
     async fn send_part(&mut self) -> Result<(), StorageError> {
         let max_parts = self.store.limits().max_parts;
         if self.sent == max_parts {
-            let cause = format!("the backup does not fit {} parts; raise REMOTE_MAX_PARTS", self.sent);
+            let cause = format!("the backup does not fit into {} parts; raise REMOTE_MAX_PARTS", self.sent);
             return Err(StorageError::Failed { action: self.store.action("writing", &self.key), cause });
         }
         let upload_id = match &self.upload_id {
@@ -230,7 +230,7 @@ impl<S: PartStore> PartUpload<S> {
         if object.size == bytes {
             return Ok(object);
         }
-        let cause = format!("the store shows {} bytes after {bytes} were sent", object.size);
+        let cause = format!("the store reports {} bytes after {bytes} were sent", object.size);
         Err(StorageError::Failed { action: store.action("writing", key), cause })
     }
 

@@ -33,7 +33,7 @@ where
         }
         ("InvalidObjectState", _) => StorageError::Cold {
             action,
-            hint: "ask the store to bring it back (`aws s3api restore-object`, or its console), which takes hours",
+            hint: "have the store retrieve it (`aws s3api restore-object`, or its console), which takes hours",
         },
         ("PreconditionFailed", _) | (_, Some(412)) => StorageError::AlreadyExists { key: key.to_owned() },
         ("RequestTimeTooSkewed", _) => StorageError::Refused { action, cause: with_skew(&cause, skew), hint: CLOCK },

@@ -20,7 +20,7 @@ impl S3 {
         let (whole, paged) = (keys(None).await?, keys(Some(1)).await?);
         if whole != paged {
             let (whole, paged) = (whole.len(), paged.len());
-            let cause = format!("a listing in several pages has {paged} of {whole} objects");
+            let cause = format!("a listing in several pages returns {paged} of {whole} objects");
             return Err(StorageError::Failed { action: self.action("listing", prefix), cause });
         }
         let versions = match whole.first() {
@@ -75,10 +75,10 @@ impl S3 {
             (None, None) => return None,
         };
         let who = match mode {
-            Some(ObjectLockRetentionMode::Compliance) => "by nobody",
-            _ => "only by who may bypass governance",
+            Some(ObjectLockRetentionMode::Compliance) => "nobody",
+            _ => "only those who may bypass governance",
         };
-        let what = format!("object lock: what is written can be deleted for good {who} before {time} have passed");
+        let what = format!("object lock: for the first {time}, {who} can permanently delete what is written");
         Some(Advice { what, hint: None })
     }
 }

@@ -42,14 +42,14 @@ impl S3 {
             let action = || self.action(verb, prefix);
             // a page that was cut is still XML to the SDK, and must not pass for the last one
             let Some(is_truncated) = page.is_truncated else {
-                let cause = "the store's answer is not whole".to_owned();
+                let cause = "the store's answer is incomplete".to_owned();
                 return Err(StorageError::Unavailable { action: action(), cause, setting: SETTING });
             };
             let keys = page.contents().iter().filter_map(|object| Some((object.key()?, object)));
             let first = keys.clone().next().map(|(key, _)| key);
             let is_again = |first: &str| found.iter().any(|object: &Object| object.key == self.short(first));
             if let (Position::After(_), Some(first)) = (&position, first.filter(|first| is_again(first))) {
-                let cause = format!("the store says that there is more, and lists {} again", self.short(first));
+                let cause = format!("the store says that there is more, but lists {} again", self.short(first));
                 return Err(StorageError::Failed { action: action(), cause });
             }
             for (key, object) in keys {
@@ -68,7 +68,9 @@ impl S3 {
                 (None, Position::After(_)) if count == 0 => break,
                 (None, _) => {
                     let name = &self.name;
-                    ODD.call_once(|| warn!("{name} does not say rightly how far a listing goes; each is read on to where nothing follows"));
+                    ODD.call_once(|| {
+                        warn!("{name} does not say correctly where a listing ends; each is read until nothing follows");
+                    });
                     Position::After(last.clone())
                 }
             };

@@ -185,10 +185,10 @@ impl S3 {
             return error::explain(action, key, error);
         }
         if *may_change && !is_by_host.swap(true, Ordering::Relaxed) {
-            let cause = "the store wants the bucket's name in the host, and is asked that way from now on".to_owned();
+            let cause = "the store wants the bucket's name in the host; requests use that form from now on".to_owned();
             return StorageError::Unavailable { action, cause, setting: SETTING };
         }
-        let cause = "the store takes no requests that name the bucket in the path".to_owned();
+        let cause = "the store does not accept requests that name the bucket in the path".to_owned();
         StorageError::Missing { action, cause, setting: "REMOTE_ADDRESSING and REMOTE_ENDPOINT" }
     }
 
@@ -287,7 +287,7 @@ impl Storage for S3 {
         let total = answer.content_range().and_then(|range| range.rsplit('/').next()?.parse().ok());
         let is_part = total.is_some() || range == WHOLE;
         if !is_part {
-            let cause = "the store gave the whole object where a part was asked for".to_owned();
+            let cause = "the store returned the whole object when a part was requested".to_owned();
             return Err(StorageError::Failed { action: self.action("reading", key), cause });
         }
         let size = total.unwrap_or_else(|| size(answer.content_length()));

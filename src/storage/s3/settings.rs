@@ -6,15 +6,15 @@ use serde::Deserialize;
 use url::Url;
 
 pub(super) const SETTINGS: &[Setting] = &[
-Setting::new("REMOTE_ENDPOINT", ValueKind::Text, "URL of the S3-compatible store; `aws` is Amazon itself.").default("http://localhost:9000"),
+Setting::new("REMOTE_ENDPOINT", ValueKind::Text, "URL of the S3-compatible store; `aws` means Amazon S3 itself.").default("http://localhost:9000"),
 Setting::new("REMOTE_BUCKET", ValueKind::Text, "Bucket; it must exist.").default("test-backup"),
-Setting::new("REMOTE_ACCESS_KEY", ValueKind::Text, "Access key. The default holds only for a localhost endpoint; elsewhere unset means the standard AWS credential chain.").default_where("minioadmin", is_local).secret(),
-Setting::new("REMOTE_SECRET_KEY", ValueKind::Text, "Secret key; as REMOTE_ACCESS_KEY.").default_where("minioadmin", is_local).secret(),
+Setting::new("REMOTE_ACCESS_KEY", ValueKind::Text, "Access key. The default applies only to a localhost endpoint; elsewhere, unset means the standard AWS credential chain.").default_where("minioadmin", is_local).secret(),
+Setting::new("REMOTE_SECRET_KEY", ValueKind::Text, "Secret key; the default works like that of REMOTE_ACCESS_KEY.").default_where("minioadmin", is_local).secret(),
 Setting::new("REMOTE_REGION", ValueKind::Text, "Region.").default("us-east-1"),
 Setting::new("REMOTE_SSE", ValueKind::Words(words_of::<Sse>), "Server-side encryption."),
 Setting::new("REMOTE_SSE_KMS_KEY", ValueKind::Text, "KMS key for REMOTE_SSE=aws:kms.").secret(),
 Setting::new("REMOTE_STORAGE_CLASS", ValueKind::Text, "Storage class of the archive, for example STANDARD_IA."),
-Setting::new("REMOTE_ADDRESSING", ValueKind::Words(words_of::<Addressing>), "How requests name the bucket: in the path, in the host (virtual), or as the store wants it.").default("auto"),
+Setting::new("REMOTE_ADDRESSING", ValueKind::Words(words_of::<Addressing>), "How requests name the bucket: in the path, in the host (virtual), or whichever the store accepts (auto).").default("auto"),
 Setting::new("REMOTE_CHECKSUM", ValueKind::Words(words_of::<Checksum>), "When the S3 client adds its own checksums.").default("when_required"),
 ];
 /// Amazon itself, as `REMOTE_ENDPOINT`.
@@ -98,7 +98,7 @@ pub(crate) fn read(raw: &mut RawSettings) -> Option<S3Settings> {
     let storage_class = raw.text("REMOTE_STORAGE_CLASS");
     if let Some(class) = storage_class.as_deref().filter(|class| COLD.contains(class)) {
         raw.warnings.push(format!(
-            "REMOTE_STORAGE_CLASS={class}: the store must bring such a backup back, which takes hours, before it can be verified or restored"
+            "REMOTE_STORAGE_CLASS={class}: the store must retrieve such a backup, which takes hours, before it can be verified or restored"
         ));
     }
     Some(S3Settings {

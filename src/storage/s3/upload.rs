@@ -51,7 +51,7 @@ impl PartStore for S3 {
         let created = request.send().await.map_err(|error| self.explain(action(), key, &error))?;
         created.upload_id.ok_or_else(|| StorageError::Failed {
             action: action(),
-            cause: "the store gave the upload no number".to_owned(),
+            cause: "the store returned no upload id".to_owned(),
         })
     }
 
@@ -136,12 +136,12 @@ impl S3 {
         match self.is_made_of_samples(key, parts).await {
             Ok(true) => {
                 if !self.options.has_odd_etags.swap(true, Ordering::Relaxed) {
-                    warn!("{odd}; its length and what was read back of its parts are right, so it is kept");
+                    warn!("{odd}; its length and the parts that were read back are right, so it is kept");
                 }
                 Ok(())
             }
             Ok(false) => {
-                let cause = "the store put the parts together in another way than they were sent".to_owned();
+                let cause = "the store assembled the parts differently from how they were sent".to_owned();
                 Err(StorageError::Failed { action: self.action("completing", key), cause })
             }
             // whoever may only write cannot look
@@ -239,7 +239,9 @@ fn check_etag(
     // a bucket may encrypt by its own rules, whatever was asked for
     let own_keys = encryption.is_none_or(|encryption| *encryption == ServerSideEncryption::Aes256);
     if comparable && own_keys && !etag.eq_ignore_ascii_case(expected) {
-        let cause = format!("the store received other bytes than were sent (its checksum {etag}, ours {expected})");
+        let cause = format!(
+            "the store received different bytes from those that were sent (its checksum {etag}, ours {expected})"
+        );
         return Err(StorageError::Unavailable { action: store.action("writing", key), cause, setting: super::SETTING });
     }
     Ok(())

@@ -34,7 +34,7 @@ impl Difference {
         difference.more_missing = matched.more_missing[kind as usize];
         let more = matched.more_unlike[kind as usize];
         if more > 0 {
-            let what = "are missing, are different, or are there and should not be";
+            let what = "are missing, are different, or should not exist";
             difference.other.insert(0, format!("beside those named, at least {more} {what}"));
         }
         difference
@@ -53,7 +53,7 @@ impl Difference {
             }
         }
         let surplus = found.keys().filter(|name| !expected.contains_key(*name));
-        difference.other.extend(surplus.map(|name| format!("{} is there and should not be", text::one_line(name))));
+        difference.other.extend(surplus.map(|name| format!("{} exists and should not", text::one_line(name))));
         difference
     }
 
@@ -61,14 +61,14 @@ impl Difference {
     pub(super) fn judge(self, terms: Terms) -> (Vec<String>, Vec<String>) {
         let missing = |name: &String| format!("{} is missing", text::one_line(name));
         let left_out =
-            |name: &String| format!("{} is not there; the dump leaves things out on purpose", text::one_line(name));
+            |name: &String| format!("{} is missing; the dump leaves things out on purpose", text::one_line(name));
         let mut differences = self.other;
         let more = |what: &str| {
             let more = self.more_missing;
             (more > 0).then(|| format!("beside those named, {more} are {what}"))
         };
         if terms.partial {
-            let warnings = more("not there").into_iter().chain(self.missing.iter().map(left_out));
+            let warnings = more("missing").into_iter().chain(self.missing.iter().map(left_out));
             return (differences, warnings.collect());
         }
         differences.splice(0..0, more("missing").into_iter().chain(self.missing.iter().map(missing)));
@@ -99,9 +99,9 @@ pub(super) fn column_changes(expected: &[Value], found: &[Value]) -> Vec<String>
     let surplus = found
         .iter()
         .filter(|column| lacks(expected, column))
-        .map(|column| format!("column {} is there instead", short(column)));
+        .map(|column| format!("column {} exists instead", short(column)));
     let changes: Vec<String> = missing.chain(surplus).collect();
-    if changes.is_empty() { vec!["the columns are in another order".to_owned()] } else { changes }
+    if changes.is_empty() { vec!["the columns are in a different order".to_owned()] } else { changes }
 }
 
 /// Names of settings that differ, with those of roles behind their roles.

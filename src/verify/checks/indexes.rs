@@ -14,6 +14,6 @@ fn judge(compared: &Compared<'_>) -> Judgement {
     let (differences, mut warnings) =
         Difference::of(Kind::Index, &compared.found.objects, compared.terms.texts).judge(compared.terms);
     let invalid = compared.found.objects.invalid.iter();
-    warnings.extend(invalid.map(|name| format!("{} was invalid at the source already", text::one_line(name))));
+    warnings.extend(invalid.map(|name| format!("{} was already invalid at the source", text::one_line(name))));
     Judgement::counted("index", compared.found.objects.counts(Kind::Index), differences, warnings)
 }

@@ -26,16 +26,16 @@ fn judge_counts(compared: &Compared<'_>) -> Judgement {
             Some((found, _)) if *found == rows => {}
             Some((found, _)) => details.push(format!("{name}: {rows} expected, {found} found")),
             None if is_unspeakable(table) => {
-                warnings.push(format!("{name}: its name is not UTF-8, so its rows were compared in the archive alone"));
+                warnings.push(format!("{name}: its name is not UTF-8, so its rows were compared only in the archive"));
             }
-            None => details.push(format!("{name}: {rows} expected, and they cannot be read")),
+            None => details.push(format!("{name}: {rows} expected, but they cannot be read")),
         }
     }
     for (view, found) in &there.views {
         let expected = expected.head.materialized.get(view).map_or(0, |wanted| wanted.rows);
         let name = text::one_line(view);
         let what = match found.rows == expected {
-            true => format!("{expected} rows at the source, and as many others here"),
+            true => format!("{expected} rows at the source, and as many different ones here"),
             false => format!("{expected} rows at the source, {} here", found.rows),
         };
         warnings.push(format!(
@@ -77,7 +77,7 @@ fn judge_fingerprints(compared: &Compared<'_>) -> Judgement {
             false => "its name is not UTF-8",
         };
         let name = text::one_line(table);
-        warnings.push(format!("{name}: {why}, so its fingerprint was compared in the archive alone"));
+        warnings.push(format!("{name}: {why}, so its fingerprint was compared only in the archive"));
     }
     for (table, found) in &there.differing {
         let Some(rows) = wanted.tables.get(table).filter(|rows| !rows.is_mixed && !is_unspeakable(table)) else {

@@ -143,7 +143,7 @@ fn details_name_the_column_that_differs() {
     let check = check(&table("integer"), &table("bigint"), TERMS, 3);
     assert_eq!(
         check.details,
-        ["public.t: column \"a integer\" is missing", "public.t: column \"a bigint\" is there instead"]
+        ["public.t: column \"a integer\" is missing", "public.t: column \"a bigint\" exists instead"]
     );
 }
 

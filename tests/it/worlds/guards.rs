@@ -126,11 +126,11 @@ fn a_manifest_that_cannot_be_read_keeps_no_backup_from_being_made() {
         if is_frozen { Act::Answer(403, refused) } else { Act::Forward }
     });
     let through = backup.with("REMOTE_ENDPOINT", &front.url());
-    through.run(&["run"]).exits(0).says("is passed over");
+    through.run(&["run"]).exits(0).says("is skipped");
     assert!(through.json(&["status"], 0)["warnings"].to_string().contains("cannot be read"));
     // and so is one that is none
     let file = backup.files().into_iter().find(|file| file.ends_with(".sql.gz.json")).unwrap();
     std::fs::write(backup.path().join(&file), "{}").unwrap();
-    through.run(&["run"]).exits(0).says("is passed over");
+    through.run(&["run"]).exits(0).says("is skipped");
     assert!(backup.path().join(&file).exists());
 }

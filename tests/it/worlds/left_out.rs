@@ -38,10 +38,10 @@ fn options_of_pg_dump_that_would_spoil_the_backup_are_refused_with_what_follows(
     shared().sql(&database, "CREATE TABLE t (a int)");
     for (option, says) in [
         ("--include-foreign-data=live", "foreign server"),
-        ("--serializable-deferrable", "refuses it beside a snapshot"),
+        ("--serializable-deferrable", "refuses it together with an exported snapshot"),
         ("--clean", "--if-exists"),
-        ("--from-the-future", "not known here"),
-        ("--filter=/x", "not known here"),
+        ("--from-the-future", "not known"),
+        ("--filter=/x", "not known"),
     ] {
         let backup = Backup::of(shared(), &database).set("PG_DUMP_EXTRA_ARGS", option);
         backup.run(&["run"]).exits(78).says("PG_DUMP_EXTRA_ARGS").says(says);

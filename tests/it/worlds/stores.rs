@@ -102,13 +102,13 @@ fn check_sends_a_part_as_large_as_those_of_backups_and_leaves_nothing() {
         });
         let backup = backup(&front.url());
         let said = of_the_store(&backup, 74);
-        assert!(said.contains("it does not take parts of 16.0 MiB") && said.contains(code), "{said}");
+        assert!(said.contains("it does not accept parts of 16.0 MiB") && said.contains(code), "{said}");
         let prefix = backup.get("REMOTE_PREFIX");
         assert_eq!((s3::shared().keys(&prefix), s3::shared().unfinished(&prefix)), (vec![], vec![]));
     }
     let backup = backup(&s3::shared().endpoint());
     let said = of_the_store(&backup, 0);
-    assert!(said.contains("sent an upload's part"), "{said}");
+    assert!(said.contains("uploaded a part"), "{said}");
     let prefix = backup.get("REMOTE_PREFIX");
     assert_eq!((s3::shared().keys(&prefix), s3::shared().unfinished(&prefix)), (vec![], vec![]));
 }
@@ -121,7 +121,7 @@ fn check_reads_a_listing_of_several_pages() {
         false => Act::Forward,
     });
     let said = of_the_store(&backup(&front.url()), 74);
-    assert!(said.contains("a listing in several pages has 1 of 2 objects"), "{said}");
+    assert!(said.contains("a listing in several pages returns 1 of 2 objects"), "{said}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn check_tells_what_a_bucket_does_with_what_is_deleted() {
             }
         });
         let said = of_the_store(&backup(&front.url()).set("REMOTE_BUCKET", &bucket), 0);
-        assert!(said.contains("by nobody before 30 days have passed"), "{said}");
+        assert!(said.contains("for the first 30 days, nobody can permanently delete"), "{said}");
         let is_warned_of = said.contains("lifecycle rule that expires noncurrent versions");
         assert_eq!(is_warned_of, number != 3, "{number}: {said}");
         assert_eq!(said.contains("keeps deleted backups for 7 more days"), number == 3, "{said}");
@@ -194,10 +194,10 @@ fn a_checksum_of_the_whole_that_is_not_amazons_is_decided_by_what_is_read_back()
         });
         let backup = backup_of_parts(&front.url());
         if is_garbled {
-            backup.run(&[]).exits(74).says("put the parts together in another way than they were sent");
+            backup.run(&[]).exits(74).says("assembled the parts differently from how they were sent");
             assert_eq!(backup.json(&["list"], 0)["backups"].as_array().unwrap().len(), 0);
         } else {
-            let outcome = backup.run(&[]).exits(0).says("what was read back of its parts are right");
+            let outcome = backup.run(&[]).exits(0).says("the parts that were read back are right");
             assert!(front.seen().iter().any(|seen| seen.headers.get("range").is_some_and(|range| range == SAMPLE)));
             assert_eq!(outcome.log.matches("its checksum").count(), 1, "{}", outcome.log);
             backup.verify(&[], 0);
@@ -236,7 +236,7 @@ fn a_listing_that_does_not_say_how_far_it_goes_is_read_to_where_nothing_follows(
         (backups.map(|one| one["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), listed["foreign"].clone())
     };
     assert_eq!(names(&lying), names(&honest));
-    lying.run(&["list"]).exits(0).says("does not say rightly how far a listing goes");
+    lying.run(&["list"]).exits(0).says("does not say correctly where a listing ends");
     lying.with("REMOTE_RETENTION_DAILY", "1").run(&[]).exits(0);
     // a page that was cut tells less than it has, and brings the rest
     let empty = lying.with("REMOTE_PREFIX", "nothing/here/");
