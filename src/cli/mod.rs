@@ -72,7 +72,7 @@ enum Command {
     Restore(restore::Arguments),
     /// What is in a backup: tables, rows, extensions, how it was proved
     Show(show::Arguments),
-    /// Show what changed from one backup to another: objects, rows, bytes
+    /// Show what changed between two backups: objects, rows, bytes
     Diff(diff::Arguments),
     /// Show the first rows of a table in a backup, without a restore
     Peek(peek::Arguments),

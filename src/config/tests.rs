@@ -124,8 +124,8 @@ fn schedules_are_checked_when_they_are_read() {
     SCHEDULER_SYNC_INTERVAL_SECONDS: got `often`, allowed: a number from 0 to 31536000
     LISTEN_ADDR: got `localhost`, allowed: an address and a port, such as 127.0.0.1:8080 or [::]:8080
     SCHEDULE_DAILY: got `0 2 * *`, allowed: five fields `minute hour day month weekday`, such as `0 2 * * *`; or off
-    SCHEDULE_WEEKLY: got `0 0 30 2 *`, allowed: a date that comes; or off
-    BACKUP_SCHEDULE: got `TZ=UTC 0 2 * * *`, allowed: five fields `minute hour day month weekday`, such as `0 2 * * *`; the zone stands in SCHEDULE_TIMEZONE; or off
+    SCHEDULE_WEEKLY: got `0 0 30 2 *`, allowed: an expression that matches at least one date; or off
+    BACKUP_SCHEDULE: got `TZ=UTC 0 2 * * *`, allowed: five fields `minute hour day month weekday`, such as `0 2 * * *`; the time zone is set by SCHEDULE_TIMEZONE; or off
     ");
 }
 
@@ -187,11 +187,11 @@ fn what_a_kind_of_store_lacks_is_said_at_once_and_what_another_has_is_a_warning(
         ("GCS_RETENTION_DAILY", "3"),
         ("REMOTE_RETENTION_DAILY", "4"),
     ]), @r"
-    GCS_RETENTION_DAILY and REMOTE_RETENTION_DAILY mean the same and differ; set one of them
+    GCS_RETENTION_DAILY and REMOTE_RETENTION_DAILY are the same setting with different values; set only one of them
     AZURE_ENDPOINT: got `ftp://x`, allowed: http://host:port/account or https://host
     AZURE_STORAGE_ACCOUNT: REMOTE_KIND=azure needs it
     AZURE_CONTAINER: REMOTE_KIND=azure needs it
-    AZURE_STORAGE_KEY and AZURE_STORAGE_SAS_TOKEN: set one of them
+    AZURE_STORAGE_KEY and AZURE_STORAGE_SAS_TOKEN: set only one of them
     ");
     insta::assert_snapshot!(problems(&[
         ("GCS_BUCKET_NAME", "b"),

@@ -60,8 +60,7 @@ impl Restorer<'_> {
         match self.shutdown.guard(server.look(name)).await?? {
             Some(target) => Ok(is_data || !target.is_empty),
             None if is_data => Err(Error::Settings(SettingsError::Usage(format!(
-                "--data-only needs a database that has the objects, and there is no {}; leave the option out to create \
-                 one",
+                "--data-only needs a database that has the objects, and there is no {}; leave the option out to make one",
                 text::one_line(name)
             )))),
             None => Ok(false),

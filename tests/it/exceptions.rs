@@ -21,7 +21,7 @@ const WORLDS: &[World] = &[
         sql: "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (a int REFERENCES a);
               SET session_replication_role = replica; INSERT INTO b VALUES (1), (2)",
         settings: &[],
-        exceptions: &["foreign key public.b.b_a_fkey: made as NOT VALID"],
+        exceptions: &["foreign key public.b.b_a_fkey: created as NOT VALID"],
     },
     World {
         name: "a table that is left out and referred to",
@@ -35,7 +35,7 @@ const WORLDS: &[World] = &[
         sql: "CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1);
               CREATE TABLE child (p int REFERENCES parent, note text); INSERT INTO child VALUES (1, 'x')",
         settings: &[("BACKUP_EXCLUDE_TABLE_DATA", "public.parent")],
-        exceptions: &["foreign key public.child.child_p_fkey: made as NOT VALID"],
+        exceptions: &["foreign key public.child.child_p_fkey: created as NOT VALID"],
     },
     World {
         name: "a view on a table that is left out, and one on that view",
@@ -57,7 +57,7 @@ const WORLDS: &[World] = &[
               CREATE TABLE a (id int CONSTRAINT \"od d\" CHECK (public.ok(id))); INSERT INTO a VALUES (1), (2);
               CREATE OR REPLACE FUNCTION ok(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false'",
         settings: &[],
-        exceptions: &["check public.a.\"od d\": made as NOT VALID"],
+        exceptions: &["check public.a.\"od d\": created as NOT VALID"],
     },
     World {
         name: "a CHECK of PostgreSQL's own that rows break all the same",
@@ -66,7 +66,7 @@ const WORLDS: &[World] = &[
               ALTER TABLE a ADD CONSTRAINT a_id_check CHECK (id > 0) NOT VALID;
               UPDATE pg_constraint SET convalidated = true WHERE conname = 'a_id_check'",
         settings: &[],
-        exceptions: &["check public.a.a_id_check: made as NOT VALID"],
+        exceptions: &["check public.a.a_id_check: created as NOT VALID"],
     },
     World {
         name: "a domain that asks a table",

@@ -130,7 +130,7 @@ fn a_lost_server_comes_back_whole_with_its_roles() {
             |server: &Postgres| server.sql("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'");
         let here = password(&server);
         let outcome = at(&backup, &server).run(&["restore", "latest", "--cluster", "--yes"]).exits(0);
-        assert!(outcome.stdout.contains("1 role made"), "{}", outcome.stdout);
+        assert!(outcome.stdout.contains("1 role created"), "{}", outcome.stdout);
         for name in ["shop", "stock"] {
             assert_same_text(&server.picture(name), &source.picture(name));
         }
@@ -173,7 +173,7 @@ fn one_database_comes_out_of_a_whole_servers_archive() {
     assert_eq!(server.sql("one", "SELECT tableowner FROM pg_tables WHERE tablename = 't'"), "app");
     // roles alone
     let other = Postgres::start(&tool("PG_BIN"));
-    at(&backup, &other).run(&["restore", "--globals"]).exits(0).says("2 roles made");
+    at(&backup, &other).run(&["restore", "--globals"]).exits(0).says("2 roles created");
     assert_eq!(other.sql("postgres", "SELECT count(*) FROM pg_database"), "3");
 }
 
@@ -199,7 +199,7 @@ fn the_newest_backup_before_a_time_is_found_and_a_failed_one_is_passed_over() {
     assert_eq!(restored(&["--before", &moments[0]]), "1");
     assert_eq!(restored(&["--before", &moments[1]]), "2");
     assert_eq!(restored(&[]), "3");
-    backup.run(&["restore", "--into", "x", "--before", "2001-01-01"]).exits(64).says("there is no backup");
+    backup.run(&["restore", "--into", "x", "--before", "2001-01-01"]).exits(64).says("no backup matches");
     backup.run(&["restore", "--into", "x", "--before", "soon"]).exits(64).says("--before: `soon` is no time");
     // the newest is damaged, and a verification has seen it
     let newest = backup.files().into_iter().rfind(|file| file.ends_with(".sql.gz")).unwrap();

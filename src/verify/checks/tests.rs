@@ -164,13 +164,13 @@ fn what_is_unlike_is_found_however_many_there_are_and_the_first_of_it_is_named()
     for (there, terms, verdict, named) in [
         (&all, TERMS, Verdict::Ok, &[][..]),
         (&alike, TERMS, Verdict::Failed, &["beside those named, 1000 are missing", "public.t00000 is missing"]),
-        (&alike, partial, Verdict::Warning, &["beside those named, 1000 are not there"]),
+        (&alike, partial, Verdict::Warning, &["beside those named, 1000 are missing"]),
         (&there, TERMS, Verdict::Failed, &["beside those named, 1000 are missing"]),
         (
             &there,
             partial,
             Verdict::Failed,
-            &["beside those named, 1000 are not there", "public.t04999: x is true, expected false"],
+            &["beside those named, 1000 are missing", "public.t04999: x is true, expected false"],
         ),
         (&other, partial, Verdict::Failed, &["public.t04999: x is true, expected false"]),
         (
