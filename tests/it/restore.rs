@@ -200,7 +200,7 @@ fn the_newest_backup_before_a_time_is_found_and_a_failed_one_is_passed_over() {
     assert_eq!(restored(&["--before", &moments[1]]), "2");
     assert_eq!(restored(&[]), "3");
     backup.run(&["restore", "--into", "x", "--before", "2001-01-01"]).exits(64).says("no backup matches");
-    backup.run(&["restore", "--into", "x", "--before", "soon"]).exits(64).says("--before: `soon` is no time");
+    backup.run(&["restore", "--into", "x", "--before", "soon"]).exits(64).says("--before: `soon` is not a time");
     // the newest is damaged, and a verification has seen it
     let newest = backup.files().into_iter().rfind(|file| file.ends_with(".sql.gz")).unwrap();
     let path = backup.path().join(&newest);

@@ -104,7 +104,7 @@ fn a_store_whose_sum_of_the_whole_is_its_own_takes_backups_all_the_same() {
     });
     let backup = Backup::of(shared(), &database).to("remote", &front.url(), &prefix);
     for _ in 0..2 {
-        backup.run(&["run"]).exits(0).says("each part was right");
+        backup.run(&["run"]).exits(0).says("the parts that were read back are right");
     }
     assert_eq!(s3::shared().keys(&prefix).len(), 8);
     backup.verify(&[], 0);
