@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// An object on its way. Nothing shows under its key before [`Upload::commit`] returns; dropping it without either
-/// call leaves what [`Storage::unfinished`] lists.
+/// call leaves what [`super::Storage::unfinished`] lists.
 #[async_trait]
 pub trait Upload: Send {
     /// Takes the next bytes, waiting while the store is behind.
