@@ -201,7 +201,7 @@ fn what_a_kind_of_store_lacks_is_said_at_once_and_what_another_has_is_a_warning(
     ]), @r"
     GCS_UPLOAD_RETRY_MAX: got `0`, allowed: a number from 1 to 100
     GCS_CREDENTIALS_PATH: reading /nonexistent/key.json: No such file or directory (os error 2)
-    REMOTE_PREFIX: the folder in Google's bucket is GCS_BACKUP_PREFIX
+    REMOTE_PREFIX: for REMOTE_KIND=gcs, set GCS_BACKUP_PREFIX instead
     ");
     let warnings = load(&[("REMOTE_BUCKET", "b"), ("GCS_BUCKET_NAME", "b")]).unwrap().warnings;
     assert_eq!(warnings, ["REMOTE_BUCKET is for REMOTE_KIND=s3 and has no effect with gcs"]);
