@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use timer::Work;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, watch};
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, error_span, info, warn};
 
 /// Time between two checks of the storage, besides those after runs and uploads.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
@@ -180,7 +180,9 @@ impl Daemon {
         let mut sent = 0;
         if !choice.missing.is_empty() {
             let _session = shutdown.guard(presence::announce(config, &run_id, &store, (self.now)())).await??;
-            sent = upload::send_all(shutdown, &Counters::default(), &mut choice, &store).await?;
+            let span = error_span!("run", run_id, source = config.source.name);
+            let counters = Counters::default();
+            sent = upload::send_all(shutdown, &counters, &mut choice, &store).instrument(span).await?;
         }
         self.state.uploaded(choice.errors.iter().map(ToString::to_string).collect());
         if sent > 0 {

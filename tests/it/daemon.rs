@@ -97,6 +97,8 @@ fn missed_runs_lead_to_one_run_after_a_restart() {
     backup.make_older(30);
     let mut daemon = Daemon::start(&backup, &[]);
     wait_for("the missed run", || daemon.log().contains("backup done"));
+    // what comes behind the last line is part of the run
+    wait_for("its end", || daemon.metric("pg_backup_run_in_progress") == Some(0.0));
     assert_eq!(daemon.stop(Signal::TERM).0, 0);
     let log = daemon.log();
     assert!(log.contains("missed the weekly run of") && log.contains("; running it now"), "{log}");
@@ -267,7 +269,9 @@ fn the_cause_of_a_failed_run_is_on_the_page_after_a_restart_until_a_run_succeeds
     backup.make_older(3);
     let (due, quiet) = (backup.with("BACKUP_SCHEDULE", "0 0 * * *"), backup.with("BACKUP_SCHEDULE", NEVER));
     let notes = || -> Vec<String> {
-        let names = backup.files().into_iter().filter(|name| name.contains("backup-failed-"));
+        // one that is being written is none yet
+        let is_note = |name: &String| name.contains("backup-failed-") && !name.ends_with(".partial");
+        let names = backup.files().into_iter().filter(is_note);
         names.map(|name| std::fs::read_to_string(backup.path().join(name)).unwrap_or_default()).collect()
     };
     // the first note says since when, a second one what came last
@@ -282,6 +286,7 @@ fn the_cause_of_a_failed_run_is_on_the_page_after_a_restart_until_a_run_succeeds
         wait_for("its note", is_noted);
         drop(daemon);
         let daemon = Daemon::start(&quiet.with("BACKUP_DATABASES", &database), &[]);
+        wait_for("the note to be read", || daemon.get("/").1.contains("a run failed in connect"));
         let (_, page) = daemon.get("/");
         let problem = page.split("a run failed in connect").nth(1).unwrap_or_else(|| panic!("{page}"));
         assert!(problem.split("</p>").next().unwrap().contains(cause), "{page}");
