@@ -81,7 +81,7 @@ debian() {
     install -D -m 644 -t "$documents" README.md
     install -D -m 644 LICENSE "$documents/copyright"
     install -D -m 644 .env.example "$documents/examples/env"
-    gzip -9n <CHANGELOG.md >"$documents/changelog.gz"
+    gzip -9n <CHANGELOG.md >"$documents/CHANGELOG.md.gz"
     install -D -m 644 -t "$root/usr/lib/systemd/system" "tests/tools/dist/$name.service" "tests/tools/dist/$name.timer"
     local size
     size=$(du -ks --apparent-size "$root" | cut -f 1)
@@ -97,8 +97,9 @@ ${depends}Recommends: ca-certificates, postgresql-client
 Section: database
 Priority: optional
 Description: backs up PostgreSQL, and proves each backup by a restore
- Dumps databases with pg_dump, stores the dumps in a folder or in object storage,
- restores them to prove that they are good, prunes old ones, and notifies people.
+ Dumps databases with pg_dump, stores the dumps in a folder or in object
+ storage, restores them to prove that they are good, prunes old ones, and
+ notifies people.
  .
  A timer for systemd is installed and not enabled.
 CONTROL
