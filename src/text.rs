@@ -25,6 +25,12 @@ pub fn apart(skew: TimeDelta) -> String {
     duration(if seconds < 90 { TimeDelta::seconds(seconds) } else { TimeDelta::minutes((seconds + 30) / 60) })
 }
 
+/// How something changed that is now `ratio` times what it was, such as `+12 %`; none where that rounds to nothing.
+pub fn change(ratio: f64) -> Option<String> {
+    let percent = (ratio - 1.0) * 100.0;
+    (percent.abs() >= 0.5).then(|| format!("{percent:+.0} %"))
+}
+
 /// How long ago something was; what is to come is the work of a wrong clock, and is said.
 pub fn age(age: TimeDelta) -> String {
     if age < TimeDelta::seconds(-60) { format!("in {}", duration(-age)) } else { duration(age) }
@@ -73,12 +79,23 @@ pub fn without_secrets(sql: &str) -> Cow<'_, str> {
     }
 }
 
+/// The first names of many, such as `a, b and 3 more`, on one line.
+pub fn some<'n, N: AsRef<str> + 'n>(
+    names: impl IntoIterator<Item = &'n N, IntoIter: ExactSizeIterator>,
+    most: usize,
+) -> String {
+    let mut names = names.into_iter();
+    let listed: Vec<Cow<'_, str>> = names.by_ref().take(most).map(|name| one_line(name.as_ref())).collect();
+    let more = match names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", listed.join(", "))
+}
+
 /// Names and a verb, such as `a, b and 3 more were`.
 pub fn were(tables: &[String]) -> String {
-    let named: Vec<&str> = tables.iter().take(5).map(String::as_str).collect();
-    let more = tables.len() - named.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more} {}", named.join(", "), if tables.len() == 1 { "was" } else { "were" })
+    format!("{} {}", some(tables, 5), if tables.len() == 1 { "was" } else { "were" })
 }
 
 #[cfg(test)]
@@ -97,6 +114,12 @@ mod tests {
         assert_eq!(words, ["0 s", "59 s", "1 min", "59 min", "1 h", "47 h", "2 d", "400 d"]);
         // clocks may differ by a little
         assert_eq!([-30, -7200].map(|age| short_age(TimeDelta::seconds(age))), ["0 s", "in 2 h"]);
+    }
+
+    #[test]
+    fn no_change_is_plus_or_minus_nothing() {
+        assert_eq!([1.0, 1.004, 0.996].map(change), [None, None, None]);
+        assert_eq!([0.99, 1.006].map(change), ["-1 %", "+1 %"].map(|change| Some(change.to_owned())));
     }
 
     #[test]

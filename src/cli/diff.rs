@@ -2,7 +2,7 @@
 
 use super::find::Named;
 use super::table::Heading;
-use super::{SideArgument, output};
+use super::{SideArgument, json, output};
 use crate::config::Config;
 use crate::error::{Error, Exit, SettingsError};
 use crate::inspection::difference::{BackupDifference, DatabaseDifference, ObjectsDifference, Pair, TableDifference};
@@ -47,8 +47,10 @@ impl Arguments {
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
     let run_id = new_run_id();
-    let (_, before, old) = arguments.named(&arguments.before).find_facts(config, &run_id).await?;
-    let (_, after, new) = arguments.named(&arguments.after).find_facts(config, &run_id).await?;
+    let (before, after) = (arguments.named(&arguments.before), arguments.named(&arguments.after));
+    let sides = before.open_sides(config, &run_id).await?;
+    let (_, before, old) = before.find_facts(&sides, config, &run_id).await?;
+    let (_, after, new) = after.find_facts(&sides, config, &run_id).await?;
     if let Some(globals) = [&before, &after].into_iter().find(|backup| backup.manifest.subject == Subject::Globals) {
         let id = text::one_line(&globals.manifest.id);
         let why = format!(
@@ -58,7 +60,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     let difference = BackupDifference::between((&before.manifest, &old), (&after.manifest, &new))?;
     if arguments.json {
-        output::print_json(&difference)?;
+        json::print(&difference)?;
         return Ok(Exit::Done);
     }
     let compared = [("from", &difference.before), ("to", &difference.after)];
@@ -90,7 +92,7 @@ fn print_database(database: &DatabaseDifference) -> Result<(), Error> {
         print_objects(&kind.replace('_', " "), objects)?;
     }
     if !database.sequences.is_empty() {
-        output::say(&format!("  sequences moved: {}", some(database.sequences.iter())))?;
+        output::say(&format!("  sequences moved: {}", text::some(&database.sequences, MOST_NAMES)))?;
     }
     if let Some(Pair { before, after }) = database.large_objects {
         output::print(&format!("  large objects: {before} → {after}\n"))?;
@@ -137,15 +139,8 @@ fn print_objects(kind: &str, objects: &ObjectsDifference) -> Result<(), Error> {
     let altered: Vec<String> = altered.collect();
     for (word, names) in [("new", &objects.gained), ("gone", &objects.lost), ("altered", &altered)] {
         if !names.is_empty() {
-            output::say(&format!("  {kind} {word}: {}", some(names.iter())))?;
+            output::say(&format!("  {kind} {word}: {}", text::some(names, MOST_NAMES)))?;
         }
     }
     Ok(())
-}
-
-fn some<'n>(names: impl ExactSizeIterator<Item = &'n String>) -> String {
-    let more = names.len().saturating_sub(MOST_NAMES);
-    let listed: Vec<&str> = names.take(MOST_NAMES).map(String::as_str).collect();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", text::one_line(&listed.join(", ")))
 }

@@ -1,8 +1,8 @@
 //! `backup peek`
 
 use super::find::Named;
-use super::output;
 use super::table::Heading;
+use super::{json, output};
 use crate::config::Config;
 use crate::error::{BackupError, Error, Exit, SettingsError};
 use crate::inspection::rows::{self, FirstRows, PeekError, WantedRows};
@@ -13,7 +13,6 @@ use crate::restore::plan::find_tables;
 use crate::storage::StorageError;
 use crate::text;
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -46,7 +45,9 @@ enum RowFormat {
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
-    let (repository, backup, facts) = arguments.backup.find_facts(config, &new_run_id()).await?;
+    let run_id = new_run_id();
+    let sides = arguments.backup.open_sides(config, &run_id).await?;
+    let (repository, backup, facts) = arguments.backup.find_facts(&sides, config, &run_id).await?;
     let (database, table, contents) = arguments.choose(&facts)?;
     let Some(found) = contents.tables.get(&table) else { return Ok(Exit::Done) };
     let encoding = contents.encoding.as_deref();
@@ -59,7 +60,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     match if arguments.json { RowFormat::Json } else { arguments.format } {
         RowFormat::Table => print_table(&rows)?,
         RowFormat::Csv => print_csv(&rows)?,
-        RowFormat::Json => output::print_json(&json!(rows))?,
+        RowFormat::Json => json::print(&rows)?,
     }
     Ok(Exit::Done)
 }

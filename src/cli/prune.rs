@@ -71,9 +71,9 @@ impl Arguments {
         }
     }
 
-    /// Prints a line, unless JSON has what it says.
-    fn say(&self, line: &str) -> Result<(), Error> {
-        if self.json { Ok(()) } else { output::print(line) }
+    /// Prints a sentence, unless JSON has what it says.
+    fn say(&self, sentence: &str) -> Result<(), Error> {
+        if self.json { Ok(()) } else { output::say(sentence) }
     }
 
     fn show(&self, plans: &[PrunePlan], document: &mut PruneDocument) -> Result<(), Error> {
@@ -108,7 +108,7 @@ async fn prune(arguments: &Arguments, config: &Config, document: &mut PruneDocum
         return release(arguments, config, &sides, document).await;
     }
     if sides.iter().all(|repository| repository.side() == Side::Remote) && config.remote_retention.is_none() {
-        arguments.say("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used\n")?;
+        arguments.say("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used")?;
         return Ok(DONE);
     }
     if arguments.dry_run {
@@ -128,7 +128,7 @@ async fn prune(arguments: &Arguments, config: &Config, document: &mut PruneDocum
     sides.iter().for_each(|repository| repository.learn_server(server.as_deref()));
     let ahead = catalog::clock_ahead(lock.connection()).await?;
     if let Some(wrong) = alarms::wrong_clock(config, ahead) {
-        return Err(Error::Io(wrong));
+        return Err(Error::Io(wrong.to_string()));
     }
     let plans = prune::plan(config, &sides, Utc::now()).await?;
     arguments.show(&plans, document)?;
@@ -150,7 +150,7 @@ async fn prune(arguments: &Arguments, config: &Config, document: &mut PruneDocum
         let span = error_span!("run", run_id, source = config.source.name, stage = "prune");
         errors.extend(prune::apply(plan, &mut document.pruned).instrument(span).await);
     }
-    let printed = arguments.say(&format!("deleted {}\n", text::count(document.pruned.len(), "backup")));
+    let printed = arguments.say(&format!("deleted {}", text::count(document.pruned.len(), "backup")));
     errors.extend(printed.err());
     Ok((exit_of(errors.iter(), true), errors))
 }
@@ -185,7 +185,7 @@ async fn adopt(
     }
     for (repository, count) in &meant {
         let (place, backups) = (repository.location().name, text::count(*count, "backup"));
-        arguments.say(&format!("{place}: {backups} of the server {server} will become this server's\n"))?;
+        arguments.say(&format!("{place}: {backups} of the server {server} will become this server's"))?;
     }
     let adopted = meant.iter().map(|(repository, count)| AdoptedBackups {
         side: repository.side(),
@@ -237,16 +237,16 @@ async fn release(
             choices.add(filters, &entry.manifest, entry.is_of(source));
         }
         if let Some(emptied) = choices.emptied(filters) {
-            output::say(&format!("nothing to release: there is no backup {emptied}"))?;
+            arguments.say(&format!("nothing to release: there is no backup {emptied}"))?;
             return Ok(DONE);
         }
-        let what = arguments.database.as_deref().map_or("no database".into(), text::one_line);
+        let what = arguments.database.as_deref().unwrap_or("no database");
         let verb = if arguments.database.is_some() { "has not shrunk" } else { "has shrunk" };
-        arguments.say(&format!("nothing to release: {what} {verb}\n"))?;
+        arguments.say(&format!("nothing to release: {what} {verb}"))?;
         return Ok(DONE);
     }
     for (subject, fall) in &fallen {
-        arguments.say(&format!("{}: {fall}\n", text::one_line(&subject.to_string())))?;
+        arguments.say(&format!("{subject}: {fall}"))?;
     }
     let released =
         fallen.iter().map(|(subject, fall)| ReleasedDatabase { subject: (*subject).clone(), fall: (*fall).clone() });

@@ -1,6 +1,7 @@
 //! `backup show`
 
 use super::find::Named;
+use super::json;
 use super::output::{self, Cell, Colour};
 use super::table::Heading;
 use crate::config::Config;
@@ -25,11 +26,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
-    let (repository, backup, facts) = arguments.backup.find_facts(config, &new_run_id()).await?;
+    let run_id = new_run_id();
+    let sides = arguments.backup.open_sides(config, &run_id).await?;
+    let (repository, backup, facts) = arguments.backup.find_facts(&sides, config, &run_id).await?;
     let location = repository.location().of(&backup.key);
     let summary = Summary::of(&backup, repository.side(), location, &facts)?;
     if arguments.json {
-        output::print_json(&summary)?;
+        json::print(&summary)?;
         return Ok(Exit::Done);
     }
     print_head(&summary)?;

@@ -197,8 +197,7 @@ fn recovery(seconds: f64) -> String {
 }
 
 fn change(trend: &Trend) -> Cell {
-    let percent = (trend.ratio - 1.0) * 100.0;
-    let text = if percent.abs() < 0.5 { "0 %".to_owned() } else { format!("{percent:+.0} %") };
+    let text = text::change(trend.ratio).unwrap_or_else(|| "0 %".to_owned());
     match trend.conspicuous {
         true => Cell::coloured(&format!("{text} !"), Colour::Yellow),
         false => Cell::plain(text),

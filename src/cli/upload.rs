@@ -95,15 +95,15 @@ async fn choose(
     let remote = sides::open(config, Target::Remote, run_id).await?;
     let store = remote.into_iter().next();
     let store = store.ok_or_else(|| Error::Settings(SettingsError::Usage("there is no store".to_owned())))?;
+    let local = sides::open(config, Target::Local, run_id).await?;
     let mut wanted = Vec::new();
     for name in arguments.backups.iter().chain(&arguments.file) {
         let (source, location) = (arguments.source.clone(), Some(SideArgument::Local));
         let named = Named { name: name.clone(), database: None, source, location };
-        wanted.push(named.find(config, run_id).await?);
+        wanted.push(named.find_on(&local, config, run_id, |_| true).await?);
     }
     if wanted.is_empty() {
         let source = arguments.source.as_ref().unwrap_or(&config.source.name);
-        let local = sides::open(config, Target::Local, run_id).await?;
         identify(config, local.iter().chain([&store])).await;
         for repository in local {
             let backups = repository.catalog().await?.backups.into_iter();

@@ -12,6 +12,7 @@ pub use settings::SettingsError;
 pub use source::SourceError;
 pub use store::StoreError;
 
+use crate::repository::FactsError;
 use crate::shutdown::Stop;
 use crate::storage::StorageError;
 use tokio_postgres::error::SqlState;
@@ -122,6 +123,18 @@ impl Error {
             Self::Stopped(Stop::Interrupt) => Exit::Interrupted,
             Self::Stopped(Stop::Terminate) => Exit::Terminated,
             Self::Stopped(Stop::Deadline) | Self::Facts(_) | Self::Io(_) => Exit::Failed,
+        }
+    }
+
+    /// Why the facts of a backup could not be read.
+    pub fn of_facts(error: FactsError, id: &str) -> Self {
+        match error {
+            FactsError::Storage(error) => error.into(),
+            FactsError::Key { name, cause } => Self::Settings(SettingsError::Key { name, cause }),
+            FactsError::Damaged(cause) => Self::Backup(BackupError::Unreadable {
+                id: id.to_owned(),
+                cause: format!("its facts file is damaged: {cause}"),
+            }),
         }
     }
 

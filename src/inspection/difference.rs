@@ -1,6 +1,5 @@
 //! Pure: what changed from one backup to another.
 
-use super::VERSION;
 use super::summary::stored_bytes;
 use crate::record::facts::reader::DatabaseFacts;
 use crate::record::facts::{Contents, DEPARSED, Facts, Kind, Objects, TableRows};
@@ -13,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What changed between two backups.
 #[derive(Debug, Serialize)]
 pub struct BackupDifference<'b> {
-    pub version: u32,
     pub before: ComparedBackup<'b>,
     pub after: ComparedBackup<'b>,
     /// Every row, object and value is the same.
@@ -111,15 +109,7 @@ impl<'b> BackupDifference<'b> {
             stored_bytes: manifest.stored_bytes,
             rows: manifest.totals.rows,
         };
-        Ok(Self {
-            version: VERSION,
-            before: compared(before.0),
-            after: compared(after.0),
-            same,
-            lost,
-            gained,
-            databases,
-        })
+        Ok(Self { before: compared(before.0), after: compared(after.0), same, lost, gained, databases })
     }
 }
 

@@ -6,6 +6,3 @@ mod row_reader;
 pub mod rows;
 mod stored_file;
 pub mod summary;
-
-/// Version of what is printed as JSON; raised when a field is renamed or removed.
-const VERSION: u32 = 1;

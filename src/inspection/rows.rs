@@ -1,7 +1,6 @@
 //! The first rows of a table, read out of its part of the archive. What is read is a few blocks, so that no checksum can
 //! be compared: it shows rows, and proves nothing.
 
-use super::VERSION;
 use super::row_reader::{Chunks, fields, next_line};
 use super::stored_file::StoredFile;
 use crate::dump_format::custom_archive::{ArchiveCompression, CustomArchive};
@@ -23,7 +22,6 @@ const HEADER: usize = 4 << 10;
 /// Rows of a table.
 #[derive(Debug, Serialize)]
 pub struct FirstRows {
-    pub version: u32,
     /// The backup.
     pub id: String,
     pub database: String,
@@ -79,7 +77,6 @@ pub async fn read(
     };
     let rows = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
     Ok(FirstRows {
-        version: VERSION,
         id: backup.manifest.id.clone(),
         database: wanted.database.to_owned(),
         table: wanted.table.to_owned(),

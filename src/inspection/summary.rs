@@ -1,6 +1,6 @@
 //! Pure: what is in a backup.
 
-use super::VERSION;
+use crate::dump_format::sql_lexer::{parts, quoted};
 use crate::record::facts::reader::{DatabaseFacts, Fact};
 use crate::record::facts::{
     DatabaseProperties, Facts, Kind, LeftOut, Member, Migration, SequenceValue, Subject, Totals, Versions, ViewRows,
@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 /// What a backup is, how it was proved, and what it holds.
 #[derive(Debug, Serialize)]
 pub struct Summary<'b> {
-    pub version: u32,
     pub id: &'b str,
     pub source: &'b str,
     pub system_identifier: Option<&'b str>,
@@ -102,7 +101,6 @@ impl<'b> Summary<'b> {
     pub fn of(backup: &'b Backup, side: Side, location: String, facts: &'b Facts) -> Result<Self, serde_json::Error> {
         let manifest = &backup.manifest;
         Ok(Self {
-            version: VERSION,
             id: &manifest.id,
             source: &manifest.source,
             system_identifier: manifest.system_identifier.as_deref(),
@@ -164,7 +162,7 @@ impl<'b> DatabaseSummary<'b> {
                         _ => TableKind::Ordinary,
                     };
                     let rows = rows.get(&name).copied();
-                    let schema = summary.schemas.entry(schema_of(&name).to_owned()).or_default();
+                    let schema = summary.schemas.entry(schema_of(&name)).or_default();
                     schema.tables += 1;
                     schema.rows += rows.map_or(0, |(rows, _)| rows);
                     schema.stored_bytes += rows.map_or(0, |(_, bytes)| bytes);
@@ -184,14 +182,8 @@ pub(super) fn stored_bytes(members: &[Member]) -> u64 {
 }
 
 /// The schema of a name as the facts write it, quoted where it needs that.
-fn schema_of(name: &str) -> &str {
-    let is_quoted = name.starts_with('"');
-    let mut quotes = 0;
-    let end = name.bytes().position(|byte| {
-        quotes += usize::from(byte == b'"');
-        byte == b'.' && (!is_quoted || quotes % 2 == 0)
-    });
-    end.map_or(name, |end| &name[..end])
+fn schema_of(name: &str) -> String {
+    parts(name).map_or_else(|| name.to_owned(), |(schema, _)| quoted(&schema))
 }
 
 #[cfg(test)]

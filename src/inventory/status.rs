@@ -43,6 +43,29 @@ pub struct Question<'a> {
     pub now: DateTime<Utc>,
 }
 
+#[cfg(test)]
+impl<'a> Question<'a> {
+    /// Whether these have a backup of a day or younger, where nothing else is known.
+    pub fn plain(expected: &'a [Subject], now: DateTime<Utc>) -> Self {
+        use std::sync::LazyLock;
+        static PENDING: LazyLock<HashSet<Identity>> = LazyLock::new(HashSet::new);
+        static RELEASES: LazyLock<HashMap<Subject, DateTime<Utc>>> = LazyLock::new(HashMap::new);
+        Self {
+            source: "db:5432",
+            expected,
+            max_age: TimeDelta::days(1),
+            pending: &PENDING,
+            space: None,
+            full_in_days: None,
+            shrink_guard: 0.5,
+            releases: &RELEASES,
+            warnings: &[],
+            is_ambiguous: false,
+            now,
+        }
+    }
+}
+
 /// The state of one source's backups.
 #[derive(Debug, Serialize)]
 pub struct Status {

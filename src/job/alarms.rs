@@ -11,6 +11,7 @@ use crate::report::Report;
 use crate::text;
 use chrono::TimeDelta;
 use std::collections::HashSet;
+use std::fmt;
 use std::time::Duration;
 use tracing::{error, warn};
 
@@ -39,16 +40,30 @@ pub(super) async fn look_back(run: &Run<'_>, report: &mut Report) {
     overview.warnings.iter().for_each(|warning| warn!("{warning}"));
 }
 
-/// What the sentence about a wrong clock ends in: what to do.
-pub const SET_CLOCK: &str = "; set the clock that is wrong";
+/// This machine and the server disagree about the time.
+pub struct WrongClock {
+    pub what: String,
+}
+
+impl WrongClock {
+    /// What a person can do.
+    pub const HINT: &str = "set the clock that is wrong";
+}
+
+impl fmt::Display for WrongClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, Self::HINT)
+    }
+}
 
 /// What is wrong with this machine's clock, by that of the server; none where they agree. Retention goes by age, and
 /// what a wrong clock takes for old may be of today.
-pub fn wrong_clock(config: &Config, ahead: TimeDelta) -> Option<String> {
+pub fn wrong_clock(config: &Config, ahead: TimeDelta) -> Option<WrongClock> {
     if ahead.abs() <= CLOCKS_AGREE {
         return None;
     }
     let word = if ahead > TimeDelta::zero() { "behind" } else { "ahead of" };
     let (apart, server) = (text::apart(ahead.abs()), config.source.display());
-    Some(format!("this machine's clock is {apart} {word} that of {server}, so nothing is pruned{SET_CLOCK}"))
+    let what = format!("this machine's clock is {apart} {word} that of {server}, so nothing is pruned");
+    Some(WrongClock { what })
 }

@@ -19,7 +19,7 @@ pub(super) async fn prune_saved(run: &Run<'_>, every_side: bool, report: &mut Re
     let saved: Vec<Subject> = saved.map(|entry| entry.subject.clone()).collect();
     if let Some(wrong) = alarms::wrong_clock(&run.context.config, run.ready.server.ahead) {
         error!("{wrong}");
-        report.alarms.push(wrong);
+        report.alarms.push(wrong.to_string());
     } else if !every_side || saved.is_empty() {
         warn!("nothing is pruned, because not every side has a good backup");
     } else if let Err(error) = prune(run, &saved, report, errors).await {

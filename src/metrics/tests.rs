@@ -3,8 +3,7 @@ use crate::inventory::status::Question;
 use crate::record::facts::Subject;
 use crate::record::manifest::BackupType;
 use crate::report::Activity;
-use chrono::TimeDelta;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 #[test]
 fn every_family_has_a_name_of_its_own_and_a_sentence() {
@@ -28,20 +27,7 @@ fn metrics(databases: &[&str], is_read: bool, shard: Option<&str>) -> Metrics {
     let expected: Vec<Subject> = databases.iter().map(|name| Subject::Database((*name).to_owned())).collect();
     let inventory = Inventory::default();
     let now = "2026-01-28T02:05:00Z".parse().unwrap();
-    let releases = HashMap::new();
-    let question = Question {
-        shrink_guard: 0.5,
-        releases: &releases,
-        warnings: &[],
-        is_ambiguous: false,
-        source: "db:5432",
-        expected: &expected,
-        max_age: TimeDelta::days(1),
-        pending: &std::collections::HashSet::new(),
-        space: None,
-        full_in_days: None,
-        now,
-    };
+    let question = Question::plain(&expected, now);
     let report = Report {
         source: "db:5432".to_owned(),
         shard: shard.map(str::to_owned),

@@ -6,6 +6,7 @@
 
 use super::catalog::{LossyText, bytes_of};
 use super::connection::Connection;
+use crate::text;
 use serde::Serialize;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Row};
@@ -92,9 +93,8 @@ const ROW_SECURITY: &str = "
 /// The first of them in one sentence, with what would mend them.
 pub fn describe(lacks: &[Lack]) -> (String, String) {
     const NAMED: usize = 5;
-    let named: Vec<&str> = lacks.iter().take(NAMED).map(|lack| lack.object.as_str()).collect();
-    let more = lacks.len().saturating_sub(NAMED);
-    let objects = named.join(", ") + &if more == 0 { String::new() } else { format!(" and {more} more") };
+    let objects: Vec<&String> = lacks.iter().map(|lack| &lack.object).collect();
+    let objects = text::some(&objects, NAMED);
     let mut mends: Vec<&str> = lacks.iter().map(|lack| lack.mend.as_str()).collect();
     mends.dedup();
     mends.truncate(NAMED);

@@ -10,6 +10,7 @@ mod globals;
 mod loading;
 mod named;
 pub mod plan;
+mod table_choice;
 mod tables;
 mod target;
 
@@ -148,12 +149,11 @@ impl Restorer<'_> {
         let keys = self.config.encryption.identities.as_ref();
         match self.shutdown.guard(self.repository.facts(backup, keys)).await? {
             Ok(facts) => Ok(facts),
-            Err(FactsError::Storage(error)) => Err(error.into()),
-            Err(FactsError::Key { name, cause }) => Err(Error::Settings(SettingsError::Key { name, cause })),
             Err(FactsError::Damaged(cause)) => Err(Error::Backup(BackupError::NotRestored {
                 id: backup.manifest.id.clone(),
                 failures: format!("its facts file is damaged: {cause}; docs/runbooks.md says how to restore by hand"),
             })),
+            Err(error) => Err(Error::of_facts(error, &backup.manifest.id)),
         }
     }
 

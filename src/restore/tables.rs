@@ -2,8 +2,9 @@
 //! itself.
 
 use super::databases::{ChosenArchive, Wanted};
-use super::loading::{Loading, beside, columns, create};
-use super::plan::{Chosen, Done, Plan, RestoreContent, TableTarget, find_tables, is_below, is_partitioned, parents};
+use super::loading::{Loading, columns, create};
+use super::plan::{Done, Plan, RestoreContent, TableTarget, is_below, parents};
+use super::table_choice::{TableWay, Tables};
 use super::{Consent, Restorer};
 use crate::dump_format::sql_lexer::Lexer;
 use crate::error::{BackupError, Error, ServerError, SettingsError, SourceError};
@@ -11,11 +12,10 @@ use crate::loader::archive::Reading;
 use crate::loader::client_tools;
 use crate::loader::sql::stream_sql;
 use crate::postgres::connection::Connection;
-use crate::postgres::load::{Emptied, Load};
+use crate::postgres::load::Load;
 use crate::postgres::scratch::ScratchServer;
 use crate::postgres::{contents, schema, table_rows};
-use crate::record::facts::reader::DatabaseFacts;
-use crate::record::facts::{Catalogue, Contents, Facts, Kind, TableRows};
+use crate::record::facts::{Catalogue, Contents, Facts, TableRows};
 use crate::record::fingerprint::Fingerprint;
 use crate::repository::Backup;
 use crate::text;
@@ -24,30 +24,6 @@ use crate::verify::report::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use tracing::info;
-
-/// What becomes of each table.
-enum TableWay {
-    /// Rows go into the live tables; those that are there are removed first on demand.
-    InPlace,
-    /// Rows go into new tables of these names beside the live ones.
-    Beside,
-    /// The tables are gone, and are made as the backup has them.
-    Dropped,
-}
-
-/// Tables of the backup, each with the table of the live database that gets its rows.
-struct Tables<'f> {
-    way: TableWay,
-    expected: DatabaseFacts<'f>,
-    /// The tables of the backup.
-    catalogue: Catalogue,
-    /// Their rows.
-    contents: Contents,
-    end: Option<u64>,
-    into: BTreeMap<String, String>,
-    /// Partitioned tables that are meant as a whole.
-    roots: BTreeSet<String>,
-}
 
 impl Restorer<'_> {
     /// True when rows go into a database that is in use.
@@ -104,72 +80,6 @@ impl Restorer<'_> {
             done.lines.push(format!("{table} is restored with {rows} rows{place}"));
         }
         Ok(())
-    }
-
-    fn decide<'f>(&self, backup: &Backup, facts: &'f Facts, live: &Catalogue) -> Result<Tables<'f>, Error> {
-        let [(expected, end)] = self.wanted(backup, facts)?[..] else {
-            return Err(Error::Settings(SettingsError::Usage(
-                "rows are restored from one database at a time".to_owned(),
-            )));
-        };
-        let catalogue = expected.catalogue(|kind| kind == Kind::Table)?;
-        let contents = expected.contents(|_| true)?;
-        let Chosen { tables, roots } =
-            find_tables(&contents, &catalogue, &self.request.tables).map_err(SettingsError::Usage)?;
-        if let Some(view) = tables.iter().find(|table| live.views.contains_key(*table)) {
-            let view = text::one_line(view);
-            return Err(Error::Settings(SettingsError::Usage(format!(
-                "{view} is a view in the live database; restore into a new database"
-            ))));
-        }
-        let (there, gone): (BTreeSet<String>, BTreeSet<String>) =
-            tables.into_iter().partition(|name| live.tables.contains_key(name));
-        let time = (self.now)().format("%Y%m%d_%H%M%S").to_string();
-        let same = |names: BTreeSet<String>| names.into_iter().map(|name| (name.clone(), name)).collect();
-        let is_data = self.request.content == RestoreContent::Data;
-        let (way, into) = match (there.is_empty(), gone.is_empty()) {
-            (true, _) if !is_data => (TableWay::Dropped, same(gone)),
-            (_, true) if is_data || self.request.replace => (TableWay::InPlace, same(there)),
-            (_, true) => (TableWay::Beside, beside(there, &time, live)),
-            (_, false) => {
-                let gone = gone.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-                return Err(Error::Settings(SettingsError::Usage(format!(
-                    "the database lacks {}; restore the missing tables and the existing ones separately",
-                    text::one_line(&gone)
-                ))));
-            }
-        };
-        Ok(Tables { way, expected, catalogue, contents, end, into, roots })
-    }
-
-    fn say_tables(&self, tables: &Tables<'_>, plan: &mut Plan, name: &str) {
-        plan.tables = tables.targets();
-        for TableTarget { table, into, rows } in tables.targets() {
-            let (table, into) = (text::one_line(&table), text::one_line(&into));
-            plan.say(
-                "table",
-                match tables.way {
-                    TableWay::Dropped => format!("{table} no longer exists and will be recreated, with {rows} rows"),
-                    TableWay::Beside => format!("{rows} rows of {table} go into the new table {into}"),
-                    TableWay::InPlace if self.request.replace => {
-                        format!("{rows} rows replace those in {table}")
-                    }
-                    TableWay::InPlace => format!("{rows} rows go into {table}, which must be empty"),
-                },
-            );
-        }
-        if self.request.content == RestoreContent::Data && tables.contents.large_objects.count > 0 {
-            plan.say("leave", "large objects; they are restored only with their whole database");
-        }
-        if matches!(tables.way, TableWay::InPlace) && self.request.replace {
-            for root in &tables.roots {
-                plan.say(
-                    "empty",
-                    format!("all of {}, including partitions that the backup lacks", text::one_line(root)),
-                );
-            }
-            plan.confirm = Some(name.to_owned());
-        }
     }
 
     /// One transaction, committed only when every row has come and the bytes were those that were written.
@@ -354,41 +264,6 @@ impl Restorer<'_> {
         });
         done.lines.extend(left_out);
         Ok(())
-    }
-}
-
-impl Tables<'_> {
-    fn targets(&self) -> Vec<TableTarget> {
-        let target = |(table, into): (&String, &String)| {
-            let rows = self.contents.tables.get(table).map_or(0, |rows| rows.rows);
-            TableTarget { table: table.clone(), into: into.clone(), rows }
-        };
-        self.into.iter().map(target).collect()
-    }
-
-    /// The live tables, what they are partitions of, and every partition of those that are meant as a whole.
-    fn family(&self, live: &Catalogue) -> BTreeSet<String> {
-        let mut family: BTreeSet<String> = self.into.values().chain(&self.roots).cloned().collect();
-        let below = |table: &&String| self.roots.iter().any(|root| is_below(live, table, root));
-        family.extend(live.tables.keys().filter(below).cloned());
-        let mut current: Vec<String> = family.iter().cloned().collect();
-        while let Some(table) = current.pop() {
-            for parent in parents(live, &table) {
-                if family.insert(parent.to_owned()) {
-                    current.push(parent.to_owned());
-                }
-            }
-        }
-        family
-    }
-
-    /// What is emptied before the rows come: partitioned tables as a whole, others for themselves.
-    fn emptied(&self, live: &Catalogue) -> Vec<Emptied> {
-        let is_covered = |table: &String| self.roots.iter().any(|root| root == table || is_below(live, table, root));
-        let roots = self.roots.iter().map(|root| Emptied { name: root.clone(), is_root: true });
-        let others = self.into.values().filter(|table| !is_covered(table));
-        let others = others.map(|table| Emptied { name: table.clone(), is_root: is_partitioned(live, table) });
-        roots.chain(others).collect()
     }
 }
 

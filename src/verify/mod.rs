@@ -10,7 +10,7 @@ pub(crate) mod scope;
 use crate::config::Config;
 use crate::dump_format::script::{LeaveOut, Rows};
 use crate::encryption::KeyError;
-use crate::error::{Error, SettingsError};
+use crate::error::Error;
 use crate::loader::archive::Reading;
 use crate::loader::{Broken, Loader, client_tools, roles_of};
 use crate::postgres::scratch::ScratchServer;
@@ -74,8 +74,6 @@ impl Verifier<'_> {
             Err(FactsError::Key { cause: KeyError::Missing, .. }) if how == How::Checksum => {
                 self.verify_sealed(repository, backup).await?
             }
-            Err(FactsError::Storage(error)) => return Err(error.into()),
-            Err(FactsError::Key { name, cause }) => return Err(Error::Settings(SettingsError::Key { name, cause })),
             Err(FactsError::Damaged(cause)) => {
                 let name = manifest.subject.to_string();
                 let check =
@@ -83,6 +81,7 @@ impl Verifier<'_> {
                 let databases = vec![checks::not_restored(&name, "there are no facts to compare with")];
                 ArchiveResult { check, databases, server: None }
             }
+            Err(error) => return Err(Error::of_facts(error, &manifest.id)),
         };
         let mut report = VerificationReport {
             verification: Verification {

@@ -149,6 +149,11 @@ fn a_prune_prints_each_backup_with_decision_outcome_and_reason() {
     let pruned = fits("prune", &backup.run(&["prune", "--yes", "--json"]).exits(0));
     assert_eq!(outcomes(&pruned, "outcome"), ["deleted", "deleted", "kept"], "{pruned:#}");
     assert_eq!(pruned["deleted"][0]["backups"], 2);
+    // nothing to do is a document as well
+    for rest in [&["--database", "other"][..], &[]] {
+        let arguments = [&["prune", "--release", "--json"][..], rest].concat();
+        assert!(outcomes(&fits("prune", &backup.run(&arguments).exits(0)), "outcome").is_empty());
+    }
     assert!(outcomes(&pruned, "reason").iter().all(|reason| !reason.is_empty()));
 }
 

@@ -1,14 +1,11 @@
 //! What there was to choose from, for whoever asked for something else.
 
-use super::Named;
+use super::{MOST_NAMES, Named};
 use crate::config::BackupType;
 use crate::error::{Error, SettingsError};
 use crate::record::manifest::Manifest;
 use crate::text;
 use std::collections::BTreeSet;
-
-/// Names that are listed at most.
-const MOST: usize = 10;
 
 /// What somebody narrows a look at the backups to.
 #[derive(Debug, Default, Clone, Copy)]
@@ -55,15 +52,17 @@ impl Choices {
             _ if self.count == 0 => Some("yet; `backup run` makes one".to_owned()),
             (Some(source), ..) if self.subjects.is_empty() => {
                 let source = text::one_line(source);
-                Some(format!("of the source {source}; there are backups of {}", some(&self.sources)))
+                Some(format!("of the source {source}; there are backups of {}", text::some(&self.sources, MOST_NAMES)))
             }
             (_, Some(database), _) if self.kinds.is_empty() => {
                 let database = text::one_line(database);
-                Some(format!("of {database}{from}; there are backups of {}", some(&self.subjects)))
+                Some(format!("of {database}{from}; there are backups of {}", text::some(&self.subjects, MOST_NAMES)))
             }
-            (.., Some(kind)) if !self.has_kind => {
-                Some(format!("of type {}{of}{from}; there are backups of type {}", kind.as_str(), some(&self.kinds)))
-            }
+            (.., Some(kind)) if !self.has_kind => Some(format!(
+                "of type {}{of}{from}; there are backups of type {}",
+                kind.as_str(),
+                text::some(&self.kinds, MOST_NAMES)
+            )),
             _ => None,
         }
     }
@@ -82,14 +81,4 @@ impl Choices {
         };
         Error::Settings(SettingsError::Usage(why))
     }
-}
-
-/// The first names of many.
-pub(super) fn some(names: &BTreeSet<String>) -> String {
-    let listed: Vec<_> = names.iter().take(MOST).map(|name| text::one_line(name)).collect();
-    let more = match names.len().saturating_sub(MOST) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{}{more}", listed.join(", "))
 }

@@ -4,15 +4,14 @@ mod choices;
 
 use super::SideArgument;
 use crate::config::{Config, Target};
-use crate::error::{BackupError, Error, SettingsError};
+use crate::error::{Error, SettingsError};
 use crate::inventory::sides;
 use crate::job::identity::identify;
 use crate::record::facts::{Facts, Subject};
-use crate::repository::{Backup, FactsError, Repository, Side, full_name};
+use crate::repository::{Backup, Repository, Side, full_name};
 use crate::storage::Owner;
 use crate::storage::local::Local;
 use crate::text;
-use choices::some;
 pub(super) use choices::{Choices, Filters};
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,12 +39,23 @@ pub(super) struct Named {
 /// A backup and where it lies.
 pub(super) type FoundBackup = (Repository, Backup);
 
+/// Names that an answer lists at most.
+const MOST_NAMES: usize = 10;
 /// How many backups are tried for one that can be read.
 const READABLE_TRIES: usize = 50;
 /// Stands for the newest.
 pub(super) const LATEST: &str = "latest";
 
 impl Named {
+    /// The sides that it is looked for on.
+    pub(super) async fn open_sides(&self, config: &Config, run_id: &str) -> Result<Vec<Repository>, Error> {
+        sides::open(config, self.target(config), run_id).await
+    }
+
+    fn target(&self, config: &Config) -> Target {
+        self.location.map_or(config.target, Target::from)
+    }
+
     /// Finds it; where both sides have it, the folder's is taken.
     pub(super) async fn find(&self, config: &Config, run_id: &str) -> Result<FoundBackup, Error> {
         self.find_among(config, run_id, |_| true).await
@@ -58,10 +68,20 @@ impl Named {
         run_id: &str,
         may: impl Fn(&Backup) -> bool,
     ) -> Result<FoundBackup, Error> {
-        let target = self.location.map_or(config.target, Target::from);
+        self.find_on(&self.open_sides(config, run_id).await?, config, run_id, may).await
+    }
+
+    /// The same on sides that are open.
+    pub(super) async fn find_on(
+        &self,
+        sides: &[Repository],
+        config: &Config,
+        run_id: &str,
+        may: impl Fn(&Backup) -> bool,
+    ) -> Result<FoundBackup, Error> {
         let (mut found, mut bad): (Vec<FoundBackup>, Vec<Backup>) = (Vec::new(), Vec::new());
         let mut choices = Choices::default();
-        for repository in sides::open(config, target, run_id).await? {
+        for repository in sides {
             let backups = match repository.catalog().await {
                 Ok(catalog) => catalog.backups,
                 // what is found already needs no other place, unless that might have a newer one
@@ -73,7 +93,7 @@ impl Named {
             };
             for backup in backups {
                 choices.add(self.filters(), &backup.manifest, self.is_of_source(&backup));
-                if !self.is_meant(&repository, &backup) {
+                if !self.is_meant(repository, &backup) {
                     continue;
                 }
                 if self.name != LATEST || may(&backup) {
@@ -104,9 +124,8 @@ impl Named {
         if self.name != LATEST {
             return self.find(config, run_id).await;
         }
-        let target = self.location.map_or(config.target, Target::from);
         let (mut found, mut choices): (Vec<FoundBackup>, Choices) = (Vec::new(), Choices::default());
-        for repository in sides::open(config, target, run_id).await? {
+        for repository in self.open_sides(config, run_id).await? {
             let backups = repository.catalog().await?.backups.into_iter();
             let backups =
                 backups.inspect(|backup| choices.add(self.filters(), &backup.manifest, self.is_of_source(backup)));
@@ -130,8 +149,7 @@ impl Named {
         run_id: &str,
     ) -> Result<(Vec<FoundBackup>, Vec<Error>), Error> {
         let source = self.source.as_ref().unwrap_or(&config.source.name);
-        let target = self.location.map_or(config.target, Target::from);
-        let (sides, away) = sides::open_some(config, target, run_id).await;
+        let (sides, away) = sides::open_some(config, self.target(config), run_id).await;
         identify(config, &sides).await;
         let mut away: Vec<Error> = away.into_iter().map(Error::from).collect();
         let mut newest: BTreeMap<String, FoundBackup> = BTreeMap::new();
@@ -162,20 +180,16 @@ impl Named {
     }
 
     /// The backup, and the facts of what it holds.
-    pub(super) async fn find_facts(&self, config: &Config, run_id: &str) -> Result<(Repository, Backup, Facts), Error> {
-        let (repository, backup) = self.find(config, run_id).await?;
-        let unreadable = |cause| {
-            Error::Backup(BackupError::Unreadable {
-                id: backup.manifest.id.clone(),
-                cause: format!("its facts file is damaged: {cause}"),
-            })
-        };
-        match repository.facts(&backup, config.encryption.identities.as_ref()).await {
-            Ok(facts) => Ok((repository, backup, facts)),
-            Err(FactsError::Storage(error)) => Err(error.into()),
-            Err(FactsError::Key { name, cause }) => Err(Error::Settings(SettingsError::Key { name, cause })),
-            Err(FactsError::Damaged(cause)) => Err(unreadable(cause)),
-        }
+    pub(super) async fn find_facts(
+        &self,
+        sides: &[Repository],
+        config: &Config,
+        run_id: &str,
+    ) -> Result<(Repository, Backup, Facts), Error> {
+        let (repository, backup) = self.find_on(sides, config, run_id, |_| true).await?;
+        let facts = repository.facts(&backup, config.encryption.identities.as_ref()).await;
+        let facts = facts.map_err(|error| Error::of_facts(error, &backup.manifest.id))?;
+        Ok((repository, backup, facts))
     }
 
     fn is_meant(&self, repository: &Repository, backup: &Backup) -> bool {
@@ -228,8 +242,7 @@ impl Named {
         if !error.is_cold() {
             return;
         }
-        let target = self.location.map_or(config.target, Target::from);
-        let (sides, _) = sides::open_some(config, target, run_id).await;
+        let (sides, _) = sides::open_some(config, self.target(config), run_id).await;
         let mut others: Vec<FoundBackup> = Vec::new();
         for repository in sides {
             let backups = repository.catalog().await.map(|catalog| catalog.backups).unwrap_or_default().into_iter();
@@ -255,9 +268,13 @@ impl Named {
         if found.iter().any(|(_, backup)| !is_begun(backup)) {
             found.retain(|(_, backup)| !is_begun(backup));
         }
-        let ids: BTreeSet<String> = found.iter().map(|(_, backup)| backup.manifest.id.clone()).collect();
+        let ids: BTreeSet<&str> = found.iter().map(|(_, backup)| backup.manifest.id.as_str()).collect();
         if self.name != LATEST && ids.len() > 1 {
-            let why = format!("`{}` could mean {}; give more of the id", text::one_line(&self.name), some(&ids));
+            let why = format!(
+                "`{}` could mean {}; give more of the id",
+                text::one_line(&self.name),
+                text::some(&ids, MOST_NAMES)
+            );
             return Err(Error::Settings(SettingsError::Usage(why)));
         }
         if self.name == LATEST {

@@ -135,8 +135,8 @@ pub(super) fn badge(shown: &DatabaseView<'_>) -> &'static str {
 
 /// How a size differs from the one before, such as ` (+12 %)`; nothing where that would round to nothing.
 pub(super) fn change(kept: &Kept) -> String {
-    let percent = kept.trend.as_ref().map(|trend| (trend.ratio - 1.0) * 100.0);
-    percent.filter(|percent| percent.abs() >= 0.5).map(|percent| format!(" ({percent:+.0}\u{a0}%)")).unwrap_or_default()
+    let change = kept.trend.as_ref().and_then(|trend| text::change(trend.ratio));
+    change.map(|change| format!(" ({})", change.replace(' ', "\u{a0}"))).unwrap_or_default()
 }
 
 /// The last verification.

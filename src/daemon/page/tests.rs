@@ -8,7 +8,6 @@ use crate::record::manifest::tests::sample;
 use crate::record::manifest::{How, Verification};
 use crate::repository::{NotedCause, Side, Whose};
 use crate::storage::Space;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 fn page(databases: &[&str], state: &State) -> String {
@@ -18,20 +17,7 @@ fn page(databases: &[&str], state: &State) -> String {
 fn filtered(databases: &[&str], state: &State, filter: &str) -> String {
     let expected: Vec<Subject> = databases.iter().map(|name| Subject::Database((*name).to_owned())).collect();
     let now = "2026-01-28T02:05:00Z".parse().unwrap();
-    let releases = HashMap::new();
-    let question = Question {
-        shrink_guard: 0.5,
-        releases: &releases,
-        warnings: &[],
-        is_ambiguous: false,
-        source: "db:5432",
-        expected: &expected,
-        max_age: TimeDelta::hours(25),
-        pending: &HashSet::new(),
-        space: None,
-        full_in_days: None,
-        now,
-    };
+    let question = Question { max_age: TimeDelta::hours(25), ..Question::plain(&expected, now) };
     let status = Status::of(&Inventory::default(), &question);
     let next = [Due { time: "2026-01-28T03:05:00Z".parse().unwrap(), backup_type: BackupType::Daily }];
     let (source, status, zone) = ("db:5432", Some(&status), Tz::Asia__Bangkok);
@@ -116,19 +102,11 @@ fn page_of_fleet(kept: &[String], missing: &[String], filter: &str) -> String {
     let mut overview = Overview::default();
     (overview.inventory, overview.read) = (well_kept(kept, now), vec![Side::Local]);
     let expected: Vec<Subject> = kept.iter().chain(missing).cloned().map(Subject::Database).collect();
-    let releases = HashMap::new();
     let question = Question {
-        shrink_guard: 0.5,
-        releases: &releases,
-        warnings: &[],
-        is_ambiguous: false,
-        source: "db:5432",
-        expected: &expected,
         max_age: TimeDelta::hours(25),
-        pending: &HashSet::new(),
         space: Some(Space { used: 600, free: 400 }),
         full_in_days: Some(45),
-        now,
+        ..Question::plain(&expected, now)
     };
     let status = Status::of(&overview.inventory, &question);
     let state = State { overview: Some(Arc::new(overview)), looked: Some(now), ..State::default() };

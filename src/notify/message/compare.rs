@@ -41,21 +41,7 @@ fn pair<'a>(
     pairs.reduce(|(a, b), (c, d)| (a.saturating_add(c), b.saturating_add(d)))
 }
 
-/// The change, such as `+12 %`; none where that would round to nothing.
 #[allow(clippy::cast_precision_loss)]
 fn percent(now: u64, before: u64) -> Option<String> {
-    let percent = if before == 0 { 0.0 } else { (now as f64 / before as f64 - 1.0) * 100.0 };
-    (percent.abs() >= 0.5).then(|| format!("{percent:+.0} %"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::percent;
-
-    #[test]
-    fn no_change_is_plus_or_minus_nothing() {
-        assert_eq!([percent(1000, 1004), percent(1004, 1000), percent(0, 0), percent(5, 0)], [None, None, None, None]);
-        assert_eq!(percent(99, 100).as_deref(), Some("-1 %"));
-        assert_eq!(percent(1006, 1000).as_deref(), Some("+1 %"));
-    }
+    if before == 0 { None } else { text::change(now as f64 / before as f64) }
 }

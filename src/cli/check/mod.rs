@@ -1,12 +1,12 @@
 //! `backup check`: what would stop a run, found before it does.
 
-use super::table::Heading;
-use super::tally::Tally;
-use super::{OutputFormat, json, output};
+mod findings;
+
+use super::OutputFormat;
 use crate::config::{Config, Target};
 use crate::error::{Error, Exit};
 use crate::inventory::sides::{self, new_run_id};
-use crate::job::alarms;
+use crate::job::alarms::{self, WrongClock};
 use crate::job::identity::identify;
 use crate::job::tasks::Tasks;
 use crate::job::{self, Server};
@@ -23,92 +23,10 @@ use crate::repository::{Probe, Repository, Side};
 use crate::storage::{Advice, LARGEST_PART};
 use crate::text;
 use chrono::TimeDelta;
-use serde::Serialize;
+use findings::{FindingVerdict, Findings};
 
 /// How far the clock of a store may be from ours.
 const SKEW: TimeDelta = TimeDelta::seconds(30);
-
-/// One line of the table.
-#[derive(Debug, Serialize)]
-struct Finding {
-    check: String,
-    verdict: FindingVerdict,
-    detail: String,
-    hint: Option<String>,
-}
-
-/// What a line means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum FindingVerdict {
-    /// Nothing to do.
-    Ok,
-    /// A run works, and a person should know.
-    Warning,
-    /// A run fails.
-    Failed,
-}
-
-/// What is printed as JSON.
-#[derive(Serialize)]
-struct CheckDocument<'a> {
-    checks: &'a [Finding],
-    summary: FindingCounts,
-}
-
-/// How many findings there are of each verdict.
-#[derive(Serialize)]
-struct FindingCounts {
-    ok: usize,
-    warning: usize,
-    failed: usize,
-}
-
-/// Findings, and the exit code of the first that is bad.
-#[derive(Default)]
-struct Findings {
-    list: Vec<Finding>,
-    exit: Option<Exit>,
-}
-
-impl Findings {
-    fn add(&mut self, check: &str, verdict: FindingVerdict, detail: String, hint: Option<String>) {
-        self.list.push(Finding { check: check.to_owned(), verdict, detail, hint });
-    }
-
-    fn good(&mut self, check: &str, detail: String) {
-        self.add(check, FindingVerdict::Ok, detail, None);
-    }
-
-    fn print_json(&self) -> Result<(), Error> {
-        let count = |verdict| self.list.iter().filter(|finding| finding.verdict == verdict).count();
-        let summary = FindingCounts {
-            ok: count(FindingVerdict::Ok),
-            warning: count(FindingVerdict::Warning),
-            failed: count(FindingVerdict::Failed),
-        };
-        json::print(&CheckDocument { checks: &self.list, summary })
-    }
-
-    /// How many came to what, and what to do next.
-    fn summary(&self) -> String {
-        let count = |verdict| self.list.iter().filter(|finding| finding.verdict == verdict).count();
-        let (ok, warnings) = (count(FindingVerdict::Ok), count(FindingVerdict::Warning));
-        let tally = Tally { ok, warnings, failed: count(FindingVerdict::Failed) };
-        let failed = || self.list.iter().filter(|finding| finding.verdict == FindingVerdict::Failed);
-        let next = match (failed().find_map(|finding| finding.hint.as_ref()), failed().next()) {
-            (Some(hint), _) => hint.clone(),
-            (None, Some(first)) => format!("see what is said about {}, then `backup check` again", first.check),
-            (None, None) => "`backup run`".to_owned(),
-        };
-        format!("{tally}; next: {next}")
-    }
-
-    fn bad(&mut self, check: &str, error: &Error) {
-        self.exit.get_or_insert(error.exit());
-        self.add(check, FindingVerdict::Failed, error.to_string(), error.hint());
-    }
-}
 
 pub(super) async fn execute(format: &OutputFormat, config: &Config) -> Result<Exit, Error> {
     let mut findings = Findings::default();
@@ -141,20 +59,7 @@ pub(super) async fn execute(format: &OutputFormat, config: &Config) -> Result<Ex
     if format.json {
         findings.print_json()?;
     } else {
-        let row = |finding: &Finding| {
-            let mark = match finding.verdict {
-                FindingVerdict::Ok => "✓",
-                FindingVerdict::Warning => "!",
-                FindingVerdict::Failed => "✗",
-            };
-            let hint = finding.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            let detail = format!("{}{hint}", finding.detail);
-            [mark, &finding.check, &detail].iter().map(|cell| text::one_line(cell).into_owned()).collect()
-        };
-        let headings = vec![Heading::text(""), Heading::text("CHECK").wraps(), Heading::text("RESULT").wraps()];
-        output::print_table(headings, findings.list.iter().map(row).collect())?;
-        output::print("\n")?;
-        output::say(&findings.summary())?;
+        findings.print()?;
     }
     Ok(findings.exit.unwrap_or(Exit::Done))
 }
@@ -172,9 +77,7 @@ async fn check_database(config: &Config, findings: &mut Findings) {
     };
     check_tools(&server, findings);
     if let Some(wrong) = alarms::wrong_clock(config, server.ahead) {
-        let detail = wrong.trim_end_matches(alarms::SET_CLOCK).to_owned();
-        let hint = alarms::SET_CLOCK.trim_start_matches("; ").to_owned();
-        findings.add("clock", FindingVerdict::Warning, detail, Some(hint));
+        findings.add("clock", FindingVerdict::Warning, wrong.what, Some(WrongClock::HINT.to_owned()));
     }
     if let Ok(Some(standby)) = catalog::standby(&connection).await
         && !standby.feeds_back
