@@ -71,15 +71,16 @@ impl LoadSession {
 
     /// True for a table, named as SQL, that every database has from its beginning: roles and functions are rows as well.
     pub async fn is_own_table(&self, table: &str) -> Result<bool, Error> {
-        let question = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
-                            ON n.oid = c.relnamespace
-                        WHERE pg_catalog.format('%I.%I', n.nspname, c.relname) = $1 AND c.oid < 16384)";
+        // asked for each table: by the catalogue's indexes, whatever the number of tables
+        let question = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c
+                        WHERE c.relname = $2::pg_catalog.name AND c.oid < 16384 AND c.relnamespace = (
+                            SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::pg_catalog.name))";
         // pg_dump names the schema; without one it would be that of the server itself
-        let Some((_, name)) = parts(table) else { return Ok(true) };
-        if !name.is_ascii() {
+        let Some((schema, name)) = parts(table) else { return Ok(true) };
+        if !schema.is_ascii() || !name.is_ascii() {
             return Ok(false);
         }
-        let row = self.connection.query_typed_one(question, &[(&table, Type::TEXT)]).await?;
+        let row = self.connection.query_typed_one(question, &[(&schema, Type::TEXT), (&name, Type::TEXT)]).await?;
         Ok(row.get(0))
     }
 
