@@ -75,7 +75,7 @@ $(foreach name,ARGS BACKUP CONFIRM DATABASE FROM OUTPUT,$(if $(filter-out undefi
 k8s = NAMESPACE='$(NAMESPACE)' RELEASE='$(RELEASE)' IMAGE='$(if $(filter file,$(origin IMAGE)),,$(IMAGE))' \
     IMAGE_TAG='$(if $(filter file,$(origin IMAGE_TAG)),,$(IMAGE_TAG))' charts/k8s.sh
 
-k8s-ns: ## Kubernetes (NAMESPACE, RELEASE, IMAGE_TAG for all): make the namespace, for restricted pods alone
+k8s-ns: ## Kubernetes (NAMESPACE, RELEASE, IMAGE_TAG for all): create the namespace, for restricted pods only
 	@$(k8s) ns
 
 k8s-secret: ## make the Secret from the secrets of ENV_FILE (.env)
@@ -84,7 +84,7 @@ k8s-secret: ## make the Secret from the secrets of ENV_FILE (.env)
 k8s-deploy: ## install or upgrade the release (VALUES=file)
 	@$(k8s) deploy
 
-k8s-test: ## run what runs at night now, follow it to its end, and end with its exit status (CLUSTER=)
+k8s-test: ## run the nightly job now, follow it to its end, and print its exit code if it fails (CLUSTER=)
 	@$(k8s) test
 
 k8s-backup: ## make a backup now that retention never deletes (CLUSTER=)

@@ -103,7 +103,7 @@ fn months(marks: impl Iterator<Item = DayMark>) -> Vec<String> {
         lines.push(format!(" and {}, which the table shows", text::count(more, "other database")));
     }
     lines.push(String::new());
-    lines.push(" a auto, d daily, w weekly, m monthly, x manual: it stays; - it goes".to_owned());
+    lines.push(" a auto, d daily, w weekly, m monthly, x manual: kept; - deleted".to_owned());
     lines
 }
 
@@ -136,7 +136,7 @@ mod tests {
           2026-02  m.........................-w        2    2
           2026-03  xa.............................     3    0
 
-        a auto, d daily, w weekly, m monthly, x manual: it stays; - it goes
+        a auto, d daily, w weekly, m monthly, x manual: kept; - deleted
         ");
     }
 }

@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 /// Asks for a word on the terminal; an error says what was typed instead, and that nothing was changed.
 pub(super) fn confirm(question: &str, word: &str) -> Result<(), Error> {
     if !std::io::stdin().is_terminal() {
-        let why = "nothing was changed: confirm on a terminal, or say --yes";
+        let why = "nothing was changed: confirm on a terminal, or pass --yes";
         return Err(Error::Settings(SettingsError::Usage(why.to_owned())));
     }
     let _ = write!(std::io::stderr().lock(), "{question} Type `{word}` to go on: ");
@@ -19,7 +19,7 @@ pub(super) fn confirm(question: &str, word: &str) -> Result<(), Error> {
 
 /// The error of a command whose output is not for people, and that may not do what it would ask for.
 pub(super) fn ask_nobody() -> Error {
-    let why = "nothing was changed: with --json nobody is asked; say --yes";
+    let why = "nothing was changed: with --json there is no question; pass --yes";
     Error::Settings(SettingsError::Usage(why.to_owned()))
 }
 

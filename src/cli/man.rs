@@ -64,10 +64,10 @@ fn overview(program: &Command) -> Page {
     }
     heading(&mut end, "ENVIRONMENT");
     end.text([roman(
-        "Settings are environment variables. For what the environment leaves open they are read from .env in the \
-         working directory, one NAME=value a line. A secret may also be given as a file, by NAME_FILE. ",
+        "Settings are environment variables. Those that are not in the environment are read from .env in the working \
+         directory, one NAME=value a line. A secret may also be given as a file, by NAME_FILE. ",
     )]);
-    end.text([bold("backup config"), roman(" shows the settings in force, each with where it comes from.")]);
+    end.text([bold("backup config"), roman(" shows the settings in force, and where each comes from.")]);
     for group in settings::groups() {
         end.control("SS", [group.title]);
         for setting in &group.settings {
@@ -78,7 +78,7 @@ fn overview(program: &Command) -> Page {
     }
     heading(&mut end, "FILES");
     for (name, meaning) in [
-        (".env", "Settings that the environment leaves open, in the working directory."),
+        (".env", "Settings that are not in the environment, in the working directory."),
         ("NAME.sql.gz, NAME.dump", "An archive, below BACKUP_DIR or in the store; with .age where it is encrypted."),
         ("NAME.sql.gz.sha256", "Its checksum, for sha256sum -c."),
         ("NAME.sql.gz.facts.json.gz", "What is known of its content, which a verification compares."),

@@ -38,7 +38,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use tracing::warn;
 
-/// Backs up PostgreSQL: dump, store, prune, tell
+/// Backs up PostgreSQL: dump, store, verify, prune, notify
 ///
 /// Without a command it does the same as `run`. Settings come from environment variables; those that are not set there
 /// are read from `.env` in the working directory.
@@ -58,9 +58,9 @@ enum Command {
     Run(run::Arguments),
     /// List the backups
     List(list::Arguments),
-    /// How well each database is kept; exits 1 when one is not
+    /// Whether each database has a recent good backup; exits 1 if not
     ///
-    /// A database is kept when it has a good backup that is young enough.
+    /// A backup is recent when it is not older than --max-age.
     Status(status::Arguments),
     /// Prove that a backup restores to what was dumped
     ///
@@ -70,7 +70,7 @@ enum Command {
     ///
     /// What was restored is compared with what was dumped before anything is replaced.
     Restore(restore::Arguments),
-    /// What is in a backup: tables, rows, extensions, how it was proved
+    /// Show what is in a backup: tables, rows, extensions, verification
     Show(show::Arguments),
     /// Show what changed between two backups: objects, rows, bytes
     Diff(diff::Arguments),
@@ -78,33 +78,33 @@ enum Command {
     Peek(peek::Arguments),
     /// Send local backups to the store, unless it already has them
     Upload(upload::Arguments),
-    /// Copy a backup into a folder; goes on where it broke off
+    /// Copy a backup into a folder, resuming an interrupted copy
     Download(download::Arguments),
     /// Delete the backups that retention no longer keeps
     Prune(prune::Arguments),
-    /// Run by schedule until stopped, and serve a page and metrics
+    /// Run on a schedule until stopped; serve a status page and metrics
     ///
-    /// Over HTTP there are a page, /healthz and /metrics.
+    /// It serves a status page, /healthz and /metrics over HTTP.
     Schedule(schedule::Arguments),
-    /// Look for what would stop a run, before it does
+    /// Look for problems that would stop a run
     ///
-    /// Database, privileges, client tools, targets, keys and webhooks are examined.
+    /// It checks the database, privileges, client tools, targets, keys and webhooks.
     #[command(visible_alias = "test")]
     Check(OutputFormat),
-    /// The configuration in force, each value with its source
+    /// Show the settings in force, and where each comes from
     ///
     /// Secrets are hidden.
     Config(OutputFormat),
     /// Ask for what a first backup needs, write .env, and check it
     ///
-    /// Without a terminal a template is printed.
+    /// Without a terminal, it prints a template.
     Init(init::Arguments),
-    /// Completions for a shell
+    /// Print completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// The manual page of the program or of a command, as man reads it
+    /// Print the manual page of the program or of a command
     Man(man::Arguments),
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     /// The table, or the first partition that has rows
     #[arg(long, value_name = "S.T")]
     table: String,
-    /// The database, of a whole server's archive
+    /// The database, if the archive has the whole server
     #[arg(long, value_name = "D")]
     source_database: Option<String>,
     /// How many rows

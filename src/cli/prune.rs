@@ -33,14 +33,14 @@ pub(super) struct Arguments {
     /// Print each decision, and delete nothing
     #[arg(long)]
     dry_run: bool,
-    /// Count another server's backups as this one's
+    /// Take over the backups of a replaced server
     ///
-    /// They are those under this source's name; this server is that one, built anew.
+    /// They are those that it stored under this source's name, and become this server's own.
     #[arg(long, value_name = "SYSTEM_IDENTIFIER")]
     adopt: Option<String>,
-    /// Say that a database was meant to lose rows
+    /// Confirm that a database lost rows on purpose
     ///
-    /// What was kept from before may go.
+    /// The last backup before the loss may then be pruned.
     #[arg(long, conflicts_with = "adopt")]
     release: bool,
     /// Only this database, with --release
@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     yes: bool,
     /// Print JSON, and do not ask
     ///
-    /// Without --yes or --dry-run nothing is deleted.
+    /// Without --yes, nothing is deleted.
     #[arg(long)]
     pub(super) json: bool,
 }

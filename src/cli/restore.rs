@@ -30,7 +30,7 @@ use tracing::{Instrument, error_span, warn};
 pub(super) struct Arguments {
     #[command(flatten)]
     backup: Named,
-    /// Database to restore to, made where it is missing
+    /// Database to restore into, created if it is missing
     #[arg(long, value_name = "DB", conflicts_with = "cluster")]
     into: Option<String>,
     /// The database to restore from an archive of the whole server
@@ -45,25 +45,26 @@ pub(super) struct Arguments {
     /// Restore rows into objects that already exist
     #[arg(long, conflicts_with = "cluster")]
     data_only: bool,
-    /// Replace what is there, which is kept as DB_before_TIME
+    /// Replace the existing database or table
     ///
-    /// A database is kept under that name. A table is emptied and filled in one transaction.
+    /// A database is kept as DB_before_TIME. A table is emptied and filled in one transaction; its old rows are lost.
     #[arg(long)]
     replace: bool,
     /// End the sessions of a database at the moment it is replaced
     #[arg(long)]
     disconnect: bool,
-    /// Make the roles that the server lacks
+    /// Create the roles that the server lacks
     ///
-    /// They are those of the same backup run; roles that are there stay as they are.
+    /// They come from the same backup run; existing roles stay as they are.
     #[arg(long)]
     globals: bool,
     /// Also give existing roles the passwords of the backup
     #[arg(long)]
     reset_passwords: bool,
-    /// All databases of the backup's run, and the roles
+    /// Restore every database of the server, and the roles
     ///
-    /// Each under its own name.
+    /// Each keeps its own name. With `latest`, each comes from its newest good backup; otherwise, from the run that
+    /// made BACKUP.
     #[arg(long)]
     cluster: bool,
     /// Leave out owners and privileges
@@ -77,12 +78,12 @@ pub(super) struct Arguments {
     skip_checks: bool,
     /// Connections at the same time [default: RESTORE_JOBS]
     ///
-    /// They load rows and make indexes.
+    /// They load rows and create indexes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// The newest backup of this time or earlier
+    /// The newest good backup from this time or earlier
     ///
-    /// It shows the database as it was at this time or earlier; the time is in BACKUP_TIMEZONE, or has a zone.
+    /// It has the database as it was at this time or earlier. TIME is in BACKUP_TIMEZONE unless it has a zone.
     #[arg(long, value_name = "TIME")]
     before: Option<String>,
     /// Print what would be done, and do nothing
@@ -93,7 +94,7 @@ pub(super) struct Arguments {
     yes: bool,
     /// Print JSON, and do not ask
     ///
-    /// Without --yes nothing that is there is replaced.
+    /// Without --yes, nothing is replaced.
     #[arg(long)]
     pub(super) json: bool,
     /// Show every check, not only those that did not pass

@@ -22,7 +22,7 @@ use std::io::IsTerminal;
 pub(super) struct Arguments {
     /// Type: auto, daily, weekly, monthly or manual
     ///
-    /// By the type retention keeps it [default: BACKUP_TYPE].
+    /// It decides how long retention keeps the backup [default: BACKUP_TYPE].
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<TypeArgument>,
     /// This database, not those of BACKUP_DATABASES; repeatable
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     databases: Vec<String>,
     /// This run's part of the databases, I from 0 to N-1
     ///
-    /// Unset, it is the part that SHARD_COUNT and JOB_COMPLETION_INDEX say.
+    /// Unless given, SHARD_COUNT and JOB_COMPLETION_INDEX decide.
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
     /// Examine everything, say what would be done, write nothing

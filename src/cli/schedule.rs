@@ -12,7 +12,8 @@ use std::time::Duration;
 pub(super) struct Arguments {
     /// How old a backup may be before /healthz answers 503
     ///
-    /// The newest good one of each database; unset, the longest time between two runs, and an hour.
+    /// Applies to the newest good backup of each database. Unless given, it is the longest time between two runs plus
+    /// one hour.
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
     max_age: Option<Duration>,
 }

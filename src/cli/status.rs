@@ -21,7 +21,7 @@ use std::time::Duration;
 pub(super) struct Arguments {
     /// How old the newest good backup may be
     ///
-    /// Of each database; such as 25h or 8days.
+    /// Applies to each database; for example 25h or 8days.
     #[arg(long, value_name = "AGE", default_value = "25h", value_parser = humantime::parse_duration)]
     max_age: Duration,
     /// Show this source instead of BACKUP_SOURCE

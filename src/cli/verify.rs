@@ -32,10 +32,10 @@ pub(super) struct Arguments {
     backup: Named,
     /// The newest backup of each database, one after the other
     ///
-    /// Of this source, and of its globals.
+    /// Of this source, including its globals.
     #[arg(long, conflicts_with_all = ["name", "database", "report"])]
     each: bool,
-    /// Compare the stored bytes alone, and restore nothing
+    /// Compare only the stored bytes, and restore nothing
     #[arg(long)]
     checksum_only: bool,
     /// Also write the JSON report to this file

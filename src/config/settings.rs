@@ -256,8 +256,12 @@ const ENCRYPTION: &[Setting] = &[
         ValueKind::Text,
         "Comma-separated age public keys, or a file of them; backups are encrypted to all of them.",
     ),
-    Setting::new("AGE_IDENTITY_FILE", ValueKind::Text, "File of the age private key; only verify and restore need it.")
-        .chart(ChartUse::Withholds),
+    Setting::new(
+        "AGE_IDENTITY_FILE",
+        ValueKind::Text,
+        "File of the age private key; needed to verify, restore, show, diff or peek, not to make backups.",
+    )
+    .chart(ChartUse::Withholds),
 ];
 
 const METRICS: &[Setting] = &[

@@ -53,7 +53,7 @@ impl Exit {
     /// Every code with its meaning, as help and manual list them.
     pub const MEANINGS: [(Self, &'static str); 13] = [
         (Self::Done, "Done"),
-        (Self::Partly, "Partly done: what was done is safe; by status, a database has no good backup young enough"),
+        (Self::Partly, "Partly done: what was done is safe; for status, a database has no recent good backup"),
         (Self::Usage, "Bad command line"),
         (Self::Corrupt, "Corrupt backup, or failed verification"),
         (Self::Unreachable, "Database or storage unreachable after all attempts"),

@@ -93,7 +93,7 @@ impl ServerError {
         let hint = match self {
             Self::Scratch(ScratchError::Connect { server, .. }) => {
                 let [host, user, password] = ["HOST", "USER", "PASSWORD"].map(|what| server.setting(what));
-                return Some(format!("look at {host}, {user} and {password}"));
+                return Some(format!("check {host}, {user} and {password}"));
             }
             Self::Scratch(ScratchError::Query { cause, server, .. }) => return hint_of_scratch(cause, *server),
             Self::Restore(error) => return error.blame().hint(),
@@ -102,7 +102,7 @@ impl ServerError {
                 "VERIFY_USER lacks a privilege on the verify server; a superuser has it"
             }
             Self::Load(error) => hint_of_load(error)?,
-            Self::NoHealth(_) => "look at VERIFY_HEALTH_URL",
+            Self::NoHealth(_) => "check VERIFY_HEALTH_URL",
             _ => return None,
         };
         Some(hint.to_owned())
@@ -131,7 +131,7 @@ fn hint_of_scratch(cause: &tokio_postgres::Error, server: ServerRole) -> Option<
         code if FULL.contains(&code) => Some(format!("free some space on the {server}")),
         code if LACKING.contains(&code) => {
             let host = server.setting("HOST");
-            Some(format!("the {server} lacks an encoding or a locale of the source; look at {host}"))
+            Some(format!("the {server} lacks an encoding or a locale of the source; check {host}"))
         }
         _ => None,
     }
@@ -139,9 +139,9 @@ fn hint_of_scratch(cause: &tokio_postgres::Error, server: ServerRole) -> Option<
 
 fn hint_of_load(error: &tokio_postgres::Error) -> Option<&'static str> {
     match error.code() {
-        None => Some("look at POSTGRES_HOST, and at the server's log"),
+        None => Some("check POSTGRES_HOST and the server's log"),
         Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => {
-            Some("another session holds a lock on the table: look at pg_locks, or raise BACKUP_LOCK_TIMEOUT")
+            Some("another session holds a lock on the table: check pg_locks, or raise BACKUP_LOCK_TIMEOUT")
         }
         Some(code) if *code == SqlState::FOREIGN_KEY_VIOLATION => Some(
             "restore the tables that the rows refer to first, or restore \

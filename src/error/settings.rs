@@ -21,10 +21,10 @@ pub enum SettingsError {
     #[error(transparent)]
     Tool(#[from] ToolError),
     /// The settings name no database of this server.
-    #[error("{0}; look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES")]
+    #[error("{0}; check BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES")]
     NothingSelected(String),
     /// A backup cannot be decrypted.
-    #[error("{name}: {cause}; look at AGE_IDENTITY_FILE")]
+    #[error("{name}: {cause}; check AGE_IDENTITY_FILE")]
     Key {
         /// The file.
         name: String,

@@ -22,7 +22,7 @@ pub enum SourceError {
     #[error("querying the database: {}", postgres::cause(.0))]
     Query(#[from] tokio_postgres::Error),
     /// A database that should be saved is not on the server.
-    #[error("the database {0} does not exist on the server; look at BACKUP_DATABASES")]
+    #[error("the database {0} does not exist on the server; check BACKUP_DATABASES")]
     NoDatabase(String),
     /// A database cannot be named.
     #[error("the name of the database {0} is not UTF-8, so it cannot be connected to; rename it or leave it out")]
@@ -120,9 +120,9 @@ impl SourceError {
             Self::SnapshotLost { error, .. } => return error.hint(),
             Self::Dump(error) | Self::Cluster(ClusterError::Dump { cause: error, .. }) => error.hint()?,
             Self::Connect(error) | Self::Lock(LockError::Connect(error)) => match error {
-                ConnectError::NoDatabase { .. } => "look at POSTGRES_DB",
-                ConnectError::Refused { .. } => "look at POSTGRES_USER and POSTGRES_PASSWORD",
-                ConnectError::Unreachable { .. } => "look at POSTGRES_HOST and POSTGRES_PORT, or raise RETRY_COUNT",
+                ConnectError::NoDatabase { .. } => "check POSTGRES_DB",
+                ConnectError::Refused { .. } => "check POSTGRES_USER and POSTGRES_PASSWORD",
+                ConnectError::Unreachable { .. } => "check POSTGRES_HOST and POSTGRES_PORT, or raise RETRY_COUNT",
                 _ => return None,
             },
             _ => return None,

@@ -89,7 +89,7 @@ impl StoreError {
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Storage(StorageError::Unavailable { setting, .. }) => {
-                Some(format!("look at {setting} and at the network, or raise RETRY_COUNT"))
+                Some(format!("check {setting} and the network, or raise RETRY_COUNT"))
             }
             _ => None,
         }

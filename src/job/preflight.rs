@@ -186,7 +186,7 @@ pub(super) async fn prepare<'a>(context: &'a Context, lock: Option<&Lock>) -> Re
     info!("PostgreSQL {}, dumped by pg_dump {} ({})", server.version.text, tools.version, tools.folder.display());
     let tasks = choose_tasks(config, &server).at("preflight")?;
     for glob in &tasks.idle_globs {
-        warn!("`{glob}` matches no database on the server; look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES");
+        warn!("`{glob}` matches no database on the server; check BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES");
     }
 
     if server.has_scratch {

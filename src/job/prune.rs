@@ -7,6 +7,7 @@ use super::run::Run;
 use crate::inventory::prune;
 use crate::record::facts::Subject;
 use crate::report::Report;
+use crate::text;
 use tracing::{error, info, instrument, warn};
 
 /// Prunes what this run has saved anew, where that is safe: every side has it, the clocks agree, and the lock is ours.
@@ -37,11 +38,17 @@ async fn prune(run: &Run<'_>, done: &[Subject], report: &mut Report, errors: &mu
     let plan = context.shutdown.guard(prune::plan(&context.config, &context.sides, now)).await.at("prune")?;
     for plan in plan.at("prune")? {
         let plan = plan.only(done);
-        let (side, days) = (plan.side.as_str(), plan.policy.days);
-        info!("cleaning up {side} auto backups older than {days} days and typed ones by count");
+        let side = plan.side.as_str();
+        match plan.policy.days {
+            0 => info!("cleaning up {side} backups: all auto backups are kept, other types go by count"),
+            days => {
+                let days = text::count(days as usize, "day");
+                info!("cleaning up {side} auto backups older than {days}, other types by count");
+            }
+        }
         let before = report.pruned.len();
         let failed = context.shutdown.guard(prune::apply(&plan, &mut report.pruned)).await.at("prune")?;
-        info!("deleted {} backups", report.pruned.len() - before);
+        info!("deleted {}", text::count(report.pruned.len() - before, "backup"));
         report.kept.get_or_insert_with(|| plan.kept());
         for error in failed {
             errors.add(report, StageError { stage: "prune", error });

@@ -40,7 +40,7 @@ impl Matter {
         match self {
             Self::Bytes | Self::Schema => Blame::Backup,
             Self::Connection => {
-                Blame::Connection(format!("look at {}, and at the log of the {server}", server.setting("HOST")))
+                Blame::Connection(format!("check {} and the log of the {server}", server.setting("HOST")))
             }
             Self::Privilege => {
                 Blame::Privilege(format!("{user} lacks a privilege on the {server}; a superuser has it"))

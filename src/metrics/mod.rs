@@ -141,14 +141,14 @@ impl Metrics {
             // somebody else's lock, or a dead file system, keeps only a thread waiting
             let written = tokio::task::spawn_blocking(move || textfile::write(&to, &metrics)).await;
             if let Ok(Err(error)) = written {
-                warn!("metrics not written to {}: {error}; look at METRICS_TEXTFILE", path.display());
+                warn!("metrics not written to {}: {error}; check METRICS_TEXTFILE", path.display());
             }
         };
         let push = async {
             if let Some(url) = &wanted.pushgateway
                 && let Err(error) = push::push(url, &metrics).await
             {
-                warn!("metrics not pushed: {error}; look at PUSHGATEWAY_URL");
+                warn!("metrics not pushed: {error}; check PUSHGATEWAY_URL");
             }
         };
         tokio::join!(write, push);

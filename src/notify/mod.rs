@@ -90,7 +90,7 @@ pub fn as_json(report: &Report) -> serde_json::Value {
 fn log(kind: &ServiceKind, outcome: Result<(), Undelivered>) {
     match outcome {
         Ok(()) => info!("notification sent to {}", kind.name),
-        Err(error) => warn!("notification to {} not sent: {error}; look at {}", kind.name, kind.setting()),
+        Err(error) => warn!("notification to {} not sent: {error}; check {}", kind.name, kind.setting()),
     }
 }
 

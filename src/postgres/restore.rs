@@ -67,7 +67,7 @@ impl RestoreError {
     /// Whose fault it is. A server that cannot take a good backup says nothing against the backup.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Spawn { .. } => Blame::Server("look at PG_BIN_DIR".to_owned()),
+            Self::Spawn { .. } => Blame::Server("check PG_BIN_DIR".to_owned()),
             Self::Write { .. } => Blame::Server("check whether this machine has run out of memory".to_owned()),
             Self::Exit { program, status, .. } if status.code().is_none() => {
                 Blame::Server(format!("{program} was killed; check whether this machine has run out of memory"))

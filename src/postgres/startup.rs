@@ -57,7 +57,7 @@ pub enum ConnectError {
         mend: String,
     },
     /// A setting does not fit the server.
-    #[error("connecting to {server}: {cause}; look at {setting}")]
+    #[error("connecting to {server}: {cause}; check {setting}")]
     Misconfigured {
         /// `database@host:port`
         server: String,

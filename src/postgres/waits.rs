@@ -62,7 +62,7 @@ async fn one(server: &Source, question: &str, value: &(dyn tokio_postgres::types
         (Some(kind), Some(event)) => format!("its session on the server is {state} and waits for {kind} {event}"),
         _ => format!("its session on the server is {state}, and no lock or I/O keeps it waiting"),
     };
-    let blockers = if blockers == "{}" { String::new() } else { format!(", behind the processes {blockers}") };
+    let blockers = if blockers == "{}" { String::new() } else { format!(", blocked by the processes {blockers}") };
     let query = if query.is_empty() { String::new() } else { format!(", in: {}", crate::text::one_line(&query)) };
     format!("{wait}{blockers}{query}")
 }

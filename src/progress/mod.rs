@@ -126,7 +126,7 @@ pub async fn write_lines(counters: Counters, subject: String, expected_bytes: u6
         if counters.silence() >= LINE_EVERY / 3 {
             // how long the rest takes is anybody's guess
             let raw_bytes = counters.raw();
-            info!(raw_bytes, "dumping {subject}: {} read, and nothing comes", text::size(raw_bytes));
+            info!(raw_bytes, "dumping {subject}: {} read, and no more data is arriving", text::size(raw_bytes));
             continue;
         }
         let pace = Pace::of(&counters, started, expected_bytes);

@@ -30,7 +30,7 @@ Setting::new("AZURE_ENDPOINT", ValueKind::Text, "Endpoint to use instead of http
 const DIALECT: Dialect = Dialect {
     place: "AZURE_STORAGE_ACCOUNT and AZURE_ENDPOINT",
     bucket: "AZURE_CONTAINER",
-    credentials: "look at AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN (or at the identity of this machine or pod), and at its rights in AZURE_CONTAINER",
+    credentials: "check AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN (or the identity of this machine or pod), and its rights in AZURE_CONTAINER",
     identity: "AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, or the managed identity of this machine",
     lists_the_prefix: false,
     answers_md5: false,

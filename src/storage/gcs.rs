@@ -31,7 +31,7 @@ Setting::new("GCS_ENDPOINT", ValueKind::Text, "Endpoint to use instead of Google
 const DIALECT: Dialect = Dialect {
     place: "GCS_ENDPOINT",
     bucket: "GCS_BUCKET_NAME",
-    credentials: "look at GCS_CREDENTIALS_PATH, and at the rights of that account in GCS_BUCKET_NAME",
+    credentials: "check GCS_CREDENTIALS_PATH and the rights of that account in GCS_BUCKET_NAME",
     identity: "GCS_CREDENTIALS_PATH, or the Google identity of this machine or pod,",
     lists_the_prefix: true,
     answers_md5: true,

@@ -57,7 +57,7 @@ pub enum StorageError {
         key: String,
     },
     /// The bucket or folder itself is missing.
-    #[error("{action}: {cause}; look at {setting}")]
+    #[error("{action}: {cause}; check {setting}")]
     Missing {
         /// What was tried.
         action: String,

@@ -77,7 +77,7 @@ fn the_documents_have_the_tables_of_settings_and_metrics() {
     let path = "docs/reference.md";
     assert_generated(path, &between(&read(path), "<!-- settings -->\n", &table, "\n<!-- /settings -->"));
 
-    let mut table = String::from("| metric | labels | what it tells |\n|---|---|---|\n");
+    let mut table = String::from("| metric | labels | meaning |\n|---|---|---|\n");
     for family in FAMILIES {
         writeln!(table, "| `{}` | {} | {} |", family.name, family.labels.join(", "), family.help).unwrap();
     }

@@ -88,7 +88,7 @@ fn without_its_key_a_backup_is_not_opened_and_its_stored_bytes_can_still_be_comp
     let (_, backup, key) = secrets();
     backup.run(&[]).exits(0);
     let (other, _) = age_keys(backup.folder.path(), "other.txt");
-    backup.run(&["verify"]).exits(78).says("there is no private key to read it; look at AGE_IDENTITY_FILE");
+    backup.run(&["verify"]).exits(78).says("there is no private key to read it; check AGE_IDENTITY_FILE");
     backup.with("AGE_IDENTITY_FILE", &other).run(&["verify"]).exits(78).says("none of the private keys decrypts it");
     assert_eq!(backup.verifications().len(), 0, "keys say nothing of a backup");
     let report = backup.verify(&["--checksum-only"], 0);

@@ -93,7 +93,7 @@ fn a_file_tells_of_runs_and_verifications_and_a_failure_takes_no_success_away() 
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left in the folder");
 
     let nowhere = folder.path().join("not there/x.prom").display().to_string();
-    backup.with("METRICS_TEXTFILE", &nowhere).run(&["run"]).exits(0).says("look at METRICS_TEXTFILE");
+    backup.with("METRICS_TEXTFILE", &nowhere).run(&["run"]).exits(0).says("check METRICS_TEXTFILE");
     backup.with("METRICS_TEXTFILE", "backup.txt").run(&["run"]).exits(0).says("does not end in .prom");
 }
 

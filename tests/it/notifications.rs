@@ -235,7 +235,7 @@ fn services_that_do_not_answer_keep_nobody_waiting_after_a_signal_and_change_no_
     for text in [
         "backup done",
         "notification to Slack not sent: it answered 404",
-        "look at PUSHGATEWAY_URL",
+        "check PUSHGATEWAY_URL",
         "notification to Discord not sent",
     ] {
         assert!(outcome.log.contains(text), "no `{text}` in {}", outcome.log);

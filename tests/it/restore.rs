@@ -82,7 +82,7 @@ fn a_full_database_is_replaced_on_demand_and_kept_and_can_be_swapped_back() {
     postgres.sql(&database, "CREATE TABLE made_later (a int); COMMENT ON TABLE made_later IS 'x'");
     let later = postgres.picture(&database);
     backup.run(&["restore", "--into", &database]).exits(64).says("--replace");
-    backup.run(&["restore", "--into", &database, "--replace"]).exits(64).says("say --yes");
+    backup.run(&["restore", "--into", &database, "--replace"]).exits(64).says("pass --yes");
     assert_same_text(&postgres.picture(&database), &later);
     let planned = backup
         .run(&["restore", "--into", &database, "--replace", "--dry-run"])
@@ -268,7 +268,7 @@ fn a_table_is_restored_beside_the_live_one_or_in_its_place() {
         assert_eq!(postgres.sql(&database, &format!("SELECT sum(price), count(*) FROM {beside}")), "1912.5|50");
         // in its place only when asked, and with a yes
         let place = ["restore", "--into", &database, "--table", "orders", "--replace"];
-        backup.run(&place).exits(64).says("say --yes");
+        backup.run(&place).exits(64).says("pass --yes");
         backup.run(&[&place[..], &["--yes"]].concat()).exits(0);
         assert_eq!(rows(postgres, &database, "orders"), good);
         assert_eq!(postgres.sql(&database, "INSERT INTO orders (customer) VALUES (1) RETURNING id"), "51");

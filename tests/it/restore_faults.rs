@@ -68,7 +68,7 @@ fn a_connection_that_is_cut_or_a_statement_that_fails_leaves_the_target_as_it_wa
         let child = backup.spawn(&[&["restore"], &arguments[..]].concat());
         postgres.wait_for_rows();
         postgres.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND pid <> pg_backend_pid()");
-        finish(child).exits(69).says("look at POSTGRES_HOST");
+        finish(child).exits(69).says("check POSTGRES_HOST");
         assert_same_text(&postgres.picture(&database), &live);
         assert!(!postgres.exists(&copy));
         assert_eq!(postgres.leftovers(), "");
@@ -485,7 +485,7 @@ fn a_server_is_not_taken_for_restored_when_a_part_of_it_is_missing() {
     let server = Postgres::start(&tool("PG_BIN"));
     let there = backup.with("POSTGRES_PORT", &server.port.to_string());
     there.run(&["restore", "--cluster", "--dry-run"]).exits(0).says("MISSING").says("no good backup of stock");
-    there.run(&["restore", "--cluster"]).exits(64).says("say --yes");
+    there.run(&["restore", "--cluster"]).exits(64).says("pass --yes");
     there.run(&["restore", "--cluster", "--yes"]).exits(0);
     assert_eq!(server.sql("shop", "SELECT a FROM t"), "1");
     // the second of two cannot be replaced: what became of the first is said

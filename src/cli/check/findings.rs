@@ -84,7 +84,7 @@ impl Findings {
         let failed = || self.list.iter().filter(|finding| finding.verdict == FindingVerdict::Failed);
         let next = match (failed().find_map(|finding| finding.hint.as_ref()), failed().next()) {
             (Some(hint), _) => hint.clone(),
-            (None, Some(first)) => format!("see what is said about {}, then `backup check` again", first.check),
+            (None, Some(first)) => format!("see the line about {}, then run `backup check` again", first.check),
             (None, None) => "`backup run`".to_owned(),
         };
         format!("{}; next: {next}", self.tally())

@@ -45,7 +45,7 @@ pub(super) async fn execute(format: &OutputFormat, config: &Config) -> Result<Ex
         match answer {
             Ok(()) => findings.good(&check, "it answers".to_owned()),
             Err(cause) => {
-                let hint = Some(format!("look at {}", kind.setting()));
+                let hint = Some(format!("check {}", kind.setting()));
                 findings.add(&check, FindingVerdict::Warning, cause.to_string(), hint);
             }
         }
@@ -53,7 +53,7 @@ pub(super) async fn execute(format: &OutputFormat, config: &Config) -> Result<Ex
     for (check, setting, problem) in metrics::check(&config.metrics).await {
         match problem {
             None => findings.good(check, "it is ready".to_owned()),
-            Some(cause) => findings.add(check, FindingVerdict::Warning, cause, Some(format!("look at {setting}"))),
+            Some(cause) => findings.add(check, FindingVerdict::Warning, cause, Some(format!("check {setting}"))),
         }
     }
     if format.json {
@@ -124,7 +124,7 @@ fn check_tools(server: &Server, findings: &mut Findings) {
         Some(release) => {
             let hint = format!(
                 "update them to {release} or later: with older ones a dump can run commands where it is restored \
-                 (CVE-2025-8714, CVE-2025-8715)"
+                 (CVE-2025-8714, CVE-2025-8715 and those found since)"
             );
             findings.add("client tools", FindingVerdict::Warning, detail, Some(hint));
         }
@@ -138,7 +138,7 @@ async fn check_tasks(config: &Config, server: &Server, tasks: &Tasks, findings: 
         findings.bad("databases", &error);
     }
     for glob in &tasks.idle_globs {
-        let hint = "look at BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES".to_owned();
+        let hint = "check BACKUP_DATABASES and BACKUP_EXCLUDE_DATABASES".to_owned();
         findings.add("databases", FindingVerdict::Warning, format!("`{glob}` matches no database"), Some(hint));
     }
     for Database { name, .. } in tasks.list.iter().flat_map(|task| &task.databases) {

@@ -128,7 +128,7 @@ pub(super) fn badge(shown: &DatabaseView<'_>) -> &'static str {
         (StatusVerdict::NotSelected, _) => "not selected",
         (StatusVerdict::Shrunk, _) => "shrunk",
         (StatusVerdict::Ok, "bad") => "verification failed",
-        (StatusVerdict::Ok, "warn") => "needs a look",
+        (StatusVerdict::Ok, "warn") => "needs attention",
         (StatusVerdict::Ok, _) => "ok",
     }
 }

@@ -122,7 +122,7 @@ fn verdict(view: &View<'_>, problems: &[Problem]) -> Markup {
         }
         Some(_) => (
             "warn",
-            format!("Every database has a good backup that is at most {most} old, but something needs a look."),
+            format!("Every database has a good backup that is at most {most} old, but something needs attention."),
         ),
         None if all == 1 => ("good", format!("All is well: there is a good backup that is at most {most} old.")),
         None => ("good", format!("All is well: all {all} databases have a good backup that is at most {most} old.")),

@@ -2,6 +2,7 @@
 
 use crate::config::{BackupType, Retention};
 use crate::record::facts::Subject;
+use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,7 +94,7 @@ fn decide_one(
     let rank = distinct(&mut newer().filter(counted));
     let floor = policy.min_keep.max(1) as usize;
     if candidate.good && rank < floor {
-        return keep(format!("among the newest {floor} good backups of its database"));
+        return keep(format!("{} of its database", among_newest(floor, "good")));
     }
     if candidate.verified && !newer().any(|other| other.verified) {
         return keep("the newest verified backup of its database".to_owned());
@@ -123,9 +124,19 @@ fn decide_one(
     // a bad backup takes no place from a good one
     let same = |other: &&&Candidate| other.backup_type == candidate.backup_type && (other.good || !candidate.good);
     if distinct(&mut newer().filter(same)) < count as usize {
-        keep(format!("among the newest {count} {kind} backups"))
+        keep(among_newest(count as usize, kind))
+    } else if count == 1 {
+        (false, format!("a newer {kind} backup exists"))
     } else {
         (false, format!("{count} newer {kind} backups exist"))
+    }
+}
+
+/// How a backup is called that has fewer than `count` newer ones of its kind.
+fn among_newest(count: usize, kind: &str) -> String {
+    match count {
+        1 => format!("the newest {kind} backup"),
+        _ => format!("among the newest {count} {kind} backups"),
     }
 }
 
@@ -134,9 +145,9 @@ fn decide_by_age(candidate: &Candidate, days: u32, now: DateTime<Utc>) -> (bool,
         return (true, "all auto backups are kept".to_owned());
     }
     if now - candidate.started > TimeDelta::days(days.into()) {
-        (false, format!("older than {days} days"))
+        (false, format!("older than {}", text::count(days as usize, "day")))
     } else {
-        (true, format!("not older than {days} days"))
+        (true, format!("not older than {}", text::count(days as usize, "day")))
     }
 }
 

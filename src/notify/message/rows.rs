@@ -19,7 +19,7 @@ pub(super) struct MessageRows(pub(super) Vec<Row>);
 impl MessageRows {
     pub(super) fn of(report: &Report) -> Self {
         let mut rows = Self::default();
-        report.alarms.iter().for_each(|alarm| rows.add("Look at this", alarm, false));
+        report.alarms.iter().for_each(|alarm| rows.add("Needs attention", alarm, false));
         match (report.only(), report.entries.as_slice()) {
             (Some(entry), _) => rows.add_one(report, entry),
             (None, entries) => rows.add_several(report, entries),
@@ -140,7 +140,7 @@ impl MessageRows {
         self.add("Duration", &text::duration(report.duration()), true);
         self.add("Type", report.backup_type.as_str(), true);
         if let Some(since) = report.failing_since {
-            let name = if report.outcome == Outcome::Success { "Had failed since" } else { "Failing since" };
+            let name = if report.outcome == Outcome::Success { "Had been failing since" } else { "Failing since" };
             let lasted = text::duration(report.finished - since);
             self.add(name, &format!("{} ({lasted})", since.format("%F %T UTC")), true);
         }
@@ -159,7 +159,11 @@ impl MessageRows {
             self.add("What to do", hint, false);
         }
         if let Some(stderr) = failure.stderr.as_deref().filter(|text| !text.is_empty()) {
-            self.0.push(Row { name: "Last lines".to_owned(), text: Text::Lines(stderr.to_owned()), short: false });
+            self.0.push(Row {
+                name: "Last lines of stderr".to_owned(),
+                text: Text::Lines(stderr.to_owned()),
+                short: false,
+            });
         }
     }
 

@@ -14,7 +14,7 @@ pub(in crate::notify) fn title(report: &Report) -> String {
     let unproved = report.entries.iter().any(|entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed));
     let word = match (report.outcome, report.activity) {
         (Outcome::Success, Activity::Backup) if report.failing_since.is_some() => "Backup recovered",
-        (Outcome::Success, Activity::Backup) if !report.alarms.is_empty() => "Backup done, but needs a look",
+        (Outcome::Success, Activity::Backup) if !report.alarms.is_empty() => "Backup done, but needs attention",
         (Outcome::Success, Activity::Backup) if has_exceptions(report) => "Backup done, verified with exceptions",
         (Outcome::Success, Activity::Backup) => "Backup done",
         (Outcome::Success, Activity::Verification) if has_exceptions(report) => "Verification passed with exceptions",

@@ -103,9 +103,9 @@ impl DumpError {
             ("out of shared memory", "raise max_locks_per_transaction on the server"),
             ("LOCK TABLE", "another session holds a table lock; raise BACKUP_LOCK_TIMEOUT or run at another time"),
             ("row-level security", "grant the role BYPASSRLS, or back up as the tables' owner"),
-            ("no matching tables", "look at BACKUP_EXCLUDE_TABLES and PG_DUMP_EXTRA_ARGS"),
-            ("unrecognized option", "look at PG_DUMP_EXTRA_ARGS"),
-            ("invalid option", "look at PG_DUMP_EXTRA_ARGS"),
+            ("no matching tables", "check BACKUP_EXCLUDE_TABLES and PG_DUMP_EXTRA_ARGS"),
+            ("unrecognized option", "check PG_DUMP_EXTRA_ARGS"),
+            ("invalid option", "check PG_DUMP_EXTRA_ARGS"),
         ];
         hints.iter().find(|(sign, _)| stderr.contains(sign)).map(|(_, hint)| *hint)
     }

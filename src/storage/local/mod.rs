@@ -67,7 +67,7 @@ fn explain(action: &str, path: &Path, error: &io::Error) -> StorageError {
         io::ErrorKind::NotFound => StorageError::NotFound { key: path.display().to_string() },
         io::ErrorKind::AlreadyExists => StorageError::AlreadyExists { key: path.display().to_string() },
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            StorageError::Refused { action, cause, hint: "look at BACKUP_DIR and the permissions of its folder" }
+            StorageError::Refused { action, cause, hint: "check BACKUP_DIR and the permissions of its folder" }
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             StorageError::Failed { action, cause: format!("{cause}; free some space or move BACKUP_DIR") }

@@ -26,7 +26,7 @@ where
             StorageError::Missing { action, cause, setting: "REMOTE_REGION and REMOTE_ENDPOINT" }
         }
         ("ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId" | "TokenRefreshRequired", _) => {
-            StorageError::Refused { action, cause, hint: "look at REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY" }
+            StorageError::Refused { action, cause, hint: "check REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY" }
         }
         ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, Some(404)) => {
             StorageError::NotFound { key: key.to_owned() }
@@ -51,7 +51,7 @@ where
             StorageError::Unavailable { action, cause, setting: super::SETTING }
         }
         (_, Some(401 | 403)) => {
-            StorageError::Refused { action, cause, hint: "look at REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY" }
+            StorageError::Refused { action, cause, hint: "check REMOTE_ACCESS_KEY and REMOTE_SECRET_KEY" }
         }
         (_, Some(301 | 302 | 303 | 307 | 308)) => {
             StorageError::Missing { action, cause, setting: "REMOTE_REGION and REMOTE_ENDPOINT" }

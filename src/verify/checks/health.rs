@@ -11,5 +11,5 @@ fn judge(compared: &Compared<'_>) -> Judgement {
         Some(Ok(answer)) => (Verdict::Ok, answer.clone()),
         Some(Err(cause)) => (Verdict::Failed, cause.clone()),
     };
-    Judgement::new(verdict, "an answer 2xx".to_owned(), text, Vec::new())
+    Judgement::new(verdict, "a 2xx answer".to_owned(), text, Vec::new())
 }

@@ -25,7 +25,7 @@ fn a_folder_that_lies_on_another_disk_is_listed_as_it_is_written() {
     let path = listed["backups"][0]["locations"][0]["path"].as_str().unwrap().to_owned();
     assert!(path.starts_with(backup.path().to_str().unwrap()), "{path}");
     let limited = backup.with("BACKUP_RETENTION_DAILY", "1");
-    limited.run(&["run"]).exits(0).says("deleted 1 backups");
+    limited.run(&["run"]).exits(0).says("deleted 1 backup");
     limited.verify(&[], 0);
     assert_eq!(limited.json(&["list"], 0)["backups"].as_array().unwrap().len(), 1);
     // what a killed run left there is swept

@@ -189,7 +189,7 @@ fn a_source_that_sends_nothing_is_said_so_with_what_it_waits_for_and_its_pace_is
     let silent: Vec<&str> = outcome.log.lines().filter(|line| line.contains("has sent nothing for 1 min")).collect();
     assert_eq!(silent.len(), 1, "{}", outcome.log);
     assert!(silent[0].contains("waits for Client ClientWrite"), "{}", silent[0]);
-    assert!(outcome.log.contains("and nothing comes") && !outcome.log.contains(" left,"), "{}", outcome.log);
+    assert!(outcome.log.contains("and no more data is arriving") && !outcome.log.contains(" left,"), "{}", outcome.log);
 }
 
 #[test]
