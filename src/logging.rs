@@ -7,6 +7,7 @@ use crate::progress;
 use crate::text;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 use tracing::Level;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, JsonFields, Writer};
@@ -35,6 +36,14 @@ pub fn init(log: Log, output: LogOutput) {
         LogFormat::Json => layer.fmt_fields(JsonFields::new()).event_format(JsonLines).boxed(),
     };
     let _ = tracing_subscriber::registry().with(layer.with_filter(ours)).try_init();
+    let _ = FORMAT.set(log.format);
+}
+
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// True where every line is an object for machines.
+pub fn is_json() -> bool {
+    FORMAT.get() == Some(&LogFormat::Json)
 }
 
 /// Where logs go.

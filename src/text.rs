@@ -70,6 +70,26 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
+/// A word of a command line that a shell reads as it is, on one line: quoted where it needs that.
+pub fn shell_word(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "%+,./:=@_-".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) && !word.starts_with('-') {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(match one_line(word) {
+        Cow::Borrowed(word) => format!("'{}'", word.replace('\'', "'\\''")),
+        // the escapes that `one_line` would make are not those of shells
+        Cow::Owned(_) => {
+            let escape = |c: char| match c {
+                '\'' | '\\' => format!("\\{c}"),
+                c if one_line(c.encode_utf8(&mut [0; 4])) == c.to_string() => c.to_string(),
+                c => c.to_string().bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
+            };
+            format!("$'{}'", word.chars().map(escape).collect::<String>())
+        }
+    })
+}
+
 /// SQL without what may be a secret, and all that follows it.
 pub fn without_secrets(sql: &str) -> Cow<'_, str> {
     let upper = sql.to_ascii_uppercase();
@@ -120,6 +140,18 @@ mod tests {
     fn no_change_is_plus_or_minus_nothing() {
         assert_eq!([1.0, 1.004, 0.996].map(change), [None, None, None]);
         assert_eq!([0.99, 1.006].map(change), ["-1 %", "+1 %"].map(|change| Some(change.to_owned())));
+    }
+
+    #[test]
+    fn a_shell_reads_a_word_as_it_is() {
+        for name in ["shop", "x;touch PWNED;", "it's", "", "-x", "~", "a\nb\\'c\u{202e}", "Ünï \"q\" 😀 $HOME `id` \\"] {
+            let script = format!("printf %s {}", shell_word(name));
+            assert!(!script.contains('\n'), "{script}");
+            let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), name, "{script}");
+        }
+        assert_eq!(shell_word("backup_shop~1_2026-01-28"), "'backup_shop~1_2026-01-28'");
+        assert_eq!(shell_word("backup_a%20b_2026-01-28_02-05-00"), "backup_a%20b_2026-01-28_02-05-00");
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub(super) fn draw(side: Side, decisions: &[(Backup, Decision)], zone: Tz) -> Ve
             stays: decision.keep,
         }
     });
-    let mut lines = vec![format!("what stays on the {} side, by day ({zone}):", side.as_str())];
+    let mut lines = vec![format!("what is kept on the {} side, by day ({zone}):", side.as_str())];
     lines.extend(months(marks));
     lines
 }
@@ -92,10 +92,10 @@ fn months(marks: impl Iterator<Item = DayMark>) -> Vec<String> {
     for (subject, months) in subjects.iter().take(MOST_DATABASES) {
         lines.push(String::new());
         lines.push(format!(" {subject}"));
-        lines.push(format!("   {:7}  {DAYS}  STAY   GO", ""));
+        lines.push(format!("   {:7}  {DAYS}  KEEP  DELETE", ""));
         for ((year, month), Month { days, stay, go }) in months {
             let days: String = days.iter().collect();
-            lines.push(format!("   {year:04}-{month:02}  {days}  {stay:4}  {go:3}"));
+            lines.push(format!("   {year:04}-{month:02}  {days}  {stay:4}  {go:6}"));
         }
     }
     if let Some(more) = subjects.len().checked_sub(MOST_DATABASES).filter(|more| *more > 0) {
@@ -131,12 +131,12 @@ mod tests {
             mark(3, 2, BackupType::Auto, true),
         ];
         insta::assert_snapshot!(months(marks.into_iter()).join("\n"), @r"
-        shop
-                   1   5    10   15   20   25   30   STAY   GO
-          2026-02  m.........................-w        2    2
-          2026-03  xa.............................     3    0
+         shop
+                    1   5    10   15   20   25   30   KEEP  DELETE
+           2026-02  m.........................-w        2       2
+           2026-03  xa.............................     3       0
 
-        a auto, d daily, w weekly, m monthly, x manual: kept; - deleted
+         a auto, d daily, w weekly, m monthly, x manual: kept; - deleted
         ");
     }
 }

@@ -7,12 +7,15 @@ use crate::config::Config;
 use crate::error::{Error, Exit, SettingsError};
 use crate::inspection::difference::{BackupDifference, DatabaseDifference, ObjectsDifference, Pair, TableDifference};
 use crate::inventory::sides::new_run_id;
-use crate::record::facts::Subject;
+use crate::record::facts::{Kind, Subject};
 use crate::text;
 use clap::Args;
 
 /// Tables that are listed at most; JSON has all.
 const MOST_TABLES: usize = 50;
+/// What facts do not record.
+const NOT_COMPARED: &str = "privileges, owners of objects, comments, rules, publications, extended statistics and storage \
+                            options are not compared";
 /// Names of objects in one line.
 const MOST_NAMES: usize = 10;
 
@@ -35,7 +38,7 @@ pub(super) struct Arguments {
     location: Option<SideArgument>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Arguments {
@@ -70,6 +73,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }))?;
     if difference.same {
         output::print("\nsame content\n")?;
+        output::say(NOT_COMPARED)?;
     }
     for name in &difference.lost {
         output::print(&format!("\ndatabase {} is gone\n", text::one_line(name)))?;
@@ -107,8 +111,18 @@ fn print_database(database: &DatabaseDifference) -> Result<(), Error> {
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), text::size);
     let row = |table: &&TableDifference| {
         let Pair { before, after } = table.rows;
-        let change = i128::from(after.unwrap_or(0)) - i128::from(before.unwrap_or(0));
-        let change = if change == 0 { "rows changed".to_owned() } else { format!("{change:+}") };
+        let has = |names: fn(&ObjectsDifference) -> &Vec<String>| {
+            database.objects.get(Kind::Table.key()).is_some_and(|objects| names(objects).contains(&table.name))
+        };
+        let change = match (before, after) {
+            (Some(before), Some(after)) if before == after => "rows changed".to_owned(),
+            (Some(before), Some(after)) => format!("{:+}", i128::from(after) - i128::from(before)),
+            (None, _) if has(|objects| &objects.gained) => "new table".to_owned(),
+            (_, None) if has(|objects| &objects.lost) => "table gone".to_owned(),
+            // the table is in both
+            (None, _) => "left out before".to_owned(),
+            (_, None) => "left out after".to_owned(),
+        };
         let bytes = table.stored_bytes;
         let name = text::one_line(&table.name).into_owned();
         vec![number(before), number(after), change, size(bytes.before), size(bytes.after), name]

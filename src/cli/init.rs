@@ -7,7 +7,9 @@ use crate::notify::services;
 use crate::shutdown::Shutdown;
 use crate::storage::backends;
 use crate::storage::store::Backend;
+use crate::text;
 use clap::Args;
+use rustix::fs::Access;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,6 +24,9 @@ const SERVER: &[&str] = &["POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "PO
 /// Settings by which most people enter a store; what else there is has its place in the file.
 const KEYS: &[&str] = &["REMOTE_ACCESS_KEY", "REMOTE_SECRET_KEY", "GCS_CREDENTIALS_PATH", "AZURE_STORAGE_KEY"];
 
+/// Names of settings in one sentence.
+const MOST_NAMES: usize = 10;
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {}
 
@@ -31,10 +36,14 @@ pub(super) async fn execute(shutdown: &Shutdown) -> Result<bool, Error> {
         output::print(&settings::template())?;
         return Ok(false);
     }
-    if Path::new(FILE).exists() {
+    // a link to nowhere is there as well
+    if Path::new(FILE).symlink_metadata().is_ok() {
         let why = "there is already a .env here, so nothing was changed; edit it, or move it away and run init again";
         return Err(Error::Settings(SettingsError::Usage(why.to_owned())));
     }
+    // better known before the first question than after the last
+    rustix::fs::access(".", Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| Error::Io(format!("{FILE} cannot be written here: {error}")))?;
     let echo = tcgetattr(io::stdin()).ok();
     let asked = shutdown.guard(tokio::task::spawn_blocking(ask_all)).await;
     // whoever stops in the middle of a password wants to see again what is typed
@@ -54,6 +63,12 @@ type Answers = Vec<(&'static str, String)>;
 fn ask_all() -> io::Result<Answers> {
     let mut answers = Answers::new();
     say("Press Enter to accept the value in brackets. `backup config` shows every other setting.\n")?;
+    let present: Vec<&str> =
+        settings::all().map(|setting| setting.name).filter(|name| std::env::var_os(name).is_some()).collect();
+    if !present.is_empty() {
+        let names = text::some(&present, MOST_NAMES);
+        say(&format!("\nSet in the environment, which wins over {FILE}: {names}.\n"))?;
+    }
     for name in SERVER {
         ask(&mut answers, name, None)?;
     }
@@ -124,8 +139,9 @@ fn ask(answers: &mut Answers, name: &'static str, suggested: Option<&str>) -> io
             (false, text) => format!(" [{text}]"),
         };
         say(&format!("{name}{shown}: "))?;
-        let typed = if setting.secret { read_secret()? } else { read_line()? };
-        let typed = typed.trim();
+        // a space at its end may be a part of a password
+        let typed = if setting.secret { read_secret()? } else { read_line()?.trim().to_owned() };
+        let typed = typed.trim_end_matches(['\r', '\n']);
         let value = if typed.is_empty() { suggested.clone() } else { typed.to_owned() };
         let problems = problems_of(answers, Some((name, &value)));
         if problems.is_empty() {

@@ -33,14 +33,9 @@ struct CommandResult<'a, T> {
 #[derive(Serialize)]
 pub(super) struct NothingDone {}
 
-/// An object with its version, as it is printed.
-pub(super) fn text(content: &impl Serialize) -> String {
-    output::json(&Versioned { version: VERSION, content })
-}
-
 /// Prints an object with its version.
 pub(super) fn print(content: &impl Serialize) -> Result<(), Error> {
-    output::print(&text(content))
+    output::print_json(&Versioned { version: VERSION, content })
 }
 
 /// Prints what a command came to. The error that ended it early is the answer, which is said where every command's is;
@@ -72,8 +67,14 @@ pub(super) fn print_problems(problems: &Problems) -> Result<(), Error> {
     print(&CommandResult { exit_code: Exit::Config as i32, content: &NothingDone {}, failures })
 }
 
+/// Prints why there is no answer.
+pub(super) fn print_failure(stage: &'static str, error: &Error) -> Result<(), Error> {
+    let failures = failures(stage, error);
+    print(&CommandResult { exit_code: error.exit() as i32, content: &NothingDone {}, failures })
+}
+
 /// The exit code of a command whose document was to be written.
-fn written(exit: Exit, printed: Result<(), Error>) -> Result<Exit, Error> {
+pub(super) fn written(exit: Exit, printed: Result<(), Error>) -> Result<Exit, Error> {
     match printed {
         Err(error) if exit == Exit::Done => Err(error),
         Err(error) => {

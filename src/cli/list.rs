@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     all: bool,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// One backup, wherever it is.
@@ -74,6 +74,7 @@ struct CopyRow {
 struct Listing {
     backups: Vec<BackupRow>,
     foreign: Vec<String>,
+    unreadable: Vec<String>,
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
@@ -92,7 +93,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     if arguments.json {
         let backups = inventory.entries.iter().map(BackupRow::of).collect();
-        json::print(&Listing { backups, foreign: inventory.foreign })?;
+        json::print(&Listing { backups, foreign: inventory.foreign, unreadable: inventory.unreadable })?;
     } else {
         show(&inventory, &nothing, Utc::now())?;
     }
@@ -134,7 +135,7 @@ fn nothing(arguments: &Arguments, inventory: &Inventory) -> String {
     let Arguments { database, source, kind, .. } = arguments;
     let kind = kind.map(BackupType::from);
     let filters = Filters { database: database.as_deref(), source: source.as_deref(), kind };
-    let mut choices = Choices::default();
+    let mut choices = Choices::beside(inventory.unreadable.len());
     for entry in &inventory.entries {
         choices.add(filters, &entry.manifest, source.as_ref().is_none_or(|source| entry.is_of(source)));
     }

@@ -28,7 +28,7 @@ mod tally;
 mod upload;
 mod verify;
 
-use crate::config::{BackupType, Config, Target};
+use crate::config::{BackupType, Config, Target, log_of};
 use crate::error::{Error, Exit};
 use crate::logging::{self, LogOutput};
 use crate::shutdown::Shutdown;
@@ -116,8 +116,39 @@ impl Command {
             Self::Prune(arguments) => arguments.json,
             Self::Restore(arguments) => arguments.json,
             Self::Upload(arguments) => arguments.json,
+            Self::Verify(arguments) => arguments.json,
             _ => false,
         }
+    }
+
+    /// The name of a command of which an answer in JSON is wanted: where it fails, there is none.
+    fn answers(&self) -> Option<&'static str> {
+        let (name, is_json) = match self {
+            Self::List(arguments) => ("list", arguments.json),
+            Self::Status(arguments) => ("status", arguments.json),
+            Self::Show(arguments) => ("show", arguments.json),
+            Self::Diff(arguments) => ("diff", arguments.json),
+            Self::Peek(arguments) => ("peek", arguments.is_json()),
+            Self::Check(format) => ("check", format.json),
+            Self::Config(format) => ("config", format.json),
+            _ => return None,
+        };
+        is_json.then_some(name)
+    }
+
+    /// True for what only reads backups, of which one side has enough.
+    fn reads_backups(&self) -> bool {
+        matches!(
+            self,
+            Self::List(_)
+                | Self::Status(_)
+                | Self::Show(_)
+                | Self::Diff(_)
+                | Self::Peek(_)
+                | Self::Verify(_)
+                | Self::Restore(_)
+                | Self::Download(_)
+        )
     }
 }
 
@@ -209,8 +240,10 @@ pub async fn run(process: Process) -> Exit {
     let config = match Config::load(std::env::vars_os(), Path::new(".")) {
         Ok(config) => config,
         Err(problems) => {
+            logging::init(log_of(std::env::vars_os(), Path::new(".")), LogOutput::Stderr);
             problems.0.iter().for_each(|problem| output::complain(&format!("configuration: {problem}")));
-            let printed = if command.prints_result() { json::print_problems(&problems) } else { Ok(()) };
+            let wants_json = command.prints_result() || command.answers().is_some();
+            let printed = if wants_json { json::print_problems(&problems) } else { Ok(()) };
             return ended(printed.map(|()| Exit::Config));
         }
     };
@@ -218,6 +251,8 @@ pub async fn run(process: Process) -> Exit {
     let output = if matches!(command, Command::Schedule(_)) { LogOutput::Stdout } else { LogOutput::Stderr };
     logging::init(config.log, output);
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let answers = command.answers();
+    let may_read_one = config.target == Target::All && command.reads_backups();
     let outcome = match command {
         Command::Run(arguments) => run::execute(&arguments, config, process.shutdown).await,
         Command::List(arguments) => guarded(&process.shutdown, list::execute(&arguments, &config)).await,
@@ -235,14 +270,25 @@ pub async fn run(process: Process) -> Exit {
         Command::Config(format) => config::execute(&format, &config),
         Command::Init(_) | Command::Completions { .. } | Command::Man(_) => Ok(Exit::Done),
     };
-    ended(outcome)
+    if let (Err(error), Some(name)) = (&outcome, answers) {
+        // what cannot be written is said behind the error itself
+        let printed = json::print_failure(name, error);
+        let exit = ended(outcome);
+        ended(printed.map(|()| exit));
+        return exit;
+    }
+    let is_store_away = outcome.as_ref().is_err_and(Error::is_store_away);
+    let exit = ended(outcome);
+    if may_read_one && is_store_away {
+        output::complain("the local backups can be read without the store: set BACKUP_TARGET=local for this command");
+    }
+    exit
 }
 
 /// The exit code of a command, whose error is said here and nowhere else.
 fn ended(outcome: Result<Exit, Error>) -> Exit {
     outcome.unwrap_or_else(|error| {
-        let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-        output::complain(&format!("{error}{hint}"));
+        output::complain_of(&error);
         error.exit()
     })
 }

@@ -3,8 +3,10 @@
 
 use super::table::{Heading, TableView, draw_pairs, draw_sentence};
 use crate::error::Error;
+use crate::logging;
 use crate::text;
 use std::io::{IsTerminal, Write};
+use tracing::error;
 
 /// Writes text to stdout.
 pub(super) fn print(text: &str) -> Result<(), Error> {
@@ -22,9 +24,19 @@ pub(super) fn written(outcome: std::io::Result<()>) -> Result<(), Error> {
     }
 }
 
-/// Writes a line to stderr.
+/// Writes a line to stderr, as one of the log where that is for machines.
 pub(super) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "backup: {}", text::one_line(text));
+    if logging::is_json() {
+        error!("{text}");
+    } else {
+        let _ = writeln!(std::io::stderr().lock(), "backup: {}", text::one_line(text));
+    }
+}
+
+/// Says what went wrong, and what to do.
+pub(super) fn complain_of(error: &Error) {
+    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+    complain(&format!("{error}{hint}"));
 }
 
 /// Writes a value as JSON.

@@ -9,10 +9,11 @@ use crate::inspection::rows::{self, FirstRows, PeekError, WantedRows};
 use crate::inventory::sides::new_run_id;
 use crate::record::facts::reader::DatabaseFacts;
 use crate::record::facts::{Contents, Facts, Kind};
-use crate::restore::plan::find_tables;
+use crate::restore::plan::{find_tables, spellings};
 use crate::storage::StorageError;
 use crate::text;
 use clap::{Args, ValueEnum};
+use tracing::{info, warn};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -57,7 +58,20 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     let location = repository.location().of(&backup.key);
     let read = rows::read(&repository, &backup, keys, wanted).await;
     let rows = read.map_err(|error| explain(error, &backup.manifest.id, &location))?;
-    match if arguments.json { RowFormat::Json } else { arguments.format } {
+    if !spellings(&arguments.table).contains(&rows.table) {
+        info!("showing rows of {}, the first partition that has any", rows.table);
+    }
+    if rows.replaced_values > 0 {
+        warn!(
+            "{} not text in the encoding of {}: their bytes that are none are shown as U+FFFD",
+            match rows.replaced_values {
+                1 => "1 value is".to_owned(),
+                many => format!("{many} values are"),
+            },
+            rows.database
+        );
+    }
+    match if arguments.is_json() { RowFormat::Json } else { arguments.format } {
         RowFormat::Table => print_table(&rows)?,
         RowFormat::Csv => print_csv(&rows)?,
         RowFormat::Json => json::print(&rows)?,
@@ -66,6 +80,10 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
 }
 
 impl Arguments {
+    pub(super) fn is_json(&self) -> bool {
+        self.json || self.format == RowFormat::Json
+    }
+
     /// The one table that is meant, the database that has it, and what the facts say of both.
     fn choose<'f>(&self, facts: &'f Facts) -> Result<(DatabaseFacts<'f>, String, Contents), Error> {
         let usage = |why: String| Error::Settings(SettingsError::Usage(why));
@@ -83,6 +101,9 @@ impl Arguments {
                 }
                 Err(problem) => why = Some(problem),
             }
+        }
+        if facts.databases().next().is_none() {
+            return Err(usage("the backup holds only roles and tablespaces, and no table".to_owned()));
         }
         match found.len() {
             0 => Err(usage(why.unwrap_or_else(|| "the backup has no such database".to_owned()))),
@@ -130,7 +151,9 @@ fn shortened(value: &str) -> String {
 }
 
 fn print_csv(rows: &FirstRows) -> Result<(), Error> {
-    let quoted = |value: &str| match value.contains([',', '"', '\n', '\r']) || value.is_empty() {
+    // as COPY writes it: NULL is empty, and the line `\.` would end the rows
+    let needs_quotes = |value: &str| value.is_empty() || value == "\\." || value.contains([',', '"', '\n', '\r']);
+    let quoted = |value: &str| match needs_quotes(value) {
         true => format!("\"{}\"", value.replace('"', "\"\"")),
         false => value.to_owned(),
     };

@@ -63,11 +63,11 @@ const DONE: PruneEnd = (Exit::Done, Vec::new());
 
 impl Arguments {
     /// An error that says that nothing was changed, unless somebody says yes.
-    fn consent(&self, question: &str, word: &str) -> Result<(), Error> {
+    async fn consent(&self, shutdown: &Shutdown, question: &str, word: &str) -> Result<(), Error> {
         match (self.yes, self.json) {
             (true, _) => Ok(()),
             (false, true) => Err(ask_nobody()),
-            (false, false) => confirm(question, word),
+            (false, false) => confirm(shutdown.clone(), question.to_owned(), word.to_owned()).await,
         }
     }
 
@@ -87,10 +87,10 @@ impl Arguments {
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &Shutdown) -> Result<Exit, Error> {
     let mut document = PruneDocument::new(&config.source.name, arguments.dry_run);
-    let pruning = shutdown.guard(prune(arguments, config, &mut document)).await;
+    let pruning = shutdown.guard(prune(arguments, config, shutdown, &mut document)).await;
     let ended = pruning.map_err(Error::from).flatten();
     let errors = ended.as_ref().map(|(_, errors)| errors.as_slice()).unwrap_or_default();
-    errors.iter().for_each(|error| output::complain(&error.to_string()));
+    errors.iter().for_each(output::complain_of);
     if arguments.json {
         document.finish(errors);
         return json::conclude("prune", &document, ended);
@@ -98,14 +98,19 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     ended.map(|(exit, _)| exit)
 }
 
-async fn prune(arguments: &Arguments, config: &Config, document: &mut PruneDocument) -> Result<PruneEnd, Error> {
+async fn prune(
+    arguments: &Arguments,
+    config: &Config,
+    shutdown: &Shutdown,
+    document: &mut PruneDocument,
+) -> Result<PruneEnd, Error> {
     let run_id = new_run_id();
     let sides = sides::open(config, config.target, &run_id).await?;
     if let Some(server) = &arguments.adopt {
-        return adopt(arguments, config, &sides, server, document).await;
+        return adopt(arguments, config, &sides, server, shutdown, document).await;
     }
     if arguments.release {
-        return release(arguments, config, &sides, document).await;
+        return release(arguments, config, &sides, shutdown, document).await;
     }
     if sides.iter().all(|repository| repository.side() == Side::Remote) && config.remote_retention.is_none() {
         arguments.say("nothing to prune: REMOTE_RETENTION_ENABLED is off, and only the remote side is used")?;
@@ -121,12 +126,14 @@ async fn prune(arguments: &Arguments, config: &Config, document: &mut PruneDocum
         }
         return Ok(DONE);
     }
-    // no run may store or prune while the plan is made and carried out
+    // no run may store or prune while a plan is made or carried out
     let targets: Vec<String> = sides.iter().map(|repository| repository.location().name).collect();
-    let mut lock = Lock::take(&config.source, &targets, None, &application(&run_id)).await?;
-    let server = catalog::system_identifier(lock.connection()).await;
+    let application = application(&run_id);
+    let lock = || Lock::take(&config.source, &targets, None, &application);
+    let mut held = lock().await?;
+    let server = catalog::system_identifier(held.connection()).await;
     sides.iter().for_each(|repository| repository.learn_server(server.as_deref()));
-    let ahead = catalog::clock_ahead(lock.connection()).await?;
+    let ahead = catalog::clock_ahead(held.connection()).await?;
     if let Some(wrong) = alarms::wrong_clock(config, ahead) {
         return Err(Error::Io(wrong.to_string()));
     }
@@ -137,8 +144,13 @@ async fn prune(arguments: &Arguments, config: &Config, document: &mut PruneDocum
         return Ok(DONE);
     }
     let question = format!("Delete {} for good?", text::count(going, "backup"));
-    arguments.consent(&question, "delete")?;
-    if !lock.is_held(&config.source).await {
+    if !arguments.yes {
+        // a question may stay open all night, and a run must not wait for its answer
+        held.release().await?;
+        arguments.consent(shutdown, &question, "delete").await?;
+        held = lock().await?;
+    }
+    if !held.is_held(&config.source).await {
         return Err(Error::Io("nothing was deleted: the lock was lost; try again".to_owned()));
     }
     // much may have happened while the question waited: what is deleted was shown, and would be now
@@ -161,6 +173,7 @@ async fn adopt(
     config: &Config,
     sides: &[Repository],
     server: &str,
+    shutdown: &Shutdown,
     document: &mut PruneDocument,
 ) -> Result<PruneEnd, Error> {
     identify(config, sides).await;
@@ -199,7 +212,7 @@ async fn adopt(
         return Ok(DONE);
     }
     let question = "From now on they are counted and pruned as this server's own.";
-    arguments.consent(question, "adopt")?;
+    arguments.consent(shutdown, question, "adopt").await?;
     for (repository, _) in meant {
         repository.adopt(server).await?;
     }
@@ -212,6 +225,7 @@ async fn release(
     arguments: &Arguments,
     config: &Config,
     sides: &[Repository],
+    shutdown: &Shutdown,
     document: &mut PruneDocument,
 ) -> Result<PruneEnd, Error> {
     identify(config, sides).await;
@@ -232,7 +246,7 @@ async fn release(
         .collect();
     if fallen.is_empty() {
         let filters = Filters { database: arguments.database.as_deref(), source: Some(source), kind: None };
-        let mut choices = Choices::default();
+        let mut choices = Choices::beside(overview.inventory.unreadable.len());
         for entry in &overview.inventory.entries {
             choices.add(filters, &entry.manifest, entry.is_of(source));
         }
@@ -256,7 +270,7 @@ async fn release(
         return Ok(DONE);
     }
     let question = "From now on the backups from before the loss are kept no longer than others.";
-    arguments.consent(question, "release")?;
+    arguments.consent(shutdown, question, "release").await?;
     for repository in sides {
         for (subject, fall) in &fallen {
             // names of notes know no part of a millisecond

@@ -21,6 +21,8 @@ use crate::verify::report::Verdict;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use clap::Args;
+use futures_util::FutureExt;
+use std::future::ready;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -143,18 +145,16 @@ impl Arguments {
         })
     }
 
-    fn consent(&self, plan: &Plan) -> Result<(), Error> {
+    /// Shows the plan; the answer is the word that somebody has to type first.
+    fn show_plan<'p>(&self, plan: &'p Plan) -> Result<Option<&'p String>, Error> {
         if !self.json && !plan.lines.is_empty() {
             output::print_pairs(plan.lines.iter().map(|(what, how)| (*what, Cell::plain(how.clone()))))?;
         }
         if self.dry_run {
             return Err(Error::Settings(SettingsError::OnlyPlanned));
         }
-        let Some(word) = plan.confirm.as_ref().filter(|_| !self.yes) else { return Ok(()) };
-        if self.json {
-            return Err(ask_nobody());
-        }
-        confirm("This replaces what is there.", word)
+        let word = plan.confirm.as_ref().filter(|_| !self.yes);
+        if word.is_some() && self.json { Err(ask_nobody()) } else { Ok(word) }
     }
 }
 
@@ -208,7 +208,13 @@ async fn restore(
     let planned = Mutex::new(PlanDocument::default());
     let consent = |plan: &Plan| {
         planned.lock().unwrap_or_else(PoisonError::into_inner).add(plan);
-        arguments.consent(plan)
+        match arguments.show_plan(plan) {
+            Ok(None) => ready(Ok(())).boxed(),
+            Ok(Some(word)) => {
+                confirm(shutdown.clone(), "This replaces what is there.".to_owned(), word.clone()).boxed()
+            }
+            Err(error) => ready(Err(error)).boxed(),
+        }
     };
     let only = Some(&backups).filter(|backups| backups.len() == 1).and_then(|backups| backups.first());
     let (database, backup_id) =

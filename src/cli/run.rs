@@ -147,6 +147,6 @@ async fn dry_run(config: &Config, is_json: bool, plan: &mut RunPlan) -> Result<(
             plan.deletions.push(PlannedDeletion { backup, location, reason });
         }
     }
-    errors.iter().for_each(|error| output::complain(&error.to_string()));
+    errors.iter().for_each(output::complain_of);
     Ok((exit_of(errors.iter(), possible), errors))
 }

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     backup: Named,
     /// Print JSON, which lists every table
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Exit, Error> {
@@ -52,10 +52,11 @@ fn print_head(summary: &Summary<'_>) -> Result<(), Error> {
     };
     let id = text::one_line(summary.id);
     let restore = match summary.subject {
-        Subject::Database(name) => format!("backup restore {id} --into {}_copy", text::one_line(name)),
-        Subject::Globals => format!("backup restore {id} --globals"),
-        Subject::Cluster => format!("backup restore {id} --cluster"),
+        Subject::Database(name) => format!("--into {}", text::shell_word(&copy_of(name))),
+        Subject::Globals => "--globals".to_owned(),
+        Subject::Cluster => "--cluster".to_owned(),
     };
+    let restore = format!("backup restore {} {restore}", text::shell_word(summary.id));
     let (proved, colour) = proof(summary);
     let lines = [
         ("backup", Cell::plain(id.into_owned())),
@@ -83,6 +84,12 @@ fn print_head(summary: &Summary<'_>) -> Result<(), Error> {
         ("restore", Cell::plain(restore)),
     ];
     output::print_pairs(lines)
+}
+
+/// A name for a copy of a database, which PostgreSQL does not cut off.
+fn copy_of(name: &str) -> String {
+    const LONGEST: usize = 63 - "_copy".len();
+    format!("{}_copy", &name[..name.floor_char_boundary(LONGEST)])
 }
 
 fn proof(summary: &Summary<'_>) -> (String, Colour) {

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     source: Option<String>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What is printed as JSON.

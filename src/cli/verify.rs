@@ -1,7 +1,7 @@
 //! `backup verify`
 
 use super::find::{FoundBackup, Named};
-use super::json;
+use super::json::{self, NothingDone};
 use super::output::{self, Cell, Colour};
 use super::table::Heading;
 use super::tally::Tally;
@@ -46,13 +46,13 @@ pub(super) struct Arguments {
     verbose: bool,
     /// Print the report as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What is printed as JSON with `--each`.
 #[derive(Serialize)]
-struct EachDocument<'a> {
-    reports: &'a [&'a report::VerificationReport],
+struct EachDocument {
+    reports: Vec<report::VerificationReport>,
 }
 
 /// A backup and what came of its verification.
@@ -63,6 +63,23 @@ struct Proof {
 }
 
 pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &Shutdown) -> Result<Exit, Error> {
+    let mut reports = Vec::new();
+    let ended = prove(arguments, config, shutdown, &mut reports).await;
+    match (ended, reports.as_slice()) {
+        (ended, _) if !arguments.json => ended.map(|(exit, _)| exit),
+        (ended, _) if arguments.each => json::conclude("verify", &EachDocument { reports }, ended),
+        (Ok((exit, _)), [report]) => json::written(exit, output::print_json(report)),
+        (ended, _) => json::conclude("verify", &NothingDone {}, ended),
+    }
+}
+
+/// Verifies, and tells everybody; `reports` are those of the backups that could be verified.
+async fn prove(
+    arguments: &Arguments,
+    config: &Config,
+    shutdown: &Shutdown,
+    reports: &mut Vec<report::VerificationReport>,
+) -> Result<(Exit, Vec<Error>), Error> {
     let _timer = job::deadline(config, shutdown);
     let (run_id, started) = (new_run_id(), Utc::now());
     // what cannot be written is better known before
@@ -75,21 +92,15 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     };
     let mut unwritten = None;
     if let Ok((proofs, _)) = &proved {
-        let reports: Vec<&report::VerificationReport> =
-            proofs.iter().filter_map(|proof| Some(&proof.verified.as_ref().ok()?.report)).collect();
-        let json = match arguments.each {
-            true => json::text(&EachDocument { reports: &reports }),
-            false => reports.first().map(output::json).unwrap_or_default(),
-        };
-        if let (Some(file), Some(path), false) = (&mut file, &arguments.report, json.is_empty()) {
-            let written = file.set_len(0).and_then(|()| file.write_all(json.as_bytes()));
+        reports.extend(proofs.iter().filter_map(|proof| Some(proof.verified.as_ref().ok()?.report.clone())));
+        if let (Some(file), Some(path), Some(report)) = (&mut file, &arguments.report, reports.first()) {
+            let written = file.set_len(0).and_then(|()| file.write_all(output::json(report).as_bytes()));
             unwritten = written.err().map(|error| unwritable(path, &error));
         }
-        let printed = match arguments.json {
-            true => output::print(&json),
-            false => reports.iter().try_for_each(|report| show(report, arguments.verbose)),
-        };
-        unwritten = unwritten.or(printed.err());
+        if !arguments.json {
+            let printed = reports.iter().try_for_each(|report| show(report, arguments.verbose));
+            unwritten = unwritten.or(printed.err());
+        }
     }
     let report = report(arguments, config, &run_id, started, &proved);
     if config.metrics.is_wanted() {
@@ -101,17 +112,8 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config, shutdown: &S
     let (proofs, away) = proved?;
     let mut errors: Vec<Error> = away.into_iter().chain(proofs.into_iter().flat_map(Proof::errors)).collect();
     errors.extend(unwritten);
-    let exit = exit_of(errors.iter(), false);
-    let last = errors.pop();
-    errors.iter().for_each(|error| output::complain(&error.to_string()));
-    match last {
-        Some(error) if errors.is_empty() || error.exit() == exit => Err(error),
-        Some(error) => {
-            output::complain(&error.to_string());
-            Ok(exit)
-        }
-        None => Ok(Exit::Done),
-    }
+    errors.iter().for_each(output::complain_of);
+    Ok((exit_of(errors.iter(), false), errors))
 }
 
 /// What is to be verified, and why a side could not be looked at.

@@ -196,6 +196,13 @@ impl Config {
     }
 }
 
+/// How logs are written where the configuration as a whole cannot be used.
+pub fn log_of(environment: impl IntoIterator<Item = (OsString, OsString)>, folder: &Path) -> Log {
+    let raw = RawSettings::gather(settings::groups(), environment, folder);
+    let level = raw.word("LOG_LEVEL").unwrap_or(LogLevel::Info);
+    Log { level, format: raw.word("LOG_FORMAT").unwrap_or(LogFormat::Text) }
+}
+
 /// The whole configuration; none when a problem was recorded.
 fn read(raw: &mut RawSettings, search_path: OsString, child_environment: Vec<(String, OsString)>) -> Option<Config> {
     let source = source::read(raw);

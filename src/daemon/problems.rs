@@ -193,7 +193,7 @@ fn shrunk(kept: &Kept) -> Option<Problem> {
 fn failed_verification(kept: &Kept) -> Option<Problem> {
     let last = kept.last_verification.as_ref().filter(|last| !last.passed)?;
     let id = text::one_line(&last.id);
-    let hint = format!("run `backup verify {id}` to see what differs");
+    let hint = format!("run `backup verify {}` to see what differs", text::shell_word(&last.id));
     Some(urgent(format!("{}: {id} failed its verification", name(kept)), Some(&hint)))
 }
 

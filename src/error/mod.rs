@@ -147,6 +147,15 @@ impl Error {
         }
     }
 
+    /// A store does not answer, and another side may.
+    pub fn is_store_away(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Storage(error)) => matches!(error, StorageError::Unavailable { .. }),
+            Self::Partly { errors, .. } | Self::Targets(errors) => errors.iter().any(Self::is_store_away),
+            _ => false,
+        }
+    }
+
     /// Last lines of a child's stderr, where a child was involved.
     pub fn stderr(&self) -> Option<&str> {
         match self {

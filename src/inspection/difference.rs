@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct BackupDifference<'b> {
     pub before: ComparedBackup<'b>,
     pub after: ComparedBackup<'b>,
-    /// Every row, object and value is the same.
+    /// Every row, object and value that the facts record is the same.
     pub same: bool,
     /// Databases that only the first has.
     pub lost: Vec<&'b str>,

@@ -22,9 +22,26 @@ pub(super) fn next_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>>
     }
 }
 
-/// The values of a row as PostgreSQL writes them; none is NULL.
-pub(super) fn fields(line: &[u8], charset: Charset) -> Vec<Option<String>> {
-    line.split(|byte| *byte == b'\t').map(|field| (field != b"\\N").then(|| charset.text(&unescaped(field)))).collect()
+/// A value as PostgreSQL writes it; none is NULL.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FieldText {
+    pub(super) text: Option<String>,
+    /// No byte of it was replaced by U+FFFD, because each is a letter of the encoding or a part of one.
+    pub(super) is_exact: bool,
+}
+
+/// The values of a row; a table may have no column, and then has rows without a value.
+pub(super) fn fields(line: &[u8], columns: usize, charset: Charset) -> Vec<FieldText> {
+    let read = |field: &[u8]| {
+        if field == b"\\N" {
+            return FieldText { text: None, is_exact: true };
+        }
+        let bytes = unescaped(field);
+        let exact = charset.exact(&bytes);
+        let is_exact = exact.is_some();
+        FieldText { text: Some(exact.unwrap_or_else(|| charset.text(&bytes))), is_exact }
+    };
+    if columns == 0 { Vec::new() } else { line.split(|byte| *byte == b'\t').map(read).collect() }
 }
 
 fn unescaped(field: &[u8]) -> Vec<u8> {
@@ -86,10 +103,13 @@ mod tests {
 
     #[test]
     fn a_row_is_cut_into_its_values() {
-        let values = fields(br"1	\N		a\tb\\N\n	\\N", Charset::default());
-        let expected = [Some("1"), None, Some(""), Some("a\tb\\N\n"), Some("\\N")];
-        assert_eq!(values, expected.map(|value| value.map(str::to_owned)));
-        assert_eq!(fields(b"\xe4", Charset::named("LATIN1")), [Some("ä".to_owned())]);
+        let exact = |text: Option<&str>| FieldText { text: text.map(str::to_owned), is_exact: true };
+        let values = fields(br"1	\N		a\tb\\N\n	\\N", 5, Charset::default());
+        assert_eq!(values, [Some("1"), None, Some(""), Some("a\tb\\N\n"), Some("\\N")].map(exact));
+        assert_eq!(fields(b"\xe4", 1, Charset::named("LATIN1")), [exact(Some("ä"))]);
+        let replaced = FieldText { text: Some("a\u{fffd}".to_owned()), is_exact: false };
+        assert_eq!(fields(b"a\xff", 1, Charset::named("SQL_ASCII")), [replaced]);
+        assert_eq!(fields(b"", 0, Charset::default()), []);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The first rows of a table, read out of its part of the archive. What is read is a few blocks, so that no checksum can
 //! be compared: it shows rows, and proves nothing.
 
-use super::row_reader::{Chunks, fields, next_line};
+use super::row_reader::{Chunks, FieldText, fields, next_line};
 use super::stored_file::StoredFile;
 use crate::dump_format::custom_archive::{ArchiveCompression, CustomArchive};
 use crate::dump_format::sql_lexer::Charset;
@@ -31,6 +31,8 @@ pub struct FirstRows {
     pub total: u64,
     /// The values of each row in the order of the columns, as PostgreSQL writes them as text; null is NULL.
     pub rows: Vec<Vec<Option<String>>>,
+    /// How many of the values have bytes that are no text in the database's encoding, each shown as U+FFFD.
+    pub replaced_values: u64,
 }
 
 /// Why no rows can be shown.
@@ -72,27 +74,31 @@ pub async fn read(
     let charset = wanted.encoding.map(Charset::named).unwrap_or_default();
     let (members, limit) = (wanted.facts.members.clone(), wanted.limit);
     let work = move || match keys {
-        Some(keys) => read_members(&mut keys.decrypt_parts(BufReader::new(file))?, format, &members, charset, limit),
-        None => read_members(&mut BufReader::with_capacity(BLOCK, file), format, &members, charset, limit),
+        Some(keys) => read_members(&mut keys.decrypt_parts(BufReader::new(file))?, format, &members, limit),
+        None => read_members(&mut BufReader::with_capacity(BLOCK, file), format, &members, limit),
     };
-    let rows = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+    let lines = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+    let columns: Vec<String> = wanted.facts.columns.names().map(str::to_owned).collect();
+    let rows: Vec<Vec<FieldText>> = lines.iter().map(|line| fields(line, columns.len(), charset)).collect();
+    let replaced = rows.iter().flatten().filter(|field| !field.is_exact).count();
     Ok(FirstRows {
         id: backup.manifest.id.clone(),
         database: wanted.database.to_owned(),
         table: wanted.table.to_owned(),
-        columns: wanted.facts.columns.names().map(str::to_owned).collect(),
+        columns,
         total: wanted.facts.rows,
-        rows,
+        rows: rows.into_iter().map(|row| row.into_iter().map(|field| field.text).collect()).collect(),
+        replaced_values: replaced as u64,
     })
 }
 
+/// The lines of rows, as the archive has them.
 fn read_members<R: Read + Seek>(
     file: &mut R,
     format: Format,
     members: &[Member],
-    charset: Charset,
     limit: usize,
-) -> Result<Vec<Vec<Option<String>>>, PeekError> {
+) -> Result<Vec<Vec<u8>>, PeekError> {
     let mut rows = Vec::new();
     let header = match format {
         Format::Plain => None,
@@ -113,7 +119,7 @@ fn read_members<R: Read + Seek>(
         while rows.len() < limit
             && let Some(line) = next_line(&mut lines)?
         {
-            rows.push(fields(&line, charset));
+            rows.push(line);
         }
         if rows.len() == limit {
             break;

@@ -22,6 +22,8 @@ pub struct Inventory {
     pub entries: Vec<InventoryEntry>,
     /// Places of what is no backup.
     pub foreign: Vec<String>,
+    /// Manifests that cannot be read, so that their backups are not among the entries.
+    pub unreadable: Vec<String>,
 }
 
 /// A backup, wherever it is.
@@ -53,8 +55,9 @@ impl Inventory {
     /// Backups of one source, id and SHA-256 are one; what has the same id and other bytes is another.
     pub fn of(sides: Vec<(Side, Location, Catalog)>) -> Self {
         let mut entries: BTreeMap<EntryKey, InventoryEntry> = BTreeMap::new();
-        let mut foreign = Vec::new();
+        let (mut foreign, mut unreadable) = (Vec::new(), Vec::new());
         for (side, location, catalog) in sides {
+            unreadable.extend(catalog.unreadable);
             for backup in catalog.backups {
                 let replica = Replica {
                     side,
@@ -70,7 +73,7 @@ impl Inventory {
             }
             foreign.extend(catalog.foreign.iter().map(|object| location.of(&object.key)));
         }
-        Self { entries: entries.into_values().rev().collect(), foreign }
+        Self { entries: entries.into_values().rev().collect(), foreign, unreadable }
     }
 }
 

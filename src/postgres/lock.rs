@@ -75,6 +75,11 @@ impl Lock {
         Ok(lock)
     }
 
+    /// Gives it back at once, where the end of the session would be a moment later.
+    pub async fn release(self) -> Result<(), LockError> {
+        Ok(self.connection.batch_execute("SELECT pg_catalog.pg_advisory_unlock_all()").await?)
+    }
+
     /// The connection that holds the lock, for questions about the server.
     pub fn connection(&self) -> &Connection {
         &self.connection

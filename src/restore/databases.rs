@@ -233,7 +233,7 @@ impl Restorer<'_> {
             }
             self.compare(loader, one, done).await?;
         }
-        self.accept_exceptions(loader, filled, done, consent)?;
+        self.accept_exceptions(loader, filled, done, consent).await?;
         let all = filled.len();
         while !filled.is_empty() {
             let one = filled.remove(0);

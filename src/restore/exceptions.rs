@@ -12,7 +12,7 @@ use crate::text;
 impl Restorer<'_> {
     /// Says what the databases do not hold. A new one is kept all the same; where it would replace one that holds something,
     /// a person is asked.
-    pub(super) fn accept_exceptions(
+    pub(super) async fn accept_exceptions(
         &self,
         loader: &Loader<'_>,
         filled: &[Fresh<'_>],
@@ -45,6 +45,6 @@ impl Restorer<'_> {
             return Err(Error::Backup(BackupError::NotRestored { id: loader.manifest().id.clone(), failures }));
         }
         plan.say("rows", "every row came back".to_owned());
-        if plan.confirm.is_some() { consent(&plan) } else { Ok(()) }
+        if plan.confirm.is_some() { consent(&plan).await } else { Ok(()) }
     }
 }

@@ -27,6 +27,7 @@ use crate::text;
 use crate::verify::report::{Check, Verdict};
 use chrono::{DateTime, Utc};
 use databases::{ChosenArchive, Wanted};
+use futures_util::future::BoxFuture;
 use plan::{Done, Plan, Request};
 use std::collections::BTreeSet;
 use target::describe_replaced;
@@ -53,8 +54,8 @@ pub struct Restorer<'a> {
     pub terminal: bool,
 }
 
-/// Hears the plan; an error ends the restore before anything was done.
-pub type Consent<'a> = &'a (dyn Fn(&Plan) -> Result<(), Error> + Sync);
+/// Hears the plan, and may wait for a person; an error ends the restore before anything was done.
+pub type Consent<'a> = &'a (dyn Fn(&Plan) -> BoxFuture<'static, Result<(), Error>> + Sync);
 
 impl Restorer<'_> {
     /// Restores a backup, or every backup of its run; `globals` are the roles of the same run. What was done is said
@@ -118,7 +119,7 @@ impl Restorer<'_> {
         for archive in &archives {
             self.check_server(server, archive).await?;
         }
-        consent(&plan)?;
+        consent(&plan).await?;
         self.shutdown.guard(server.sweep()).await??;
         if let Some((globals, roles)) = roles {
             self.restore_globals(server, globals, &roles, done).await?;

@@ -188,17 +188,27 @@ pub fn find_tables(contents: &Contents, catalogue: &Catalogue, names: &[String])
             |table: &&String| spelled.contains(table) || root.is_some_and(|root| is_below(catalogue, table, root));
         let meant: Vec<&String> = with_rows.keys().filter(is_meant).collect();
         if meant.is_empty() {
-            let named: Vec<&str> = with_rows.keys().take(20).map(String::as_str).collect();
-            let more = if with_rows.len() > 20 { ", …" } else { "" };
-            return Err(format!(
-                "the backup has no rows of a table {name}; it has those of {}{more}",
-                text::one_line(&named.join(", "))
-            ));
+            return Err(why_none(name, &spelled, contents, catalogue));
         }
         chosen.tables.extend(meant.into_iter().cloned());
         chosen.roots.extend(root.cloned());
     }
     Ok(chosen)
+}
+
+/// Why the backup has no rows of the table that somebody names.
+fn why_none(name: &str, spelled: &[String], contents: &Contents, catalogue: &Catalogue) -> String {
+    let name = text::one_line(name);
+    let known = spelled.iter().find_map(|table| catalogue.tables.get(table));
+    match known.map(|table| table.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default()) {
+        Some("f") => format!("{name} is a foreign table, whose rows are on another server"),
+        Some("p") => format!("{name} has no partitions with rows in the backup"),
+        Some(_) => format!("the rows of {name} were left out of the backup, which has only the table itself"),
+        None if contents.tables.is_empty() => "the backup has no tables with rows".to_owned(),
+        None => {
+            format!("the backup has no rows of a table {name}; it has those of {}", text::some(contents.tables.keys(), 20))
+        }
+    }
 }
 
 /// True for a table that is made of partitions.
@@ -214,7 +224,7 @@ pub fn parents<'c>(catalogue: &'c Catalogue, table: &str) -> impl Iterator<Item 
 }
 
 /// A name as it is written in SQL, or as it is.
-fn spellings(name: &str) -> Vec<String> {
+pub fn spellings(name: &str) -> Vec<String> {
     let whole = if name.contains('.') { name.to_owned() } else { format!("public.{name}") };
     let spelled = parts(&whole).map(|(schema, name)| qualified(&schema, &name));
     let literal = whole.split_once('.').map(|(schema, name)| qualified(schema, name));

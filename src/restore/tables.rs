@@ -61,7 +61,7 @@ impl Restorer<'_> {
         let source = &self.config.source;
         plan.say("into", format!("{} on {}:{}", text::one_line(&name), source.host, source.port));
         self.say_tables(&tables, &mut plan, &name);
-        consent(&plan)?;
+        consent(&plan).await?;
         self.shutdown.guard(server.sweep()).await??;
         match tables.way {
             TableWay::Dropped => self.restore_dropped(server, backup, facts, &tables, &name, done).await?,

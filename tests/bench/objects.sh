@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Databases of many objects: peak memory of `run` and `verify` with many tables, and the time of `verify` with many small
-# large objects beside that of psql. BENCH_TABLES ("10000 100000"), BENCH_OBJECTS (100000), BENCH_RUNS (5).
+# Databases of many objects: peak memory of `run` and `verify` with many tables, and the time of `verify` with many tables
+# and with many small large objects beside that of psql. BENCH_TABLES ("10000 100000"), BENCH_OBJECTS (100000), BENCH_RUNS (5).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${BENCH_RUNS:-5} tables=${BENCH_TABLES:-10000 100000} objects=${BENCH_OBJECTS:-100000}
@@ -24,6 +24,22 @@ peak() {
     awk "BEGIN { printf \"%.1f\", $most / 1024 }"
 }
 
+# compare RUNS: times of psql and of `verify`, for the dump in $BACKUP_DIR
+compare() {
+    local sql drop="$PG_BIN/dropdb --if-exists copy"
+    sql=$(ls "$BACKUP_DIR"/*.sql.gz)
+    rm -f "$work"/time.*
+    for run in $(seq "$1"); do
+        timed psql "$drop; $PG_BIN/createdb -T template0 copy; gunzip -c $sql | $PG_BIN/psql -Xq -v ON_ERROR_STOP=1 -d copy >/dev/null"
+        timed verify "$backup verify >/dev/null"
+    done
+    $drop
+}
+
+# ratio: of the times that `compare` took
+ratio() { awk "BEGIN { printf \"%.2f\", $(median "$work/time.verify") / $(median "$work/time.psql") }"; }
+
+times=()
 printf '\n%-28s %10s %10s %10s\n' "own peak memory in MiB" run verify "at most"
 for count in $tables; do
     echo "making $count tables" >&2
@@ -38,6 +54,8 @@ for count in $tables; do
     export POSTGRES_DB=tables_$count BACKUP_DIR=$work/tables_$count
     run=$(peak run)
     printf '%-28s %10s %10s %10s\n' "$count tables" "$run" "$(peak verify)" "$([ "$count" -gt 10000 ] && echo 96 || echo 64)"
+    compare 1
+    times+=("$(printf '%-28s %10s %10s %10s' "$count tables" "$(median "$work/time.psql")" "$(ratio)" 1.5)")
     "$PG_BIN/dropdb" "tables_$count"
 done
 
@@ -49,13 +67,7 @@ for begin in $(seq 1 5000 "$objects"); do
 done
 export POSTGRES_DB=objects BACKUP_DIR=$work/objects
 "$backup"
-sql=$(ls "$work"/objects/*.sql.gz)
-drop="$PG_BIN/dropdb --if-exists copy"
-for run in $(seq "$runs"); do
-    timed psql "$drop; $PG_BIN/createdb -T template0 copy; gunzip -c $sql | $PG_BIN/psql -Xq -v ON_ERROR_STOP=1 -d copy >/dev/null"
-    timed verify "$backup verify >/dev/null"
-done
-printf '\n%-28s %10s %10s %10s\n' "$objects large objects" "median s" "ours/it" "at most"
-printf '%-28s %10s\n' "gunzip -c | psql" "$(median "$work/time.psql")"
-printf '%-28s %10s %10s %10s\n' "backup verify" "$(median "$work/time.verify")" \
-    "$(awk "BEGIN { printf \"%.2f\", $(median "$work/time.verify") / $(median "$work/time.psql") }")" 1.5
+compare "$runs"
+times+=("$(printf '%-28s %10s %10s %10s' "$objects large objects" "$(median "$work/time.psql")" "$(ratio)" 1.5)")
+printf '\n%-28s %10s %10s %10s\n' "verify" "psql s" "ours/it" "at most"
+printf '%s\n' "${times[@]}"

@@ -47,7 +47,7 @@ fn every_command_with_json_has_a_schema_and_the_reference_names_them_all() {
     // a line that goes on with a description is further in
     let commands = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let commands: Vec<&str> = commands.filter(|name| *name != "help" && !name.is_empty()).collect();
-    let mut wanted = BTreeSet::from(["report".to_owned(), "run-plan".to_owned()]);
+    let mut wanted = BTreeSet::from(["report", "run-plan", "failure"].map(str::to_owned));
     for command in &commands {
         if backup.run(&[command, "--help"]).exits(0).stdout.contains("--json") {
             wanted.insert((*command).to_owned());
@@ -100,6 +100,14 @@ fn settings_that_cannot_be_used_are_failures_in_json_too() {
         ("prune", &["prune", "--json"]),
         ("upload", &["upload", "--json"]),
         ("restore", &["restore", "--into", "x", "--json"]),
+        ("failure", &["list", "--json"]),
+        ("failure", &["status", "--json"]),
+        ("failure", &["show", "--json"]),
+        ("failure", &["diff", "x", "--json"]),
+        ("failure", &["peek", "--table", "t", "--format", "json"]),
+        ("failure", &["check", "--json"]),
+        ("failure", &["config", "--json"]),
+        ("failure", &["verify", "--json"]),
     ] {
         let failed = fits(schema, &backup.run(arguments).exits(78));
         let causes: Vec<&str> =
@@ -111,6 +119,37 @@ fn settings_that_cannot_be_used_are_failures_in_json_too() {
     let cluster = Backup::of(shared(), "postgres").set("BACKUP_MODE", "cluster");
     let refused = fits("run", &cluster.run(&["run", "--database", "x", "--json"]).exits(64));
     assert!(refused["failures"][0]["cause"].as_str().unwrap().contains("BACKUP_MODE"), "{refused:#}");
+}
+
+#[test]
+fn a_command_without_an_answer_prints_why_as_json() {
+    let backup = filled("json_no_answer");
+    backup.run(&["run"]).exits(0);
+    let away = backup.to("all", "http://127.0.0.1:1", "x").with("RETRY_COUNT", "1");
+    for arguments in [
+        &["list", "--json"][..],
+        &["status", "--json"],
+        &["show", "--json"],
+        &["peek", "--table", "orders", "--json"],
+        &["verify", "--json"],
+    ] {
+        let outcome = away.run(arguments).exits(69);
+        assert_eq!(fits("failure", &outcome)["failures"].as_array().unwrap().len(), 1);
+        // the folder has what is asked for
+        assert!(outcome.log.contains("BACKUP_TARGET=local"), "{}", outcome.log);
+        away.with("BACKUP_TARGET", "local").run(arguments).exits(0);
+    }
+    // beside what could be verified
+    let absent = backup.with("POSTGRES_PORT", "1").with("RETRY_COUNT", "1");
+    assert_eq!(fits("verify", &absent.run(&["verify", "--json"]).exits(69))["failures"][0]["stage"], "verify");
+    let each = fits("verify", &absent.run(&["verify", "--each", "--json"]).exits(69));
+    assert_eq!((&each["reports"], &each["failures"][0]["stage"]), (&json!([]), &json!("verify")));
+    fits("failure", &backup.run(&["show", "nothing", "--json"]).exits(64));
+    // the line of the log is for machines as well
+    let line = backup.with("LOG_FORMAT", "json").run(&["show", "nothing"]).exits(64).log;
+    assert!(serde_json::from_str::<Value>(&line).unwrap()["message"].as_str().unwrap().contains("nothing"), "{line}");
+    let wrong = backup.with("LOG_FORMAT", "json").with("RETENTION_DAYS", "7d").run(&["run"]).exits(78).log;
+    assert_eq!(serde_json::from_str::<Value>(&wrong).unwrap()["level"], "ERROR", "{wrong}");
 }
 
 #[test]
@@ -149,12 +188,12 @@ fn a_prune_prints_each_backup_with_decision_outcome_and_reason() {
     let pruned = fits("prune", &backup.run(&["prune", "--yes", "--json"]).exits(0));
     assert_eq!(outcomes(&pruned, "outcome"), ["deleted", "deleted", "kept"], "{pruned:#}");
     assert_eq!(pruned["deleted"][0]["backups"], 2);
+    assert!(outcomes(&pruned, "reason").iter().all(|reason| !reason.is_empty()));
     // nothing to do is a document as well
     for rest in [&["--database", "other"][..], &[]] {
         let arguments = [&["prune", "--release", "--json"][..], rest].concat();
         assert!(outcomes(&fits("prune", &backup.run(&arguments).exits(0)), "outcome").is_empty());
     }
-    assert!(outcomes(&pruned, "reason").iter().all(|reason| !reason.is_empty()));
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn list_status_and_prune_fit_the_terminal_and_never_cut_an_id() {
         }
     }
     let calendar = on_terminal(&backup, 80, &["prune", "--dry-run"], "").exits(0);
-    calendar.says("what stays on the local side").says("a auto, d daily");
+    calendar.says("what is kept on the local side").says("a auto, d daily");
     // where not even what matters fits, a backup has lines of its own
     let narrow = on_terminal(&backup, 40, &["list"], "").exits(0).stdout;
     assert_fits(&narrow, 40);

@@ -19,6 +19,8 @@ pub(in crate::cli) struct Filters<'a> {
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Choices {
     count: usize,
+    /// Manifests that cannot be read.
+    unreadable: usize,
     sources: BTreeSet<String>,
     /// What those of the wanted source hold.
     subjects: BTreeSet<String>,
@@ -29,6 +31,16 @@ pub(in crate::cli) struct Choices {
 }
 
 impl Choices {
+    /// None yet, beside manifests that cannot be read.
+    pub(in crate::cli) fn beside(unreadable: usize) -> Self {
+        Self { unreadable, ..Self::default() }
+    }
+
+    /// Counts manifests that cannot be read.
+    pub(super) fn add_unreadable(&mut self, count: usize) {
+        self.unreadable += count;
+    }
+
     /// Counts a backup, which is of the wanted source or not.
     pub(in crate::cli) fn add(&mut self, filters: Filters<'_>, manifest: &Manifest, is_of_source: bool) {
         self.count += 1;
@@ -49,6 +61,10 @@ impl Choices {
         let from = source.map(|source| format!(" from {}", text::one_line(source))).unwrap_or_default();
         let of = database.map(|database| format!(" of {}", text::one_line(database))).unwrap_or_default();
         match (source, database, kind) {
+            _ if self.count == 0 && self.unreadable > 0 => {
+                let manifests = text::count(self.unreadable, "manifest");
+                Some(format!("that can be read; {manifests} cannot be, and the log says why"))
+            }
             _ if self.count == 0 => Some("yet; `backup run` makes one".to_owned()),
             (Some(source), ..) if self.subjects.is_empty() => {
                 let source = text::one_line(source);

@@ -83,7 +83,10 @@ impl Named {
         let mut choices = Choices::default();
         for repository in sides {
             let backups = match repository.catalog().await {
-                Ok(catalog) => catalog.backups,
+                Ok(catalog) => {
+                    choices.add_unreadable(catalog.unreadable.len());
+                    catalog.backups
+                }
                 // what is found already needs no other place, unless that might have a newer one
                 Err(error) if !found.is_empty() && self.name != LATEST => {
                     warn!("{} is skipped: {error}", repository.location().name);
@@ -126,7 +129,9 @@ impl Named {
         }
         let (mut found, mut choices): (Vec<FoundBackup>, Choices) = (Vec::new(), Choices::default());
         for repository in self.open_sides(config, run_id).await? {
-            let backups = repository.catalog().await?.backups.into_iter();
+            let catalog = repository.catalog().await?;
+            choices.add_unreadable(catalog.unreadable.len());
+            let backups = catalog.backups.into_iter();
             let backups =
                 backups.inspect(|backup| choices.add(self.filters(), &backup.manifest, self.is_of_source(backup)));
             let meant = backups.filter(|backup| self.is_meant(&repository, backup) && may(backup));
@@ -310,7 +315,8 @@ impl Named {
 
 /// There are backups, and none of them is good: the newest, what is wrong with it, and what can be done.
 fn only_bad(newest: &Backup) -> String {
-    let id = text::one_line(&newest.manifest.id).into_owned();
+    let id = text::one_line(&newest.manifest.id);
+    let named = text::shell_word(&newest.manifest.id);
     let why = match &newest.verification {
         Some(verification) if !verification.passed => {
             let time = verification.finished.format("%Y-%m-%d %H:%M:%S UTC");
@@ -320,11 +326,11 @@ fn only_bad(newest: &Backup) -> String {
             };
             format!("failed its verification of {time}{failures}")
         }
-        _ => "is incomplete: its archive is missing, or its length differs from what was written".to_owned(),
+        _ => "is incomplete: its archive or its facts file is missing, or the archive's length differs from what was written".to_owned(),
     };
     format!(
-        "no good backup matches; the newest, {id}, {why}; to restore it anyway, name it: backup restore {id} …; to \
-         verify it again: backup verify {id}"
+        "no good backup matches; the newest, {id}, {why}; to restore it anyway, name it: backup restore {named} …; to \
+         verify it again: backup verify {named}"
     )
 }
 

@@ -93,7 +93,7 @@ fn well_kept(databases: &[String], now: DateTime<Utc>) -> Inventory {
             entries.push(InventoryEntry { manifest, whose: Whose::Ours, copies: vec![copy] });
         }
     }
-    Inventory { entries, foreign: Vec::new() }
+    Inventory { entries, ..Inventory::default() }
 }
 
 /// The page of databases that are all well kept, but for those that are only selected.

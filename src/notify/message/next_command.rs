@@ -2,6 +2,7 @@
 
 use crate::report::{Entry, Outcome, Report};
 use crate::storage::Side;
+use crate::text;
 
 /// The command; none after a run that did everything.
 pub(in crate::notify) fn next_command(report: &Report) -> Option<String> {
@@ -11,7 +12,7 @@ pub(in crate::notify) fn next_command(report: &Report) -> Option<String> {
     let failed_proof = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed);
     let unproved = report.entries.iter().find(failed_proof).and_then(|entry| entry.backup.as_ref());
     if let Some(backup) = unproved {
-        return Some(format!("backup verify {}", backup.id));
+        return Some(format!("backup verify {}", text::shell_word(&backup.id)));
     }
     let has = |entry: &Entry, side: Side| entry.places.iter().any(|place| place.side == side && place.stored);
     let is_pending = |entry: &Entry| has(entry, Side::Local) && !has(entry, Side::Remote);
