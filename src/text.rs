@@ -59,6 +59,18 @@ pub fn count(number: usize, thing: &str) -> String {
     }
 }
 
+/// The same of a word in the plural: `1 policy` of `policies`.
+pub fn counted(number: u64, things: &str) -> String {
+    let one = match things.strip_suffix("ies") {
+        _ if number != 1 => things.to_owned(),
+        Some(stem) => format!("{stem}y"),
+        None => things
+            .strip_suffix("xes")
+            .map_or_else(|| things.trim_end_matches('s').to_owned(), |stem| format!("{stem}x")),
+    };
+    format!("{number} {one}")
+}
+
 /// Text from elsewhere on one line: control characters are escaped, so that no name can forge a line of a log.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     // direction marks do not count as control characters, and can make a line read as another
@@ -137,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn one_of_many_things_is_one() {
+        let all = ["tables", "indexes", "policies", "foreign keys", "rows"];
+        let one = ["1 table", "1 index", "1 policy", "1 foreign key", "1 row"];
+        assert_eq!(all.map(|things| counted(1, things)), one);
+        assert_eq!(all.map(|things| counted(2, things)), all.map(|things| format!("2 {things}")));
+    }
+
+    #[test]
     fn no_change_is_plus_or_minus_nothing() {
         assert_eq!([1.0, 1.004, 0.996].map(change), [None, None, None]);
         assert_eq!([0.99, 1.006].map(change), ["-1 %", "+1 %"].map(|change| Some(change.to_owned())));
@@ -144,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_shell_reads_a_word_as_it_is() {
-        for name in ["shop", "x;touch PWNED;", "it's", "", "-x", "~", "a\nb\\'c\u{202e}", "Ünï \"q\" 😀 $HOME `id` \\"] {
+        for name in ["shop", "x;touch PWNED;", "it's", "", "-x", "~", "a\nb\\'c\u{202e}", "Ünï \"q\" 😀 $HOME `id` \\"]
+        {
             let script = format!("printf %s {}", shell_word(name));
             assert!(!script.contains('\n'), "{script}");
             let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();

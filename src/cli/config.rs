@@ -4,6 +4,7 @@ use super::table::Heading;
 use super::{OutputFormat, json, output};
 use crate::config::{Config, Effective};
 use crate::error::{Error, Exit};
+use crate::text;
 use serde::Serialize;
 
 /// What is printed as JSON.
@@ -19,11 +20,8 @@ pub(super) fn execute(format: &OutputFormat, config: &Config) -> Result<Exit, Er
         return Ok(Exit::Done);
     }
     let row = |setting: &Effective| {
-        vec![
-            setting.name.to_owned(),
-            setting.value.clone().unwrap_or_else(|| "(unset)".to_owned()),
-            setting.source.clone(),
-        ]
+        let value = setting.value.as_deref().unwrap_or("(unset)");
+        [setting.name, value, &setting.source].map(|cell| text::one_line(cell).into_owned()).to_vec()
     };
     let headings = vec![Heading::text("SETTING"), Heading::text("VALUE").wraps(), Heading::text("SOURCE")];
     output::print_table(headings, config.effective.iter().map(row).collect())?;

@@ -32,7 +32,9 @@ pub(super) fn ask_nobody() -> Error {
 fn judge(typed: &str, word: &str) -> Result<(), String> {
     match typed {
         typed if typed == word || typed.trim() == word => Ok(()),
-        typed if typed.trim().is_empty() => Err(format!("nothing was typed, and `{}` is asked for: nothing was changed", text::one_line(word))),
+        typed if typed.trim().is_empty() => {
+            Err(format!("nothing was typed, and `{}` is asked for: nothing was changed", text::one_line(word)))
+        }
         typed => Err(format!("typed `{}`, not `{}`: nothing was changed", text::one_line(typed), text::one_line(word))),
     }
 }

@@ -69,7 +69,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     let compared = [("from", &difference.before), ("to", &difference.after)];
     output::print_pairs(compared.map(|(word, one)| {
         let (id, size) = (text::one_line(one.id), text::size(one.stored_bytes));
-        (word, output::Cell::plain(format!("{id} ({size}, {} rows)", one.rows)))
+        (word, output::Cell::plain(format!("{id} ({size}, {})", text::counted(one.rows, "rows"))))
     }))?;
     if difference.same {
         output::print("\nsame content\n")?;

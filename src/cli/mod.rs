@@ -270,18 +270,17 @@ pub async fn run(process: Process) -> Exit {
         Command::Config(format) => config::execute(&format, &config),
         Command::Init(_) | Command::Completions { .. } | Command::Man(_) => Ok(Exit::Done),
     };
-    if let (Err(error), Some(name)) = (&outcome, answers) {
-        // what cannot be written is said behind the error itself
-        let printed = json::print_failure(name, error);
-        let exit = ended(outcome);
-        ended(printed.map(|()| exit));
-        return exit;
-    }
     let is_store_away = outcome.as_ref().is_err_and(Error::is_store_away);
+    let printed = match (&outcome, answers) {
+        (Err(error), Some(name)) => json::print_failure(name, error),
+        _ => Ok(()),
+    };
     let exit = ended(outcome);
     if may_read_one && is_store_away {
         output::complain("the local backups can be read without the store: set BACKUP_TARGET=local for this command");
     }
+    // the error itself comes first
+    ended(printed.map(|()| exit));
     exit
 }
 

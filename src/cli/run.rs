@@ -93,7 +93,7 @@ pub(super) async fn execute(arguments: &Arguments, config: Config, shutdown: Shu
 
 /// Examines everything, and says what would be done: in words, or in `plan`.
 async fn dry_run(config: &Config, is_json: bool, plan: &mut RunPlan) -> Result<(Exit, Vec<Error>), Error> {
-    let say = |line: &str| if is_json { Ok(()) } else { output::print(line) };
+    let say = |sentence: &str| if is_json { Ok(()) } else { output::say(sentence) };
     let run_id = new_run_id();
     let application = postgres::application(&run_id);
     let connection = connection::connect_directly(&config.source, &application).await?;
@@ -113,7 +113,7 @@ async fn dry_run(config: &Config, is_json: bool, plan: &mut RunPlan) -> Result<(
         let before = errors.len();
         plan.backups.push(PlannedBackup { subject: task.subject.clone(), database_bytes: task.expected_bytes() });
         say(&format!(
-            "would dump {} ({}) of {} (PostgreSQL {}) with pg_dump {} ({})\n",
+            "would dump {} ({}) of {} (PostgreSQL {}) with pg_dump {} ({})",
             text::one_line(&task.subject.to_string()),
             text::size(task.expected_bytes()),
             text::one_line(&display),
@@ -129,11 +129,16 @@ async fn dry_run(config: &Config, is_json: bool, plan: &mut RunPlan) -> Result<(
     for repository in &sides {
         repository.newest(&tasks.subjects()).await?;
         let (side, location) = (repository.side(), repository.location().name);
-        say(&format!("would store in {location}\n"))?;
+        if let Err(error) = repository.refuse_unwritable().await {
+            errors.push(error.into());
+            continue;
+        }
+        say(&format!("would store in {location}"))?;
         plan.locations.push(PlannedLocation { side, location });
     }
+    possible &= !plan.locations.is_empty();
     if config.verify.enabled {
-        say(&format!("would verify on {}\n", config.verify.server.name))?;
+        say(&format!("would verify on {}", config.verify.server.name))?;
         plan.verify_server = Some(config.verify.server.name.clone());
     }
     for pruning in prune::plan(config, &sides, Utc::now()).await? {
@@ -141,7 +146,7 @@ async fn dry_run(config: &Config, is_json: bool, plan: &mut RunPlan) -> Result<(
         let side = pruning.side;
         for (backup, decision) in pruning.decisions.iter().filter(|(_, decision)| !decision.keep) {
             let (id, reason) = (&decision.id, &decision.reason);
-            say(&format!("would delete the {} {id} ({reason}), if the backup succeeds\n", side.as_str()))?;
+            say(&format!("would delete the {} {id} ({reason}), if the backup succeeds", side.as_str()))?;
             let (location, reason) = (pruning.location(backup), reason.clone());
             let backup = Pruned { id: id.clone(), subject: backup.manifest.subject.clone(), side };
             plan.deletions.push(PlannedDeletion { backup, location, reason });

@@ -1,6 +1,6 @@
 //! `backup schedule`
 
-use crate::config::{Config, Problems};
+use crate::config::{Config, Problems, parse_duration};
 use crate::daemon::{self, Daemon};
 use crate::error::{Error, Exit, SettingsError};
 use crate::shutdown::Shutdown;
@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     ///
     /// Applies to the newest good backup of each database. Unless given, it is the longest time between two runs plus
     /// one hour.
-    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     max_age: Option<Duration>,
 }
 

@@ -4,7 +4,7 @@ use super::find::{Choices, Filters};
 use super::output::{Cell, Colour};
 use super::table::Heading;
 use super::{json, output};
-use crate::config::{BackupType, Config};
+use crate::config::{BackupType, Config, parse_duration};
 use crate::error::{Error, Exit, SettingsError};
 use crate::inventory::overview::Overview;
 use crate::inventory::sides::{self, new_run_id};
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// How old the newest good backup may be
     ///
     /// Applies to each database; for example 25h or 8days.
-    #[arg(long, value_name = "AGE", default_value = "25h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "AGE", default_value = "25h", value_parser = parse_duration)]
     max_age: Duration,
     /// Show this source instead of BACKUP_SOURCE
     #[arg(long, value_name = "S")]

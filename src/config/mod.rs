@@ -16,7 +16,7 @@ mod source;
 mod verify;
 
 pub use crate::record::manifest::{BackupType, Format};
-pub use crate::settings::{Password, Retry, Secret};
+pub use crate::settings::{Password, Retry, Secret, parse_duration};
 pub use crate::storage::key::PathFormat;
 pub use daemon::DaemonSettings;
 pub use dump::DumpSettings;

@@ -281,11 +281,28 @@ fn a_url_gives_every_part_and_may_not_contradict_the_others() {
 
 #[test]
 fn likely_slips_get_a_warning_with_the_nearest_name() {
-    let config = load(&[("BACKUP_RETENTION_DAYLY", "3"), ("POSTGRES_SERVICE_HOST", "10.0.0.1")]).unwrap();
-    assert_eq!(
-        config.warnings,
-        ["BACKUP_RETENTION_DAYLY is not a setting and is ignored; did you mean BACKUP_RETENTION_DAILY?"]
-    );
+    for (name, meant) in [
+        ("BACKUP_RETENTION_DAYLY", "BACKUP_RETENTION_DAILY"),
+        ("BACKUP_RETENTION_DAYS", "RETENTION_DAYS"),
+        ("DISCORD_WEBHOOK", "DISCORD_WEBHOOK_URL"),
+        ("backup_target", "BACKUP_TARGET"),
+    ] {
+        let config = load(&[(name, "3"), ("POSTGRES_SERVICE_HOST", "10.0.0.1"), ("BACKUP", "x")]).unwrap();
+        assert_eq!(config.warnings, [format!("{name} is not a setting and is ignored; did you mean {meant}?")]);
+    }
+}
+
+#[test]
+fn credentials_in_a_url_are_shown_nowhere() {
+    for name in ["VERIFY_HEALTH_URL", "TELEGRAM_API_URL", "REMOTE_ENDPOINT", "BACKUP_DIR"] {
+        for url in ["https://me:hunter2@h/y", "htp://me:hun@ter2@h", "https://me:hun/ter2@h"] {
+            let shown = match load(&[(name, url)]) {
+                Ok(config) => format!("{:?}", config.effective),
+                Err(Problems(problems)) => problems.join("\n"),
+            };
+            assert!(!shown.contains("hun") && !shown.contains("ter2"), "{shown}");
+        }
+    }
 }
 
 #[test]

@@ -3,14 +3,16 @@
 use super::{Counters, Pace, at};
 use crate::background::AbortOnDrop;
 use crate::text;
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Time between two looks at the counters.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Columns below which words are all that a line has room for.
+const NARROW: u16 = 70;
 
 /// The bar that is on the terminal now.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -32,13 +34,12 @@ pub struct ShownBar {
 
 /// Shows a bar for the whole run on the terminal, until dropped. `expected_bytes` is what the dumps are likely to come to.
 pub fn show_bar(counters: Counters, expected_bytes: u64) -> ShownBar {
-    let shown = ClearedBar::new("about ", expected_bytes);
+    let shown = ClearedBar::new(expected_bytes);
     let bar = shown.0.clone();
     let task = async move {
         loop {
             bar.set_length(expected_bytes.max(counters.raw()).max(1));
-            bar.set_position(counters.raw());
-            bar.set_message(at(&counters.table()).into_owned());
+            show(&bar, counters.raw(), "about ", expected_bytes, &at(&counters.table()));
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
@@ -47,25 +48,34 @@ pub fn show_bar(counters: Counters, expected_bytes: u64) -> ShownBar {
 
 /// Shows a bar for one restore on the terminal, until dropped.
 pub async fn show_restore_bar(counters: Counters, expected_bytes: u64) -> Infallible {
-    let bar = ClearedBar::new("", expected_bytes);
+    let bar = ClearedBar::new(expected_bytes);
     loop {
-        bar.0.set_position(counters.raw());
-        bar.0.set_message(counters.stage());
+        show(&bar.0, counters.raw(), "", expected_bytes, &counters.stage());
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Shows how far it has come, and what it is at, as far as the line has room.
+fn show(bar: &ProgressBar, bytes: u64, about: &str, expected_bytes: u64, stage: &str) {
+    let pace = Pace::after(bytes, bar.elapsed(), expected_bytes);
+    let stage = if stage.is_empty() { String::new() } else { format!(", {stage}") };
+    bar.set_position(bytes);
+    bar.set_message(format!("{}{stage}", how_far(bytes, about, expected_bytes, pace)));
+}
+
+/// Columns of the terminal that the bar is drawn on.
+fn console_width() -> Option<u16> {
+    rustix::termios::tcgetwinsize(std::io::stderr()).ok().map(|size| size.ws_col)
 }
 
 struct ClearedBar(ProgressBar);
 
 impl ClearedBar {
-    fn new(about: &'static str, expected_bytes: u64) -> Self {
+    fn new(expected_bytes: u64) -> Self {
         let bar = ProgressBar::new(expected_bytes.max(1));
-        let words = move |state: &ProgressState, text: &mut dyn Write| {
-            let pace = Pace::after(state.pos(), state.elapsed(), expected_bytes);
-            let _ = text.write_str(&how_far(state.pos(), about, expected_bytes, pace));
-        };
-        let style = ProgressStyle::with_template("{bar:20} {words}, {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("words", words));
+        let has_room = console_width().is_none_or(|columns| columns >= NARROW);
+        let style = ProgressStyle::with_template(if has_room { "{bar:20} {wide_msg}" } else { "{wide_msg}" });
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         Self(bar)
     }

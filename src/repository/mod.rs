@@ -112,6 +112,11 @@ impl Repository {
         self.storage.space().await
     }
 
+    /// An error where no backup can surely be stored here, as far as that is known without trying.
+    pub async fn refuse_unwritable(&self) -> Result<(), StorageError> {
+        self.storage.refuse_unwritable().await
+    }
+
     fn marker(&self) -> Bytes {
         serde_json::to_vec(&self.marker_at(Utc::now())).unwrap_or_default().into()
     }

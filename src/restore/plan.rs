@@ -206,7 +206,10 @@ fn why_none(name: &str, spelled: &[String], contents: &Contents, catalogue: &Cat
         Some(_) => format!("the rows of {name} were left out of the backup, which has only the table itself"),
         None if contents.tables.is_empty() => "the backup has no tables with rows".to_owned(),
         None => {
-            format!("the backup has no rows of a table {name}; it has those of {}", text::some(contents.tables.keys(), 20))
+            format!(
+                "the backup has no rows of a table {name}; it has those of {}",
+                text::some(contents.tables.keys(), 20)
+            )
         }
     }
 }

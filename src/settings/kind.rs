@@ -120,11 +120,13 @@ impl TryFrom<String> for Lapse {
     type Error = humantime::DurationError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.parse() {
-            Ok(seconds) => Ok(Self(Duration::from_secs(seconds))),
-            Err(_) => humantime::parse_duration(&text).map(Self),
-        }
+        parse_duration(&text).map(Self)
     }
+}
+
+/// A duration as settings and command line take it: seconds, or `25h`, `8days`, `1h 30m`.
+pub fn parse_duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    text.parse().map(Duration::from_secs).or_else(|_| humantime::parse_duration(text))
 }
 
 fn either(words: &[&str]) -> String {

@@ -2,7 +2,7 @@
 
 use super::raw::{Origin, RawSettings, ReceivedValue};
 use super::secret::without_line_end;
-use super::{Setting, env_file};
+use super::{Setting, env_file, slips};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -94,19 +94,17 @@ impl RawSettings {
                 self.problems.push(format!("{name} {why}"));
                 continue;
             }
-            let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(name, candidate));
-            if let Some(nearest) = nearest
-                && strsim::damerau_levenshtein(name, nearest) <= 3.min(name.len() / 4)
-            {
-                self.warnings.push(format!("{name} is not a setting and is ignored; did you mean {nearest}?"));
+            if let Some(meant) = slips::meant_name(name, &known) {
+                self.warnings.push(format!("{name} is not a setting and is ignored; did you mean {meant}?"));
             }
         }
     }
 
     /// True for settings, and for names that begin like one: an unknown one may be a slip of the pen.
     pub(super) fn is_ours(&self, name: &str) -> bool {
+        let upper = name.to_ascii_uppercase();
         let begins_alike = |setting: &Setting| {
-            setting.name.split_once('_').is_some_and(|(first, _)| name.strip_prefix(first).is_some())
+            setting.name.split_once('_').is_some_and(|(first, _)| upper.strip_prefix(first).is_some())
         };
         self.all().any(|setting| setting.name == name || begins_alike(setting))
     }

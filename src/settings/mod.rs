@@ -10,7 +10,7 @@ mod retry;
 mod secret;
 mod slips;
 
-pub use kind::{ValueKind, words_of};
+pub use kind::{ValueKind, parse_duration, words_of};
 pub use raw::{Origin, RawSettings};
 pub use retry::Retry;
 pub use secret::{Password, Secret};

@@ -4,6 +4,7 @@ use super::kind::{Flag, Lapse, Misfit, typed};
 use super::secret::Password;
 use super::{DefaultValue, Secret, Setting, SettingGroup, ValueKind, slips};
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -283,7 +284,7 @@ impl RawSettings {
         let text = self.values.get(name).map(|value| value.text.clone());
         let received = match text.or_else(|| self.default_of(setting?)) {
             Some(_) if setting.is_some_and(|setting| setting.secret) => "a value that is hidden here".to_owned(),
-            Some(text) => format!("`{text}`"),
+            Some(text) => format!("`{}`", without_credentials(&text)),
             None => "nothing".to_owned(),
         };
         let mut problem = format!("{name}: got {received}, allowed: {allowed}");
@@ -315,7 +316,7 @@ impl RawSettings {
             let value = match (text.or_else(|| self.default_of(setting)), setting.default) {
                 (Some(_), _) if setting.secret => Some("(hidden)".to_owned()),
                 (None, DefaultValue::Computed(words, _)) => Some(format!("({words})")),
-                (text, _) => text,
+                (text, _) => text.map(|text| without_credentials(&text).into_owned()),
             };
             (setting.name, value, self.origin(setting.name))
         })
@@ -324,5 +325,14 @@ impl RawSettings {
     /// Settings that no code has asked for.
     pub fn never_read(&self) -> Vec<&'static str> {
         self.all().map(|setting| setting.name).filter(|name| !self.read.borrow().contains(name)).collect()
+    }
+}
+
+/// A value without the name and the password that may stand in a URL, whatever the setting: `https://name:password@host`.
+/// A password that is not encoded may have any character, so that all before the last `@` may be a part of it.
+fn without_credentials(text: &str) -> Cow<'_, str> {
+    match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+        Some((scheme, host)) => Cow::Owned(format!("{scheme}://(hidden)@{host}")),
+        None => Cow::Borrowed(text),
     }
 }

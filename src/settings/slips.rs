@@ -2,6 +2,7 @@
 
 use super::kind::{Lapse, typed};
 use super::{Setting, SettingGroup, ValueKind};
+use std::collections::BTreeSet;
 
 /// A kind of slip: what to write instead, where the value is one of it. A new kind is a function and its line in [`ALL`].
 type SlipKind = fn(&Setting, &str, &[SettingGroup]) -> Option<String>;
@@ -11,6 +12,22 @@ const ALL: [SlipKind; 4] = [number_with_unit, share_in_percent, word_of_another,
 /// What to write instead of a value that was refused; none where nobody can tell. It may repeat the value.
 pub(super) fn hint(setting: &Setting, text: &str, table: &[SettingGroup]) -> Option<String> {
     ALL.iter().find_map(|kind| kind(setting, text.trim(), table))
+}
+
+/// The setting that a name is meant for which is none: in small letters, with a word too many before it, without its last
+/// word, or misspelt.
+pub(super) fn meant_name<'k>(name: &str, known: &'k BTreeSet<String>) -> Option<&'k String> {
+    let upper = name.to_ascii_uppercase();
+    let distance = |candidate: &&String| strsim::damerau_levenshtein(&upper, candidate);
+    let has_more_before =
+        |candidate: &&String| upper.strip_suffix(candidate.as_str()).is_some_and(|more| more.ends_with('_'));
+    let has_more_behind =
+        |candidate: &&String| candidate.strip_prefix(&upper).is_some_and(|more| more.starts_with('_'));
+    known
+        .get(&upper)
+        .or_else(|| known.iter().filter(has_more_before).max_by_key(|candidate| candidate.len()))
+        .or_else(|| known.iter().filter(|_| name.contains('_')).filter(has_more_behind).min_by_key(|known| known.len()))
+        .or_else(|| known.iter().min_by_key(distance).filter(|nearest| distance(nearest) <= 3.min(name.len() / 4)))
 }
 
 /// `7d` where the setting is in days, or where it has no unit at all.

@@ -277,6 +277,10 @@ pub trait Storage: Send + Sync {
     async fn discard(&self, unfinished: &Unfinished) -> Result<(), StorageError>;
     /// The room of the volume, where the question has an answer.
     async fn space(&self) -> Option<Space>;
+    /// An error where something can surely not be stored here, as far as that is known without trying.
+    async fn refuse_unwritable(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
     /// What a person should know about the store before relying on it; `check` asks for it. At least two objects have
     /// keys that begin with `prefix`.
     async fn examine(&self, _prefix: &str) -> Result<Vec<Advice>, StorageError> {

@@ -14,6 +14,7 @@ use crate::postgres::schema::{self, Described};
 use crate::postgres::scratch::Scratch;
 use crate::postgres::{catalog, contents};
 use crate::record::facts::Kind;
+use crate::text;
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -78,7 +79,8 @@ impl<'a> Comparison<'a> {
         result.seconds = Some(StageSeconds { load, index, compare: started.elapsed().as_secs_f64() });
         result.exceptions = filled.left_out.iter().map(Omission::record).collect();
         let (tables, rows) = (result.tables, result.rows);
-        info!(tables, rows, "compared {tables} tables and {rows} rows of {}", expected.head.name);
+        let compared = format!("{} and {}", text::counted(tables, "tables"), text::counted(rows, "rows"));
+        info!(tables, rows, "compared {compared} of {}", expected.head.name);
         Ok(result)
     }
 

@@ -9,6 +9,10 @@ use std::process::{Command, Stdio};
 
 /// `backup init` on a terminal, with these lines typed; the exit code and what is on the screen.
 fn init(backup: &Backup, typed: &[&str]) -> (i32, String) {
+    init_with(backup, &[], typed)
+}
+
+fn init_with(backup: &Backup, environment: &[(&str, &str)], typed: &[&str]) -> (i32, String) {
     let program = env!("CARGO_BIN_EXE_backup");
     let command = format!("stty cols 200; {program} init");
     let mut child = Command::new("script")
@@ -17,6 +21,7 @@ fn init(backup: &Backup, typed: &[&str]) -> (i32, String) {
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("TERM", "xterm")
+        .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -83,6 +88,30 @@ fn a_store_and_a_service_are_asked_for_and_secrets_are_not_shown() {
     assert!(text.contains(&format!("REMOTE_SECRET_KEY={secret}\n")) && text.contains("WEBHOOK_URL="), "{text}");
     let questions = screen.split("is written").next().unwrap();
     assert_eq!(questions.matches(secret).count(), 0, "{questions}");
+}
+
+#[test]
+fn a_password_is_kept_to_its_last_space_and_the_environment_is_named_where_it_wins() {
+    let database = shared().database("init");
+    let role = format!("{database}_role");
+    shared().sql("postgres", &format!("CREATE ROLE {role} LOGIN SUPERUSER PASSWORD ' lead and trail '"));
+    let backup = Backup::of(shared(), &database);
+    let (host, port) = at(shared());
+    let typed = [&host, &port, &role, " lead and trail ", &database, "", "", ""];
+    let (code, screen) = init_with(&backup, &[("LOG_LEVEL", "warn"), ("RETENTION_DAYS", "9")], &typed);
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains("wins over .env: RETENTION_DAYS, LOG_LEVEL"), "{screen}");
+    let text = std::fs::read_to_string(backup.folder.path().join(".env")).unwrap();
+    assert!(text.contains("POSTGRES_PASSWORD= lead and trail \n"), "{text}");
+}
+
+#[test]
+fn a_link_to_nowhere_is_not_written_through() {
+    let backup = Backup::of(shared(), "postgres");
+    std::os::unix::fs::symlink("nowhere", backup.folder.path().join(".env")).unwrap();
+    let (code, screen) = init(&backup, &["localhost"]);
+    assert_eq!(code, 64, "{screen}");
+    assert!(screen.contains("there is already a .env here") && !screen.contains("POSTGRES_HOST"), "{screen}");
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn roles_are_shown_and_not_compared() {
     let id = globals["id"].as_str().unwrap();
     backup.run(&["show", id]).exits(0).says(&format!("backup restore {id} --globals"));
     backup.run(&["diff", id, id]).exits(64).says("diff compares databases");
-    backup.run(&["peek", id, "--table", "t"]).exits(64).says("no such database");
+    backup.run(&["peek", id, "--table", "t"]).exits(64).says("holds only roles");
 }
 
 #[test]
@@ -150,6 +150,86 @@ fn peek_prints_a_table_and_comma_separated_values() {
     let csv = backup.run(&["peek", "--table", "customers", "--format", "csv"]).exits(0).stdout;
     assert_eq!(csv, "id,name\n1,a\n2,\n3,\"tab\tand\nline\\ \"\"quoted\"\", end\"\n4,\"\"\n");
     backup.run(&["peek", "--table", "nope"]).exits(64).says("no rows of a table nope").says("public.customers");
+}
+
+#[test]
+fn what_peek_prints_as_comma_separated_values_is_what_copy_reads() {
+    let database = shared().database("csv");
+    shared().sql(
+        &database,
+        r"CREATE TABLE one (v text); INSERT INTO one VALUES (NULL), (''), ('\.'), ('NULL'), ('a,b'), (E'x\ny'), ('\N');
+          CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES; INSERT INTO nothing DEFAULT VALUES",
+    );
+    let backup = Backup::of(shared(), &database);
+    backup.run(&[]).exits(0);
+    assert_eq!(json(&backup, "peek", &["peek", "--table", "nothing"])["rows"], json!([[], []]));
+    for table in ["one", "nothing"] {
+        let csv = backup.run(&["peek", "--table", table, "--format", "csv"]).exits(0).stdout;
+        let rows = format!("SELECT count(*), string_agg(t::text, '|' ORDER BY t::text) FROM {table} t");
+        let before = shared().sql(&database, &rows);
+        shared().sql(&database, &format!("TRUNCATE {table}"));
+        shared().copy_in(&database, &format!("COPY {table} FROM STDIN (FORMAT csv, HEADER)"), &csv);
+        assert_eq!(shared().sql(&database, &rows), before, "{csv}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_counted_and_said() {
+    let database = shared().database("bytes");
+    let ascii = format!("{database}_ascii");
+    let options = "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'";
+    shared().sql("postgres", &format!("CREATE DATABASE {ascii} {options}"));
+    shared().sql(&ascii, r"CREATE TABLE t (a text); INSERT INTO t VALUES (E'a\xff'), ('b')");
+    let backup = Backup::of(shared(), &ascii);
+    backup.run(&[]).exits(0);
+    let rows = json(&backup, "peek", &["peek", "--table", "t"]);
+    assert_eq!((&rows["rows"], &rows["replaced_values"]), (&json!([["a\u{fffd}"], ["b"]]), &json!(1)));
+    let outcome = backup.run(&["peek", "--table", "t", "--format", "csv"]).exits(0);
+    assert!(outcome.log.contains("1 value is not text in the encoding of"), "{}", outcome.log);
+}
+
+#[test]
+fn tables_without_rows_in_the_backup_are_told_apart() {
+    let backup = shop(shared());
+    let database = backup.get("POSTGRES_DB");
+    backup.run(&[]).exits(0);
+    shared().sql(&database, "CREATE TABLE empty (a int)");
+    backup.with("BACKUP_EXCLUDE_TABLE_DATA", "customers").run(&[]).exits(0);
+    backup.run(&["peek", "--table", "customers"]).exits(64).says("the rows of customers were left out of the backup");
+    let listed = backup.json(&["list"], 0);
+    let first = listed["backups"][1]["id"].as_str().unwrap();
+    let changed = backup.run(&["diff", first]).exits(0).says("left out after").says("new table").stdout;
+    assert!(!changed.contains("rows changed"), "{changed}");
+    backup.run(&["diff", "latest", "latest"]).exits(0).says("same content").says("are not compared");
+}
+
+#[test]
+fn the_command_that_show_prints_is_one_that_a_shell_takes_as_it_is() {
+    let name = format!("{}; touch \"$HOME/x\" 'y'", shared().database("shell"));
+    shared().sql("postgres", &format!("CREATE DATABASE \"{}\" TEMPLATE template0", name.replace('"', "\"\"")));
+    let backup = Backup::of(shared(), &name);
+    backup.run(&[]).exits(0);
+    let shown = backup.run(&["show"]).exits(0).stdout;
+    let line = shown.lines().find_map(|line| line.trim().strip_prefix("restore")).unwrap().trim().to_owned();
+    let words = std::process::Command::new("bash").args(["-c", &format!("printf '%s\\n' {line}")]).output().unwrap();
+    let words = String::from_utf8(words.stdout).unwrap();
+    let words: Vec<&str> = words.lines().collect();
+    assert_eq!(words[..2], ["backup", "restore"]);
+    assert_eq!(words[3..], ["--into", &format!("{name}_copy")]);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_is_no_backup_that_was_never_made() {
+    let backup = shop(shared());
+    backup.run(&[]).exits(0);
+    let is_manifest = |name: &&String| name.ends_with(".sql.gz.json");
+    let manifest = backup.files().iter().find(is_manifest).unwrap().clone();
+    let file = std::fs::File::options().write(true).open(backup.path().join(&manifest)).unwrap();
+    file.set_len(300).unwrap();
+    backup.run(&["list"]).exits(0).says("no backups that can be read; 1 manifest cannot be");
+    backup.run(&["show"]).exits(64).says("that can be read; 1 manifest cannot be");
+    let listed = json(&backup, "list", &["list"]);
+    assert!(listed["unreadable"][0].as_str().unwrap().ends_with(&manifest), "{listed:#}");
 }
 
 #[test]

@@ -125,7 +125,9 @@ fn settings_that_cannot_be_used_are_failures_in_json_too() {
 fn a_command_without_an_answer_prints_why_as_json() {
     let backup = filled("json_no_answer");
     backup.run(&["run"]).exits(0);
-    let away = backup.to("all", "http://127.0.0.1:1", "x").with("RETRY_COUNT", "1");
+    let away = backup.with("BACKUP_TARGET", "all").with("REMOTE_ENDPOINT", "http://127.0.0.1:1");
+    let away = away.with("REMOTE_BUCKET", "backups").with("REMOTE_ACCESS_KEY", "key");
+    let away = away.with("REMOTE_SECRET_KEY", "secret").with("RETRY_COUNT", "1");
     for arguments in [
         &["list", "--json"][..],
         &["status", "--json"],

@@ -3,8 +3,8 @@
 use crate::support::backup::{Backup, Outcome, finish};
 use crate::support::postgres::{Postgres, shared};
 use crate::support::tool;
-use std::io::Write as _;
-use std::process::Stdio;
+use std::io::{Read as _, Write as _};
+use std::process::{ChildStdin, Stdio};
 use std::sync::LazyLock;
 
 /// A server of its own, so that databases have the same names each time.
@@ -129,7 +129,7 @@ fn list_status_and_prune_fit_the_terminal_and_never_cut_an_id() {
             assert_fits(&screen, columns);
             assert!(columns == 80 && command[0] == "status" || screen.contains(&id), "{screen}");
             // the volume and the days of the calendar are those of this machine and of today
-            let screen = screen.split("what stays").next().unwrap();
+            let screen = screen.split("what is kept").next().unwrap();
             let screen = screen.split("\nthe folder's volume").next().unwrap();
             insta::assert_snapshot!(format!("{}-{columns}", command[0]), settled(screen));
         }
@@ -144,7 +144,7 @@ fn list_status_and_prune_fit_the_terminal_and_never_cut_an_id() {
     let piped = backup.run(&["list"]).exits(0).stdout;
     assert_eq!(piped.lines().count(), 1 + 6, "{piped}");
     assert!(piped.starts_with(" ID ") && piped.contains("TIME (UTC)"), "{piped}");
-    assert!(!backup.run(&["prune", "--dry-run"]).exits(0).stdout.contains("what stays"));
+    assert!(!backup.run(&["prune", "--dry-run"]).exits(0).stdout.contains("what is kept"));
 }
 
 #[test]
@@ -251,6 +251,43 @@ fn a_refused_confirmation_says_what_was_typed_and_that_nothing_was_changed() {
     refused.says(&format!("typed `shpo`, not `{name}`: nothing was changed"));
     assert_eq!(backup.files(), files);
     on_terminal(&backup, 80, &["prune"], "delete\n").exits(0).says("deleted 1 backup");
+}
+
+/// A command on a terminal that has asked its question; then `act` is done, which may type.
+fn at_prompt(backup: &Backup, arguments: &[&str], act: impl FnOnce(&mut ChildStdin)) -> (i32, String) {
+    let shell = "exec script -qec \"stty cols 80 rows 50; exec $*\" /dev/null";
+    let mut command = backup.with("TERM", "xterm").under(&["sh", "-c", shell, "sh"]).command(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut screen, mut byte, mut act) = (Vec::new(), [0], Some(act));
+    while stdout.read(&mut byte).unwrap() > 0 {
+        screen.push(byte[0]);
+        if screen.ends_with(b" to go on: ")
+            && let Some(act) = act.take()
+        {
+            act(&mut stdin);
+        }
+    }
+    (finish(child).code, String::from_utf8_lossy(&screen).into_owned())
+}
+
+#[test]
+fn a_question_hears_signals_and_holds_up_no_run() {
+    let name = shared().database("prompt");
+    shared().sql(&name, "CREATE TABLE t (n integer)");
+    let backup = Backup::of(shared(), &name);
+    backup.run(&[]).exits(0);
+    add_older(&backup, &name, &[30]);
+    for arguments in [&["prune"][..], &["restore", "--into", &name, "--replace"]] {
+        let (code, screen) = at_prompt(&backup, arguments, |stdin| stdin.write_all(b"\x03").unwrap());
+        assert_eq!(code, 130, "{screen}");
+        assert!(screen.contains("stopped by SIGINT"), "{screen}");
+    }
+    let (code, screen) = at_prompt(&backup, &["prune"], |stdin| {
+        backup.with("RETENTION_DAYS", "0").run(&["run"]).exits(0);
+        stdin.write_all(b"delete\n").unwrap();
+    });
+    assert!(code == 0 && screen.contains("deleted 1 backup"), "{screen}");
 }
 
 /// What is left on the terminal of what was written to it, as far as a bar of one line makes use of it.

@@ -181,6 +181,16 @@ impl Postgres {
         client.args(["-XqtA", "-v", "ON_ERROR_STOP=1", "-c", sql]).env("PGDATABASE", database).output().unwrap()
     }
 
+    /// Runs a `COPY … FROM STDIN` with these rows.
+    pub fn copy_in(&self, database: &str, copy: &str, rows: &str) {
+        let mut client = self.client("psql");
+        client.args(["-Xq", "-v", "ON_ERROR_STOP=1", "-c", copy]).env("PGDATABASE", database);
+        let mut client = client.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        client.stdin.take().unwrap().write_all(rows.as_bytes()).unwrap();
+        let output = client.wait_with_output().unwrap();
+        assert!(output.status.success(), "{copy}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Runs a file.
     pub fn run_file(&self, database: &str, path: &Path) {
         let output = self

@@ -188,7 +188,10 @@ fn verified(entry: &Entry) -> String {
     let word = if verified.passed { "yes" } else { "FAILED" };
     let restored = match verified.restore_seconds {
         None => "stored bytes only".to_owned(),
-        Some(seconds) => format!("{} tables and {} rows, restored in {seconds:.0} s", verified.tables, verified.rows),
+        Some(seconds) => {
+            let (tables, rows) = (text::counted(verified.tables, "tables"), text::counted(verified.rows, "rows"));
+            format!("{tables} and {rows}, restored in {seconds:.0} s")
+        }
     };
     let warnings = match verified.warnings {
         0 => String::new(),

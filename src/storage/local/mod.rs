@@ -10,7 +10,7 @@ use super::{Download, Location, Object, Owner, Progress, Space, Storage, Storage
 use async_trait::async_trait;
 use bytes::Bytes;
 use listing::{object, refuse_no_folder, walk_all};
-use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, rename, renameat_with, statvfs, unlink};
+use rustix::fs::{Access, AtFlags, CWD, RenameFlags, access, linkat, rename, renameat_with, statvfs, unlink};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -273,16 +273,32 @@ impl Storage for Local {
         blocking(move || remove(&path)).await
     }
 
+    async fn refuse_unwritable(&self) -> Result<(), StorageError> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            refuse_no_folder(&folder)?;
+            let existing = existing(&folder);
+            let allowed = access(existing, Access::WRITE_OK | Access::EXEC_OK);
+            allowed.map_err(|errno| explain("writing to the folder", existing, &errno.into()))
+        })
+        .await
+    }
+
     async fn space(&self) -> Option<Space> {
         let folder = self.folder.clone();
         blocking(move || {
-            let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned();
+            let existing = existing(&folder).to_owned();
             let stat = statvfs(&existing).map_err(|errno| explain("looking at", &existing, &errno.into()))?;
             Ok(Space { used: (stat.f_blocks - stat.f_bfree) * stat.f_frsize, free: stat.f_bavail * stat.f_frsize })
         })
         .await
         .ok()
     }
+}
+
+/// The folder, or the nearest one above it that is there.
+fn existing(folder: &Path) -> &Path {
+    folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
 struct LocalUpload {

@@ -55,7 +55,7 @@ fn judge_counts(compared: &Compared<'_>) -> Judgement {
         let details = std::iter::once("the dump has no rows of any table".to_owned()).chain(notes).collect();
         return Judgement::new(Verdict::NotApplicable, String::new(), String::new(), details);
     }
-    let sum = |tables: usize, rows: u64| format!("{rows} rows in {}", text::count(tables, "table"));
+    let sum = |tables: usize, rows: u64| format!("{} in {}", text::counted(rows, "rows"), text::count(tables, "table"));
     let wanted = sum(wanted.len(), wanted.values().map(|table| table.rows).sum());
     let there = sum(usize::try_from(there.tables).unwrap_or(usize::MAX), there.rows);
     let verdict = verdict_of(&details, &warnings);
