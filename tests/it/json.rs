@@ -123,7 +123,7 @@ fn settings_that_cannot_be_used_are_failures_in_json_too() {
 
 #[test]
 fn a_command_without_an_answer_prints_why_as_json() {
-    let backup = filled("json_no_answer");
+    let backup = filled("json_no_answer").set("BACKUP_SOURCE", "answers");
     backup.run(&["run"]).exits(0);
     let away = backup.with("BACKUP_TARGET", "all").with("REMOTE_ENDPOINT", "http://127.0.0.1:1");
     let away = away.with("REMOTE_BUCKET", "backups").with("REMOTE_ACCESS_KEY", "key");
