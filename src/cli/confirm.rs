@@ -33,7 +33,7 @@ fn judge(typed: &str, word: &str) -> Result<(), String> {
     match typed {
         typed if typed == word || typed.trim() == word => Ok(()),
         typed if typed.trim().is_empty() => {
-            Err(format!("nothing was typed, and `{}` is asked for: nothing was changed", text::one_line(word)))
+            Err(format!("nothing was typed where `{}` was expected: nothing was changed", text::one_line(word)))
         }
         typed => Err(format!("typed `{}`, not `{}`: nothing was changed", text::one_line(typed), text::one_line(word))),
     }
@@ -49,6 +49,6 @@ mod tests {
         assert_eq!(judge("shpo", "shop").unwrap_err(), "typed `shpo`, not `shop`: nothing was changed");
         assert_eq!(judge(" shop ", "shop"), Ok(()));
         assert_eq!(judge("shop ", "shop "), Ok(()));
-        assert_eq!(judge("", "shop").unwrap_err(), "nothing was typed, and `shop` is asked for: nothing was changed");
+        assert_eq!(judge("", "shop").unwrap_err(), "nothing was typed where `shop` was expected: nothing was changed");
     }
 }

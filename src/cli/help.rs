@@ -74,7 +74,7 @@ fn heading(argument: &Arg) -> Option<&'static str> {
 
 fn settings_and_codes() -> String {
     let mut help =
-        String::from("Settings (environment variables; a secret may also be given as a file by NAME_FILE):\n");
+        String::from("Settings (environment variables; a secret may also be given as a file, named by NAME_FILE):\n");
     for group in settings::groups() {
         let _ = write!(help, "\n{}\n", group.title);
         for setting in &group.settings {

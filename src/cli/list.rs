@@ -143,7 +143,7 @@ fn nothing(arguments: &Arguments, inventory: &Inventory) -> String {
     match choices.emptied(filters) {
         Some(_) if inventory.entries.is_empty() && is_one_side => "no backups on this side".to_owned(),
         Some(emptied) => format!("no backups {emptied}"),
-        None => "no backups that fit all options; `backup list` shows all".to_owned(),
+        None => "no backups match all options; `backup list` shows all".to_owned(),
     }
 }
 

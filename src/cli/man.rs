@@ -79,7 +79,7 @@ fn overview(program: &Command) -> Page {
     heading(&mut end, "FILES");
     for (name, meaning) in [
         (".env", "Settings that are not in the environment, in the working directory."),
-        ("NAME.sql.gz, NAME.dump", "An archive, below BACKUP_DIR or in the store; with .age where it is encrypted."),
+        ("NAME.sql.gz, NAME.dump", "An archive, below BACKUP_DIR or in the store; with .age if it is encrypted."),
         ("NAME.sql.gz.sha256", "Its checksum, for sha256sum -c."),
         ("NAME.sql.gz.facts.json.gz", "What is known of its content, which a verification compares."),
         ("NAME.sql.gz.json", "The manifest, written last. Without it there is no backup."),

@@ -88,7 +88,7 @@ enum Command {
     Schedule(schedule::Arguments),
     /// Look for problems that would stop a run
     ///
-    /// It checks the database, privileges, client tools, targets, keys and webhooks.
+    /// It checks the database, privileges, client tools, folder and store, keys and webhooks.
     #[command(visible_alias = "test")]
     Check(OutputFormat),
     /// Show the settings in force, and where each comes from

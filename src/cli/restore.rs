@@ -78,7 +78,7 @@ pub(super) struct Arguments {
     /// Check only the SHA-256 of the stored bytes, and do not compare what was restored
     #[arg(long)]
     skip_checks: bool,
-    /// Connections at the same time [default: RESTORE_JOBS]
+    /// Parallel connections [default: RESTORE_JOBS]
     ///
     /// They load rows and create indexes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]

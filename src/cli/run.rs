@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// Unless given, SHARD_COUNT and JOB_COMPLETION_INDEX decide.
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Examine everything, say what would be done, write nothing
+    /// Check everything, print what would be done, write nothing
     #[arg(long)]
     dry_run: bool,
     /// Print the report as JSON when the run is over

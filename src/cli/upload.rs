@@ -81,7 +81,7 @@ async fn upload(
     let sent = sending?;
     if !arguments.json {
         let (sent, present) = (text::count(sent, "backup"), choice.present);
-        choice.errors.extend(output::print(&format!("{sent} uploaded, {present} there already\n")).err());
+        choice.errors.extend(output::print(&format!("{sent} uploaded, {present} already there\n")).err());
     }
     Ok((exit_of(choice.errors.iter(), sent > 0), choice.errors))
 }

@@ -40,7 +40,7 @@ macro_rules! families {
 families! {
     LAST_SUCCESS_TIMESTAMP "last_success_timestamp_seconds" SIDE, Storage, "Time when the newest good backup was completed, in Unix seconds; 0 when there is none.";
     LAST_COMPLETION_TIMESTAMP "last_completion_timestamp_seconds" SIDE, Attempt, "Time when the latest run that included the database ended, successful or not, in Unix seconds.";
-    STATUS "status" SIDE, Attempt, "1 when the latest run that included the database stored a backup on this target, 0 when it did not.";
+    STATUS "status" SIDE, Attempt, "1 when the latest run that included the database stored a backup on this side, 0 when it did not.";
     DURATION "duration_seconds" &["database", "stage"], Attempt, "Seconds that a stage (dump, store or verify) of the latest run took for the database.";
     STORED_BYTES "stored_bytes" SIDE, Storage, "Size of the archive of the newest good backup, in bytes; 0 when there is none.";
     SOURCE_BYTES "source_bytes" SIDE, Storage, "Size of the dump in the newest good backup before compression, in bytes; 0 when there is none.";
@@ -59,7 +59,7 @@ families! {
     RUN_DURATION "run_duration_seconds" &["shard"], Run, "Seconds that the latest run took.";
     NEXT_RUN_TIMESTAMP "next_run_timestamp_seconds" &["type"], Process, "Time when the daemon starts the next run of this type, in Unix seconds.";
     RUN_IN_PROGRESS "run_in_progress" &[], Process, "1 while the daemon is running a backup, 0 otherwise.";
-    STORAGE_READABLE "storage_readable" &["target"], Process, "1 when the daemon could read this target at its last check of the storage, 0 when it could not.";
+    STORAGE_READABLE "storage_readable" &["target"], Process, "1 when the daemon could read this side at its last check of the storage, 0 when it could not.";
     LOOK_TIMESTAMP "look_timestamp_seconds" &[], Process, "Time when the daemon last checked the storage, in Unix seconds.";
     BUILD_INFO "build_info" &["version"], Process, "Always 1; the label has the version of the program.";
 }

@@ -155,7 +155,7 @@ fn upload_sends_what_the_store_lacks_once_and_the_store_has_all_of_it() {
     // no server is needed to send a backup
     let source = format!("127.0.0.1:{}", backup.get("POSTGRES_PORT"));
     let alone = backup.with("POSTGRES_PORT", "1").with("BACKUP_SOURCE", &source);
-    alone.run(&["upload"]).exits(0).says("2 backups uploaded, 0 there already");
+    alone.run(&["upload"]).exits(0).says("2 backups uploaded, 0 already there");
     let there = s3::shared().contents(&prefix);
     assert_eq!(there.len(), 8, "{:?}", s3::shared().keys(&prefix));
     let here = local.contents();
@@ -163,7 +163,7 @@ fn upload_sends_what_the_store_lacks_once_and_the_store_has_all_of_it() {
         let name = key.rsplit('/').next().unwrap();
         assert!(here.iter().any(|(file, content)| file == name && content == bytes), "{key} has other bytes");
     }
-    backup.run(&["upload"]).exits(0).says("0 backups uploaded, 2 there already");
+    backup.run(&["upload"]).exits(0).says("0 backups uploaded, 2 already there");
     let status = backup.json(&["status"], 0);
     assert_eq!(kept(&status, &name)["pending_uploads"], serde_json::json!([]));
     assert_eq!(kept(&status, &name)["uploaded"], 2);
@@ -204,7 +204,7 @@ fn upload_takes_ids_and_paths_and_refuses_what_is_damaged() {
     let elsewhere = backup.with("BACKUP_DIR", found.path().join("none").to_str().unwrap());
     elsewhere.run(&["upload", "--file", copy.to_str().unwrap()]).exits(0).says("1 backup uploaded");
     assert_eq!(s3::shared().keys(&prefix).len(), 4);
-    backup.run(&["upload", &id]).exits(0).says("0 backups uploaded, 1 there already");
+    backup.run(&["upload", &id]).exits(0).says("0 backups uploaded, 1 already there");
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn two_uploads_at_once_send_a_backup_once() {
     assert!(codes.contains(&0), "{codes:?}");
     assert!(codes.iter().all(|code| [0, 74].contains(code)), "{codes:?}");
     assert_eq!(s3::shared().keys(&prefix).len(), 4, "{:?}", s3::shared().keys(&prefix));
-    backup.run(&["upload"]).exits(0).says("0 backups uploaded, 1 there already");
+    backup.run(&["upload"]).exits(0).says("0 backups uploaded, 1 already there");
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn a_refused_confirmation_says_what_was_typed_and_that_nothing_was_changed() {
     add_older(&backup, &name, &[30]);
     let files = backup.files();
     on_terminal(&backup, 80, &["prune"], "delte\n").exits(64).says("typed `delte`, not `delete`: nothing was changed");
-    on_terminal(&backup, 80, &["prune"], "\n").exits(64).says("nothing was typed, and `delete` is asked for");
+    on_terminal(&backup, 80, &["prune"], "\n").exits(64).says("nothing was typed where `delete` was expected");
     shared().sql(&name, "CREATE TABLE t (n integer)");
     let refused = on_terminal(&backup, 80, &["restore", "--into", &name, "--replace"], "shpo\n").exits(64);
     refused.says(&format!("typed `shpo`, not `{name}`: nothing was changed"));
