@@ -157,13 +157,18 @@ impl TableView {
 /// Names and what belongs to them; what wraps goes on under itself.
 pub(super) fn draw_pairs(pairs: &[(&str, &Cell)], width: Option<usize>, has_colours: bool) -> Vec<String> {
     let names = pairs.iter().map(|(name, _)| name.width()).max().unwrap_or_default();
+    // a name that takes more than half of the line stands alone
+    let names = names.min(width.map_or(usize::MAX, |width| width / 2));
     let indent = 1 + names + GAP;
     let mut lines = Vec::new();
     for (name, cell) in pairs {
+        let is_alone = name.width() > names;
+        lines.extend(is_alone.then(|| format!(" {name}")));
+        let name = if is_alone { "" } else { *name };
         let room = width.map(|width| width.saturating_sub(indent).max(LEAST_WRAPPED));
         let texts = room.map_or_else(|| vec![cell.text().to_owned()], |room| wrap(cell.text(), room));
         for (number, text) in texts.iter().enumerate() {
-            let name = if number == 0 { *name } else { "" };
+            let name = if number == 0 { name } else { "" };
             if room.is_some_and(|room| text.width() > room) {
                 // a word that is wider than the room stands alone
                 lines.extend((!name.is_empty()).then(|| format!(" {name}")));
@@ -284,6 +289,14 @@ mod tests {
          SIZE  9 KiB
          WHY   old
         ");
+    }
+
+    #[test]
+    fn a_name_that_takes_more_than_half_of_the_line_stands_above_its_value() {
+        let (name, value) = ("n".repeat(30), Cell::plain("value".to_owned()));
+        let lines = draw_pairs(&[("a", &value), (&name, &value)], Some(40), false);
+        let blanks = " ".repeat(20 + GAP);
+        assert_eq!(lines, [format!(" a{}value", " ".repeat(19 + GAP)), format!(" {name}"), format!(" {blanks}value")]);
     }
 
     #[test]
