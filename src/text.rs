@@ -27,7 +27,8 @@ pub fn apart(skew: TimeDelta) -> String {
 
 /// How something changed that is now `ratio` times what it was, such as `+12 %`; none where that rounds to nothing.
 pub fn change(ratio: f64) -> Option<String> {
-    let percent = (ratio - 1.0) * 100.0;
+    // a little is not nothing
+    let percent = ((ratio - 1.0) * 100.0).max(if ratio > 0.0 { -99.0 } else { -100.0 });
     (percent.abs() >= 0.5).then(|| format!("{percent:+.0} %"))
 }
 
@@ -159,7 +160,8 @@ mod tests {
     #[test]
     fn no_change_is_plus_or_minus_nothing() {
         assert_eq!([1.0, 1.004, 0.996].map(change), [None, None, None]);
-        assert_eq!([0.99, 1.006].map(change), ["-1 %", "+1 %"].map(|change| Some(change.to_owned())));
+        let changes = ["-1 %", "+1 %", "-99 %", "-100 %"];
+        assert_eq!([0.99, 1.006, 0.001, 0.0].map(change), changes.map(|change| Some(change.to_owned())));
     }
 
     #[test]

@@ -110,6 +110,9 @@ impl Daemon {
             let server = identify(&self.config, sides.iter()).await;
             let now = (self.now)();
             let mut overview = Overview::look(&self.config, &sides, &self.config.source.name, now, LOOK_LIMIT).await;
+            if let Some(before) = &self.state.now().overview {
+                overview.miss_lost_folder(&self.config.local.folder, before);
+            }
             let gone = server.map(|server| overview.gone(&self.config, &server)).unwrap_or_default();
             overview.warnings.extend(gone);
             let store = |error| (Side::Remote, "the store".to_owned(), error);
@@ -240,7 +243,9 @@ impl Daemon {
     /// The text for Prometheus; none before the storage was first checked.
     fn metrics(&self) -> Option<String> {
         let state = self.state.now();
-        let (status, overview) = (self.status(&state)?, state.overview.as_ref()?);
+        // where no side can be read, that is what is known
+        let overview = state.overview.as_ref()?;
+        let status = overview.status(&self.config.source.name, self.max_age, (self.now)());
         let attempts: Vec<DatabaseAttempt> = state
             .attempts
             .iter()

@@ -123,6 +123,11 @@ impl InventoryEntry {
         self.copies.iter().any(|copy| copy.good && copy.verified)
     }
 
+    /// A copy is on that side.
+    pub fn is_on(&self, side: Side) -> bool {
+        self.copies.iter().any(|copy| copy.side == side)
+    }
+
     /// A copy on that side is good.
     pub fn is_good_on(&self, side: Side) -> bool {
         self.copies.iter().any(|copy| copy.side == side && copy.good)

@@ -11,9 +11,11 @@ use crate::record::manifest::Identity;
 use crate::repository::{Backup, Catalog, Releases, Repository, Side};
 use crate::schedule::History;
 use crate::storage::{Location, Space, StorageError};
+use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 use std::time::Duration;
 
 /// What was found.
@@ -122,6 +124,32 @@ impl Overview {
         }
     }
 
+    /// A folder that had backups `before` and is not there any more has not lost them: it cannot be read. One that is there
+    /// and has none of them may be that under a volume which is not mounted.
+    pub fn miss_lost_folder(&mut self, folder: &Path, before: &Self) {
+        let local = |overview: &Self| -> BTreeSet<Identity> {
+            let entries = overview.inventory.entries.iter().filter(|entry| entry.is_on(Side::Local));
+            entries.map(|entry| entry.manifest.identity()).collect()
+        };
+        let lost = local(before);
+        if lost.is_empty() || !self.read.contains(&Side::Local) || !local(self).is_disjoint(&lost) {
+            return;
+        }
+        let place = folder.display().to_string();
+        if folder.exists() {
+            let backups = text::count(lost.len(), "backup");
+            self.warnings
+                .push(format!("{place} has none of the {backups} that it had; check that its volume is mounted"));
+            return;
+        }
+        self.read.retain(|side| *side != Side::Local);
+        // that would be the volume of the folder above it
+        (self.space, self.full_in_days) = (None, None);
+        let cause = "the folder, which had backups before, is not there any more".to_owned();
+        let error = StorageError::Missing { action: format!("listing {place}"), cause, setting: "BACKUP_DIR" };
+        self.unread.push((Side::Local, place, error));
+    }
+
     /// What could not be read is as it was `before`.
     pub fn complete(&mut self, before: &Self) {
         for (side, ..) in &self.unread {
@@ -163,7 +191,10 @@ impl Overview {
 
     /// What was saved before and is still selected, and can no longer be saved: by what the server says it has.
     pub fn gone(&self, config: &Config, server: &[Known]) -> Vec<String> {
-        let is_wanted = |subject: &&Subject| config.selection.is_in_shard(subject);
+        let own = self.inventory.entries.iter().filter(|entry| entry.is_of(&config.source.name));
+        // a name that the settings expect may never have been one of a database
+        let saved: BTreeSet<&Subject> = own.map(|entry| &entry.manifest.subject).collect();
+        let is_wanted = |subject: &&Subject| config.selection.is_in_shard(subject) && saved.contains(subject);
         let lost = |subject: &Subject| {
             let name = subject.database()?;
             let why = match server.iter().find(|known| known.name == name) {
@@ -209,5 +240,47 @@ fn pending(config: &Config, source: &str, read: &[(Side, Location, Catalog)], no
     match (config.target, own(Side::Local), own(Side::Remote)) {
         (Target::All, Some(here), Some(there)) => prune::missing_remotely(config, &here, &there, now),
         _ => HashSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{InventoryEntry, Replica};
+    use crate::record::manifest::tests::sample;
+    use crate::repository::Whose;
+
+    fn holding(ids: &[&str]) -> Overview {
+        let copy = Replica {
+            side: Side::Local,
+            place: String::new(),
+            intact: true,
+            verification: None,
+            good: true,
+            verified: false,
+        };
+        let entry = |id: &&str| InventoryEntry { manifest: sample(id), whose: Whose::Ours, copies: vec![copy.clone()] };
+        let entries = ids.iter().map(entry).collect();
+        let inventory = Inventory { entries, ..Inventory::default() };
+        Overview { inventory, read: vec![Side::Local], ..Overview::default() }
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_has_lost_no_backup() {
+        let (before, folder) = (holding(&["a", "b"]), tempfile::tempdir().unwrap());
+        let mut now = holding(&[]);
+        now.miss_lost_folder(&folder.path().join("gone"), &before);
+        assert!(now.read.is_empty() && now.unread.len() == 1, "{now:?}");
+        now.complete(&before);
+        assert_eq!((now.inventory.entries.len(), now.read.as_slice()), (2, &[Side::Local][..]));
+
+        // it is there, and empty
+        let mut now = holding(&["c"]);
+        now.miss_lost_folder(folder.path(), &before);
+        assert!(now.unread.is_empty() && now.warnings[0].contains("none of the 2 backups"), "{now:?}");
+        // what is pruned one by one is no loss
+        let mut now = holding(&["b"]);
+        now.miss_lost_folder(&folder.path().join("gone"), &before);
+        assert!(now.unread.is_empty() && now.warnings.is_empty(), "{now:?}");
     }
 }

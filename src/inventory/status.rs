@@ -168,6 +168,8 @@ pub struct LastVerification {
     pub passed: bool,
     /// Objects that PostgreSQL cannot load from its own dump.
     pub exceptions: usize,
+    /// It is of the latest backup, good or not.
+    pub of_latest: bool,
 }
 
 /// The volume of the folder.
@@ -261,6 +263,7 @@ impl Kept {
                 how: verification.how,
                 passed: verification.passed,
                 exceptions: verification.exceptions,
+                of_latest: entries.first().is_some_and(|latest| latest.manifest.id == entry.manifest.id),
             }),
             recovery_seconds: recovery_seconds(entries),
             shrunk,

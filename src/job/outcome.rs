@@ -39,8 +39,8 @@ impl Errors {
 pub(super) async fn nothing_begun(context: &Context, report: &mut Report, error: StageError) -> Errors {
     let config = &context.config;
     let own = &config.source.database;
-    let previous = tokio::time::timeout(PREVIOUS, preflight::newest_of_all(context)).await.unwrap_or_default();
-    let saved = previous.keys().cloned().collect();
+    let looked = tokio::time::timeout(PREVIOUS, preflight::newest_of_all(context)).await;
+    let (saved, previous) = looked.unwrap_or_default();
     let expected = config.selection.expected(own, &saved).into_iter();
     let is_ours = |subject: &Subject| match subject {
         Subject::Globals => config.selection.wants_globals(),
@@ -78,7 +78,10 @@ pub(super) fn conclude(context: &Context, report: &mut Report, errors: &Errors) 
             );
         }
         Outcome::Failure if saved => {
-            error!(bytes, seconds, "backup failed its verification, after {duration}: {summary}");
+            let is_unproved = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed);
+            let unproved = report.entries.iter().filter(is_unproved).map(|entry| entry.subject.to_string());
+            let unproved = text::some(&unproved.collect::<Vec<_>>(), 5);
+            error!(bytes, seconds, "backup failed its verification, after {duration}: {unproved}; saved: {summary}");
         }
         Outcome::Failure => error!(seconds, "backup failed after {duration}"),
     }

@@ -17,7 +17,7 @@ use crate::repository::{Backup, Repository, Side, Whose};
 use crate::text;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use tracing::{info, instrument, warn};
 
 /// What is known of the server before the dump.
@@ -268,13 +268,15 @@ fn previous(backup: &Backup) -> Previous {
     }
 }
 
-/// The newest good backup of each subject of the source, on any target that answers.
-pub(super) async fn newest_of_all(context: &Context) -> HashMap<Subject, Previous> {
+/// The subjects that the source has backups of, and the newest good one of each, on any side that answers.
+pub(super) async fn newest_of_all(context: &Context) -> (BTreeSet<Subject>, HashMap<Subject, Previous>) {
     let asked = join_all(context.sides.iter().map(super::super::repository::Repository::catalog)).await;
-    let mut newest: HashMap<Subject, Previous> = HashMap::new();
+    let (mut saved, mut newest) = (BTreeSet::new(), HashMap::<Subject, Previous>::new());
     for catalog in asked {
         let backups = catalog.map(|catalog| catalog.backups).unwrap_or_default();
-        for backup in backups.iter().filter(|backup| backup.whose == Whose::Ours && backup.is_good()) {
+        let own = || backups.iter().filter(|backup| backup.whose == Whose::Ours);
+        saved.extend(own().map(|backup| backup.manifest.subject.clone()));
+        for backup in own().filter(|backup| backup.is_good()) {
             let found = previous(backup);
             let known = newest.entry(backup.manifest.subject.clone()).or_insert(found);
             if known.started < found.started {
@@ -282,7 +284,7 @@ pub(super) async fn newest_of_all(context: &Context) -> HashMap<Subject, Previou
             }
         }
     }
-    newest
+    (saved, newest)
 }
 
 /// A disk with less than half of the last backups' size would be filled for nothing.

@@ -148,7 +148,7 @@ impl Reading {
                 Ok(Some(bytes)) if self.position + bytes.len() as u64 > self.raw_bytes => {
                     let most = self.raw_bytes;
                     return Err(Broken::Backup(format!(
-                        "it is longer than the {most} bytes that its manifest records"
+                        "its SQL is longer than the {most} bytes that its manifest records"
                     )));
                 }
                 Ok(Some(bytes)) => self.ahead = bytes,

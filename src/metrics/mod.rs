@@ -10,7 +10,7 @@ mod textfile;
 pub use families::{FAMILIES, Family};
 
 use crate::config;
-use crate::inventory::status::Status;
+use crate::inventory::status::{Status, StatusVerdict};
 use crate::inventory::{Inventory, InventoryEntry};
 use crate::record::facts::Subject;
 use crate::record::manifest::Manifest;
@@ -197,7 +197,9 @@ impl Gauges {
         for entry in known.inventory.entries.iter().filter(|entry| entry.is_of(&known.status.source)) {
             entries.entry(&entry.manifest.subject).or_default().push(entry);
         }
-        for kept in &known.status.databases {
+        // of what is not selected any more nobody waits for a backup
+        let selected = known.status.databases.iter().filter(|kept| kept.verdict != StatusVerdict::NotSelected);
+        for kept in selected {
             let database = label(&kept.subject);
             let entries = entries.get(&kept.subject).map_or(&[] as &[&InventoryEntry], Vec::as_slice);
             for side in known.read {
@@ -216,7 +218,7 @@ impl Gauges {
     /// `entries` are those of one database, the newest first.
     fn add_side(&mut self, database: &str, side: Side, entries: &[&InventoryEntry]) {
         let labels = [database, side.as_str()];
-        let here = || entries.iter().filter(|entry| entry.copies.iter().any(|copy| copy.side == side));
+        let here = || entries.iter().filter(|entry| entry.is_on(side));
         let bytes = here().fold(0_u64, |sum, entry| sum.saturating_add(entry.manifest.stored_bytes));
         self.set(&families::BACKUPS, &labels, number(here().count() as u64));
         self.set(&families::BACKUPS_BYTES, &labels, number(bytes));

@@ -7,7 +7,7 @@ use crate::report::{
 use crate::settings::Secret;
 use crate::storage::Side;
 use chrono::{DateTime, Utc};
-use message::{Text, count};
+use message::{Row, Text, count};
 use proptest::prelude::*;
 use serde_json::Value;
 use services::discord::Discord;
@@ -211,6 +211,84 @@ fn several_databases_have_sums_and_a_row_for_each_failure() {
     let globals = Entry { subject: Subject::Globals, ..globals };
     let entries = vec![globals, entry("shop"), failed("gone", vec![failure]), failed("cut\nshort", Vec::new())];
     assert_golden("several", &Report { shard: Some("0/4".to_owned()), ..report(Outcome::Partial, entries) });
+}
+
+#[test]
+fn sums_are_compared_with_those_of_the_same_databases() {
+    let new = Entry { previous: None, ..entry("new") };
+    let message = Message::of(&report(Outcome::Success, vec![entry("shop"), new]));
+    let row = |name: &str| match message.rows.iter().find(|row| row.name == name).map(|row| &row.text) {
+        Some(Text::Plain(text)) => text.clone(),
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(row("Size"), "2.0 MiB (1.0 MiB of it new; the rest: -50 %, was 2.0 MiB)");
+    assert_eq!(row("Rows"), "24 (12 of it new; the rest: was 10)");
+}
+
+/// A report of 40 databases, each with an exception and most rows lost, and of one that could not be saved.
+fn crowded() -> Report {
+    let verified = VerificationSummary {
+        passed: true,
+        tables: 3,
+        rows: 12,
+        restore_seconds: Some(4.0),
+        warnings: 0,
+        exceptions: vec!["a view".to_owned()],
+    };
+    let names = (0..40).map(|number| format!("customer_database_number_{number}"));
+    let mut entries: Vec<Entry> =
+        names.clone().map(|name| Entry { verified: Some(verified.clone()), ..entry(&name) }).collect();
+    let failure = Failure { stage: "connect", cause: "it is gone".to_owned(), hint: None, stderr: None };
+    entries.push(failed("nope", vec![failure]));
+    let alarms = names.map(|name| format!("{name} has shrunk: 20000 rows in 2 tables, now 0 rows")).collect();
+    Report { alarms, ..report(Outcome::Partial, entries) }
+}
+
+#[test]
+fn what_failed_and_what_to_run_has_its_place_before_any_list() {
+    let message = Message::of(&crowded());
+    let text = message.text(100_000);
+    let [failure, command, sums, excepted] =
+        ["nope: connect: it is gone", "Run next: backup check", "Size: ", "Verified with exceptions: "]
+            .map(|part| text.find(part).unwrap_or_else(|| panic!("no {part} in {text}")));
+    assert!(failure < command && command < sums && sums < excepted, "{text}");
+    assert!(text.contains("35 more; the log names them") && text.contains(" and 10 more"), "{text}");
+    for content in [discord::render(&message).to_string(), message.text(3900)] {
+        assert!(content.contains("it is gone") && content.contains("backup check"), "{content}");
+    }
+    assert_eq!(message.minimal(), format!("{}: nope: it is gone", message.title));
+}
+
+#[test]
+fn what_has_no_room_is_counted() {
+    let rows = |count: usize| {
+        (0..count).map(|_| Row { name: "n".to_owned(), text: Text::Plain("x".repeat(200)), short: false }).collect()
+    };
+    let message = |count| Message { rows: rows(count), ..Message::of(&report(Outcome::Success, Vec::new())) };
+    let fields = |count| discord::render(&message(count))["embeds"][0]["fields"].as_array().unwrap().clone();
+    assert_eq!(fields(25).len(), 25);
+    let cut = fields(40);
+    assert_eq!((cut.len(), &cut[24]["name"]), (25, &serde_json::json!("More")));
+    assert!(cut[24]["value"].as_str().unwrap().starts_with("16 more have no room here"), "{cut:?}");
+    assert!(slack::render(&message(90)).to_string().contains("more have no room here"));
+}
+
+#[test]
+fn the_title_says_which_of_several_failed_their_verification_and_what_recovered_only_in_part() {
+    let verified = |passed| {
+        let exceptions = Vec::new();
+        Some(VerificationSummary { passed, tables: 3, rows: 12, restore_seconds: None, warnings: 0, exceptions })
+    };
+    let one = |name, passed| Entry { verified: verified(passed), ..entry(name) };
+    let entries = vec![one("tpl", false), one("shop", true), failed("nope", Vec::new())];
+    assert_eq!(
+        message::title(&report(Outcome::Failure, entries)),
+        "Verification failed: 2 of 3 databases from db:5432; tpl failed its verification, nope not saved"
+    );
+    let failing_since = Some("2026-01-26T02:05:00Z".parse().unwrap());
+    let alarms = vec!["shop has shrunk".to_owned()];
+    let recovered = Report { failing_since, alarms, ..report(Outcome::Success, vec![entry("shop")]) };
+    assert_eq!(message::title(&recovered), "Backup recovered, but needs attention: shop from db:5432");
 }
 
 fn total(embed: &Value) -> usize {

@@ -214,7 +214,9 @@ impl Verifier<'_> {
         };
         let roles = roles?;
         let owners = is_superuser && roles.len() == needed.len();
-        if !owners {
+        if !is_superuser {
+            info!("restoring without owners and privileges, because {} is not a superuser", config.verify.server.user);
+        } else if !owners {
             info!("restoring without owners and privileges, because not every role of the source exists here");
         }
         let leave_out = LeaveOut { owners: !owners, surroundings: true, ..LeaveOut::default() };

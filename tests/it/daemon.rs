@@ -177,6 +177,18 @@ fn a_store_that_does_not_answer_is_told_and_what_was_known_still_shows() {
     lint_metrics(&metrics);
 }
 
+#[test]
+fn metrics_say_that_no_storage_can_be_read_where_none_ever_was() {
+    let backup =
+        Backup::of(shared(), &small_database()).to("remote", "http://127.0.0.1:1", "x").set("RETRY_COUNT", "1");
+    let daemon = Daemon::start(&backup.set("BACKUP_SCHEDULE", NEVER), &[]);
+    wait_for("a look", || daemon.metric("pg_backup_storage_readable{target=\"remote\"") == Some(0.0));
+    let (status, metrics) = daemon.get("/metrics");
+    assert!(status == 200 && metrics.contains("pg_backup_next_run_timestamp_seconds"), "{metrics}");
+    lint_metrics(&metrics);
+    assert_eq!(daemon.get("/healthz").0, 503);
+}
+
 /// As [`wait_for`], for what happens at the next minute.
 #[track_caller]
 fn wait_for_long(what: &str, mut condition: impl FnMut() -> bool) {

@@ -19,6 +19,7 @@ const OF_OTHERS: &[&str] = &[
     "IS_TEMPLATE",
     "NO_COLOR",
     "ON_ERROR_STOP",
+    "PATH",
     "PGHOST",
     "PGOPTIONS",
     "PGPASSFILE",

@@ -131,3 +131,24 @@ fn a_pushgateway_keeps_each_database_for_itself_whatever_it_is_called() {
     assert_eq!(success("ünï\"\\ x"), before[3]);
     assert_eq!(value(&gateway.text(), "run_status", &["source=\"shop-db\""]), Some(0.0));
 }
+
+#[test]
+fn a_database_that_is_excluded_leaves_the_file_and_one_that_never_was_is_not_said_to_have_backups() {
+    let postgres = Postgres::start(&tool("PG_BIN"));
+    for name in ["one", "two"] {
+        postgres.sql("postgres", &format!("CREATE DATABASE {name}"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("backup.prom");
+    let backup = backup(&postgres, "postgres").set("BACKUP_DATABASES", "one,two").set("BACKUP_GLOBALS", "false");
+    let backup = backup.set("METRICS_TEXTFILE", path.to_str().unwrap());
+    let has_two = || std::fs::read_to_string(&path).unwrap().contains("database=\"two\"");
+    backup.run(&["run"]).exits(0);
+    postgres.sql("postgres", "DROP DATABASE two");
+    let gone = backup.run(&["run"]).exits(1).log;
+    assert!(has_two() && gone.contains("the database two has backups but is no longer on the server"), "{gone}");
+    let never = backup.with("BACKUP_DATABASES", "one,never").run(&["run"]).exits(1).log;
+    assert!(never.contains("never") && !never.contains("never has backups"), "{never}");
+    backup.with("BACKUP_EXCLUDE_DATABASES", "two").run(&["run"]).exits(0);
+    assert!(!has_two(), "{}", std::fs::read_to_string(&path).unwrap());
+}

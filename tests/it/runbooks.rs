@@ -43,7 +43,9 @@ impl Scene {
         let environment: Vec<_> =
             command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
         command = Command::new("bash");
-        command.args(["-euo", "pipefail", "-c", script]).current_dir(self.backup.folder.path()).envs(environment);
+        // settings of whoever runs the tests are none of the runbook's
+        command.env_clear().args(["-euo", "pipefail", "-c", script]);
+        command.current_dir(self.backup.folder.path()).envs(environment);
         command.env("PATH", format!("{}:{}", folder.display(), path.to_str().unwrap()));
         command
             .env("PGHOST", "127.0.0.1")

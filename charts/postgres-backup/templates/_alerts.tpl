@@ -191,7 +191,7 @@ time() - (
   labels: { severity: warning, cronjob: {{ $name | quote }} }
   annotations:
     summary: 'The last run for {{ "{{ $labels.source }}" }} was incomplete'
-    description: 'A database, a target or pruning failed in the last run for {{ "{{ $labels.source }}" }}. Its log names each failure; the backups that were stored are good.'
+    description: 'A database, a side, a verification or pruning failed in the last run for {{ "{{ $labels.source }}" }}. Its log names each failure; `backup status` shows which databases still have a good backup.'
 - alert: PostgresBackupMetricsAbsent
   expr: |
     absent(pg_backup_run_completion_timestamp_seconds{ {{- $source -}} })

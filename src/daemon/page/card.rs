@@ -62,11 +62,11 @@ fn plots(view: &View<'_>, entries: &[&InventoryEntry]) -> Markup {
     let Some(newest) = entries.first() else { return html! {} };
     html! {
         figure {
-            figcaption { span { "Size" } span { (size(newest)) } }
+            figcaption { span { "Latest size" } span { (size(newest)) } }
             (plot(&format!("Size of the latest {}", text::count(entries.len(), "backup")), &sizes))
         }
         figure {
-            figcaption { span { "Duration" } span { (duration(took(newest))) } }
+            figcaption { span { "Latest duration" } span { (duration(took(newest))) } }
             (plot(&format!("Duration of the latest {}", text::count(entries.len(), "backup")), &durations))
         }
     }

@@ -72,15 +72,21 @@ pub(super) fn databases(view: &View<'_>, status: &Status) -> Markup {
     };
     let (in_cards, in_table) = shown.split_at(cards);
     html! {
-        @if total > CARDS || !view.filter.is_empty() { (form(view, shown.len(), total)) }
+        @if total > CARDS || !view.filter.is_empty() { (form(view, shown.len(), &counted(status.databases.iter()))) }
         @if !in_cards.is_empty() { div class="cards" { @for one in in_cards { (card(view, one)) } } }
         @if !in_table.is_empty() { (table(view, in_table)) }
     }
 }
 
+/// How many there are, such as `361 databases and the globals`.
+pub(super) fn counted<'k>(all: impl Iterator<Item = &'k Kept>) -> String {
+    let (databases, others): (Vec<&Kept>, Vec<&Kept>) = all.partition(|kept| kept.subject.database().is_some());
+    let others = others.iter().map(|kept| format!(" and the {}", kept.subject.to_string().trim_matches(['(', ')'])));
+    format!("{}{}", text::count(databases.len(), "database"), others.collect::<String>())
+}
+
 /// The filter: a plain GET, which needs no script.
-fn form(view: &View<'_>, shown: usize, total: usize) -> Markup {
-    let count = text::count(total, "database");
+fn form(view: &View<'_>, shown: usize, count: &str) -> Markup {
     html! {
         form class="filter" method="get" role="search" {
             label for="filter" { "Name contains" }
@@ -143,7 +149,7 @@ pub(super) fn change(kept: &Kept) -> String {
 pub(super) fn verified(view: &View<'_>, kept: &Kept) -> String {
     let Some(last) = &kept.last_verification else { return "never".to_owned() };
     let ago = text::age(view.now - last.finished);
-    let which = if kept.newest.as_ref().is_some_and(|newest| newest.id == last.id) { "" } else { ", an older backup" };
+    let which = if last.of_latest { "" } else { ", an older backup" };
     if last.passed { format!("{ago} ago{which}") } else { format!("FAILED {ago} ago{which}") }
 }
 

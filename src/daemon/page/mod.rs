@@ -106,7 +106,8 @@ fn verdict(view: &View<'_>, problems: &[Problem]) -> Markup {
     };
     let expected = status.databases.iter().filter(|kept| kept.verdict != StatusVerdict::NotSelected);
     let is_recent = |verdict| matches!(verdict, StatusVerdict::Ok | StatusVerdict::Shrunk);
-    let (all, well) = (expected.clone().count(), expected.filter(|kept| is_recent(kept.verdict)).count());
+    let (all, well) = (expected.clone().count(), expected.clone().filter(|kept| is_recent(kept.verdict)).count());
+    let counted = databases::counted(expected);
     let most = text::duration(TimeDelta::seconds(status.max_age_seconds));
     let (class, text) = match problems.first() {
         _ if all == 0 => ("bad", "There are no backups.".to_owned()),
@@ -118,14 +119,14 @@ fn verdict(view: &View<'_>, problems: &[Problem]) -> Markup {
         }
         Some(problem) if problem.urgent => {
             let has = if all - well == 1 { "has" } else { "have" };
-            ("bad", format!("{} of {all} databases {has} no good backup that is at most {most} old.", all - well))
+            ("bad", format!("{} of {counted} {has} no good backup that is at most {most} old.", all - well))
         }
         Some(_) => (
             "warn",
             format!("Every database has a good backup that is at most {most} old, but something needs attention."),
         ),
         None if all == 1 => ("good", format!("All is well: there is a good backup that is at most {most} old.")),
-        None => ("good", format!("All is well: all {all} databases have a good backup that is at most {most} old.")),
+        None => ("good", format!("All is well: all {counted} have a good backup that is at most {most} old.")),
     };
     html! { p class={ "verdict " (class) } { (text) } }
 }

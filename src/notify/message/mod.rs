@@ -11,7 +11,7 @@ pub(super) use title::title;
 use crate::report::{Outcome, Report};
 use crate::text;
 use chrono::{DateTime, Utc};
-use rows::{CAUSE, MessageRows};
+use rows::MessageRows;
 
 /// One message.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Message {
     pub(super) description: String,
     pub(super) time: DateTime<Utc>,
     pub(super) rows: Vec<Row>,
+    /// What went wrong first, for a service that takes no more than a line.
+    pub(super) cause: Option<String>,
 }
 
 /// How a message is coloured.
@@ -73,6 +75,7 @@ impl Message {
             description: format!("Source {}, run {}{shard}", text::one_line(&report.source), report.run_id),
             time: report.finished,
             rows: MessageRows::of(report).0,
+            cause: cause(report),
         }
     }
 
@@ -88,11 +91,26 @@ impl Message {
 
     /// The same in one line, for a service that refuses the rest.
     pub(super) fn minimal(&self) -> String {
-        let cause = self.rows.iter().find(|row| row.name == CAUSE).map(|row| match &row.text {
-            Text::Plain(text) | Text::Code(text) | Text::Lines(text) => format!(": {text}"),
-        });
+        let cause = self.cause.as_ref().map(|cause| format!(": {cause}"));
         text::one_line(&format!("{}{}", self.title, cause.unwrap_or_default())).into_owned()
     }
+}
+
+/// Of several databases that of the first one that failed, with its name.
+fn cause(report: &Report) -> Option<String> {
+    let mut of_entries = report.entries.iter().flat_map(|entry| entry.failures.iter().map(move |one| (entry, one)));
+    match (report.failures.first(), of_entries.next()) {
+        (_, Some((_, failure))) if report.only().is_some() => Some(failure.cause.clone()),
+        (Some(failure), _) => Some(failure.cause.clone()),
+        (None, Some((entry, failure))) => Some(format!("{}: {}", entry.subject, failure.cause)),
+        (None, None) => None,
+    }
+}
+
+/// What stands where rows have no room.
+pub(super) fn left_out(rows: usize) -> Row {
+    let text = Text::Plain(format!("{rows} more have no room here; the log has all of it"));
+    Row { name: "More".to_owned(), text, short: false }
 }
 
 /// True when a backup is good, and PostgreSQL cannot load all of its objects.

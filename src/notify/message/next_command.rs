@@ -1,6 +1,6 @@
 //! What a person runs next after a run that was not all well.
 
-use crate::report::{Entry, Outcome, Report};
+use crate::report::{Activity, Entry, Outcome, Report};
 use crate::storage::Side;
 use crate::text;
 
@@ -11,6 +11,10 @@ pub(in crate::notify) fn next_command(report: &Report) -> Option<String> {
     }
     let failed_proof = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed);
     let unproved = report.entries.iter().find(failed_proof).and_then(|entry| entry.backup.as_ref());
+    if report.activity == Activity::Verification && unproved.is_some() {
+        // what failed is known, and a good backup is what is lacking
+        return Some("backup run".to_owned());
+    }
     if let Some(backup) = unproved {
         return Some(format!("backup verify {}", text::shell_word(&backup.id)));
     }

@@ -8,10 +8,12 @@ use crate::text;
 const FAILURE_ROWS: usize = 12;
 /// Characters of the causes in such a row, and of a list.
 const FAILURE_ROW: usize = 300;
+/// Names in one row.
+const NAMES: usize = 30;
+/// Rows for what needs attention.
+const ALARM_ROWS: usize = 5;
 /// Exceptions that a message names.
 const EXCEPTIONS: usize = 5;
-
-pub(super) const CAUSE: &str = "Cause";
 
 #[derive(Default)]
 pub(super) struct MessageRows(pub(super) Vec<Row>);
@@ -19,7 +21,14 @@ pub(super) struct MessageRows(pub(super) Vec<Row>);
 impl MessageRows {
     pub(super) fn of(report: &Report) -> Self {
         let mut rows = Self::default();
-        report.alarms.iter().for_each(|alarm| rows.add("Needs attention", alarm, false));
+        report.alarms.iter().take(ALARM_ROWS).for_each(|alarm| rows.add("Needs attention", alarm, false));
+        if let Some(more) = report.alarms.len().checked_sub(ALARM_ROWS).filter(|more| *more > 0) {
+            rows.add(
+                "Needs attention",
+                &format!("{more} more; the log names them, and so does `backup status`"),
+                false,
+            );
+        }
         match (report.only(), report.entries.as_slice()) {
             (Some(entry), _) => rows.add_one(report, entry),
             (None, entries) => rows.add_several(report, entries),
@@ -54,7 +63,8 @@ impl MessageRows {
         if report.outcome == Outcome::Failure {
             self.add("Last good backup", &age(report, entry.previous), false);
         }
-        self.add_what_next(report);
+        self.add_command(report);
+        self.add_next_run(report);
         entry.notes.iter().for_each(|note| self.add("Note", note, false));
     }
 
@@ -69,8 +79,11 @@ impl MessageRows {
         self.add("Exceptions (every row came back)", &cut(&lines.join("\n"), FAILURE_ROW), false);
     }
 
-    /// Several databases: sums, and a row for each one that failed.
+    /// Several databases: a row for each one that failed, and sums.
     fn add_several(&mut self, report: &Report, entries: &[Entry]) {
+        report.failures.iter().for_each(|failure| self.add_failure(failure));
+        self.add_failed_entries(report, entries);
+        self.add_command(report);
         let saved = entries.iter().filter(|entry| entry.backup.is_some());
         let is_stored = saved.clone().next().is_some();
         if is_stored {
@@ -89,14 +102,16 @@ impl MessageRows {
         }
         self.add("Pruned", &report.pruned.len().to_string(), true);
         self.add_kept(report);
-        for entry in entries {
-            if let Some(count) = entry.verified.as_ref().map(|one| one.exceptions.len()).filter(|count| *count > 0) {
-                self.add(&name(entry), &format!("verified with {}", text::count(count, "exception")), true);
-            }
+        let passed =
+            entries.iter().filter_map(|entry| Some((entry, entry.verified.as_ref()?))).filter(|(_, one)| one.passed);
+        let excepted: Vec<String> = passed
+            .filter(|(_, verified)| !verified.exceptions.is_empty())
+            .map(|(entry, verified)| format!("{} ({})", name(entry), verified.exceptions.len()))
+            .collect();
+        if !excepted.is_empty() {
+            self.add("Verified with exceptions", &text::some(&excepted, NAMES), false);
         }
-        report.failures.iter().for_each(|failure| self.add_failure(failure));
-        self.add_what_next(report);
-        self.add_failed_entries(report, entries);
+        self.add_next_run(report);
         let notes: Vec<&str> = entries.iter().flat_map(|entry| &entry.notes).map(String::as_str).collect();
         if !notes.is_empty() {
             self.add(&text::count(notes.len(), "note"), &notes.join("\n"), false);
@@ -114,7 +129,10 @@ impl MessageRows {
             lines.push(format!("Last good backup: {}", age(report, entry.previous)));
             self.add(&name(entry), &lines.join("\n"), false);
         }
-        let names = |entries: &[&Entry]| entries.iter().map(|entry| name(entry)).collect::<Vec<_>>().join(", ");
+        let names = |entries: &[&Entry]| {
+            let names: Vec<String> = entries.iter().map(|entry| name(entry)).collect();
+            text::some(&names, NAMES)
+        };
         if let Some(more) = failed.get(FAILURE_ROWS..).filter(|more| !more.is_empty()) {
             self.add(&format!("{} more failed", more.len()), &names(more), false);
         }
@@ -154,7 +172,7 @@ impl MessageRows {
 
     fn add_failure(&mut self, failure: &Failure) {
         self.add("Stage", failure.stage, true);
-        self.add(CAUSE, &failure.cause, false);
+        self.add("Cause", &failure.cause, false);
         if let Some(hint) = &failure.hint {
             self.add("What to do", hint, false);
         }
@@ -167,10 +185,13 @@ impl MessageRows {
         }
     }
 
-    fn add_what_next(&mut self, report: &Report) {
+    fn add_command(&mut self, report: &Report) {
         if let Some(command) = next_command(report) {
             self.add_code("Run next", &command);
         }
+    }
+
+    fn add_next_run(&mut self, report: &Report) {
         if let Some(next) = report.next_run {
             let until = text::duration(next.time - report.finished);
             let kind = next.backup_type.as_str();

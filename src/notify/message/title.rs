@@ -13,6 +13,12 @@ const NAME: usize = 40;
 pub(in crate::notify) fn title(report: &Report) -> String {
     let unproved = report.entries.iter().any(|entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed));
     let word = match (report.outcome, report.activity) {
+        (Outcome::Success, Activity::Backup) if report.failing_since.is_some() && !report.alarms.is_empty() => {
+            "Backup recovered, but needs attention"
+        }
+        (Outcome::Success, Activity::Backup) if report.failing_since.is_some() && has_exceptions(report) => {
+            "Backup recovered, verified with exceptions"
+        }
         (Outcome::Success, Activity::Backup) if report.failing_since.is_some() => "Backup recovered",
         (Outcome::Success, Activity::Backup) if !report.alarms.is_empty() => "Backup done, but needs attention",
         (Outcome::Success, Activity::Backup) if has_exceptions(report) => "Backup done, verified with exceptions",
@@ -28,9 +34,25 @@ pub(in crate::notify) fn title(report: &Report) -> String {
         source if source.is_empty() => source,
         source => format!(" from {source}"),
     };
-    let lost = if report.outcome == Outcome::Partial { lost(report) } else { Vec::new() };
+    let lost = match report.outcome {
+        Outcome::Partial => lost(report),
+        Outcome::Failure if unproved && report.only().is_none() => unproved_and_unsaved(report),
+        Outcome::Success | Outcome::Failure => Vec::new(),
+    };
     let lost = if lost.is_empty() { String::new() } else { format!("; {}", lost.join(", ")) };
     format!("{word}: {what}{source}{lost}")
+}
+
+/// Which of several failed their verification, and which were not saved.
+fn unproved_and_unsaved(report: &Report) -> Vec<String> {
+    let is_unproved = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed);
+    let unproved: Vec<&Entry> = report.entries.iter().filter(is_unproved).collect();
+    let unsaved: Vec<&Entry> = report.entries.iter().filter(|entry| entry.backup.is_none()).collect();
+    let said =
+        [(unproved, "failed its verification", "failed their verification"), (unsaved, "not saved", "not saved")];
+    let said = said.into_iter().filter(|(entries, ..)| !entries.is_empty());
+    said.map(|(entries, one, many)| format!("{} {}", names(&entries), if entries.len() == 1 { one } else { many }))
+        .collect()
 }
 
 /// What of a run that was partly done is not safe, such as `crm and hr not saved` or `no remote copy of shop`.

@@ -2,7 +2,7 @@
 
 use super::{Notification, Service, ServiceKind};
 use crate::delivery::{self, Post, PostBody, Undelivered};
-use crate::notify::message::{Message, Row, Text, Tone, count, cut, cut_front};
+use crate::notify::message::{Message, Row, Text, Tone, count, cut, cut_front, left_out};
 use crate::report::{Outcome, Report};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
@@ -106,19 +106,28 @@ pub(in crate::notify) fn minimal(message: &Message) -> Value {
     json!({ "allowed_mentions": { "parse": [] }, "content": escape(&message.minimal(), CONTENT) })
 }
 
-/// As many as fit, the first ones first.
+/// As many as fit, the first ones first, and how many do not.
 fn fields(rows: &[Row], mut room: usize) -> Vec<Value> {
     let mut rendered = Vec::new();
-    for row in rows.iter().take(FIELDS) {
-        let (name, value) = (escape(filled(&row.name), TITLE), value(&row.text));
-        let length = count(&name) + count(&value);
-        if length > room {
+    for (number, row) in rows.iter().enumerate() {
+        let is_last = number + 1 == rows.len();
+        let ((shown, length), (more, more_length)) = (field(row), field(&left_out(rows.len() - number)));
+        let kept = if is_last { 0 } else { more_length };
+        if length + kept > room || rendered.len() + usize::from(!is_last) == FIELDS {
+            rendered.push(more);
             break;
         }
         room -= length;
-        rendered.push(json!({ "name": name, "value": value, "inline": row.short }));
+        rendered.push(shown);
     }
     rendered
+}
+
+/// A row, and how much of the room it takes.
+fn field(row: &Row) -> (Value, usize) {
+    let (name, value) = (escape(filled(&row.name), TITLE), value(&row.text));
+    let length = count(&name) + count(&value);
+    (json!({ "name": name, "value": value, "inline": row.short }), length)
 }
 
 fn value(text: &Text) -> String {

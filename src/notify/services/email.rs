@@ -5,7 +5,7 @@ use crate::delivery::Undelivered;
 use crate::notify::message::{Message, cut};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind, is_local_host};
 use async_trait::async_trait;
-use lettre::message::header::ContentType;
+use lettre::message::SinglePart;
 use lettre::message::{Mailbox, Mailboxes};
 use lettre::transport::smtp::Error;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
@@ -112,13 +112,14 @@ impl Service for Mail {
 
 impl Mail {
     fn compose(&self, message: &Message, run_id: &str) -> Result<lettre::Message, Undelivered> {
-        let builder = lettre::Message::builder().from(self.from.clone()).header(ContentType::TEXT_PLAIN);
+        let builder = lettre::Message::builder().from(self.from.clone());
         let builder = self.to.iter().fold(builder, |builder, to| builder.to(to.clone()));
         let builder = builder.subject(cut(&message.title, SUBJECT)).date(message.time.into());
         // by which a receiver knows one that comes twice
         let id = format!("<{run_id}.{}@backup.invalid>", message.time.timestamp_millis());
         let builder = builder.message_id(Some(id));
-        builder.body(message.text(TEXT) + "\n").map_err(|error| Undelivered::Mail(error.to_string()))
+        let part = SinglePart::plain(message.text(TEXT) + "\n");
+        builder.singlepart(part).map_err(|error| Undelivered::Mail(error.to_string()))
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
         let rows =
             vec![Row { name: "Cause".to_owned(), text: Text::Plain("cut\nSubject: forged".to_owned()), short: false }];
         let title = "Backup failed: shop\r\nBcc: everybody@example.org".to_owned();
-        Message { tone: Tone::Bad, title, description: "Source db".to_owned(), time: Utc::now(), rows }
+        Message { tone: Tone::Bad, title, description: "Source db".to_owned(), time: Utc::now(), rows, cause: None }
     }
 
     async fn send(url: String) -> Result<(), Undelivered> {
@@ -196,7 +197,12 @@ mod tests {
         let url = format!("smtp://{}", listener.local_addr().unwrap());
         let (lines, sent) = tokio::join!(receive(listener, 1), send(url));
         sent.unwrap();
-        for wanted in ["RCPT TO:<a@example.org>", "RCPT TO:<b@example.org>", "To: a@example.org, b@example.org"] {
+        for wanted in [
+            "MIME-Version: 1.0",
+            "RCPT TO:<a@example.org>",
+            "RCPT TO:<b@example.org>",
+            "To: a@example.org, b@example.org",
+        ] {
             assert!(lines.iter().any(|line| line == wanted), "{wanted}: {lines:?}");
         }
         assert!(

@@ -72,7 +72,7 @@ fn render(message: &Message, topic: &str) -> Value {
         Tone::Mixed => (4, "warning"),
         Tone::Bad => (5, "rotating_light"),
     };
-    let text = message.text(TOTAL);
+    let text = message.text(usize::MAX);
     json!({
         "topic": topic,
         "title": cut(&message.title, TITLE),
@@ -82,9 +82,12 @@ fn render(message: &Message, topic: &str) -> Value {
     })
 }
 
-/// As much of the beginning as has at most so many bytes.
-fn first(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
+/// As much of the beginning as has at most so many bytes, with `…` where something is left out.
+fn first(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(bytes - '…'.len_utf8())])
 }
 
 #[cfg(test)]
@@ -110,7 +113,8 @@ mod tests {
         for text in ["é".repeat(9000), "𐍈".repeat(9000)] {
             let rows = vec![Row { name: "Cause".to_owned(), text: Text::Plain(text), short: false }];
             let (title, description) = ("Backup failed".to_owned(), "Source db".to_owned());
-            let content = render(&Message { tone: Tone::Bad, title, description, time: Utc::now(), rows }, "t");
+            let content =
+                render(&Message { tone: Tone::Bad, title, description, time: Utc::now(), rows, cause: None }, "t");
             assert!(content["message"].as_str().unwrap().len() <= 4000);
             assert_eq!(content["priority"], 5);
         }

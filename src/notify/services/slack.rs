@@ -2,7 +2,7 @@
 
 use super::{Notification, Service, ServiceKind};
 use crate::delivery::{Post, PostBody, Undelivered};
-use crate::notify::message::{Message, Row, Text, Tone, cut, cut_front};
+use crate::notify::message::{Message, Row, Text, Tone, cut, cut_front, left_out};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -68,6 +68,8 @@ struct Blocks {
     all: Vec<Value>,
     short: Vec<Value>,
     length: usize,
+    /// Rows, or lines of short ones, that have no room.
+    left_out: usize,
 }
 
 impl Blocks {
@@ -86,6 +88,7 @@ impl Blocks {
         let text = format!("*{name}*\n{value}");
         self.length += text.chars().count();
         if self.length > TOTAL {
+            self.left_out += 1;
             return;
         }
         if row.short {
@@ -107,13 +110,21 @@ impl Blocks {
     }
 
     fn add(&mut self, block: Value) {
-        if self.all.len() < BLOCKS {
+        // one is kept for how many are left out
+        if self.all.len() + 1 < BLOCKS {
             self.all.push(block);
+        } else {
+            self.left_out += 1;
         }
     }
 
     fn finish(mut self) -> Vec<Value> {
         self.flush();
+        if self.left_out > 0
+            && let Text::Plain(text) = left_out(self.left_out).text
+        {
+            self.all.push(section(&text));
+        }
         self.all
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Notification, Service, ServiceKind};
 use crate::delivery::{Post, PostBody, Undelivered};
-use crate::notify::message::{Message, Row, Text, Tone, cut, cut_front};
+use crate::notify::message::{Message, Row, Text, Tone, cut, cut_front, left_out};
 use crate::settings::{RawSettings, Secret, Setting, ValueKind};
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -45,9 +45,11 @@ impl Service for Teams {
 fn render(message: &Message) -> Value {
     let mut body = vec![line(&[bold(&message.title)]), line(&[plain(&message.description)])];
     let mut room = TOTAL;
-    for row in &message.rows {
+    for (number, row) in message.rows.iter().enumerate() {
         let (row, length) = describe(row);
         if length > room {
+            // its few bytes have room beside what a card keeps for its frame
+            body.push(describe(&left_out(message.rows.len() - number)).0);
             break;
         }
         room -= length;
@@ -116,6 +118,7 @@ mod tests {
             description: "Source db".to_owned(),
             time: Utc::now(),
             rows: (0..rows).map(row).collect(),
+            cause: None,
         }
     }
 

@@ -106,6 +106,7 @@ mod tests {
                 description: "Source db".to_owned(),
                 time: Utc::now(),
                 rows: vec![row],
+                cause: None,
             };
             let content = render(&message, "-100");
             let text = content["text"].as_str().unwrap();
