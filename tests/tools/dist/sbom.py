@@ -17,7 +17,7 @@ REGISTRY = "registry+"
 
 
 def metadata():
-    command = ["cargo", "metadata", "--locked", "--format-version", "1"]
+    command = ["cargo", "metadata", "--quiet", "--locked", "--format-version", "1"]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
