@@ -6,7 +6,7 @@ mod table;
 
 use super::problems::{self, Problem};
 use super::state::{CurrentRun, State};
-use crate::inventory::status::{Status, StatusVerdict};
+use crate::inventory::status::{Kept, Status, StatusVerdict};
 use crate::progress::Pace;
 use crate::record::manifest::BackupType;
 use crate::report::{Outcome, Report};
@@ -107,7 +107,7 @@ fn verdict(view: &View<'_>, problems: &[Problem]) -> Markup {
     let expected = status.databases.iter().filter(|kept| kept.verdict != StatusVerdict::NotSelected);
     let is_recent = |verdict| matches!(verdict, StatusVerdict::Ok | StatusVerdict::Shrunk);
     let (all, well) = (expected.clone().count(), expected.clone().filter(|kept| is_recent(kept.verdict)).count());
-    let counted = databases::counted(expected);
+    let counted = databases::counted(expected.clone());
     let most = text::duration(TimeDelta::seconds(status.max_age_seconds));
     let (class, text) = match problems.first() {
         _ if all == 0 => ("bad", "There are no backups.".to_owned()),
@@ -118,15 +118,24 @@ fn verdict(view: &View<'_>, problems: &[Problem]) -> Markup {
             ("bad", format!("There is no good backup that is at most {most} old."))
         }
         Some(problem) if problem.urgent => {
-            let has = if all - well == 1 { "has" } else { "have" };
-            ("bad", format!("{} of {counted} {has} no good backup that is at most {most} old.", all - well))
+            // the globals are no database
+            let is_database = |kept: &&Kept| kept.subject.database().is_some();
+            let databases = text::count(expected.clone().filter(is_database).count(), "database");
+            let lacking = expected.filter(|kept| !is_recent(kept.verdict)).filter(is_database).count();
+            let has = if lacking == 1 { "has" } else { "have" };
+            let who = match lacking {
+                0 => "The globals have".to_owned(),
+                lacking => format!("{lacking} of {databases} {has}"),
+            };
+            let more = if lacking > 0 && all - well > lacking { " Neither have the globals." } else { "" };
+            ("bad", format!("{who} no good backup that is at most {most} old.{more}"))
         }
         Some(_) => (
             "warn",
             format!("Every database has a good backup that is at most {most} old, but something needs attention."),
         ),
         None if all == 1 => ("good", format!("All is well: there is a good backup that is at most {most} old.")),
-        None => ("good", format!("All is well: all {counted} have a good backup that is at most {most} old.")),
+        None => ("good", format!("All is well: {counted} have a good backup that is at most {most} old.")),
     };
     html! { p class={ "verdict " (class) } { (text) } }
 }
