@@ -223,6 +223,11 @@ impl std::fmt::Display for Failure {
 }
 
 impl Entry {
+    /// Its backup failed its verification.
+    pub fn is_unproved(&self) -> bool {
+        self.verified.as_ref().is_some_and(|verified| !verified.passed)
+    }
+
     /// Nothing has become of it yet.
     pub fn new(subject: Subject) -> Self {
         Self {

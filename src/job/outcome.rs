@@ -78,9 +78,9 @@ pub(super) fn conclude(context: &Context, report: &mut Report, errors: &Errors) 
             );
         }
         Outcome::Failure if saved => {
-            let is_unproved = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed);
-            let unproved = report.entries.iter().filter(is_unproved).map(|entry| entry.subject.to_string());
-            let unproved = text::some(&unproved.collect::<Vec<_>>(), 5);
+            let unproved = report.entries.iter().filter(|entry| entry.is_unproved());
+            let unproved: Vec<String> = unproved.map(|entry| entry.subject.to_string()).collect();
+            let unproved = text::some(&unproved, 5);
             error!(bytes, seconds, "backup failed its verification, after {duration}: {unproved}; saved: {summary}");
         }
         Outcome::Failure => error!(seconds, "backup failed after {duration}"),

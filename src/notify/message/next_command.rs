@@ -9,8 +9,7 @@ pub(in crate::notify) fn next_command(report: &Report) -> Option<String> {
     if report.outcome == Outcome::Success {
         return None;
     }
-    let failed_proof = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed);
-    let unproved = report.entries.iter().find(failed_proof).and_then(|entry| entry.backup.as_ref());
+    let unproved = report.entries.iter().find(|entry| entry.is_unproved()).and_then(|entry| entry.backup.as_ref());
     if report.activity == Activity::Verification && unproved.is_some() {
         // what failed is known, and a good backup is what is lacking
         return Some("backup run".to_owned());

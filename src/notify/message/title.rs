@@ -11,7 +11,7 @@ const NAME: usize = 40;
 
 /// What happened, in a few words.
 pub(in crate::notify) fn title(report: &Report) -> String {
-    let unproved = report.entries.iter().any(|entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed));
+    let unproved = report.entries.iter().any(Entry::is_unproved);
     let word = match (report.outcome, report.activity) {
         (Outcome::Success, Activity::Backup) if report.failing_since.is_some() && !report.alarms.is_empty() => {
             "Backup recovered, but needs attention"
@@ -45,8 +45,7 @@ pub(in crate::notify) fn title(report: &Report) -> String {
 
 /// Which of several failed their verification, and which were not saved.
 fn unproved_and_unsaved(report: &Report) -> Vec<String> {
-    let is_unproved = |entry: &&Entry| entry.verified.as_ref().is_some_and(|verified| !verified.passed);
-    let unproved: Vec<&Entry> = report.entries.iter().filter(is_unproved).collect();
+    let unproved: Vec<&Entry> = report.entries.iter().filter(|entry| entry.is_unproved()).collect();
     let unsaved: Vec<&Entry> = report.entries.iter().filter(|entry| entry.backup.is_none()).collect();
     let said =
         [(unproved, "failed its verification", "failed their verification"), (unsaved, "not saved", "not saved")];
