@@ -50,7 +50,8 @@ pub fn short_age(age: TimeDelta) -> String {
 }
 
 /// A number of things: `1 database`, `40 databases`, `3 queries`, `2 foreign keys`.
-pub fn count(number: usize, thing: &str) -> String {
+pub fn count(number: impl TryInto<u64>, thing: &str) -> String {
+    let number = number.try_into().unwrap_or(0);
     let stem = thing.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
     match (number, stem) {
         (1, _) => format!("1 {thing}"),
@@ -60,16 +61,13 @@ pub fn count(number: usize, thing: &str) -> String {
     }
 }
 
-/// The same of a word in the plural: `1 policy` of `policies`.
-pub fn counted(number: u64, things: &str) -> String {
-    let one = match things.strip_suffix("ies") {
-        _ if number != 1 => things.to_owned(),
-        Some(stem) => format!("{stem}y"),
-        None => things
-            .strip_suffix("xes")
-            .map_or_else(|| things.trim_end_matches('s').to_owned(), |stem| format!("{stem}x")),
-    };
-    format!("{number} {one}")
+/// One of such things: `policy` of `policies`, and what [`count`] turns into that again.
+pub fn singular(things: &str) -> String {
+    match (things.strip_suffix("ies"), things.strip_suffix("xes")) {
+        (Some(stem), _) => format!("{stem}y"),
+        (_, Some(stem)) => format!("{stem}x"),
+        _ => things.strip_suffix('s').unwrap_or(things).to_owned(),
+    }
 }
 
 /// Text from elsewhere on one line: control characters are escaped, so that no name can forge a line of a log.
@@ -153,8 +151,8 @@ mod tests {
     fn one_of_many_things_is_one() {
         let all = ["tables", "indexes", "policies", "foreign keys", "rows"];
         let one = ["1 table", "1 index", "1 policy", "1 foreign key", "1 row"];
-        assert_eq!(all.map(|things| counted(1, things)), one);
-        assert_eq!(all.map(|things| counted(2, things)), all.map(|things| format!("2 {things}")));
+        assert_eq!(all.map(|things| count(1_u64, &singular(things))), one);
+        assert_eq!(all.map(|things| count(2_u64, &singular(things))), all.map(|things| format!("2 {things}")));
     }
 
     #[test]

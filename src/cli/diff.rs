@@ -16,8 +16,6 @@ const MOST_TABLES: usize = 50;
 /// What facts do not record.
 const NOT_COMPARED: &str = "privileges, owners of objects, comments, rules, publications, extended statistics and storage \
                             options are not compared";
-/// Names of objects in one line.
-const MOST_NAMES: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -69,7 +67,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     let compared = [("from", &difference.before), ("to", &difference.after)];
     output::print_pairs(compared.map(|(word, one)| {
         let (id, size) = (text::one_line(one.id), text::size(one.stored_bytes));
-        (word, output::Cell::plain(format!("{id} ({size}, {})", text::counted(one.rows, "rows"))))
+        (word, output::Cell::plain(format!("{id} ({size}, {})", text::count(one.rows, "row"))))
     }))?;
     if difference.same {
         output::print("\nsame content\n")?;
@@ -86,7 +84,7 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
 }
 
 fn print_database(database: &DatabaseDifference) -> Result<(), Error> {
-    let unchanged = text::count(usize::try_from(database.unchanged_tables).unwrap_or(usize::MAX), "table");
+    let unchanged = text::count(database.unchanged_tables, "table");
     output::print("\n")?;
     output::say(&format!(
         "database {}: {} → {} rows, {unchanged} with the same rows",
@@ -96,7 +94,7 @@ fn print_database(database: &DatabaseDifference) -> Result<(), Error> {
         print_objects(&kind.replace('_', " "), objects)?;
     }
     if !database.sequences.is_empty() {
-        output::say(&format!("  sequences moved: {}", text::some(&database.sequences, MOST_NAMES)))?;
+        output::say(&format!("  sequences moved: {}", text::some(&database.sequences, output::MOST_NAMES)))?;
     }
     if let Some(Pair { before, after }) = database.large_objects {
         output::print(&format!("  large objects: {before} → {after}\n"))?;
@@ -153,7 +151,7 @@ fn print_objects(kind: &str, objects: &ObjectsDifference) -> Result<(), Error> {
     let altered: Vec<String> = altered.collect();
     for (word, names) in [("new", &objects.gained), ("gone", &objects.lost), ("altered", &altered)] {
         if !names.is_empty() {
-            output::say(&format!("  {kind} {word}: {}", text::some(names, MOST_NAMES)))?;
+            output::say(&format!("  {kind} {word}: {}", text::some(names, output::MOST_NAMES)))?;
         }
     }
     Ok(())

@@ -24,9 +24,6 @@ const SERVER: &[&str] = &["POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "PO
 /// Settings by which most people enter a store; what else there is has its place in the file.
 const KEYS: &[&str] = &["REMOTE_ACCESS_KEY", "REMOTE_SECRET_KEY", "GCS_CREDENTIALS_PATH", "AZURE_STORAGE_KEY"];
 
-/// Names of settings in one sentence.
-const MOST_NAMES: usize = 10;
-
 #[derive(Debug, Args)]
 pub(super) struct Arguments {}
 
@@ -66,7 +63,7 @@ fn ask_all() -> io::Result<Answers> {
     let present: Vec<&str> =
         settings::all().map(|setting| setting.name).filter(|name| std::env::var_os(name).is_some()).collect();
     if !present.is_empty() {
-        let names = text::some(&present, MOST_NAMES);
+        let names = text::some(&present, output::MOST_NAMES);
         say(&format!("\nSet in the environment, which wins over {FILE}: {names}.\n"))?;
     }
     for name in SERVER {
@@ -111,8 +108,7 @@ fn ask_service(answers: &mut Answers) -> io::Result<()> {
         say(&format!("  {}  {}\n", number + 1, service.name))?;
     }
     let service = loop {
-        say("Number [0]: ")?;
-        match read_line()?.trim() {
+        match ask_line("Number [0]: ")?.trim() {
             "" | "0" => return Ok(()),
             text => match text.parse::<usize>().ok().and_then(|number| services::ALL.get(number.checked_sub(1)?)) {
                 Some(service) => break service,
@@ -138,9 +134,9 @@ fn ask(answers: &mut Answers, name: &'static str, suggested: Option<&str>) -> io
             (true, _) => " [the default]".to_owned(),
             (false, text) => format!(" [{text}]"),
         };
-        say(&format!("{name}{shown}: "))?;
+        let question = format!("{name}{shown}: ");
         // a space at its end may be a part of a password
-        let typed = if setting.secret { read_secret()? } else { read_line()?.trim().to_owned() };
+        let typed = if setting.secret { ask_secret(&question)? } else { ask_line(&question)?.trim().to_owned() };
         let typed = typed.trim_end_matches(['\r', '\n']);
         let value = if typed.is_empty() { suggested.clone() } else { typed.to_owned() };
         let problems = problems_of(answers, Some((name, &value)));
@@ -186,7 +182,8 @@ fn say(text: &str) -> io::Result<()> {
     terminal.flush()
 }
 
-fn read_line() -> io::Result<String> {
+fn ask_line(question: &str) -> io::Result<String> {
+    say(question)?;
     let mut line = String::new();
     match io::stdin().lock().read_line(&mut line)? {
         0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the input ended before the last question was answered")),
@@ -194,13 +191,14 @@ fn read_line() -> io::Result<String> {
     }
 }
 
-/// Reads a line that the terminal does not show.
-fn read_secret() -> io::Result<String> {
+/// Asks for a line that the terminal does not show. Whoever sees the question may type at once, so the terminal is told
+/// before.
+fn ask_secret(question: &str) -> io::Result<String> {
     let shown: Termios = tcgetattr(io::stdin())?;
     let mut hidden = shown.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
     tcsetattr(io::stdin(), OptionalActions::Now, &hidden)?;
-    let line = read_line();
+    let line = ask_line(question);
     tcsetattr(io::stdin(), OptionalActions::Now, &shown)?;
     say("\n")?;
     line

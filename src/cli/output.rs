@@ -8,6 +8,9 @@ use crate::text;
 use std::io::{IsTerminal, Write};
 use tracing::error;
 
+/// Names that one line lists at most.
+pub(super) const MOST_NAMES: usize = 10;
+
 /// Writes text to stdout.
 pub(super) fn print(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();

@@ -136,7 +136,7 @@ fn print_table(rows: &FirstRows) -> Result<(), Error> {
     output::print_table(headings, rows.rows.iter().map(|row| row.iter().map(cell).collect()).collect())?;
     let table = text::one_line(&rows.table);
     output::print("\n")?;
-    output::say(&format!("{} of {} of {table} in {}", rows.rows.len(), text::counted(rows.total, "rows"), rows.id))
+    output::say(&format!("{} of {} of {table} in {}", rows.rows.len(), text::count(rows.total, "row"), rows.id))
 }
 
 /// Longest value of a table, in characters.

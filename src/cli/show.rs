@@ -118,7 +118,8 @@ fn print_database(database: &DatabaseSummary<'_>) -> Result<(), Error> {
     let properties = database.properties;
     let locale = properties.locale.as_ref().unwrap_or(&properties.collate);
     let objects = database.objects.iter().filter(|(_, count)| **count > 0);
-    let objects: Vec<String> = objects.map(|(kind, count)| text::counted(*count, &kind.replace('_', " "))).collect();
+    let objects: Vec<String> =
+        objects.map(|(kind, count)| text::count(*count, &text::singular(&kind.replace('_', " ")))).collect();
     let extensions = database.extensions.iter().map(|(name, version)| match version {
         Some(version) => format!("{name} {version}"),
         None => name.clone(),
@@ -136,7 +137,7 @@ fn print_database(database: &DatabaseSummary<'_>) -> Result<(), Error> {
     ];
     if database.schemas.len() > 1 {
         let schemas = database.schemas.iter().map(|(name, schema)| {
-            format!("{name} ({}, {})", text::counted(schema.tables, "tables"), text::counted(schema.rows, "rows"))
+            format!("{name} ({}, {})", text::count(schema.tables, "table"), text::count(schema.rows, "row"))
         });
         lines.push(("schemas", text::one_line(&schemas.collect::<Vec<_>>().join(", ")).into_owned()));
     }

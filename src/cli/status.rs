@@ -142,7 +142,7 @@ fn show(status: &Status) -> Result<(), Error> {
             text::size(volume.used_bytes),
             text::size(volume.free_bytes)
         );
-        let days = |days: u32| format!("; at this rate it will be full in {}", text::count(days as usize, "day"));
+        let days = |days: u32| format!("; at this rate it will be full in {}", text::count(days, "day"));
         let full = volume.full_in_days.map(days).unwrap_or_default();
         let advice = if volume.nearly_full { "; free some space, or keep fewer backups" } else { "" };
         let colour = if volume.nearly_full { Colour::Yellow } else { Colour::None };

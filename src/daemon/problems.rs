@@ -179,7 +179,7 @@ fn add_storage(all: &mut Vec<Problem>, status: Option<&Status>, state: &State, n
     let soon = volume.full_in_days.filter(|days| *days <= SOON);
     if volume.nearly_full || soon.is_some() {
         let (percent, free) = (volume.share_used * 100.0, text::size(volume.free_bytes));
-        let days = soon.map(|days| format!(", and full in about {} at this rate", text::count(days as usize, "day")));
+        let days = soon.map(|days| format!(", and full in about {} at this rate", text::count(days, "day")));
         let what = format!("the backup volume is {percent:.0} % full, with {free} free{}", days.unwrap_or_default());
         all.push(worth_a_look(what, Some("free some space, enlarge it, or keep fewer backups")));
     }

@@ -66,13 +66,8 @@ fn is_below(size: &Size, before: &Size, share: f64) -> bool {
 /// `1000 rows in 3 tables before (backup_2026-01-27_02-05-00), 0 rows in 3 tables now`
 impl std::fmt::Display for Fall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let counts = |size: &Size| {
-            format!(
-                "{} rows in {}",
-                size.rows,
-                text::count(usize::try_from(size.tables).unwrap_or(usize::MAX), "table")
-            )
-        };
+        let counts =
+            |size: &Size| format!("{} in {}", text::count(size.rows, "row"), text::count(size.tables, "table"));
         write!(f, "{} before ({}), {} now", counts(&self.before), self.before.id, counts(&self.after))
     }
 }

@@ -42,7 +42,7 @@ async fn prune(run: &Run<'_>, done: &[Subject], report: &mut Report, errors: &mu
         match plan.policy.days {
             0 => info!("cleaning up {side} backups: all auto backups are kept, other types go by count"),
             days => {
-                let days = text::count(days as usize, "day");
+                let days = text::count(days, "day");
                 info!("cleaning up {side} auto backups older than {days}, other types by count");
             }
         }

@@ -155,7 +155,7 @@ impl ScratchServer {
         let mut obstacles = Vec::new();
         let what = ["logical replication slot", "subscription", "prepared transaction"];
         for (count, what) in counts.into_iter().zip(what).filter(|(count, _)| *count > 0) {
-            let many = text::count(usize::try_from(count).unwrap_or_default(), what);
+            let many = text::count(count, what);
             obstacles.push(format!("it has {many}, which would stay behind; drop or finish them first"));
         }
         if !row.get::<_, bool>(3) {

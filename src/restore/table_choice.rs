@@ -78,15 +78,16 @@ impl Restorer<'_> {
         let targets = tables.targets();
         for TableTarget { table, into, rows } in &targets {
             let (table, into) = (text::one_line(table), text::one_line(into));
+            let rows = text::count(*rows, "row");
             plan.say(
                 "table",
                 match tables.way {
-                    TableWay::Dropped => format!("{table} no longer exists and will be recreated, with {rows} rows"),
-                    TableWay::Beside => format!("{rows} rows of {table} go into the new table {into}"),
+                    TableWay::Dropped => format!("{table} no longer exists and will be recreated, with {rows}"),
+                    TableWay::Beside => format!("{rows} of {table} will be restored into the new table {into}"),
                     TableWay::InPlace if self.request.replace => {
-                        format!("{rows} rows replace those in {table}")
+                        format!("{rows} will replace those in {table}")
                     }
-                    TableWay::InPlace => format!("{rows} rows go into {table}, which must be empty"),
+                    TableWay::InPlace => format!("{rows} will be restored into {table}, which must be empty"),
                 },
             );
         }

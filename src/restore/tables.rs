@@ -77,7 +77,7 @@ impl Restorer<'_> {
         for TableTarget { table, into, rows } in &done.tables {
             let (table, into) = (text::one_line(table), text::one_line(into));
             let place = if table == into { String::new() } else { format!(", as {into}") };
-            done.lines.push(format!("{table} is restored with {rows} rows{place}"));
+            done.lines.push(format!("{table} is restored with {}{place}", text::count(*rows, "row")));
         }
         Ok(())
     }

@@ -57,9 +57,9 @@ impl Restorer<'_> {
     pub(super) fn say_what(&self, expected: &DatabaseHead, plan: &mut Plan) {
         let totals = &expected.totals;
         let all = format!(
-            "{} and {} rows of {}",
-            text::count(totals.tables as usize, "table"),
-            totals.rows,
+            "{} and {} of {}",
+            text::count(totals.tables, "table"),
+            text::count(totals.rows, "row"),
             text::one_line(&expected.name)
         );
         let what = match self.request.content {

@@ -79,7 +79,7 @@ impl<'a> Comparison<'a> {
         result.seconds = Some(StageSeconds { load, index, compare: started.elapsed().as_secs_f64() });
         result.exceptions = filled.left_out.iter().map(Omission::record).collect();
         let (tables, rows) = (result.tables, result.rows);
-        let compared = format!("{} and {}", text::counted(tables, "tables"), text::counted(rows, "rows"));
+        let compared = format!("{} and {}", text::count(tables, "table"), text::count(rows, "row"));
         info!(tables, rows, "compared {compared} of {}", expected.head.name);
         Ok(result)
     }

@@ -217,7 +217,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("dump_format", "hex"),
     ("pipeline", "dump_format encryption record progress hex"),
     ("encryption", ""),
-    ("record", "hex"),
+    ("record", "text hex"),
     ("storage", "settings record background text hex"),
     ("repository", "encryption record storage progress text hex"),
     ("inventory", "config postgres record storage repository report schedule error shutdown progress text"),

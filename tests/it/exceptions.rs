@@ -481,7 +481,7 @@ fn a_materialized_view_that_was_not_fresh_is_a_warning_and_a_fresh_one_is_none()
     backup.run(&[]).exits(0);
     let report = backup.verify(&[], 0);
     assert_eq!(report.with("warning"), [7]);
-    assert!(report.check(7).1.contains("materialized view public.m: 1 rows at the source, 2 here"), "{:#}", report.0);
+    assert!(report.check(7).1.contains("materialized view public.m: 1 row at the source, 2 here"), "{:#}", report.0);
 }
 
 #[test]

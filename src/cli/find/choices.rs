@@ -1,6 +1,7 @@
 //! What there was to choose from, for whoever asked for something else.
 
-use super::{MOST_NAMES, Named};
+use super::Named;
+use crate::cli::output::MOST_NAMES;
 use crate::config::BackupType;
 use crate::error::{Error, SettingsError};
 use crate::record::manifest::Manifest;

@@ -3,6 +3,7 @@
 mod choices;
 
 use super::SideArgument;
+use super::output::MOST_NAMES;
 use crate::config::{Config, Target};
 use crate::error::{Error, SettingsError};
 use crate::inventory::sides;
@@ -39,8 +40,6 @@ pub(super) struct Named {
 /// A backup and where it lies.
 pub(super) type FoundBackup = (Repository, Backup);
 
-/// Names that an answer lists at most.
-const MOST_NAMES: usize = 10;
 /// How many backups are tried for one that can be read.
 const READABLE_TRIES: usize = 50;
 /// Stands for the newest.

@@ -70,7 +70,7 @@ pub(super) fn render(view: &View<'_>) -> String {
                             "Backup volume: " (text::size(volume.free_bytes)) " free, "
                             (format!("{:.0}", volume.share_used * 100.0)) " % full"
                             @if let Some(days) = volume.full_in_days {
-                                ", and full in about " (text::count(days as usize, "day")) " at this rate"
+                                ", and full in about " (text::count(days, "day")) " at this rate"
                             }
                             ". "
                         }

@@ -145,9 +145,9 @@ fn decide_by_age(candidate: &Candidate, days: u32, now: DateTime<Utc>) -> (bool,
         return (true, "all auto backups are kept".to_owned());
     }
     if now - candidate.started > TimeDelta::days(days.into()) {
-        (false, format!("older than {}", text::count(days as usize, "day")))
+        (false, format!("older than {}", text::count(days, "day")))
     } else {
-        (true, format!("not older than {}", text::count(days as usize, "day")))
+        (true, format!("not older than {}", text::count(days, "day")))
     }
 }
 

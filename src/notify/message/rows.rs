@@ -210,7 +210,7 @@ fn verified(entry: &Entry) -> String {
     let restored = match verified.restore_seconds {
         None => "stored bytes only".to_owned(),
         Some(seconds) => {
-            let (tables, rows) = (text::counted(verified.tables, "tables"), text::counted(verified.rows, "rows"));
+            let (tables, rows) = (text::count(verified.tables, "table"), text::count(verified.rows, "row"));
             format!("{tables} and {rows}, restored in {seconds:.0} s")
         }
     };

@@ -16,6 +16,7 @@ pub use reader::Facts;
 
 use crate::hex::{self, Sha256Digest};
 use crate::record::fingerprint::Fingerprint;
+use crate::text;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -268,7 +269,7 @@ pub struct LeftOut {
 /// `table public.orders (1000 rows): it belongs to the extension hstore`
 impl std::fmt::Display for LeftOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let rows = self.rows.map(|rows| format!(" ({rows} rows)")).unwrap_or_default();
+        let rows = self.rows.map(|rows| format!(" ({})", text::count(rows, "row"))).unwrap_or_default();
         write!(f, "{}{rows}: {}", self.object, self.why)
     }
 }

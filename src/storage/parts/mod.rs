@@ -11,6 +11,7 @@ pub use plan::{LARGEST_PART, SMALLEST_PART};
 use super::retry::with_retry;
 use super::{Note, Object, Progress, Storage, StorageError, Unfinished, Upload};
 use crate::background::counted;
+use crate::text;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use count::Sent;
@@ -150,7 +151,8 @@ impl<S: PartStore> PartUpload<S> {
     async fn send_part(&mut self) -> Result<(), StorageError> {
         let max_parts = self.store.limits().max_parts;
         if self.sent == max_parts {
-            let cause = format!("the backup does not fit into {} parts; raise REMOTE_MAX_PARTS", self.sent);
+            let cause =
+                format!("the backup does not fit into {}; raise REMOTE_MAX_PARTS", text::count(self.sent, "part"));
             return Err(StorageError::Failed { action: self.store.action("writing", &self.key), cause });
         }
         let upload_id = match &self.upload_id {

@@ -3,6 +3,7 @@
 use super::S3;
 use crate::storage::parts::PartStore;
 use crate::storage::{Advice, StorageError};
+use crate::text;
 use aws_sdk_s3::types::{DefaultRetention, ExpirationStatus, LifecycleRule, ObjectLockRetentionMode};
 
 /// The version of an object in a bucket that makes none.
@@ -70,8 +71,8 @@ impl S3 {
         let rule = answer.object_lock_configuration?.rule?;
         let DefaultRetention { days, years, mode, .. } = rule.default_retention?;
         let time = match (days, years) {
-            (Some(days), _) => format!("{days} days"),
-            (None, Some(years)) => format!("{years} years"),
+            (Some(days), _) => text::count(days, "day"),
+            (None, Some(years)) => text::count(years, "year"),
             (None, None) => return None,
         };
         let who = match mode {

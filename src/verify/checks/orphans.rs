@@ -10,9 +10,11 @@ fn judge(compared: &Compared<'_>) -> Judgement {
     if *keys == 0 {
         return Judgement::not_applicable("the database has no validated foreign key");
     }
-    let details: Vec<String> =
-        orphans.iter().map(|(key, count)| format!("{}: {count} rows refer to nothing", text::one_line(key))).collect();
+    let details: Vec<String> = orphans
+        .iter()
+        .map(|(key, count)| format!("{}: {}", text::one_line(key), text::count(*count, "orphan row")))
+        .collect();
     let sum: u64 = orphans.values().sum();
     let expected = format!("no orphan rows in {}", text::count(*keys, "foreign key"));
-    Judgement::new(verdict_of(&details, &[]), expected, format!("{sum} orphan rows"), details)
+    Judgement::new(verdict_of(&details, &[]), expected, text::count(sum, "orphan row"), details)
 }

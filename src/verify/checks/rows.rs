@@ -34,9 +34,10 @@ fn judge_counts(compared: &Compared<'_>) -> Judgement {
     for (view, found) in &there.views {
         let expected = expected.head.materialized.get(view).map_or(0, |wanted| wanted.rows);
         let name = text::one_line(view);
+        let source = text::count(expected, "row");
         let what = match found.rows == expected {
-            true => format!("{expected} rows at the source, and as many different ones here"),
-            false => format!("{expected} rows at the source, {} here", found.rows),
+            true => format!("{source} at the source, and as many different ones here"),
+            false => format!("{source} at the source, {} here", found.rows),
         };
         warnings.push(format!(
             "materialized view {name}: {what}; it was not fresh when the dump was made, or depends on more than its tables"
@@ -55,7 +56,7 @@ fn judge_counts(compared: &Compared<'_>) -> Judgement {
         let details = std::iter::once("the dump has no rows of any table".to_owned()).chain(notes).collect();
         return Judgement::new(Verdict::NotApplicable, String::new(), String::new(), details);
     }
-    let sum = |tables: usize, rows: u64| format!("{} in {}", text::counted(rows, "rows"), text::count(tables, "table"));
+    let sum = |tables: usize, rows: u64| format!("{} in {}", text::count(rows, "row"), text::count(tables, "table"));
     let wanted = sum(wanted.len(), wanted.values().map(|table| table.rows).sum());
     let there = sum(usize::try_from(there.tables).unwrap_or(usize::MAX), there.rows);
     let verdict = verdict_of(&details, &warnings);
