@@ -44,13 +44,14 @@ lint: ## formatting, clippy with warnings as errors, documentation builds
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
-bench: ## speed, size and memory against PostgreSQL's own tools, gzip and pigz; 1 GB, 200 small databases, several connections, restores, 5,000 backups, 100,000 tables
+bench: ## speed, size and memory against PostgreSQL's own tools, gzip and pigz; 1 GB, 200 small databases, several connections, restores, 5,000 backups, a look into one, 100,000 tables
 	@tests/tools/setup.sh test
 	@tests/bench/run.sh
 	@tests/bench/databases.sh
 	@tests/bench/connections.sh
 	@tests/bench/restore.sh
 	@tests/bench/catalogue.sh
+	@tests/bench/inspection.sh
 	@tests/bench/objects.sh
 
 dist: ## build what a release holds into ./dist: static binaries, Debian packages, chart, bill of materials (ARCHES)
