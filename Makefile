@@ -27,16 +27,16 @@ test: ## run every test against real servers, and print how many ran
 	@tests/tools/setup.sh test
 	@tests/tools/test.sh
 
-restore-test: ## restore the newest backup of ./backups on a PostgreSQL apart from everything, report into ./reports
+restore-test: ## restore the newest backup of ./backups on an isolated PostgreSQL, and write the report to ./reports
 	@mkdir -p reports
 	@docker compose --profile verify run --rm --user "$$(id -u):$$(id -g)" verify; code=$$?; \
 	    docker compose --profile verify rm --stop --force --volumes verify-postgres >/dev/null; exit $$code
 
-extensions-test: ## every extension that the server has the files of: backed up, verified, restored
+extensions-test: ## back up, verify and restore every extension that is installed on the test server
 	@tests/tools/setup.sh test
 	@tests/tools/extensions.sh
 
-fuzz: ## dumps that are made up, read for a minute each (FUZZ_SECONDS); builds for ten minutes before
+fuzz: ## read made-up dumps for a minute each (FUZZ_SECONDS); building takes ten minutes first
 	@tests/tools/fuzz.sh
 
 lint: ## formatting, clippy with warnings as errors, documentation builds

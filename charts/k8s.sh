@@ -493,7 +493,7 @@ logs() {
                 start='set verify.enabled to true in the values, and make k8s-deploy creates the CronJob that starts them'
             fi
             ;;
-        *) die "COMPONENT is backup, verify or restore, and not $component" ;;
+        *) die "COMPONENT must be backup, verify or restore, not $component" ;;
     esac
     pod=$(kube get pods --selector "$(selector "$component")" --sort-by=.metadata.creationTimestamp --output name | tail -n 1)
     [[ -n $pod ]] || die "the release $RELEASE has no $component pod in the namespace $NAMESPACE; $start"

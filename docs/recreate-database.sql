@@ -1,11 +1,11 @@
--- Makes the database of a backup's manifest as it was, without its content: encoding and locale, owner, comment,
+-- Creates the database that a backup's manifest describes, without its content: encoding and locale, owner, comment,
 -- connection limit, settings, settings of roles in it, privileges; not its tablespace, nor whether it is a template.
--- Where the database exists it gets all of that but encoding and locale on top of what it has. The roles must exist.
+-- If the database exists already, all of that except encoding and locale is added to what it has. The roles must exist.
 -- For PostgreSQL 15 and later.
 --
 --   psql -X -v ON_ERROR_STOP=1 -v manifest="$(cat NAME.json)" -d postgres -f recreate-database.sql
 --
--- Where the manifest has no properties, because they did not fit, take the facts:
+-- If the manifest has no properties, because they did not fit, use the facts file:
 --
 --   psql -X -v ON_ERROR_STOP=1 -d postgres -c '\set manifest `gunzip -c NAME.facts.json.gz`' -f recreate-database.sql
 

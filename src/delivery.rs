@@ -104,7 +104,7 @@ impl<'a> Post<'a> {
         };
         match (attempt(|| post(&self.content)).await, &self.fallback) {
             (Err(Undelivered::Status(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE)), Some(fallback)) => {
-                debug!("a notification was refused as malformed or too large, sending a minimal one");
+                debug!("a notification was refused as malformed or too large; sending a minimal one");
                 attempt(|| post(fallback)).await
             }
             (outcome, _) => outcome,
@@ -132,7 +132,7 @@ pub async fn attempt(request: impl Fn() -> RequestBuilder) -> Result<(), Undeliv
         if attempt == ATTEMPTS || pause > LONGEST_PAUSE {
             return Err(error);
         }
-        debug!("a notification was not taken: {error}, trying again in {:.1} s", pause.as_secs_f64());
+        debug!("a notification was not accepted: {error}; trying again in {:.1} s", pause.as_secs_f64());
         tokio::time::sleep(pause).await;
         attempt += 1;
     }

@@ -12,7 +12,7 @@ pub(super) async fn confirm(shutdown: Shutdown, question: String, word: String) 
         let why = "nothing was changed: confirm on a terminal, or pass --yes";
         return Err(Error::Settings(SettingsError::Usage(why.to_owned())));
     }
-    let _ = write!(std::io::stderr().lock(), "{question} Type `{word}` to go on: ");
+    let _ = write!(std::io::stderr().lock(), "{question} Type `{word}` to continue: ");
     let reading = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         // what cannot be read was not typed

@@ -63,10 +63,10 @@ pub(super) async fn execute(arguments: &Arguments, config: &Config) -> Result<Ex
     }
     if rows.replaced_values > 0 {
         warn!(
-            "{} not text in the encoding of {}: their bytes that are none are shown as U+FFFD",
+            "{} bytes that are not text in the encoding of {}; each such byte is shown as U+FFFD",
             match rows.replaced_values {
-                1 => "1 value is".to_owned(),
-                many => format!("{many} values are"),
+                1 => "1 value has".to_owned(),
+                many => format!("{many} values have"),
             },
             rows.database
         );

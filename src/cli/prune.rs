@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     dry_run: bool,
     /// Take over the backups of a replaced server
     ///
-    /// They are those that it stored under this source's name, and become this server's own.
+    /// The backups that it stored under this source's name become this server's own.
     #[arg(long, value_name = "SYSTEM_IDENTIFIER")]
     adopt: Option<String>,
     /// Confirm that a database lost rows on purpose
@@ -269,7 +269,7 @@ async fn release(
         document.released = released;
         return Ok(DONE);
     }
-    let question = "From now on the backups from before the loss are kept no longer than others.";
+    let question = "From now on, backups from before the loss are kept no longer than others.";
     arguments.consent(shutdown, question, "release").await?;
     for repository in sides {
         for (subject, fall) in &fallen {

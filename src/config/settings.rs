@@ -85,7 +85,7 @@ Setting::new("POSTGRES_PASSWORD", ValueKind::Text, "Password of that role. The d
 Setting::new("POSTGRES_DB", ValueKind::Text, "Database to back up unless BACKUP_DATABASES says otherwise, and the one in which the run holds its lock; if unset, it is `postgres` when several databases or the whole server are backed up.").default("testdb"),
 Setting::new("DATABASE_URL", ValueKind::Text, "postgres://user:password@host:port/database, instead of the five above; setting both to different values is an error.").secret(),
 Setting::new("BACKUP_SOURCE", ValueKind::Text, "Name of this source in manifests. Locking, pruning, counting and sweeping apply only to backups of the same source.").computed("host:port", source::default_name),
-Setting::new("POSTGRES_SSLMODE", ValueKind::Words(words_of::<SslMode>), "As in libpq; applies to our own connections and to the client tools.").default("prefer"),
+Setting::new("POSTGRES_SSLMODE", ValueKind::Words(words_of::<SslMode>), "As in libpq; applies to the program's own connections and to the client tools.").default("prefer"),
 Setting::new("POSTGRES_SSLROOTCERT", ValueKind::Text, "File of certificate authorities that the server's certificate is checked against, or `system`."),
 Setting::new("POSTGRES_SSLCERT", ValueKind::Text, "Client certificate file."),
 Setting::new("POSTGRES_SSLKEY", ValueKind::Text, "Key file of the client certificate."),
@@ -125,7 +125,7 @@ const DUMP: &[Setting] = &[
         "Compression level of archives: 0 is none, 9 is smallest and slowest.",
     )
     .computed("6 plain, 9 custom", dump::default_level),
-    Setting::new("BACKUP_JOBS", ValueKind::Number(1, 256), "Number of workers that compress.")
+    Setting::new("BACKUP_JOBS", ValueKind::Number(1, 256), "Number of workers that compress archives.")
         .computed("cores", dump::cores),
     Setting::new(
         "BACKUP_DATABASE_JOBS",
@@ -175,7 +175,7 @@ const DUMP: &[Setting] = &[
     Setting::new(
         "PG_BIN_DIR",
         ValueKind::Form("an existing folder", |text| Path::new(text).is_dir()),
-        "Folder of the client tools. Unset: PATH and the usual folders are searched, preferring the server's major version, else the next newer one.",
+        "Folder of the client tools. Unset: PATH and the usual folders are searched for the server's major version, or else the next newer one.",
     ),
 ];
 
@@ -226,7 +226,7 @@ Setting::new("RETENTION_DAYS", COUNT, "Local auto backups older than this many d
 Setting::new("BACKUP_RETENTION_DAILY", COUNT, "Number of newest daily backups kept locally (0: keep all).").default("7"),
 Setting::new("BACKUP_RETENTION_WEEKLY", COUNT, "Number of newest weekly backups kept locally (0: keep all).").default("4"),
 Setting::new("BACKUP_RETENTION_MONTHLY", COUNT, "Number of newest monthly backups kept locally (0: keep all).").default("12"),
-Setting::new("BACKUP_SHRINK_GUARD", ValueKind::Share, "A database whose rows or tables fall below this share of the last backup raises an alarm, and the last backup before the loss is retained until `backup prune --release`; 0 switches this off.").default("0.5"),
+Setting::new("BACKUP_SHRINK_GUARD", ValueKind::Share, "A database whose rows or tables fall below this share of the last backup raises an alarm, and the last backup before the loss is retained until the rows are back or `backup prune --release` confirms the loss; 0 switches this off.").default("0.5"),
 Setting::new("RETENTION_MIN_KEEP", COUNT, "Number of newest good backups per database and side that are never pruned, whatever their age (manual ones not counted).").default("1"),
 Setting::new("REMOTE_RETENTION_ENABLED", ValueKind::Flag, "Prune the remote side too; off by default, because a lifecycle rule of the bucket can do it instead.").default("false"),
 Setting::new("REMOTE_RETENTION_DAYS", COUNT, "Like RETENTION_DAYS, for the remote side.").default("30"),

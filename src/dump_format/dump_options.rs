@@ -245,20 +245,20 @@ pub fn refuse(words: &[String]) -> Option<String> {
     for one in &written {
         match one {
             Written::Known(DumpOption { may: May::BySetting(setting), .. }, shown, _) => {
-                return Some(format!("no {shown}; use {setting}"));
+                return Some(format!("anything but {shown}; use {setting}"));
             }
             Written::Known(DumpOption { may: May::No(why), .. }, shown, _) => {
-                return Some(format!("no {shown}: {why}"));
+                return Some(format!("anything but {shown}: {why}"));
             }
             Written::Known(DumpOption { name: "encoding", .. }, _, value) if is_of_clients(value) => {
                 return Some(format!(
-                    "no encoding {value}: in it a byte of a letter can look like a quote, so the dump would not be \
+                    "any encoding but {value}: in it a byte of a letter can look like a quote, so the dump would not be \
                      safe to load; use UTF8, which has every letter"
                 ));
             }
             Written::Known(..) => {}
             Written::Unknown(shown) => {
-                return Some(format!("no {shown}, because its effect on a backup is not known"));
+                return Some(format!("anything but {shown}, because its effect on a backup is not known"));
             }
             Written::Alone(word) => {
                 return Some(format!("options only; `{word}` does not belong to one (write --option=value)"));

@@ -14,7 +14,7 @@ pub enum StoreError {
     #[error("{0} was dropped earlier in this run, because it accepted no data for STALL_TIMEOUT")]
     GivenUp(String),
     /// The disk will not do.
-    #[error("only {free} are free in {place}, but the last backup took {needed}; free some space or move BACKUP_DIR")]
+    #[error("only {free} is free in {place}, but the last backup took {needed}; free some space or move BACKUP_DIR")]
     NoSpace {
         /// Folder.
         place: String,

@@ -138,14 +138,15 @@ impl Overview {
         let place = folder.display().to_string();
         if folder.exists() {
             let backups = text::count(lost.len(), "backup");
-            self.warnings
-                .push(format!("{place} has none of the {backups} that it had; check that its volume is mounted"));
+            self.warnings.push(format!(
+                "{place} has none of the {backups} that it had before; check that its volume is mounted"
+            ));
             return;
         }
         self.read.retain(|side| *side != Side::Local);
         // that would be the volume of the folder above it
         (self.space, self.full_in_days) = (None, None);
-        let cause = "the folder, which had backups before, is not there any more".to_owned();
+        let cause = "the folder, which had backups before, no longer exists".to_owned();
         let error = StorageError::Missing { action: format!("listing {place}"), cause, setting: "BACKUP_DIR" };
         self.unread.push((Side::Local, place, error));
     }

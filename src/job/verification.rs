@@ -86,7 +86,7 @@ async fn verify(context: &Context, entry: &mut Entry) -> Result<(), StageError> 
         count => warn!(
             seconds,
             exceptions = count,
-            "verified {}: every row came back, with {}; its record lists them with the SQL that would create them",
+            "verified {}: every row came back, with {}; its report lists them with the SQL that would create them",
             proof.id,
             text::count(count, "exception")
         ),

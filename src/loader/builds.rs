@@ -157,7 +157,7 @@ async fn run_side_by_side(
             Ok(()) => {}
             Err((_, error)) if error.code().is_none() => return Err(error),
             Err((from, error)) => {
-                debug!("line {}: {}; once more, alone", one.statements[from].line, postgres::cause(&error));
+                debug!("line {}: {}; trying it again, alone", one.statements[from].line, postgres::cause(&error));
                 failed.push((one, from));
             }
         }

@@ -103,7 +103,7 @@ impl Execution<'_> {
                 }
             }
             ObjectKind::Table => match plain_table::make(session, self.target.expected, &object.name).await? {
-                true => Omission { in_part: Some("created with its columns alone"), ..left_out },
+                true => Omission { in_part: Some("created with only its columns"), ..left_out },
                 false => left_out,
             },
             ObjectKind::Function => match without_leakproof(statement.text) {

@@ -52,7 +52,7 @@ families! {
     PENDING_UPLOADS "pending_uploads" DATABASE, Storage, "Number of local backups that are not yet in the remote store.";
     VERIFICATION_STATUS "verification_status" DATABASE, Storage, "1 when the latest verification of a backup of the database passed, 0 when it failed.";
     VERIFICATION_TIMESTAMP "verification_timestamp_seconds" DATABASE, Storage, "Time when the latest verification of a backup of the database ended, in Unix seconds.";
-    STORAGE_USED "storage_used_bytes" &["target"], Storage, "Bytes in use on the backup volume, by any files.";
+    STORAGE_USED "storage_used_bytes" &["target"], Storage, "Bytes in use on the backup volume, by files of any kind.";
     STORAGE_CAPACITY "storage_capacity_bytes" &["target"], Storage, "Capacity of the backup volume in bytes: bytes in use and bytes available to backups.";
     RUN_STATUS "run_status" &["shard"], Run, "1 when the latest run succeeded in full, 0 when anything in it failed.";
     RUN_COMPLETION_TIMESTAMP "run_completion_timestamp_seconds" &["shard"], Run, "Time when the latest run ended, successful or not, in Unix seconds.";
@@ -61,5 +61,5 @@ families! {
     RUN_IN_PROGRESS "run_in_progress" &[], Process, "1 while the daemon is running a backup, 0 otherwise.";
     STORAGE_READABLE "storage_readable" &["target"], Process, "1 when the daemon could read this side at its last check of the storage, 0 when it could not.";
     LOOK_TIMESTAMP "look_timestamp_seconds" &[], Process, "Time when the daemon last checked the storage, in Unix seconds.";
-    BUILD_INFO "build_info" &["version"], Process, "Always 1; the label has the version of the program.";
+    BUILD_INFO "build_info" &["version"], Process, "Always 1; the label `version` has the version of the program.";
 }

@@ -269,8 +269,8 @@ fn what_has_no_room_is_counted() {
     assert_eq!(fields(25).len(), 25);
     let cut = fields(40);
     assert_eq!((cut.len(), &cut[24]["name"]), (25, &serde_json::json!("More")));
-    assert!(cut[24]["value"].as_str().unwrap().starts_with("16 more have no room here"), "{cut:?}");
-    assert!(slack::render(&message(90)).to_string().contains("more have no room here"));
+    assert!(cut[24]["value"].as_str().unwrap().starts_with("16 more do not fit here"), "{cut:?}");
+    assert!(slack::render(&message(90)).to_string().contains("more do not fit here"));
 }
 
 #[test]

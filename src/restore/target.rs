@@ -114,7 +114,7 @@ impl Restorer<'_> {
             if !lacking.is_empty() && !globals && self.request.content != RestoreContent::Schema {
                 let lacking = text::one_line(&lacking.join(", ")).into_owned();
                 return Err(Error::Server(ServerError::Lacking(format!(
-                    "rows name {lacking} in columns of type regrole, which the server lacks; --globals creates roles \
+                    "the server lacks {lacking}, which rows name in columns of type regrole; --globals creates roles \
                      from the same backup run, or use CREATE ROLE"
                 ))));
             }
@@ -122,7 +122,7 @@ impl Restorer<'_> {
             if !lacking.is_empty() {
                 let lacking = text::one_line(&lacking.join(", ")).into_owned();
                 return Err(Error::Server(ServerError::Lacking(format!(
-                    "policies name {lacking}, which the server lacks; --globals creates roles from the same backup run"
+                    "the server lacks {lacking}, which policies name; --globals creates roles from the same backup run"
                 ))));
             }
         }

@@ -6,6 +6,9 @@ use std::cell::Cell;
 use std::time::Duration;
 use url::Url;
 
+/// What a duration looks like.
+const DURATION: &str = "seconds, or a duration such as 90s, 10m or 2h";
+
 /// Which values a setting takes.
 #[derive(Debug, Clone, Copy)]
 pub enum ValueKind {
@@ -49,7 +52,7 @@ impl ValueKind {
             Self::Flag => Some("true or false".to_owned()),
             Self::Number(least, most) => Some(format!("a number from {least} to {most}")),
             Self::Share => Some("a share from 0 to 1, such as 0.5".to_owned()),
-            Self::Duration => Some("seconds, or a duration such as 90s, 10m or 2h".to_owned()),
+            Self::Duration => Some(DURATION.to_owned()),
             Self::PositiveDuration => Some("a duration above zero".to_owned()),
             Self::Words(words) => Some(either(words())),
             Self::Url => Some("an http or https URL".to_owned()),
@@ -117,16 +120,17 @@ pub(super) enum Flag {
 pub(super) struct Lapse(pub(super) Duration);
 
 impl TryFrom<String> for Lapse {
-    type Error = humantime::DurationError;
+    type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         parse_duration(&text).map(Self)
     }
 }
 
-/// A duration as settings and command line take it: seconds, or `25h`, `8days`, `1h 30m`.
-pub fn parse_duration(text: &str) -> Result<Duration, humantime::DurationError> {
-    text.parse().map(Duration::from_secs).or_else(|_| humantime::parse_duration(text))
+/// A duration as settings and command line take it: seconds, or `25h`, `8days`, `1h 30m`; the error says what is allowed.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map(Duration::from_secs);
+    seconds.or_else(|_| humantime::parse_duration(text)).map_err(|_| format!("allowed: {DURATION}"))
 }
 
 fn either(words: &[&str]) -> String {

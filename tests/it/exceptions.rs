@@ -88,7 +88,7 @@ const WORLDS: &[World] = &[
         sql: "CREATE EXTENSION unaccent; ALTER FUNCTION unaccent(text) IMMUTABLE;
               CREATE TABLE t (a text, b text GENERATED ALWAYS AS (public.unaccent(a)) STORED); INSERT INTO t VALUES ('ä'), ('b')",
         settings: &[],
-        exceptions: &["table public.t: created with its columns alone"],
+        exceptions: &["table public.t: created with only its columns"],
     },
     World {
         name: "a function in an index that finds its table by the search_path",

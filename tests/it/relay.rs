@@ -258,7 +258,7 @@ fn a_connection_that_is_refused_is_one_less() {
         .set("POSTGRES_PASSWORD", "few")
         .set("BACKUP_CONNECTIONS", "8")
         .set("PG_DUMP_EXTRA_ARGS", "--no-blobs");
-    backup.run(&[]).exits(0).says("one connection fewer reads rows");
+    backup.run(&[]).exits(0).says("rows are read over one connection fewer");
     assert_alike(&content(&backup.archive()), &alone, "few connections");
 }
 

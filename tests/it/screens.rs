@@ -262,7 +262,7 @@ fn at_prompt(backup: &Backup, arguments: &[&str], act: impl FnOnce(&mut ChildStd
     let (mut screen, mut byte, mut act) = (Vec::new(), [0], Some(act));
     while stdout.read(&mut byte).unwrap() > 0 {
         screen.push(byte[0]);
-        if screen.ends_with(b" to go on: ")
+        if screen.ends_with(b" to continue: ")
             && let Some(act) = act.take()
         {
             act(&mut stdin);

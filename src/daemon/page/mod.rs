@@ -127,7 +127,7 @@ fn verdict(view: &View<'_>, problems: &[Problem]) -> Markup {
                 0 => "The globals have".to_owned(),
                 lacking => format!("{lacking} of {databases} {has}"),
             };
-            let more = if lacking > 0 && all - well > lacking { " Neither have the globals." } else { "" };
+            let more = if lacking > 0 && all - well > lacking { " Nor do the globals." } else { "" };
             ("bad", format!("{who} no good backup that is at most {most} old.{more}"))
         }
         Some(_) => (

@@ -109,7 +109,7 @@ fn cause(report: &Report) -> Option<String> {
 
 /// What stands where rows have no room.
 pub(super) fn left_out(rows: usize) -> Row {
-    let text = Text::Plain(format!("{rows} more have no room here; the log has all of it"));
+    let text = Text::Plain(format!("{rows} more do not fit here; the log has all of them"));
     Row { name: "More".to_owned(), text, short: false }
 }
 

@@ -90,7 +90,7 @@ impl Service for Mail {
             match sent {
                 Ok(_) => return Ok(()),
                 Err(error) if attempt < ATTEMPTS && is_not_taken(&error) => {
-                    debug!("the mail server did not take an e-mail: {error}; trying again");
+                    debug!("the mail server did not accept an e-mail: {error}; trying again");
                 }
                 Err(error) => return Err(failed(&error)),
             }

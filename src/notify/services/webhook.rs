@@ -16,7 +16,7 @@ pub const KIND: ServiceKind = ServiceKind { name: "the webhook", settings: SETTI
 const SETTINGS: &[Setting] = &[Setting::new(
     "WEBHOOK_URL",
     ValueKind::Url,
-    "Any URL that takes the report of every run as a JSON POST (docs/schemas/report.json).",
+    "Any URL that accepts the report of every run as a JSON POST (docs/schemas/report.json).",
 )
 .secret()];
 

@@ -175,7 +175,7 @@ pub fn open(source: &Source, budget: &ReadingBudget, wanted: RelayedDump<'_>) ->
         (_, Output::Globals) => return None,
         (None, _) => "the server exports no snapshot".to_owned(),
         _ if (1..SMALL).contains(&wanted.bytes) => {
-            debug!("{}: one connection reads what is small", source.database);
+            debug!("{}: one connection reads this small database", source.database);
             return None;
         }
         (Some(snapshot), Output::Plain) => {

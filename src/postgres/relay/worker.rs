@@ -174,7 +174,7 @@ impl ReaderPool {
                 while self.take(&mut reader, self.next().await).await.is_ok() {}
             }
             Err(cause) => {
-                info!("{}: one connection fewer reads rows: {cause}", self.source.database);
+                info!("{}: rows are read over one connection fewer: {cause}", self.source.database);
                 self.lock().is_limited = true;
             }
         }

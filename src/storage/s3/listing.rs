@@ -69,7 +69,9 @@ impl S3 {
                 (None, _) => {
                     let name = &self.name;
                     ODD.call_once(|| {
-                        warn!("{name} does not say correctly where a listing ends; each is read until nothing follows");
+                        warn!(
+                            "{name} reports wrongly where a listing ends; every listing is read until nothing follows"
+                        );
                     });
                     Position::After(last.clone())
                 }

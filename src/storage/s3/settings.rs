@@ -14,7 +14,7 @@ Setting::new("REMOTE_REGION", ValueKind::Text, "Region.").default("us-east-1"),
 Setting::new("REMOTE_SSE", ValueKind::Words(words_of::<Sse>), "Server-side encryption."),
 Setting::new("REMOTE_SSE_KMS_KEY", ValueKind::Text, "KMS key for REMOTE_SSE=aws:kms.").secret(),
 Setting::new("REMOTE_STORAGE_CLASS", ValueKind::Text, "Storage class of the archive, for example STANDARD_IA."),
-Setting::new("REMOTE_ADDRESSING", ValueKind::Words(words_of::<Addressing>), "How requests name the bucket: in the path, in the host (virtual), or whichever the store accepts (auto).").default("auto"),
+Setting::new("REMOTE_ADDRESSING", ValueKind::Words(words_of::<Addressing>), "How requests name the bucket: in the path (path), in the host name (virtual), or whichever the store accepts (auto).").default("auto"),
 Setting::new("REMOTE_CHECKSUM", ValueKind::Words(words_of::<Checksum>), "When the S3 client adds its own checksums.").default("when_required"),
 ];
 /// Amazon itself, as `REMOTE_ENDPOINT`.

@@ -35,7 +35,7 @@ impl Difference {
         let more = matched.more_unlike[kind as usize];
         if more > 0 {
             let what = "are missing, are different, or should not exist";
-            difference.other.insert(0, format!("beside those named, at least {more} {what}"));
+            difference.other.insert(0, format!("besides those named, at least {more} {what}"));
         }
         difference
     }
@@ -65,7 +65,7 @@ impl Difference {
         let mut differences = self.other;
         let more = |what: &str| {
             let more = self.more_missing;
-            (more > 0).then(|| format!("beside those named, {more} are {what}"))
+            (more > 0).then(|| format!("besides those named, {more} are {what}"))
         };
         if terms.partial {
             let warnings = more("missing").into_iter().chain(self.missing.iter().map(left_out));

@@ -53,7 +53,8 @@ fn judge_dirty(compared: &Compared<'_>) -> Judgement {
         (true, false) => Verdict::Warning,
         (true, true) => Verdict::Ok,
     };
-    let details = expected.iter().map(|table| format!("{table}: a migration broke off at the source")).collect();
+    let details =
+        expected.iter().map(|table| format!("{table}: a migration at the source was not completed")).collect();
     let show = |tables: &[String]| if tables.is_empty() { "not dirty".to_owned() } else { tables.join(", ") };
     Judgement::new(verdict, show(&expected), show(&found), details)
 }

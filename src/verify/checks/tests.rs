@@ -163,21 +163,21 @@ fn what_is_unlike_is_found_however_many_there_are_and_the_first_of_it_is_named()
     let others = tables(&mut (1_000..1_001).chain(6_000..9_000), 1_000);
     for (there, terms, verdict, named) in [
         (&all, TERMS, Verdict::Ok, &[][..]),
-        (&alike, TERMS, Verdict::Failed, &["beside those named, 1000 are missing", "public.t00000 is missing"]),
-        (&alike, partial, Verdict::Warning, &["beside those named, 1000 are missing"]),
-        (&there, TERMS, Verdict::Failed, &["beside those named, 1000 are missing"]),
+        (&alike, TERMS, Verdict::Failed, &["besides those named, 1000 are missing", "public.t00000 is missing"]),
+        (&alike, partial, Verdict::Warning, &["besides those named, 1000 are missing"]),
+        (&there, TERMS, Verdict::Failed, &["besides those named, 1000 are missing"]),
         (
             &there,
             partial,
             Verdict::Failed,
-            &["beside those named, 1000 are missing", "public.t04999: x is true, expected false"],
+            &["besides those named, 1000 are missing", "public.t04999: x is true, expected false"],
         ),
         (&other, partial, Verdict::Failed, &["public.t04999: x is true, expected false"]),
         (
             &others,
             partial,
             Verdict::Failed,
-            &["beside those named, at least 2001 are missing, are different", "public.t01000: x is true"],
+            &["besides those named, at least 2001 are missing, are different", "public.t01000: x is true"],
         ),
     ] {
         let check = check(&all, there, terms, 3);

@@ -80,7 +80,7 @@ fn thousands_of_objects_that_are_not_there_are_counted_and_the_first_of_them_nam
     let report = backup.verify(&[], 65);
     let (verdict, details) = report.check(3);
     assert_eq!(verdict, "failed");
-    assert!(details.contains("beside those named, 1500 are missing"), "{details}");
+    assert!(details.contains("besides those named, 1500 are missing"), "{details}");
     assert!(details.contains("public.gone0 is missing") && !details.contains("public.t1 "), "{details}");
 }
 

@@ -236,7 +236,7 @@ fn a_listing_that_does_not_say_how_far_it_goes_is_read_to_where_nothing_follows(
         (backups.map(|one| one["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), listed["foreign"].clone())
     };
     assert_eq!(names(&lying), names(&honest));
-    lying.run(&["list"]).exits(0).says("does not say correctly where a listing ends");
+    lying.run(&["list"]).exits(0).says("reports wrongly where a listing ends");
     lying.with("REMOTE_RETENTION_DAILY", "1").run(&[]).exits(0);
     // a page that was cut tells less than it has, and brings the rest
     let empty = lying.with("REMOTE_PREFIX", "nothing/here/");
