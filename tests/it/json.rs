@@ -141,6 +141,9 @@ fn a_command_without_an_answer_prints_why_as_json() {
         assert!(outcome.log.contains("BACKUP_TARGET=local"), "{}", outcome.log);
         away.with("BACKUP_TARGET", "local").run(arguments).exits(0);
     }
+    for arguments in [&["download", "latest"][..], &["restore", "latest", "--into", "copy", "--yes"]] {
+        away.run(arguments).exits(69).says("BACKUP_TARGET=local");
+    }
     // beside what could be verified
     let absent = backup.with("POSTGRES_PORT", "1").with("RETRY_COUNT", "1");
     assert_eq!(fits("verify", &absent.run(&["verify", "--json"]).exits(69))["failures"][0]["stage"], "verify");

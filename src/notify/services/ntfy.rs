@@ -115,7 +115,8 @@ mod tests {
             let (title, description) = ("Backup failed".to_owned(), "Source db".to_owned());
             let content =
                 render(&Message { tone: Tone::Bad, title, description, time: Utc::now(), rows, cause: None }, "t");
-            assert!(content["message"].as_str().unwrap().len() <= 4000);
+            let text = content["message"].as_str().unwrap();
+            assert!((3990..=4000).contains(&text.len()) && text.ends_with('…'), "{} bytes: {text}", text.len());
             assert_eq!(content["priority"], 5);
         }
     }
