@@ -4,7 +4,6 @@ use crate::support;
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use support::backup::Backup;
 use support::daemon::Daemon;
@@ -96,9 +95,7 @@ fn missed_runs_lead_to_one_run_after_a_restart() {
 
     backup.make_older(30);
     let mut daemon = Daemon::start(&backup, &[]);
-    wait_for("the missed run", || daemon.log().contains("backup done"));
-    // what comes behind the last line is part of the run
-    wait_for("its end", || daemon.metric("pg_backup_run_in_progress") == Some(0.0));
+    wait_for_missed_run(&daemon);
     assert_eq!(daemon.stop(Signal::TERM).0, 0);
     let log = daemon.log();
     assert!(log.contains("missed the weekly run of") && log.contains("; running it now"), "{log}");
@@ -235,27 +232,14 @@ fn settings_that_make_no_daemon_are_refused_by_name() {
 #[test]
 fn as_the_first_process_of_a_container_it_reaps_orphans_and_hands_signals_on() {
     let database = small_database();
+    let backup = Backup::of(shared(), &database).set("BACKUP_SCHEDULE", "0 0 * * *");
     // pg_dump, with a grandchild that outlives it
-    let folder = tempfile::tempdir().unwrap();
-    for tool in std::fs::read_dir(&shared().bin).unwrap().flatten() {
-        let (name, real) = (tool.file_name(), tool.path());
-        let link = folder.path().join(&name);
-        if name == "pg_dump" {
-            let script = format!("#!/bin/sh\n(sleep 0.2 &)\nexec '{}' \"$@\"\n", real.display());
-            std::fs::write(&link, script).unwrap();
-            Command::new("chmod").arg("755").arg(&link).status().unwrap();
-        } else {
-            std::os::unix::fs::symlink(real, link).unwrap();
-        }
-    }
-    let backup = Backup::of(shared(), &database)
-        .set("BACKUP_SCHEDULE", "0 0 * * *")
-        .set("PG_BIN_DIR", folder.path().to_str().unwrap());
+    let backup = backup.with_pg_dump(&shared().bin, "(sleep 0.2 &)\nexec $real \"$@\"");
     backup.run(&["run"]).exits(0);
     backup.make_older(3);
     let backup = backup.under(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]);
     let mut daemon = Daemon::start(&backup, &[]);
-    wait_for("the missed run", || daemon.log().contains("backup done"));
+    wait_for_missed_run(&daemon);
     let first = children(daemon.child.id())[0];
     let program = children(first)[0];
     let zombies = || children(first).into_iter().filter(|pid| *pid != program).collect::<Vec<_>>();
@@ -266,6 +250,12 @@ fn as_the_first_process_of_a_container_it_reaps_orphans_and_hands_signals_on() {
     // and so does a command that fails
     let outcome = backup.with("POSTGRES_PASSWORD", "wrong").with("POSTGRES_PORT", "1").run(&["run"]);
     assert_eq!(outcome.code, 69, "{}", outcome.log);
+}
+
+/// To its end: a stop between the last line of its log and that is a stop of the run.
+fn wait_for_missed_run(daemon: &Daemon) {
+    wait_for("the missed run", || daemon.log().contains("backup done"));
+    wait_for("its end", || daemon.metric("pg_backup_run_in_progress") == Some(0.0));
 }
 
 fn children(of: u32) -> Vec<u32> {

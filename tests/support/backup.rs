@@ -74,6 +74,20 @@ impl Backup {
         Self { folder: self.folder.clone(), environment, wrapper: self.wrapper.clone() }
     }
 
+    /// The same with a `pg_dump` of our own: a script that has the real one of that folder as `$real`.
+    pub fn with_pg_dump(&self, bin: &str, script: &str) -> Self {
+        let folder = self.folder.path().join("bin");
+        std::fs::create_dir_all(&folder).unwrap();
+        let head =
+            format!("#!/bin/bash\nreal='{bin}/pg_dump'\nif [ \"$1\" = --version ]; then exec $real --version; fi");
+        // written by a child: while a file is open here, a child of another thread may have it too, and nobody can run it
+        let write = "printf '%s\n' \"$1\" >\"$0\" && chmod 755 \"$0\"";
+        let path = folder.join("pg_dump");
+        let text = format!("{head}\n{script}");
+        assert!(Command::new("sh").args(["-c", write]).arg(&path).arg(text).status().unwrap().success());
+        self.with("PG_BIN_DIR", folder.to_str().unwrap())
+    }
+
     /// What a setting is set to.
     pub fn get(&self, name: &str) -> String {
         self.environment[name].clone()

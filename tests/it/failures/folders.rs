@@ -27,7 +27,7 @@ fn a_full_disk_is_named_and_leaves_the_disk_as_it_was() {
 }
 
 #[test]
-fn a_dry_run_says_that_the_folder_cannot_be_written() {
+fn a_folder_that_cannot_be_written_is_refused_before_the_dump_and_by_a_dry_run() {
     let backup = Backup::of(shared(), &small_database());
     let mount = backup.folder.path().join("sealed");
     std::fs::create_dir(&mount).unwrap();
@@ -35,7 +35,8 @@ fn a_dry_run_says_that_the_folder_cannot_be_written() {
     let backup =
         backup.under(&["unshare", "-Urm", "sh", "-c", &script, "sh"]).set("BACKUP_DIR", mount.to_str().unwrap());
     for arguments in [&["run", "--dry-run"][..], &["run"]] {
-        backup.run(arguments).exits(74).says("Read-only file system").says("BACKUP_DIR");
+        let outcome = backup.run(arguments).exits(77).says("Read-only file system").says("BACKUP_DIR");
+        assert!(!outcome.log.contains("dumping"), "{}", outcome.log);
     }
 }
 

@@ -62,6 +62,11 @@ impl Scene {
         Self { backup: self.backup.set(name, value), ..self }
     }
 
+    /// The scene with a `pg_dump` that ends badly.
+    fn with_pg_dump(self, script: &str) -> Self {
+        Self { backup: self.backup.with_pg_dump(&shared().bin, script), ..self }
+    }
+
     fn run(&self) -> Outcome {
         self.backup.run(&["run", "--type", "daily"])
     }
@@ -143,20 +148,6 @@ fn small_database() -> String {
     let database = shared().database("small");
     shared().sql(&database, "CREATE TABLE t AS SELECT n FROM generate_series(1, 1000) AS n");
     database
-}
-
-/// A folder with a `pg_dump` of our own that ends badly; everything else is the real thing.
-fn broken_pg_dump(scene: &Scene, body: &str) -> String {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = scene.backup.folder.path().join("bin");
-    std::fs::create_dir_all(&folder).unwrap();
-    let real = format!("{}/pg_dump", shared().bin);
-    let script =
-        format!("#!/bin/bash\nif [ \"$1\" = --version ]; then exec {real} --version; fi\nreal={real}\n{body}\n");
-    let path = folder.join("pg_dump");
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    folder.to_str().unwrap().to_owned()
 }
 
 /// Processes whose command line names that text, by number.

@@ -1,6 +1,6 @@
 //! The source fails: pg_dump, its connection, the server, its role.
 
-use super::{ALONE, Scene, broken_pg_dump, database_of, pg_dumps_of, small_database, stalled_run};
+use super::{ALONE, Scene, database_of, pg_dumps_of, small_database, stalled_run};
 use crate::support::backup::{Backup, finish};
 use crate::support::postgres::{Postgres, shared};
 use crate::support::{free_port, s3, tool, wait_for};
@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 fn pg_dump_that_exits_1_after_30_mb_leaves_nothing() {
     let database = database_of(40);
     let scene = Scene::remote(&database, "all", &s3::shared().endpoint());
-    let bin =
-        broken_pg_dump(&scene, "$real \"$@\" | head -c 30000000\necho 'pg_dump: error: something broke' >&2\nexit 1");
-    let scene = scene.set("PG_BIN_DIR", &bin);
+    let scene =
+        scene.with_pg_dump("$real \"$@\" | head -c 30000000\necho 'pg_dump: error: something broke' >&2\nexit 1");
     let outcome = scene.run().exits(74).says("exit status: 1").says("something broke");
     scene.is_untouched_after(&outcome);
 }
@@ -23,8 +22,7 @@ fn pg_dump_that_exits_0_without_its_end_leaves_nothing() {
     let database = database_of(2);
     for format in ["plain", "custom"] {
         let scene = Scene::local(&database);
-        let bin = broken_pg_dump(&scene, "$real \"$@\" | head -c 500000\nexit 0");
-        let scene = scene.set("PG_BIN_DIR", &bin).set("BACKUP_FORMAT", format);
+        let scene = scene.with_pg_dump("$real \"$@\" | head -c 500000\nexit 0").set("BACKUP_FORMAT", format);
         let outcome = scene.run().exits(74).says("pg_dump exited 0, but");
         scene.is_untouched_after(&outcome);
     }
@@ -59,11 +57,8 @@ fn a_backend_terminated_while_the_local_side_writes_names_the_cause() {
     let database = database_of(60);
     let scene = Scene::local(&database);
     // the real pg_dump, slowed down so that COPY lasts
-    let bin = broken_pg_dump(
-        &scene,
-        "set -o pipefail; $real \"$@\" | while IFS= read -r line; do printf '%s\\n' \"$line\"; done",
-    );
-    let scene = scene.set("PG_BIN_DIR", &bin).set(ALONE.0, ALONE.1);
+    let slow = "set -o pipefail; $real \"$@\" | while IFS= read -r line; do printf '%s\\n' \"$line\"; done";
+    let scene = scene.with_pg_dump(slow).set(ALONE.0, ALONE.1);
     let child = scene.spawn();
     wait_for("COPY", || {
         let terminate = format!(
@@ -148,8 +143,7 @@ fn a_table_dropped_while_pg_dump_starts_is_dumped_again_under_a_new_snapshot() {
         "if [ ! -e '{0}' ]; then touch '{0}'; echo 'pg_dump: error: query failed: ERROR:  could not open relation with OID 1' >&2; exit 1; fi\nexec $real \"$@\"",
         marker.display()
     );
-    let bin = broken_pg_dump(&scene, &body);
-    let scene = scene.set("PG_BIN_DIR", &bin).set("BACKUP_RETENTION_DAILY", "7");
+    let scene = scene.with_pg_dump(&body).set("BACKUP_RETENTION_DAILY", "7");
     scene.run().exits(0).says("trying once more");
     assert_eq!(scene.backup.files_but_notes().len(), 12);
 }

@@ -207,26 +207,19 @@ fn a_standby_that_cancels_the_dump_is_tried_once_more_and_named_with_its_setting
     let check = backup.run(&["check"]).exits(0).stdout;
     assert!(check.contains("hot_standby_feedback") && check.contains("max_standby_streaming_delay"), "{check}");
     // a pg_dump that waits in the middle, so that its rows go meanwhile: once, then always
-    let bin = backup.folder.path().join("bin");
-    std::fs::create_dir_all(&bin).unwrap();
-    let real = format!("{}/pg_dump", primary.bin);
     for (times, code) in [(1, 0), (9, 74)] {
         let count = backup.folder.path().join(format!("count-{times}"));
         let sql = "UPDATE t SET n = n + 1; DELETE FROM t WHERE n % 7 = 0; VACUUM t; SELECT pg_switch_wal()";
         let statements = sql.split("; ").map(|one| format!("-c '{one}'")).collect::<Vec<_>>().join(" ");
         let script = format!(
-            "#!/bin/bash\nif [ \"$1\" = --version ]; then exec {real} --version; fi\n\
-             echo x >>'{count}'\nif [ $(wc -l <'{count}') -le {times} ]; then\n\
+            "echo x >>'{count}'\nif [ $(wc -l <'{count}') -le {times} ]; then\n\
              PGPASSWORD={PASSWORD} PGOPTIONS= PGAPPNAME=x {bin}/psql -Xq -h 127.0.0.1 -p {primary} -U {USER} -d shop {statements} >/dev/null\n\
-             sleep 3\nfi\nexec {real} \"$@\"\n",
+             sleep 3\nfi\nexec $real \"$@\"",
             count = count.display(),
             bin = primary.bin,
             primary = primary.port,
         );
-        std::fs::write(bin.join("pg_dump"), script).unwrap();
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(bin.join("pg_dump"), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let outcome = backup.with("PG_BIN_DIR", bin.to_str().unwrap()).run(&["run"]).exits(code);
+        let outcome = backup.with_pg_dump(&primary.bin, &script).run(&["run"]).exits(code);
         if code != 0 {
             assert!(
                 outcome.log.contains("conflict with recovery") && outcome.log.contains("hot_standby_feedback"),

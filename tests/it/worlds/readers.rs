@@ -174,17 +174,8 @@ fn a_source_that_sends_nothing_is_said_so_with_what_it_waits_for_and_its_pace_is
     let backup = Backup::of(shared(), &database).set("BACKUP_CONNECTIONS", "1");
     let started = Instant::now();
     // a pg_dump that stops in the middle of its rows
-    let bin = backup.folder.path().join("bin");
-    std::fs::create_dir_all(&bin).unwrap();
-    let real = format!("{}/pg_dump", shared().bin);
-    let script = format!(
-        "#!/bin/bash\nif [ \"$1\" = --version ]; then exec {real} --version; fi\n\
-         {real} \"$@\" | {{ head -c 20000000; sleep 75; cat; }}\nexit ${{PIPESTATUS[0]}}\n"
-    );
-    std::fs::write(bin.join("pg_dump"), script).unwrap();
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(bin.join("pg_dump"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let outcome = backup.with("PG_BIN_DIR", bin.to_str().unwrap()).run(&["run"]).exits(0);
+    let script = "$real \"$@\" | { head -c 20000000; sleep 75; cat; }\nexit ${PIPESTATUS[0]}";
+    let outcome = backup.with_pg_dump(&shared().bin, script).run(&["run"]).exits(0);
     assert!(started.elapsed() > Duration::from_secs(60));
     let silent: Vec<&str> = outcome.log.lines().filter(|line| line.contains("has sent nothing for 1 min")).collect();
     assert_eq!(silent.len(), 1, "{}", outcome.log);
@@ -196,17 +187,8 @@ fn a_source_that_sends_nothing_is_said_so_with_what_it_waits_for_and_its_pace_is
 fn millions_of_warnings_of_pg_dump_are_a_few_lines_of_log() {
     let database = shared().database("chatty");
     let backup = Backup::of(shared(), &database);
-    let bin = backup.folder.path().join("bin");
-    std::fs::create_dir_all(&bin).unwrap();
-    let real = format!("{}/pg_dump", shared().bin);
-    let script = format!(
-        "#!/bin/bash\nif [ \"$1\" = --version ]; then exec {real} --version; fi\n\
-         yes 'pg_dump: warning: something about an object' | head -n 1000000 >&2\nexec {real} \"$@\"\n"
-    );
-    std::fs::write(bin.join("pg_dump"), script).unwrap();
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(bin.join("pg_dump"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let outcome = backup.with("PG_BIN_DIR", bin.to_str().unwrap()).run(&["run"]).exits(0);
+    let script = "yes 'pg_dump: warning: something about an object' | head -n 1000000 >&2\nexec $real \"$@\"";
+    let outcome = backup.with_pg_dump(&shared().bin, script).run(&["run"]).exits(0);
     assert!(outcome.log.contains("something about an object") && outcome.log.contains("the rest is not logged"));
     assert!(outcome.log.len() < 100_000, "{} bytes of log", outcome.log.len());
 }
