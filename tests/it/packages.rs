@@ -245,3 +245,10 @@ fn the_release_workflow_makes_what_make_dist_makes_and_names_no_registry() {
     assert_eq!(workflow["env"]["REGISTRY"], "${{ vars.REGISTRY }}");
     assert!(steps.iter().any(|step| step.contains("\"oci://$REGISTRY\"")), "{steps:?}");
 }
+
+#[test]
+fn cargo_finds_one_package_in_a_clone_and_installs_that() {
+    let outside = ["(", "-path", "./target", "-o", "-path", "./.git", ")", "-prune", "-o"];
+    let found = printed("find", &[&["."][..], &outside, &["-name", "Cargo.toml", "-print"]].concat());
+    assert_eq!(found, "./Cargo.toml\n", "with another one, `cargo install --git` asks which package is meant");
+}
