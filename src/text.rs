@@ -49,7 +49,7 @@ pub fn short_age(age: TimeDelta) -> String {
     }
 }
 
-/// A number of things: `1 database`, `40 databases`, `3 queries`, `2 foreign keys`.
+/// A number of things: `1 database`, `40 databases`, `3 queries`, `2 foreign keys`. One below 0 is 0.
 pub fn count(number: impl TryInto<u64>, thing: &str) -> String {
     let number = number.try_into().unwrap_or(0);
     let stem = thing.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));

@@ -5,8 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${BENCH_RUNS:-3} scale=${BENCH_SCALE:-1}
-cargo build --release --locked --quiet
-backup=$PWD/target/release/backup
 . tests/bench/server.sh
 "$PG_BIN/createdb" bench
 "$PG_BIN/psql" -Xq -v scale="$scale" -d bench -f tests/bench/database.sql >/dev/null

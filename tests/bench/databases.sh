@@ -4,9 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${BENCH_RUNS:-5} count=200
-[ -x /usr/bin/time ] || { echo "bench: /usr/bin/time is missing (Debian package time)" >&2; exit 1; }
-cargo build --release --locked --quiet
-backup=$PWD/target/release/backup
 . tests/bench/server.sh
 
 echo "making $count databases" >&2

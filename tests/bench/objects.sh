@@ -4,9 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${BENCH_RUNS:-5} tables=${BENCH_TABLES:-10000 100000} objects=${BENCH_OBJECTS:-100000}
-[ -x /usr/bin/time ] || { echo "bench: /usr/bin/time is missing (Debian package time)" >&2; exit 1; }
-cargo build --release --locked --quiet
-backup=$PWD/target/release/backup
 . tests/bench/server.sh
 # pg_dump locks every table
 as_server "$PG_BIN/psql" -Xq -d postgres -c "ALTER SYSTEM SET max_locks_per_transaction = 4096"

@@ -5,11 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${BENCH_RUNS:-5} scale=${BENCH_SCALE:-1}
-for tool in gzip pigz /usr/bin/time; do
-    command -v "$tool" >/dev/null || { echo "bench: $tool is missing (Debian packages gzip, pigz, time)" >&2; exit 1; }
+for tool in gzip pigz; do
+    command -v "$tool" >/dev/null || { echo "bench: $tool is missing (Debian packages gzip, pigz)" >&2; exit 1; }
 done
-cargo build --release --locked --quiet
-backup=$PWD/target/release/backup
 
 . tests/bench/server.sh
 load() { "$PG_BIN/createdb" "$1" && "$PG_BIN/psql" -Xq -v scale="$2" -d "$1" -f tests/bench/database.sql >/dev/null; }

@@ -1,4 +1,8 @@
-# Sourced by the benchmarks: a throwaway server on this machine, PG* variables that name it, and `stop`, which ends it.
+# Sourced by the benchmarks: the program, optimized, as $backup; a throwaway server on this machine, PG* variables that name
+# it, and `stop`, which ends it.
+[ -x /usr/bin/time ] || { echo "bench: /usr/bin/time is missing (Debian package time)" >&2; exit 1; }
+cargo build --release --locked --quiet
+backup=$PWD/target/release/backup
 . target/tools/test.env
 work=$(mktemp -d "${TMPDIR:-/tmp}/backup-bench-XXXXXX")
 mkdir "$work/server" "$work/store"

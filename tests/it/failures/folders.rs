@@ -29,6 +29,10 @@ fn a_full_disk_is_named_and_leaves_the_disk_as_it_was() {
 #[test]
 fn a_folder_that_cannot_be_written_is_refused_before_the_dump_and_by_a_dry_run() {
     let backup = Backup::of(shared(), &small_database());
+    // one that nobody can create; a dry run names the nearest that is there
+    let lost = backup.with("BACKUP_DIR", "/proc/1/backups");
+    lost.run(&["run"]).exits(74).says("/proc/1/backups");
+    lost.run(&["run", "--dry-run"]).exits(77).says("/proc/1");
     let mount = backup.folder.path().join("sealed");
     std::fs::create_dir(&mount).unwrap();
     let script = format!("mount -t tmpfs -o ro tmpfs '{}' && exec \"$@\"", mount.display());
